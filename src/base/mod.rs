@@ -1,0 +1,7 @@
+//! What knows neither MQTT nor the kernel.
+#![forbid(unsafe_code)]
+
+pub mod maps;
+pub mod prng;
+pub mod slots;
+pub mod time;

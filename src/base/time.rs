@@ -1,0 +1,43 @@
+//! A point on the monotonic clock, passed in by whoever owns a clock.
+
+use std::time::Duration;
+
+/// Nanoseconds since a fixed start; never goes back, unaffected by changes of the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Time(u64);
+
+impl Time {
+    /// The start of the clock.
+    pub const ZERO: Self = Self(0);
+
+    /// The point `nanoseconds` after the start.
+    #[must_use]
+    pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// Nanoseconds since the start.
+    #[must_use]
+    pub const fn nanoseconds(self) -> u64 {
+        self.0
+    }
+
+    /// The point `duration` later; the end of time when that is past it.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanoseconds))
+    }
+
+    /// The point `seconds` later.
+    #[must_use]
+    pub fn after_seconds(self, seconds: u32) -> Self {
+        self.after(Duration::from_secs(u64::from(seconds)))
+    }
+
+    /// How long after `earlier` this is; zero when it is before.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}

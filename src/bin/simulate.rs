@@ -1,0 +1,3 @@
+//! Runs one seed of the simulator.
+
+fn main() {}
