@@ -8,6 +8,8 @@
 //! ```
 
 pub mod base;
+pub mod broker;
 pub mod limits;
 pub mod mqtt;
 pub mod options;
+pub mod topics;
