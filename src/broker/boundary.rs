@@ -3,6 +3,7 @@
 //! Whoever drives a shard owns the sockets, the clock and the rings between workers. It feeds
 //! [`Input`], then drains [`Output`] and the [`Outbox`](super::outbox::Outbox) completely, then
 //! feeds the next input or lets more of them gather before it sends.
+#![expect(missing_docs, reason = "a variant's sentence speaks of its fields")]
 
 use super::mesh_message::MeshMessage;
 use crate::base::slots;

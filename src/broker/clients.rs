@@ -3,7 +3,7 @@
 use super::boundary::{LinkId, Output};
 use super::counters::Counters;
 use super::link::{Link, State};
-use super::outbox::{Outbox, PRIVATE, Run};
+use super::outbox::{Outbox, PRIVATE};
 use super::session::{Session, SessionId};
 use crate::base::maps::HashMap;
 use crate::base::slots::Slots;
@@ -209,11 +209,6 @@ impl Clients {
         }
     }
 
-    /// Appends what is encoded already.
-    pub(super) fn append(&mut self, id: LinkId, run: Run) {
-        self.outbox.append(id, run);
-    }
-
     /// Sends whatever need not wait any more.
     pub(super) fn send_released(&mut self, id: LinkId) {
         while let Some(bytes) = self.link(id).and_then(Link::next_released) {
@@ -232,7 +227,11 @@ impl Clients {
     }
 
     /// One reason less; true when the link may be received on again.
-    pub(super) fn resume(&mut self, id: LinkId, take: impl FnOnce(&mut super::link::Pauses)) -> bool {
+    pub(super) fn resume(
+        &mut self,
+        id: LinkId,
+        take: impl FnOnce(&mut super::link::Pauses),
+    ) -> bool {
         let Some(link) = self.link(id) else { return false };
         let was = link.pauses.any();
         take(&mut link.pauses);

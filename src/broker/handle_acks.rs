@@ -56,7 +56,8 @@ impl Shard {
             None => ReasonCode::PacketIdentifierNotFound,
         };
         let packet_id = ack.packet_id;
-        self.clients.respond(link, |out| encode_ack(AckType::PubRel, version, packet_id, code, out));
+        self.clients
+            .respond(link, |out| encode_ack(AckType::PubRel, version, packet_id, code, out));
     }
 
     // [MQTT-4.3.3-11]
@@ -66,7 +67,8 @@ impl Shard {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,
         };
-        self.clients.respond(link, |out| encode_ack(AckType::PubComp, version, packet_id, code, out));
+        self.clients
+            .respond(link, |out| encode_ack(AckType::PubComp, version, packet_id, code, out));
     }
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {

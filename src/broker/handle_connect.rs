@@ -80,10 +80,15 @@ impl Shard {
         let refuse = |code, cause| Err(ProtocolError::new(code, cause));
         if connect.authentication_method.is_some() {
             // [MQTT-4.12.0-1]
-            return refuse(ReasonCode::BadAuthenticationMethod, "no authentication method is known");
+            return refuse(
+                ReasonCode::BadAuthenticationMethod,
+                "no authentication method is known",
+            );
         }
         let is_empty = connect.client_id.is_empty();
-        if is_empty && (connect.version == Version::V31 || !connect.clean_start) && !connect.version.is_v5()
+        if is_empty
+            && (connect.version == Version::V31 || !connect.clean_start)
+            && !connect.version.is_v5()
         {
             // [MQTT-3.1.3-8]
             let cause = "an empty client identifier needs a clean session";
@@ -132,7 +137,10 @@ impl Shard {
                 protocol_level(connect.version),
                 u8::from(connect.clean_start),
                 connect.keep_alive_s,
-                connect.user_name.map(|name| format!(", u'{}'", name.escape_debug())).unwrap_or_default(),
+                connect
+                    .user_name
+                    .map(|name| format!(", u'{}'", name.escape_debug()))
+                    .unwrap_or_default(),
             );
         }
         self.clients.resend(session);
@@ -145,7 +153,11 @@ impl Shard {
     fn take_over(&mut self, id: SessionId, clean_start: bool) {
         if let Some(link) = self.clients.sessions[id.slot].link {
             self.clients.counters.takeovers += 1;
-            self.disconnect(link, ReasonCode::SessionTakenOver, Some("another connection took over"));
+            self.disconnect(
+                link,
+                ReasonCode::SessionTakenOver,
+                Some("another connection took over"),
+            );
         }
         if self.clients.sessions.get(id).is_some() && clean_start {
             self.end_session(id);
@@ -161,8 +173,8 @@ impl Shard {
     /// The session belongs to the link from now on.
     fn attach(&mut self, id: LinkId, session_id: SessionId, connect: &Connect<'_>) {
         let options = self.clients.options.clone();
-        let keep_alive_s = server_keep_alive(connect, options.max_keep_alive)
-            .unwrap_or(connect.keep_alive_s);
+        let keep_alive_s =
+            server_keep_alive(connect, options.max_keep_alive).unwrap_or(connect.keep_alive_s);
         let session = &mut self.clients.sessions[session_id.slot];
         session.link = Some(id);
         session.ends = None;

@@ -24,9 +24,9 @@ impl Shard {
         version: Version,
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
+        let known;
         let mut publish = Publish::decode(frame, version, Sender::Client)?;
         self.clients.counters.publishes_received += 1;
-        let known;
         if let Some(alias) = publish.topic_alias {
             known = self.resolve_alias(id, alias, publish.topic)?;
             publish.topic = &known;

@@ -34,7 +34,7 @@ impl Shard {
         for filter in &subscribe.filters {
             self.subscribe(session, version, subscription_id, filter, &mut outcome)?;
         }
-        let codes = outcome.codes.as_slice().into();
+        let codes = outcome.codes.as_slice();
         let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
         let mut bytes = Vec::new();
         suback.encode(version, &mut bytes);
@@ -156,13 +156,10 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let unsubscribe = Unsubscribe::decode(frame, version)?;
-        let codes: Vec<u8> = unsubscribe
-            .filters
-            .iter()
-            .map(|text| self.unsubscribe(session, text) as u8)
-            .collect();
+        let codes: Vec<u8> =
+            unsubscribe.filters.iter().map(|text| self.unsubscribe(session, text) as u8).collect();
         let packet_id = unsubscribe.packet_id;
-        let codes = codes.as_slice().into();
+        let codes = codes.as_slice();
         let unsuback = UnsubAck { packet_id, codes, ..UnsubAck::default() };
         self.clients.respond(id, |out| unsuback.encode(version, out));
         Ok(())

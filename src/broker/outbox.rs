@@ -15,7 +15,6 @@
 use super::boundary::LinkId;
 use super::message::Message;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// version (2) × QoS (3) × RETAIN (2), then the private one.
@@ -82,7 +81,8 @@ impl Outbox {
     /// What the link is to be sent, in order.
     #[must_use]
     pub fn segments(&self, link: LinkId) -> Segments<'_> {
-        let outlet = self.outlets.get(link.slot as usize).filter(|o| o.generation == link.generation);
+        let outlet =
+            self.outlets.get(link.slot as usize).filter(|o| o.generation == link.generation);
         Segments { outbox: self, outlet, next: 0 }
     }
 

@@ -91,7 +91,13 @@ impl<'a> Publication<'a> {
     /// The packet that all subscribers of this kind share, encoded once. QoS 1 and 2 have the
     /// packet identifier that [`packet_id`] gives. A large payload is not part of it.
     #[inline]
-    pub(super) fn frame(&mut self, outbox: &mut Outbox, is_v5: bool, qos: QoS, retain: bool) -> Run {
+    pub(super) fn frame(
+        &mut self,
+        outbox: &mut Outbox,
+        is_v5: bool,
+        qos: QoS,
+        retain: bool,
+    ) -> Run {
         let arena = u8::from(is_v5) * 6 + qos as u8 * 2 + u8::from(retain);
         if let Some(run) = self.frames[arena as usize] {
             return run;

@@ -2,8 +2,8 @@
 
 use super::mesh_message::{MeshMessage, Ticket};
 use super::publication::Publication;
-use super::share::Pick;
 use super::shard::Shard;
+use super::share::Pick;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -46,9 +46,8 @@ impl Shard {
             let message = publication.message().clone();
             self.mesh(to, MeshMessage::Publish { message, plain, shares, passed: false });
         }
-        let is_wanted = !matches.nodes.is_empty()
-            || !matches.groups.is_empty()
-            || !matches.workers.is_empty();
+        let is_wanted =
+            !matches.nodes.is_empty() || !matches.groups.is_empty() || !matches.workers.is_empty();
         self.matches = matches;
         is_wanted
     }

@@ -331,15 +331,16 @@ impl Shard {
         let version = link.version;
         match kind {
             PacketType::Publish => self.handle_publish(id, session, version, frame),
-            PacketType::PubAck
-            | PacketType::PubRec
-            | PacketType::PubRel
-            | PacketType::PubComp => self.handle_ack(id, session, version, frame),
+            PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
+                self.handle_ack(id, session, version, frame)
+            }
             PacketType::Subscribe => self.handle_subscribe(id, session, version, frame),
             PacketType::Unsubscribe => self.handle_unsubscribe(id, session, version, frame),
             PacketType::PingReq => self.handle_ping(id, frame),
             PacketType::Disconnect => self.handle_disconnect(id, session, version, frame),
-            PacketType::Auth => Err(ProtocolError::protocol("AUTH without an authentication method")),
+            PacketType::Auth => {
+                Err(ProtocolError::protocol("AUTH without an authentication method"))
+            }
             PacketType::Connect => Err(ProtocolError::protocol("a second CONNECT")),
             PacketType::ConnAck
             | PacketType::SubAck
@@ -367,7 +368,12 @@ impl Shard {
     }
 
     /// Closes the connection; a connected 5.0 client is told why. Its will is published.
-    pub(super) fn disconnect(&mut self, id: LinkId, code: ReasonCode, reason: Option<&'static str>) {
+    pub(super) fn disconnect(
+        &mut self,
+        id: LinkId,
+        code: ReasonCode,
+        reason: Option<&'static str>,
+    ) {
         let Some(link) = self.clients.link(id) else { return };
         let (version, session, packet_bytes_max) =
             (link.version, link.session(), link.packet_bytes_max);

@@ -1,7 +1,8 @@
 //! Shared subscriptions: one member of the group gets the message, wherever it is connected.
 
-use super::message::Message;
+use super::clients::Clients;
 use super::mesh_message::MeshMessage;
+use super::message::Message;
 use super::publication::Publication;
 use super::session::Delivery;
 use super::shard::Shard;
@@ -32,16 +33,16 @@ impl Shard {
         let members = group.members.as_slice();
         let anyone = qos > QoS::AtMostOnce && online == 0;
         let here = if anyone { members.len() as u32 } else { group.online };
-        let there = others.iter().map(|worker| {
-            (worker.worker, if anyone { worker.members } else { worker.online })
-        });
+        let there = others
+            .iter()
+            .map(|worker| (worker.worker, if anyone { worker.members } else { worker.online }));
         let total = here + there.clone().map(|(_, count)| count).sum::<u32>();
         if total == 0 {
             return Pick::Nobody;
         }
         let mut place = turn % total;
         if place < here {
-            return self.pick_here(members, turn);
+            return self.clients.pick_member(members, turn);
         }
         place -= here;
         for (worker, count) in there {
@@ -51,23 +52,6 @@ impl Shard {
             place -= count;
         }
         Pick::Nobody
-    }
-
-    /// The next member who can take a message at once; else the next who is connected; else any.
-    fn pick_here(&self, members: &[Subscriber], turn: u32) -> Pick {
-        let start = turn as usize % members.len();
-        let probes = members.len().min(SHARE_PROBES_MAX);
-        let candidates = || (0..probes).map(|i| &members[(start + i) % members.len()]);
-        let is_online = |s: &&Subscriber| self.clients.routes[s.session as usize].is_online();
-        let is_ready = |s: &&Subscriber| {
-            let route = self.clients.routes[s.session as usize];
-            let link = self.clients.links.get(route.link.slot as usize);
-            let blocked = link.and_then(Option::as_deref).is_none_or(|link| link.blocked);
-            route.is_online() && !blocked && self.clients.sessions[s.session].has_window()
-        };
-        let ready = candidates().find(is_ready);
-        let online = || candidates().find(is_online).or_else(|| members.iter().find(is_online));
-        Pick::Here(*ready.or_else(online).unwrap_or(&members[start]))
     }
 
     /// Delivers to the member of the group that was picked.
@@ -131,7 +115,10 @@ impl Shard {
             Some((_, Pick::There(to))) => {
                 let shares = SmallVec::from_elem(share.into(), 1);
                 let message = message.clone();
-                self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed: false });
+                self.mesh(
+                    to,
+                    MeshMessage::Publish { message, plain: false, shares, passed: false },
+                );
             }
             Some((_, Pick::Nobody)) | None => self.clients.counters.dropped_no_member += 1,
         }
@@ -140,5 +127,24 @@ impl Shard {
     fn find_group(&self, share: &str) -> Option<GroupId> {
         let filter = TopicFilter::parse(share, usize::MAX).ok()?;
         self.subscriptions.find_share(share, filter)
+    }
+}
+
+impl Clients {
+    /// The next member who can take a message at once; else the next who is connected; else any.
+    fn pick_member(&self, members: &[Subscriber], turn: u32) -> Pick {
+        let start = turn as usize % members.len();
+        let probes = members.len().min(SHARE_PROBES_MAX);
+        let candidates = || (0..probes).map(|i| &members[(start + i) % members.len()]);
+        let is_online = |s: &&Subscriber| self.routes[s.session as usize].is_online();
+        let is_ready = |s: &&Subscriber| {
+            let route = self.routes[s.session as usize];
+            let link = self.links.get(route.link.slot as usize);
+            let blocked = link.and_then(Option::as_deref).is_none_or(|link| link.blocked);
+            route.is_online() && !blocked && self.sessions[s.session].has_window()
+        };
+        let ready = candidates().find(is_ready);
+        let online = || candidates().find(is_online).or_else(|| members.iter().find(is_online));
+        Pick::Here(*ready.or_else(online).unwrap_or(&members[start]))
     }
 }
