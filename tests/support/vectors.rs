@@ -112,7 +112,7 @@ fn parse_bytes(text: &str) -> Option<Vec<Option<u8>>> {
                 "}" => {
                     let inner = open.pop()?;
                     let out = open.last_mut()?;
-                    let has_star = inner.last() == Some(&None);
+                    let has_star = inner.contains(&None);
                     if has_star {
                         out.push(None);
                     } else {
