@@ -1,5 +1,5 @@
 //! What several integration tests need.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations)]
 
 pub mod bare;
 pub mod broker;
