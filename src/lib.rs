@@ -8,6 +8,7 @@
 //! ```
 
 pub mod base;
+pub mod io;
 pub mod limits;
 pub mod mqtt;
 pub mod options;
