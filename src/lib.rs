@@ -10,5 +10,6 @@
 pub mod base;
 pub mod io;
 pub mod limits;
+pub mod mesh;
 pub mod mqtt;
 pub mod options;
