@@ -8,8 +8,10 @@
 //! ```
 
 pub mod base;
+pub mod broker;
 pub mod io;
 pub mod limits;
 pub mod mesh;
 pub mod mqtt;
 pub mod options;
+pub mod topics;

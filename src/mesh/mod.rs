@@ -27,6 +27,8 @@ struct Peer<T> {
     outgoing: Producer<T>,
     overflow: VecDeque<T>,
     incoming: Consumer<T>,
+    /// How many of the incoming messages belong to the current pass.
+    due: usize,
     /// Something was pushed since the peer was last looked at for sleeping.
     pushed: bool,
     /// Something was popped since then.
@@ -93,13 +95,26 @@ impl<T> Mesh<T> {
         }
     }
 
-    /// The next message from another worker.
+    /// Begins a pass: what the rings hold now is what [`Mesh::receive`] gives.
+    pub fn begin_pass(&mut self) {
+        for peer in self.peers.iter_mut().flatten() {
+            peer.due = peer.incoming.slots();
+        }
+    }
+
+    /// True when all that belongs to the pass was received.
+    #[must_use]
+    pub fn is_pass_over(&self) -> bool {
+        self.peers.iter().flatten().all(|peer| peer.due == 0)
+    }
+
+    /// The next message of this pass from another worker.
     #[inline]
     pub fn receive(&mut self, from: usize) -> Option<T> {
         let peer = self.peers[from].as_mut()?;
-        let message = peer.incoming.pop().ok()?;
+        peer.due = peer.due.checked_sub(1)?;
         peer.popped = true;
-        Some(message)
+        peer.incoming.pop().ok()
     }
 
     /// Moves what waits into the rings as far as there is room, and calls `open` with each worker
@@ -147,11 +162,12 @@ impl<T> Mesh<T> {
 
     /// Announces sleep. True when this worker may sleep now: nothing has come meanwhile, and
     /// whatever comes from now on rings its doorbell. False when it has to go on.
+    /// A stop keeps awake a worker that is not `stopping` already.
     #[must_use]
-    pub fn fall_asleep(&self) -> bool {
+    pub fn fall_asleep(&self, stopping: bool) -> bool {
         let doorbell = &self.doorbells[self.me];
         doorbell.announce_sleep();
-        if self.has_work() || doorbell.is_stopped() {
+        if self.has_work() || (doorbell.is_stopped() && !stopping) {
             doorbell.stay_awake();
             return false;
         }
@@ -167,7 +183,7 @@ impl<T> Mesh<T> {
 
 impl<T> Peer<T> {
     const fn new(outgoing: Producer<T>, incoming: Consumer<T>) -> Self {
-        Self { outgoing, overflow: VecDeque::new(), incoming, pushed: false, popped: false }
+        Self { outgoing, overflow: VecDeque::new(), incoming, due: 0, pushed: false, popped: false }
     }
 
     fn refill(&mut self) {

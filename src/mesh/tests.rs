@@ -27,6 +27,7 @@ fn what_does_not_fit_waits_in_order() {
     let mut received = Vec::new();
     let mut opened = Vec::new();
     while received.len() < 5 {
+        right.begin_pass();
         while let Some((_, number)) = right.receive(0) {
             received.push(number);
         }
@@ -44,10 +45,11 @@ fn a_sleeper_is_woken_once_and_only_when_it_sleeps() {
     left.send(1, (0, 0));
     left.ring_doorbells();
     assert!(woken.try_recv().is_err(), "it is awake");
-    assert!(!right.fall_asleep(), "there is a message");
+    assert!(!right.fall_asleep(false), "there is a message");
     let mut right = right;
+    right.begin_pass();
     assert!(right.receive(0).is_some());
-    assert!(right.fall_asleep());
+    assert!(right.fall_asleep(false));
     left.send(1, (0, 1));
     left.ring_doorbells();
     left.send(1, (0, 2));
@@ -59,10 +61,11 @@ fn a_sleeper_is_woken_once_and_only_when_it_sleeps() {
 #[test]
 fn a_stop_is_seen_before_sleep_and_ends_it() {
     let (end, woken) = with_wakers(1, 1).pop().unwrap();
-    assert!(end.fall_asleep());
+    assert!(end.fall_asleep(false));
     end.doorbell().stop();
     assert!(woken.try_recv().is_ok());
-    assert!(!end.fall_asleep());
+    assert!(!end.fall_asleep(false));
+    assert!(end.fall_asleep(true));
 }
 
 /// Every worker sends to every other one through rings much smaller than the traffic, and sleeps
@@ -90,6 +93,7 @@ fn exchange(me: usize, mut mesh: Mesh<(usize, u64)>, woken: &Receiver<()>) {
             full += others.iter().filter(|&&to| mesh.send(to, (me, sent)) == Sent::Full).count();
             sent += 1;
         }
+        mesh.begin_pass();
         for &from in &others {
             while let Some(message) = mesh.receive(from) {
                 assert_eq!(message, (from, expected[from]));
@@ -99,7 +103,8 @@ fn exchange(me: usize, mut mesh: Mesh<(usize, u64)>, woken: &Receiver<()>) {
         mesh.drain_overflow(|_| full -= 1);
         mesh.ring_doorbells();
         let idle = sent == MESSAGES || full > 0;
-        if idle && others.iter().any(|&other| expected[other] < MESSAGES) && mesh.fall_asleep() {
+        if idle && others.iter().any(|&other| expected[other] < MESSAGES) && mesh.fall_asleep(false)
+        {
             let wait = std::time::Duration::from_secs(if cfg!(miri) { 600 } else { 20 });
             woken.recv_timeout(wait).expect("somebody wakes this worker");
             mesh.doorbell().stay_awake();

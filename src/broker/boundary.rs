@@ -1,0 +1,61 @@
+//! The whole boundary of a [`Shard`](super::shard::Shard), on one screen.
+//!
+//! Whoever drives a shard owns the sockets, the clock and the rings between workers. It feeds
+//! [`Input`], then drains [`Output`] and the [`Outbox`](super::outbox::Outbox) completely, then
+//! feeds the next input or lets more of them gather before it sends.
+#![expect(missing_docs, reason = "a variant's sentence speaks of its fields")]
+
+use super::mesh_message::MeshMessage;
+use crate::base::slots;
+
+/// Names a connection. The driver chooses it, and never reuses one while it lives.
+pub type LinkId = slots::Id;
+
+/// What happened, told to the shard with the time at which it did.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes came in on a link, in order, cut anywhere.
+    Received { link: LinkId, bytes: &'a [u8] },
+    /// The link is gone: the peer closed it or it failed. Owed exactly once for every link opened,
+    /// also after [`Output::Close`]; not after [`Output::Handover`].
+    Closed { link: LinkId },
+    /// The last output of the link could not be sent whole. The driver keeps the rest and sends
+    /// it; until [`Input::Writable`] the shard gives the link no more output.
+    Blocked { link: LinkId },
+    /// All that was taken from the link's output is sent.
+    Writable { link: LinkId },
+    /// A message from another worker; those of one worker come in the order they were sent.
+    Mesh { from: usize, message: MeshMessage },
+    /// Every ring was looked at, up to what it held when the pass began. Owed after each pass, and
+    /// soon when [`Shard::wants_pass`](super::shard::Shard::wants_pass).
+    MeshPass,
+    /// What was sent to worker `to` waits, because its ring is full.
+    MeshFull { to: usize },
+    /// Nothing waits for worker `to` any more.
+    MeshOpen { to: usize },
+    /// The time of [`Shard::deadline`](super::shard::Shard::deadline) has come.
+    Tick,
+    /// The broker stops: tell every client, then close.
+    Shutdown,
+}
+
+/// What the driver has to do. Sending bytes is not here: see [`Outbox`](super::outbox::Outbox).
+#[derive(Debug)]
+pub enum Output {
+    /// Send what the outbox holds for the link, then close it, then say [`Input::Closed`].
+    Close { link: LinkId },
+    /// The client's session lives on worker `to`: move the connection there. `received` is
+    /// everything that came in on it, from its CONNECT on; over there it is the first input.
+    /// The shard has forgotten the link.
+    Handover { link: LinkId, to: usize, received: Vec<u8> },
+    /// The first packet is large: wake up only when `count` bytes more have arrived, and leave
+    /// them in the kernel until then. Back to any number once they came.
+    AwaitBytes { link: LinkId, count: usize },
+    /// Receive nothing on the link until [`Output::ResumeReceive`]. What is already received may
+    /// still be handed over; the shard keeps it.
+    PauseReceive { link: LinkId },
+    /// Receive on the link again.
+    ResumeReceive { link: LinkId },
+    /// Carry `message` to worker `to`, behind those before it.
+    Mesh { to: usize, message: MeshMessage },
+}

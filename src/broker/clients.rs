@@ -1,0 +1,254 @@
+//! The clients of this worker: their links, their sessions, and what is to be sent to them.
+
+use super::boundary::{LinkId, Output};
+use super::counters::Counters;
+use super::link::{Link, State};
+use super::outbox::{Outbox, PRIVATE};
+use super::session::{Session, SessionId};
+use crate::base::maps::HashMap;
+use crate::base::slots::Slots;
+use crate::base::time::Time;
+use crate::limits::BACKLOG_BYTES_MAX;
+use crate::options::Options;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// Whose time may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TimerKey {
+    Link(LinkId),
+    Session(SessionId),
+}
+
+/// What the loop that delivers must know of a session: one of these a session slot, dense.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Route {
+    pub(super) link: LinkId,
+    /// The largest packet the client takes; 0 while it is not connected.
+    pub(super) packet_bytes_max: u32,
+    pub(super) is_v5: bool,
+    /// A QoS 0 message goes straight to the outbox.
+    pub(super) is_plain: bool,
+}
+
+impl Route {
+    const NONE: Self = Self {
+        link: LinkId { slot: u32::MAX, generation: 0 },
+        packet_bytes_max: 0,
+        is_v5: false,
+        is_plain: false,
+    };
+
+    pub(super) const fn is_online(self) -> bool {
+        self.packet_bytes_max > 0
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub(super) options: Arc<Options>,
+    pub(super) now: Time,
+    pub(super) links: Vec<Option<Box<Link>>>,
+    pub(super) sessions: Slots<Session>,
+    pub(super) routes: Vec<Route>,
+    by_client_id: HashTable<SessionId>,
+    hasher: FixedState,
+    pub(super) outbox: Outbox,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) timers: BTreeSet<(Time, TimerKey)>,
+    /// Sessions that have more to be sent than one turn should take.
+    pub(super) unfinished: VecDeque<SessionId>,
+    pub(super) counters: Counters,
+    serial: u64,
+}
+
+impl Clients {
+    pub(super) fn new(options: Arc<Options>, seed: u64) -> Self {
+        Self {
+            options,
+            now: Time::ZERO,
+            links: Vec::new(),
+            sessions: Slots::default(),
+            routes: Vec::new(),
+            by_client_id: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            outbox: Outbox::default(),
+            outputs: VecDeque::new(),
+            timers: BTreeSet::new(),
+            unfinished: VecDeque::new(),
+            counters: Counters::default(),
+            serial: 0,
+        }
+    }
+
+    /// The link `id`, unless it has gone.
+    pub(super) fn link(&mut self, id: LinkId) -> Option<&mut Link> {
+        let link = self.links.get_mut(id.slot as usize)?.as_deref_mut()?;
+        (link.id == id).then_some(link)
+    }
+
+    pub(super) fn insert_link(&mut self, link: Link) {
+        let slot = link.id.slot as usize;
+        if slot >= self.links.len() {
+            self.links.resize_with(slot + 1, || None);
+        }
+        self.outbox.open(link.id);
+        self.links[slot] = Some(Box::new(link));
+    }
+
+    pub(super) fn remove_link(&mut self, id: LinkId) -> Option<Box<Link>> {
+        self.link(id)?;
+        let link = self.links[id.slot as usize].take()?;
+        if let Some(due) = link.timer {
+            self.timers.remove(&(due, TimerKey::Link(id)));
+        }
+        Some(link)
+    }
+
+    pub(super) fn find_session(&self, client_id: &str) -> Option<SessionId> {
+        let hash = self.hasher.hash_one(client_id);
+        let is_it = |id: &SessionId| &*self.sessions[id.slot].client_id == client_id;
+        self.by_client_id.find(hash, is_it).copied()
+    }
+
+    pub(super) fn insert_session(&mut self, session: Session) -> SessionId {
+        let hash = self.hasher.hash_one(&*session.client_id);
+        let id = self.sessions.insert(session);
+        let rehash = |id: &SessionId| self.hasher.hash_one(&*self.sessions[id.slot].client_id);
+        self.by_client_id.insert_unique(hash, id, rehash);
+        if id.slot as usize >= self.routes.len() {
+            self.routes.resize(id.slot as usize + 1, Route::NONE);
+        }
+        self.routes[id.slot as usize] = Route::NONE;
+        id
+    }
+
+    pub(super) fn remove_session(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.get(id)?;
+        let hash = self.hasher.hash_one(&*session.client_id);
+        if let Ok(entry) = self.by_client_id.find_entry(hash, |known| *known == id) {
+            entry.remove();
+        }
+        self.routes[id.slot as usize] = Route::NONE;
+        let session = self.sessions.remove(id)?;
+        if let Some(due) = session.timer {
+            self.timers.remove(&(due, TimerKey::Session(id)));
+        }
+        Some(session)
+    }
+
+    /// Makes the route of a session what its link allows now.
+    pub(super) fn refresh_route(&mut self, id: SessionId) {
+        let session = &self.sessions[id.slot];
+        let is_replaying = !session.replays.is_empty();
+        let link = session.link.and_then(|link| self.links[link.slot as usize].as_deref());
+        self.routes[id.slot as usize] = link.map_or(Route::NONE, |link| Route {
+            link: link.id,
+            packet_bytes_max: link.packet_bytes_max,
+            is_v5: link.version.is_v5(),
+            is_plain: link.is_plain() && !is_replaying,
+        });
+    }
+
+    /// Sets when the link's time comes.
+    pub(super) fn set_link_timer(&mut self, id: LinkId, due: Option<Time>) {
+        let Some(link) = self.link(id) else { return };
+        let before = std::mem::replace(&mut link.timer, due);
+        self.move_timer(TimerKey::Link(id), before, due);
+    }
+
+    /// Sets the session's timer to whatever of it comes first.
+    pub(super) fn refresh_session_timer(&mut self, id: SessionId) {
+        let session = &mut self.sessions[id.slot];
+        let due = session.ends.into_iter().chain(session.will_due).min();
+        let before = std::mem::replace(&mut session.timer, due);
+        self.move_timer(TimerKey::Session(id), before, due);
+    }
+
+    fn move_timer(&mut self, key: TimerKey, before: Option<Time>, due: Option<Time>) {
+        if before == due {
+            return;
+        }
+        if let Some(before) = before {
+            self.timers.remove(&(before, key));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, key));
+        }
+    }
+
+    /// A number no other publish of this worker has.
+    pub(super) const fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Sends a response, behind those that wait for other workers.
+    pub(super) fn respond(&mut self, id: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
+        match self.link(id) {
+            Some(link) if link.holds() => write(link.behind_held()),
+            _ => self.send(id, write),
+        }
+    }
+
+    /// Sends something that is not a PUBLISH.
+    pub(super) fn send(&mut self, id: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(link) = self.link(id) else { return };
+        if !link.blocked {
+            let run = self.outbox.encode(PRIVATE, write);
+            self.outbox.append(id, run);
+            return;
+        }
+        let backlog = &mut link.rare().backlog;
+        write(backlog);
+        if backlog.len() > BACKLOG_BYTES_MAX && !link.pauses.backlog {
+            self.pause(id, |pauses| pauses.backlog = true);
+        }
+    }
+
+    /// Sends whatever need not wait any more.
+    pub(super) fn send_released(&mut self, id: LinkId) {
+        while let Some(bytes) = self.link(id).and_then(Link::next_released) {
+            self.send(id, |out| out.extend_from_slice(&bytes));
+        }
+    }
+
+    /// Stops receiving on the link for one more reason.
+    pub(super) fn pause(&mut self, id: LinkId, add: impl FnOnce(&mut super::link::Pauses)) {
+        let Some(link) = self.link(id) else { return };
+        let was = link.pauses.any();
+        add(&mut link.pauses);
+        if !was {
+            self.outputs.push_back(Output::PauseReceive { link: id });
+        }
+    }
+
+    /// One reason less; true when the link may be received on again.
+    pub(super) fn resume(
+        &mut self,
+        id: LinkId,
+        take: impl FnOnce(&mut super::link::Pauses),
+    ) -> bool {
+        let Some(link) = self.link(id) else { return false };
+        let was = link.pauses.any();
+        take(&mut link.pauses);
+        let resumes = was && !link.pauses.any();
+        if resumes && link.state != State::Closing {
+            self.outputs.push_back(Output::ResumeReceive { link: id });
+        }
+        resumes
+    }
+
+    /// The sessions that are connected, by slot.
+    pub(super) fn connected(&self) -> Vec<LinkId> {
+        self.links.iter().flatten().map(|link| link.id).collect()
+    }
+
+    /// The aliases that a link's peer has set.
+    pub(super) fn aliases_in(&mut self, id: LinkId) -> Option<&mut HashMap<u16, Box<str>>> {
+        self.link(id).map(|link| &mut link.rare().aliases_in)
+    }
+}

@@ -1,0 +1,39 @@
+//! What happened since the start, counted.
+
+/// Counts since the worker started; none is ever reset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections that came, before any CONNECT.
+    pub links_opened: u64,
+    /// Connections closed because their peer broke the protocol.
+    pub links_refused: u64,
+    /// Sessions that a new connection took over from an old one.
+    pub takeovers: u64,
+    /// PUBLISH packets received.
+    pub publishes_received: u64,
+    /// PUBLISH packets sent, first deliveries and resends alike.
+    pub publishes_sent: u64,
+    /// Deliveries given up because the subscriber's queue was full.
+    pub dropped_queue_full: u64,
+    /// Deliveries given up because they exceed the subscriber's Maximum Packet Size.
+    pub dropped_too_large: u64,
+    /// Deliveries given up because the message had expired.
+    pub dropped_expired: u64,
+    /// Messages to a shared group of which nobody could take them.
+    pub dropped_no_member: u64,
+}
+
+impl Counters {
+    /// Adds another worker's counts.
+    pub const fn add(&mut self, other: &Self) {
+        self.links_opened += other.links_opened;
+        self.links_refused += other.links_refused;
+        self.takeovers += other.takeovers;
+        self.publishes_received += other.publishes_received;
+        self.publishes_sent += other.publishes_sent;
+        self.dropped_queue_full += other.dropped_queue_full;
+        self.dropped_too_large += other.dropped_too_large;
+        self.dropped_expired += other.dropped_expired;
+        self.dropped_no_member += other.dropped_no_member;
+    }
+}

@@ -1,0 +1,247 @@
+//! The hot loop: one publish to every local subscriber that matched.
+
+use super::boundary::LinkId;
+use super::clients::{Clients, Route};
+use super::outbox::Run;
+use super::publication::{Head, Publication};
+use super::session::Delivery;
+use crate::base::maps::HashMap;
+use crate::mqtt::QoS;
+use crate::topics::{Matches, Subscriber, Subscriptions};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Several subscriptions of one session that matched the same publish.
+#[derive(Debug)]
+struct Merged {
+    subscriber: Subscriber,
+    subscription_ids: SmallVec<[u32; 1]>,
+}
+
+impl Clients {
+    /// Delivers to the subscribers of every filter that matched, once to each session.
+    pub(super) fn deliver(
+        &mut self,
+        subscriptions: &Subscriptions,
+        matches: &Matches,
+        publication: &mut Publication<'_>,
+    ) {
+        if let [node] = *matches.nodes {
+            for subscriber in subscriptions.subscribers(node) {
+                self.deliver_one(subscriber, publication);
+            }
+        } else if !matches.nodes.is_empty() {
+            self.deliver_overlapping(subscriptions, matches, publication);
+        }
+    }
+
+    /// A client whose subscriptions overlap gets one copy, at the highest QoS, with all their
+    /// Subscription Identifiers.
+    // [MQTT-3.3.4-2], [MQTT-3.3.4-4]
+    fn deliver_overlapping(
+        &mut self,
+        subscriptions: &Subscriptions,
+        matches: &Matches,
+        publication: &mut Publication<'_>,
+    ) {
+        let publisher = publication.traits().publisher;
+        let mut places: HashMap<u32, usize> = HashMap::default();
+        let mut merged: Vec<Merged> = Vec::new();
+        let all = matches.nodes.iter().flat_map(|&node| subscriptions.subscribers(node));
+        for subscriber in all {
+            if self.is_own(subscriber, publisher) {
+                continue;
+            }
+            let id = (subscriber.subscription_id != 0).then_some(subscriber.subscription_id);
+            let place = *places.entry(subscriber.session).or_insert(merged.len());
+            if let Some(known) = merged.get_mut(place) {
+                let options = &mut known.subscriber.options;
+                options.qos = options.qos.max(subscriber.options.qos);
+                options.retain_as_published |= subscriber.options.retain_as_published;
+                known.subscription_ids.extend(id);
+            } else {
+                let subscription_ids = id.into_iter().collect();
+                merged.push(Merged { subscriber: *subscriber, subscription_ids });
+            }
+        }
+        for Merged { subscriber, subscription_ids } in merged {
+            if subscription_ids.len() < 2 {
+                let subscription_id = subscription_ids.first().copied().unwrap_or(0);
+                self.deliver_one(&Subscriber { subscription_id, ..subscriber }, publication);
+            } else {
+                self.deliver_slowly(&subscriber, publication, subscription_ids, None);
+            }
+        }
+    }
+
+    /// No Local, and the subscriber is the publisher.
+    // [MQTT-3.8.3-3]
+    fn is_own(&self, subscriber: &Subscriber, publisher: u64) -> bool {
+        subscriber.options.no_local && self.sessions[subscriber.session].number == publisher
+    }
+
+    #[inline]
+    fn deliver_one(&mut self, subscriber: &Subscriber, publication: &mut Publication<'_>) {
+        let route = self.routes[subscriber.session as usize];
+        let qos = publication.traits().qos.min(subscriber.options.qos);
+        let is_plain = subscriber.subscription_id == 0 && !subscriber.options.no_local;
+        if qos == QoS::AtMostOnce && route.is_plain && is_plain {
+            let retain = subscriber.options.retain_as_published && publication.traits().retain;
+            let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
+            self.send_frame(route, run, publication);
+        } else if !self.is_own(subscriber, publication.traits().publisher) {
+            let id = subscriber.subscription_id;
+            let subscription_ids = (id != 0).then_some(id).into_iter().collect();
+            self.deliver_slowly(subscriber, publication, subscription_ids, None);
+        }
+    }
+
+    /// Delivers where more than the outbox is concerned: QoS 1 and 2, identifiers, aliases, and
+    /// whoever cannot take it now. `share` is the shared group that the subscriber was picked from.
+    pub(super) fn deliver_slowly(
+        &mut self,
+        subscriber: &Subscriber,
+        publication: &mut Publication<'_>,
+        subscription_ids: SmallVec<[u32; 1]>,
+        share: Option<Arc<str>>,
+    ) {
+        let slot = subscriber.session;
+        let route = self.routes[slot as usize];
+        let traits = *publication.traits();
+        let delivery = Delivery {
+            message: publication.message().clone(),
+            qos: traits.qos.min(subscriber.options.qos),
+            retain: traits.retain && subscriber.options.retain_as_published,
+            subscription_ids,
+            share,
+        };
+        if traits.retain {
+            self.sessions[slot].note_live(&delivery.message);
+        }
+        if delivery.qos == QoS::AtMostOnce {
+            return self.deliver_unacknowledged(route, delivery, publication);
+        }
+        let is_blocked = !route.is_online() || self.is_blocked(route.link);
+        let session = &mut self.sessions[slot];
+        if is_blocked || !session.has_window() || !session.is_queue_empty() {
+            return self.enqueue(slot, delivery);
+        }
+        self.send_first(slot, route, delivery, publication);
+    }
+
+    fn is_blocked(&mut self, link: LinkId) -> bool {
+        self.link(link).is_none_or(|link| link.blocked)
+    }
+
+    fn deliver_unacknowledged(
+        &mut self,
+        route: Route,
+        delivery: Delivery,
+        publication: &mut Publication<'_>,
+    ) {
+        let max = (self.options.max_queued_messages, self.options.max_queued_bytes);
+        let Some(link) = self.link(route.link).filter(|_| route.is_online()) else { return };
+        let waits = link.rare.as_ref().is_some_and(|rare| !rare.queue.is_empty());
+        if !link.blocked && !waits {
+            return self.send_private(route, &delivery, publication, 0, false);
+        }
+        let size = delivery.message.bytes().len();
+        let rare = link.rare();
+        if rare.queue.len() >= max.0 as usize || (rare.queue_bytes + size) as u64 > max.1 {
+            self.counters.dropped_queue_full += 1;
+            return;
+        }
+        rare.queue_bytes += size;
+        rare.queue.push_back(delivery);
+    }
+
+    fn enqueue(&mut self, slot: u32, delivery: Delivery) {
+        let messages_max = self.options.max_queued_messages as usize;
+        let bytes_max = usize::try_from(self.options.max_queued_bytes).unwrap_or(usize::MAX);
+        let session = &mut self.sessions[slot];
+        if session.enqueue(delivery, self.now, messages_max, bytes_max).is_err() {
+            self.counters.dropped_queue_full += 1;
+        }
+    }
+
+    /// Sends a QoS 1 or 2 message for the first time.
+    fn send_first(
+        &mut self,
+        slot: u32,
+        route: Route,
+        delivery: Delivery,
+        publication: &mut Publication<'_>,
+    ) {
+        let is_private = !delivery.subscription_ids.is_empty() || !route.is_plain;
+        let Delivery { qos, retain, .. } = delivery;
+        let session = &mut self.sessions[slot];
+        let shared_id = super::publication::packet_id(publication.serial);
+        let packet_id = session.send(publication.serial, delivery.clone());
+        if is_private || packet_id != shared_id {
+            return self.send_private(route, &delivery, publication, packet_id, false);
+        }
+        let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
+        if !self.send_frame(route, run, publication) {
+            self.sessions[slot].complete(packet_id);
+        }
+    }
+
+    /// Sends a packet encoded for this subscriber alone.
+    // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
+    pub(super) fn send_private(
+        &mut self,
+        route: Route,
+        delivery: &Delivery,
+        publication: &mut Publication<'_>,
+        packet_id: u16,
+        dup: bool,
+    ) {
+        let alias = self.alias_for(route.link, publication.topic());
+        let head = Head { dup, packet_id, alias, subscription_ids: &delivery.subscription_ids };
+        let Delivery { qos, retain, .. } = *delivery;
+        let run = publication.private_frame(&mut self.outbox, route.is_v5, qos, retain, head);
+        if self.send_frame(route, run, publication) {
+            return;
+        }
+        let Some(link) = self.link(route.link) else { return };
+        if matches!(alias, Some((_, false))) {
+            link.rare().aliases_out.remove(publication.topic());
+        }
+        if let Some(session) = link.session() {
+            self.sessions[session.slot].complete(packet_id);
+        }
+    }
+
+    /// Puts an encoded PUBLISH into the link's output; false when it is larger than the client
+    /// takes, and the delivery counts as done.
+    // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
+    #[inline]
+    fn send_frame(&mut self, route: Route, run: Run, publication: &mut Publication<'_>) -> bool {
+        if publication.packet_length(run) > route.packet_bytes_max as usize {
+            self.counters.dropped_too_large += 1;
+            return false;
+        }
+        self.outbox.append(route.link, run);
+        if let Some(payload) = publication.large_payload() {
+            self.outbox.append_payload(route.link, payload);
+        }
+        self.counters.publishes_sent += 1;
+        true
+    }
+
+    /// The alias under which `topic` goes to the link, if it takes any: the first topics sent to it
+    /// get one, and keep it.
+    // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
+    fn alias_for(&mut self, link: LinkId, topic: &str) -> Option<(u16, bool)> {
+        let rare = self.link(link)?.rare.as_deref_mut()?;
+        if let Some(&alias) = rare.aliases_out.get(topic) {
+            return Some((alias, true));
+        }
+        let alias = rare.aliases_out.len() as u16;
+        if alias >= rare.aliases_out_max {
+            return None;
+        }
+        rare.aliases_out.insert(topic.into(), alias + 1);
+        Some((alias + 1, false))
+    }
+}

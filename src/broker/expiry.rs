@@ -1,0 +1,64 @@
+//! What the passing of time does: peers that are silent, sessions and messages that expire.
+
+use super::boundary::LinkId;
+use super::clients::TimerKey;
+use super::link::State;
+use super::shard::Shard;
+use crate::mqtt::ReasonCode;
+
+impl Shard {
+    pub(super) fn tick(&mut self) {
+        let now = self.clients.now;
+        while let Some(&(due, key)) = self.clients.timers.first()
+            && due <= now
+        {
+            self.clients.timers.pop_first();
+            match key {
+                TimerKey::Link(id) => self.link_due(id),
+                TimerKey::Session(id) => {
+                    if let Some(session) = self.clients.sessions.get_mut(id) {
+                        session.timer = None;
+                    }
+                    self.session_due(id);
+                    if self.clients.sessions.get(id).is_some() {
+                        self.clients.refresh_session_timer(id);
+                    }
+                }
+            }
+        }
+        self.retained.expire(now);
+        for _ in 0..self.clients.unfinished.len() {
+            let Some(id) = self.clients.unfinished.pop_front() else { break };
+            if let Some(session) = self.clients.sessions.get_mut(id) {
+                session.is_unfinished = false;
+                self.pump(id);
+            }
+        }
+    }
+
+    /// Closes a link whose peer was silent for too long.
+    // [MQTT-3.1.2-22]
+    fn link_due(&mut self, id: LinkId) {
+        let now = self.clients.now;
+        let Some(link) = self.clients.link(id) else { return };
+        link.timer = None;
+        match (link.state, link.silence_max) {
+            (State::Fresh { .. }, _) => {
+                tracing::info!(peer = %link.peer, "Client closed: no CONNECT in time");
+                self.close(id);
+            }
+            (State::Connected { .. }, Some(silence_max)) => {
+                // What a paused link has received may still be waiting.
+                let heard = if link.pauses.mesh { now } else { link.heard };
+                let due = heard.after(silence_max);
+                if due > now {
+                    self.clients.set_link_timer(id, Some(due));
+                } else {
+                    let reason = Some("nothing came for one and a half keep alive periods");
+                    self.disconnect(id, ReasonCode::KeepAliveTimeout, reason);
+                }
+            }
+            (State::Connected { .. } | State::Closing, _) => {}
+        }
+    }
+}

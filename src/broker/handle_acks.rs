@@ -1,0 +1,89 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
+
+use super::boundary::LinkId;
+use super::session::SessionId;
+use super::shard::Shard;
+use crate::mqtt::{Ack, AckType, Frame, ProtocolError, QoS, ReasonCode, Version, encode_ack};
+
+impl Shard {
+    pub(super) fn handle_ack(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let ack = Ack::decode(frame, version)?;
+        match ack.kind {
+            AckType::PubAck => self.handle_puback(session, ack.packet_id),
+            AckType::PubRec => self.handle_pubrec(id, session, version, &ack),
+            AckType::PubRel => self.handle_pubrel(id, session, version, ack.packet_id),
+            AckType::PubComp => self.handle_pubcomp(session, ack.packet_id),
+        }
+        Ok(())
+    }
+
+    /// A QoS 1 message has arrived, or was refused for good.
+    // [MQTT-4.3.2-3], [MQTT-4.4.0-2]
+    fn handle_puback(&mut self, id: SessionId, packet_id: u16) {
+        let session = &mut self.clients.sessions[id.slot];
+        let is_it = session.in_flight(packet_id).is_some_and(|entry| {
+            entry.delivery.as_ref().is_some_and(|d| d.qos == QoS::AtLeastOnce)
+        });
+        if is_it {
+            session.complete(packet_id);
+            self.window_opened(id);
+        }
+    }
+
+    // [MQTT-4.3.3-4]
+    fn handle_pubrec(&mut self, link: LinkId, id: SessionId, version: Version, ack: &Ack<'_>) {
+        let session = &mut self.clients.sessions[id.slot];
+        let entry = session.in_flight(ack.packet_id);
+        let is_known = entry.as_ref().is_some_and(|entry| {
+            entry.delivery.as_ref().is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
+        });
+        if is_known && ack.code.is_error() {
+            session.complete(ack.packet_id);
+            return self.window_opened(id);
+        }
+        let code = match entry.filter(|_| is_known) {
+            Some(entry) => {
+                entry.delivery = None;
+                ReasonCode::Success
+            }
+            None if ack.code.is_error() => return,
+            None => ReasonCode::PacketIdentifierNotFound,
+        };
+        let packet_id = ack.packet_id;
+        self.clients
+            .respond(link, |out| encode_ack(AckType::PubRel, version, packet_id, code, out));
+    }
+
+    // [MQTT-4.3.3-11]
+    fn handle_pubrel(&mut self, link: LinkId, id: SessionId, version: Version, packet_id: u16) {
+        let is_known = self.clients.sessions[id.slot].received.remove(&packet_id);
+        let code = match is_known {
+            true => ReasonCode::Success,
+            false => ReasonCode::PacketIdentifierNotFound,
+        };
+        self.clients
+            .respond(link, |out| encode_ack(AckType::PubComp, version, packet_id, code, out));
+    }
+
+    fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {
+        let session = &mut self.clients.sessions[id.slot];
+        if session.in_flight(packet_id).is_some_and(|entry| entry.delivery.is_none()) {
+            session.complete(packet_id);
+            self.window_opened(id);
+        }
+    }
+
+    /// There is room for one more message in flight.
+    fn window_opened(&mut self, id: SessionId) {
+        let session = &self.clients.sessions[id.slot];
+        if !session.is_queue_empty() || !session.replays.is_empty() {
+            self.pump(id);
+        }
+    }
+}

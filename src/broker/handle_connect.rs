@@ -1,0 +1,250 @@
+//! CONNECT: whose session it is, where that lives, and what both sides agree on.
+
+use super::boundary::{LinkId, Output};
+use super::link::State;
+use super::session::{Session, SessionId};
+use super::shard::Shard;
+use super::will::Will;
+use crate::mqtt::{
+    ConnAck, Connect, ConnectError, Frame, PacketType, ProtocolError, ReasonCode, Version,
+    level_count,
+};
+use std::time::Duration;
+
+/// A refusal that the client is told.
+#[derive(Debug)]
+struct Refusal {
+    version: Version,
+    error: ProtocolError,
+}
+
+impl Shard {
+    /// Handles the first packet of a connection, which must be CONNECT. `rest` begins with it.
+    // [MQTT-3.1.0-1]
+    pub(super) fn handle_first(
+        &mut self,
+        id: LinkId,
+        frame: &Frame<'_>,
+        rest: &[u8],
+    ) -> Result<(), ProtocolError> {
+        if frame.kind() != Some(PacketType::Connect) {
+            return Err(ProtocolError::protocol("the first packet is not CONNECT"));
+        }
+        let connect = match Connect::decode(frame) {
+            Ok(connect) => connect,
+            Err(ConnectError::Malformed(error)) => return Err(error),
+            Err(ConnectError::Refused { version, error }) => {
+                self.refuse_connect(id, &Refusal { version, error });
+                return Ok(());
+            }
+            Err(ConnectError::UnsupportedVersion { level }) => {
+                // [MQTT-3.1.2-2]: in the words of the nearest version that the peer may know.
+                let version = if level > 5 { Version::V5 } else { Version::V311 };
+                let code = ReasonCode::UnsupportedProtocolVersion;
+                let error = ProtocolError::new(code, "protocol level not supported");
+                self.refuse_connect(id, &Refusal { version, error });
+                return Ok(());
+            }
+        };
+        if let Err(error) = self.check_connect(&connect) {
+            self.refuse_connect(id, &Refusal { version: connect.version, error });
+            return Ok(());
+        }
+        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let home = self.client_home(client_id);
+        if home != self.index {
+            self.clients.remove_link(id);
+            let received = rest.to_vec();
+            self.clients.outputs.push_back(Output::Handover { link: id, to: home, received });
+            return Ok(());
+        }
+        self.accept(id, &connect, client_id, assigned.is_some());
+        Ok(())
+    }
+
+    // [MQTT-3.1.4-2], [MQTT-3.2.2-7]
+    fn refuse_connect(&mut self, id: LinkId, refusal: &Refusal) {
+        let Refusal { version, error } = *refusal;
+        self.clients.counters.links_refused += 1;
+        if let Some(link) = self.clients.link(id) {
+            tracing::info!(peer = %link.peer, reason = ?error.code, "CONNECT refused: {}", error.cause);
+        }
+        let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
+        self.clients.send(id, |out| connack.encode(version, out));
+        self.close(id);
+    }
+
+    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ProtocolError> {
+        let options = &self.clients.options;
+        let refuse = |code, cause| Err(ProtocolError::new(code, cause));
+        if connect.authentication_method.is_some() {
+            // [MQTT-4.12.0-1]
+            return refuse(
+                ReasonCode::BadAuthenticationMethod,
+                "no authentication method is known",
+            );
+        }
+        let is_empty = connect.client_id.is_empty();
+        if is_empty
+            && (connect.version == Version::V31 || !connect.clean_start)
+            && !connect.version.is_v5()
+        {
+            // [MQTT-3.1.3-8]
+            let cause = "an empty client identifier needs a clean session";
+            return refuse(ReasonCode::ClientIdentifierNotValid, cause);
+        }
+        let Some(will) = &connect.will else { return Ok(()) };
+        if will.retain && !options.retain_available {
+            // [MQTT-3.2.2-13]
+            return refuse(ReasonCode::RetainNotSupported, "retained messages are turned off");
+        }
+        if level_count(will.topic) > options.max_topic_levels as usize {
+            return refuse(ReasonCode::TopicNameInvalid, "the will topic has too many levels");
+        }
+        if super::handle_publish::is_reserved(will.topic) {
+            return refuse(ReasonCode::NotAuthorized, "$SYS is the broker's own");
+        }
+        Ok(())
+    }
+
+    /// A client identifier that nobody has, and that lives here.
+    // [MQTT-3.1.3-6]
+    fn assign_client_id(&mut self) -> String {
+        loop {
+            let client_id = format!("ringmq-{:016x}", self.prng.next());
+            let is_here = self.client_home(&client_id) == self.index;
+            if is_here && self.clients.find_session(&client_id).is_none() {
+                return client_id;
+            }
+        }
+    }
+
+    fn accept(&mut self, id: LinkId, connect: &Connect<'_>, client_id: &str, is_assigned: bool) {
+        let known = self.clients.find_session(client_id);
+        if let Some(session) = known {
+            self.take_over(session, connect.clean_start);
+        }
+        let kept = known.filter(|known| self.clients.sessions.get(*known).is_some());
+        let session = kept.unwrap_or_else(|| self.make_session(client_id));
+        self.attach(id, session, connect);
+        self.send_connack(id, session, connect, kept.is_some(), is_assigned);
+        if let Some(link) = self.clients.link(id) {
+            tracing::info!(
+                "New client connected from {} as {} (p{}, c{}, k{}{}).",
+                link.peer,
+                client_id.escape_debug(),
+                protocol_level(connect.version),
+                u8::from(connect.clean_start),
+                connect.keep_alive_s,
+                connect
+                    .user_name
+                    .map(|name| format!(", u'{}'", name.escape_debug()))
+                    .unwrap_or_default(),
+            );
+        }
+        self.clients.resend(session);
+        self.pump(session);
+    }
+
+    /// The connection that has the session now, if any, is closed; with a clean start the session
+    /// ends. Afterwards the session is there only if it is to be gone on with.
+    // [MQTT-3.1.4-3], [MQTT-3.1.2-4]
+    fn take_over(&mut self, id: SessionId, clean_start: bool) {
+        if let Some(link) = self.clients.sessions[id.slot].link {
+            self.clients.counters.takeovers += 1;
+            self.disconnect(
+                link,
+                ReasonCode::SessionTakenOver,
+                Some("another connection took over"),
+            );
+        }
+        if self.clients.sessions.get(id).is_some() && clean_start {
+            self.end_session(id);
+        }
+    }
+
+    fn make_session(&mut self, client_id: &str) -> SessionId {
+        self.sessions_made += 1;
+        let number = (self.index as u64) << 48 | self.sessions_made;
+        self.clients.insert_session(Session::new(client_id, number))
+    }
+
+    /// The session belongs to the link from now on.
+    fn attach(&mut self, id: LinkId, session_id: SessionId, connect: &Connect<'_>) {
+        let options = self.clients.options.clone();
+        let keep_alive_s =
+            server_keep_alive(connect, options.max_keep_alive).unwrap_or(connect.keep_alive_s);
+        let session = &mut self.clients.sessions[session_id.slot];
+        session.link = Some(id);
+        session.ends = None;
+        // [MQTT-3.1.3-9]: back before the delay is over, so there is no will.
+        session.will_due = None;
+        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        session.expiry_s = connect.session_expiry_s.min(options.max_session_expiry);
+        session.window = connect.receive_maximum.min(options.max_inflight);
+        self.clients.refresh_session_timer(session_id);
+        let Some(link) = self.clients.link(id) else { return };
+        link.state = State::Connected { session: session_id };
+        link.version = connect.version;
+        link.packet_bytes_max = connect.packet_bytes_max.unwrap_or(u32::MAX);
+        let aliases = connect.topic_alias_max.min(options.max_topic_alias);
+        if aliases > 0 {
+            link.rare().aliases_out_max = aliases;
+        }
+        // [MQTT-3.1.2-22]: one and a half times the keep alive.
+        link.silence_max =
+            (keep_alive_s > 0).then(|| Duration::from_millis(u64::from(keep_alive_s) * 1500));
+        let due = link.silence_max.map(|silence| link.heard.after(silence));
+        self.clients.set_link_timer(id, due);
+        self.clients.refresh_route(session_id);
+        self.tell_online(session_id, true);
+    }
+
+    fn send_connack(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        connect: &Connect<'_>,
+        session_present: bool,
+        is_assigned: bool,
+    ) {
+        let options = self.clients.options.clone();
+        let session = &self.clients.sessions[session.slot];
+        let client_id = session.client_id.clone();
+        let is_response_topic = !client_id.contains(['+', '#']);
+        let response_information = (connect.request_response_information && is_response_topic)
+            .then(|| format!("response/{client_id}"));
+        let shorter = session.expiry_s != connect.session_expiry_s;
+        let connack = ConnAck {
+            session_present,
+            code: ReasonCode::Success,
+            session_expiry_s: shorter.then_some(session.expiry_s),
+            receive_maximum: Some(options.receive_maximum).filter(|max| *max < u16::MAX),
+            retain_available: (!options.retain_available).then_some(false),
+            packet_bytes_max: Some(options.max_packet_size),
+            assigned_client_id: is_assigned.then_some(&client_id),
+            topic_alias_max: Some(options.max_topic_alias).filter(|max| *max > 0),
+            server_keep_alive_s: server_keep_alive(connect, options.max_keep_alive),
+            response_information: response_information.as_deref(),
+            ..ConnAck::default()
+        };
+        self.clients.send(id, |out| connack.encode(connect.version, out));
+    }
+}
+
+/// The keep alive that the server asks for instead of the client's, in seconds. Only a 5.0 client
+/// can be told.
+// [MQTT-3.2.2-21]
+fn server_keep_alive(connect: &Connect<'_>, max_s: u16) -> Option<u16> {
+    let is_longer = connect.keep_alive_s == 0 || connect.keep_alive_s > max_s;
+    (connect.version.is_v5() && max_s > 0 && is_longer).then_some(max_s)
+}
+
+const fn protocol_level(version: Version) -> u8 {
+    match version {
+        Version::V31 => 3,
+        Version::V311 => 4,
+        Version::V5 => 5,
+    }
+}

@@ -1,0 +1,99 @@
+//! DISCONNECT, and every other way in which a client loses its connection or its session.
+
+use super::boundary::LinkId;
+use super::session::SessionId;
+use super::shard::Shard;
+use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender, Version};
+
+impl Shard {
+    pub(super) fn handle_disconnect(
+        &mut self,
+        id: LinkId,
+        session_id: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let disconnect = Disconnect::decode(frame, version, Sender::Client)?;
+        let session_expiry_max_s = self.clients.options.max_session_expiry;
+        let session = &mut self.clients.sessions[session_id.slot];
+        if let Some(expiry_s) = disconnect.session_expiry_s {
+            if session.expiry_s == 0 && expiry_s > 0 {
+                // 3.1.2.11.2
+                return Err(ProtocolError::protocol("a session expiry where CONNECT had none"));
+            }
+            session.expiry_s = expiry_s.min(session_expiry_max_s);
+        }
+        // [MQTT-3.14.4-3]
+        let keeps_will = disconnect.code != ReasonCode::Success;
+        self.close(id);
+        self.lose_link(session_id, keeps_will);
+        Ok(())
+    }
+
+    /// The session's connection is gone. `keeps_will`: without a normal DISCONNECT.
+    pub(super) fn lose_link(&mut self, id: SessionId, keeps_will: bool) {
+        let now = self.clients.now;
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        session.link = None;
+        for replay in &mut session.replays {
+            replay.waits_for = None;
+        }
+        if !keeps_will {
+            session.will = None;
+        }
+        if let Some(will) = &session.will {
+            session.will_due = Some(now.after_seconds(will.delay_s));
+        }
+        if session.expiry_s != u32::MAX {
+            session.ends = Some(now.after_seconds(session.expiry_s));
+        }
+        let ends_now = session.expiry_s == 0;
+        self.clients.refresh_route(id);
+        self.tell_online(id, false);
+        if ends_now {
+            return self.end_session(id);
+        }
+        let waiting = self.clients.sessions[id.slot].take_shared_queue();
+        self.redistribute(waiting);
+        self.session_due(id);
+        if self.clients.sessions.get(id).is_some() {
+            self.clients.refresh_session_timer(id);
+        }
+    }
+
+    /// The session ends: its subscriptions go, its will is published if it is still to come, and
+    /// what other members of its shared groups can take goes to them.
+    // [MQTT-3.1.2-8], [MQTT-4.1.0-2]
+    pub(super) fn end_session(&mut self, id: SessionId) {
+        let Some(mut session) = self.clients.remove_session(id) else { return };
+        debug_assert!(session.link.is_none());
+        for &place in &session.subscriptions {
+            let gone = self.subscriptions.remove(id.slot, place, false);
+            if let Some((filter, interest)) = gone.and_then(|gone| gone.news) {
+                self.tell_interest(&filter, interest, None);
+            }
+        }
+        if let Some(will) = session.will.take() {
+            self.publish_will(session.number, &will);
+        }
+        let mut lost = session.take_shared_in_flight();
+        lost.extend(session.take_shared_queue());
+        self.redistribute(lost);
+    }
+
+    /// Publishes the session's will, or ends the session, where its time has come.
+    pub(super) fn session_due(&mut self, id: SessionId) {
+        let now = self.clients.now;
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        if session.ends.is_some_and(|ends| ends <= now) {
+            return self.end_session(id);
+        }
+        if session.will_due.is_some_and(|due| due <= now) {
+            session.will_due = None;
+            let number = session.number;
+            if let Some(will) = session.will.take() {
+                self.publish_will(number, &will);
+            }
+        }
+    }
+}

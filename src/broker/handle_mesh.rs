@@ -1,0 +1,74 @@
+//! What other workers say.
+
+use super::link::State;
+use super::mesh_message::{MeshMessage, Ticket};
+use super::publication::Publication;
+use super::shard::Shard;
+use crate::mqtt::TopicFilter;
+use crate::topics::Interest;
+
+impl Shard {
+    pub(super) fn handle_mesh(&mut self, from: usize, message: MeshMessage) {
+        match message {
+            MeshMessage::Publish { message, plain, shares, passed } => {
+                self.version = self.version.max(message.version.0);
+                if plain {
+                    let serial = self.clients.next_serial();
+                    let now = self.clients.now;
+                    self.route_here(&mut Publication::kept(&message, now, serial));
+                }
+                for share in shares {
+                    self.take_share(&share, &message, passed);
+                }
+            }
+            MeshMessage::Interest { filter, members, online, ticket } => {
+                let parsed = TopicFilter::parse(&filter, usize::MAX);
+                let interest = Interest { worker: from, members, online };
+                let parsed = parsed.expect("the sender's client sent a valid filter");
+                self.subscriptions.learn(&filter, parsed, interest);
+                self.answer_interest(from, ticket);
+            }
+            MeshMessage::Retain { message, ticket } => {
+                self.version = self.version.max(message.version.0);
+                self.retained.store(message);
+                if let Some(ticket) = ticket {
+                    self.mesh(from, MeshMessage::Done { ticket });
+                }
+            }
+            MeshMessage::Done { ticket } => self.ticket_done(ticket),
+            MeshMessage::RetainedQuery(query) => self.queries.push((from, query)),
+            MeshMessage::RetainedPage(page) => {
+                let session = page.session;
+                self.take_page(*page);
+                self.pump_replays(session);
+            }
+        }
+    }
+
+    /// The interest is applied. The answer means more: what this worker has published before is on
+    /// its way in the rings, so that whoever gets the answer finds it there.
+    fn answer_interest(&mut self, from: usize, ticket: Option<Ticket>) {
+        let Some(ticket) = ticket else { return };
+        if self.is_mesh_full() {
+            self.done_later.push((from, ticket));
+        } else {
+            self.mesh(from, MeshMessage::Done { ticket });
+        }
+    }
+
+    fn ticket_done(&mut self, ticket: Ticket) {
+        let Some(link) = self.clients.link(ticket.link) else { return };
+        if !link.release(ticket.serial) || link.state == State::Closing {
+            return;
+        }
+        let session = link.session();
+        self.clients.send_released(ticket.link);
+        let Some(session) = session else { return };
+        for replay in &mut self.clients.sessions[session.slot].replays {
+            if replay.waits_for == Some(ticket.serial) {
+                replay.waits_for = None;
+            }
+        }
+        self.pump_replays(session);
+    }
+}

@@ -1,0 +1,187 @@
+//! PUBLISH from a client: everything is decided here, once, whoever gets it.
+
+use super::boundary::LinkId;
+use super::mesh_message::Ticket;
+use super::message::Traits;
+use super::publication::Publication;
+use super::session::SessionId;
+use super::shard::Shard;
+use crate::mqtt::{
+    AckType, Frame, ProtocolError, Publish, QoS, ReasonCode, Sender, Version, encode_ack,
+    level_count,
+};
+
+/// Topics that only the broker publishes to.
+pub(super) fn is_reserved(topic: &str) -> bool {
+    topic == "$SYS" || topic.starts_with("$SYS/")
+}
+
+impl Shard {
+    pub(super) fn handle_publish(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let known;
+        let mut publish = Publish::decode(frame, version, Sender::Client)?;
+        self.clients.counters.publishes_received += 1;
+        if let Some(alias) = publish.topic_alias {
+            known = self.resolve_alias(id, alias, publish.topic)?;
+            publish.topic = &known;
+        }
+        self.check_publish(&publish)?;
+        if publish.qos == QoS::ExactlyOnce && !self.note_received(session, publish.packet_id)? {
+            self.acknowledge(id, version, &publish, ReasonCode::Success);
+            return Ok(());
+        }
+        if is_reserved(publish.topic) {
+            self.reject(id, session, version, &publish, ReasonCode::NotAuthorized);
+            return Ok(());
+        }
+        let publisher = self.clients.sessions[session.slot].number;
+        let mut publication = self.publication(&publish, publisher);
+        let is_wanted = self.route(&mut publication);
+        let code = match is_wanted || !version.is_v5() {
+            true => ReasonCode::Success,
+            false => ReasonCode::NoMatchingSubscribers,
+        };
+        if publish.retain && self.retain_for(id, version, &publish, &mut publication, code) {
+            return Ok(());
+        }
+        self.acknowledge(id, version, &publish, code);
+        Ok(())
+    }
+
+    /// What is decided of a PUBLISH that came just now from the session numbered `publisher`.
+    pub(super) fn publication<'a>(
+        &mut self,
+        publish: &Publish<'a>,
+        publisher: u64,
+    ) -> Publication<'a> {
+        let now = self.clients.now;
+        if publish.retain {
+            self.version = (self.version + 1).max(now.nanoseconds());
+        }
+        let traits = Traits {
+            qos: publish.qos,
+            retain: publish.retain,
+            expires: publish.message_expiry_s.map(|seconds| now.after_seconds(seconds)),
+            publisher,
+            version: (self.version, self.index as u32),
+        };
+        Publication::received(publish, traits, self.clients.next_serial())
+    }
+
+    /// The topic that a PUBLISH with an alias is for; an alias with a topic is set.
+    // [MQTT-3.3.2-9], [MQTT-3.3.2-12]
+    fn resolve_alias(
+        &mut self,
+        id: LinkId,
+        alias: u16,
+        topic: &str,
+    ) -> Result<Box<str>, ProtocolError> {
+        let invalid = |cause| ProtocolError::new(ReasonCode::TopicAliasInvalid, cause);
+        if alias > self.clients.options.max_topic_alias {
+            return Err(invalid("a topic alias above the maximum"));
+        }
+        let unknown = || ProtocolError::protocol("a topic alias that was never set");
+        let aliases = self.clients.aliases_in(id).ok_or_else(unknown)?;
+        if topic.is_empty() {
+            return aliases.get(&alias).cloned().ok_or_else(unknown);
+        }
+        aliases.insert(alias, topic.into());
+        Ok(topic.into())
+    }
+
+    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), ProtocolError> {
+        let options = &self.clients.options;
+        if level_count(publish.topic) > options.max_topic_levels as usize {
+            let code = ReasonCode::TopicNameInvalid;
+            return Err(ProtocolError::new(code, "the topic has too many levels"));
+        }
+        if publish.retain && !options.retain_available {
+            // [MQTT-3.2.2-14]
+            let code = ReasonCode::RetainNotSupported;
+            return Err(ProtocolError::new(code, "retained messages are turned off"));
+        }
+        Ok(())
+    }
+
+    /// True when the QoS 2 message is new; false when it is known and not yet released.
+    // [MQTT-4.3.3-10], [MQTT-3.3.4-7]
+    fn note_received(&mut self, session: SessionId, packet_id: u16) -> Result<bool, ProtocolError> {
+        let max = self.clients.options.receive_maximum as usize;
+        let received = &mut self.clients.sessions[session.slot].received;
+        if received.contains(&packet_id) {
+            return Ok(false);
+        }
+        if received.len() >= max {
+            let code = ReasonCode::ReceiveMaximumExceeded;
+            return Err(ProtocolError::new(code, "more QoS 2 messages in flight than allowed"));
+        }
+        received.insert(packet_id);
+        Ok(true)
+    }
+
+    /// Retains the message. True when the acknowledgement waits until its home has it.
+    fn retain_for(
+        &mut self,
+        id: LinkId,
+        version: Version,
+        publish: &Publish<'_>,
+        publication: &mut Publication<'_>,
+        code: ReasonCode,
+    ) -> bool {
+        let is_here = self.topic_home(publish.topic) == self.index;
+        if is_here || publish.qos == QoS::AtMostOnce {
+            self.retain(publication, None);
+            return false;
+        }
+        let mut bytes = Vec::new();
+        encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
+        let Some(link) = self.clients.link(id) else { return true };
+        let serial = link.hold(1, bytes);
+        self.retain(publication, Some(Ticket { link: id, serial }));
+        true
+    }
+
+    fn acknowledge(
+        &mut self,
+        id: LinkId,
+        version: Version,
+        publish: &Publish<'_>,
+        code: ReasonCode,
+    ) {
+        if publish.qos > QoS::AtMostOnce {
+            let kind = ack_type(publish.qos);
+            self.clients.respond(id, |out| encode_ack(kind, version, publish.packet_id, code, out));
+        }
+    }
+
+    /// The message goes nowhere, and a 5.0 client is told so; its exchange is over.
+    fn reject(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        version: Version,
+        publish: &Publish<'_>,
+        code: ReasonCode,
+    ) {
+        if version.is_v5() {
+            // [MQTT-4.3.3-9]: a PUBREC with an error frees the identifier.
+            self.clients.sessions[session.slot].received.remove(&publish.packet_id);
+            self.acknowledge(id, version, publish, code);
+        } else {
+            self.acknowledge(id, version, publish, ReasonCode::Success);
+        }
+    }
+}
+
+const fn ack_type(qos: QoS) -> AckType {
+    match qos {
+        QoS::ExactlyOnce => AckType::PubRec,
+        QoS::AtLeastOnce | QoS::AtMostOnce => AckType::PubAck,
+    }
+}

@@ -1,0 +1,181 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use super::boundary::LinkId;
+use super::mesh_message::{MeshMessage, Ticket};
+use super::replay::Wanted;
+use super::session::SessionId;
+use super::shard::Shard;
+use crate::mqtt::{
+    Frame, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
+    TopicFilter, UnsubAck, Unsubscribe, Version,
+};
+use crate::topics::{Interest, Place, Subscriber};
+use std::sync::Arc;
+
+/// What the filters of one SUBSCRIBE come to.
+#[derive(Debug, Default)]
+struct Outcome {
+    codes: Vec<u8>,
+    news: Vec<(Arc<str>, Interest)>,
+    wanted: Vec<Wanted>,
+}
+
+impl Shard {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let subscribe = Subscribe::decode(frame, version)?;
+        let mut outcome = Outcome::default();
+        let subscription_id = subscribe.subscription_id.unwrap_or(0);
+        for filter in &subscribe.filters {
+            self.subscribe(session, version, subscription_id, filter, &mut outcome)?;
+        }
+        let codes = outcome.codes.as_slice();
+        let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
+        let mut bytes = Vec::new();
+        suback.encode(version, &mut bytes);
+        let serial = self.hold_for_news(id, bytes, outcome.news);
+        for wanted in outcome.wanted {
+            self.begin_replay(session, wanted, serial);
+        }
+        self.pump_replays(session);
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        session: SessionId,
+        version: Version,
+        subscription_id: u32,
+        requested: &SubscribeFilter<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), ProtocolError> {
+        let SubscribeFilter { filter: text, options } = *requested;
+        let levels_max = self.clients.options.max_topic_levels as usize;
+        let filter = match TopicFilter::parse(text, levels_max) {
+            Ok(filter) => filter,
+            // 3.1 has no code for it.
+            Err(error) if version == Version::V31 => return Err(error),
+            Err(error) => {
+                outcome.codes.push(error.code as u8);
+                return Ok(());
+            }
+        };
+        let is_shared = filter.share_name.is_some();
+        if is_shared && options.no_local {
+            // [MQTT-3.8.3-4]
+            return Err(ProtocolError::protocol("No Local on a shared subscription"));
+        }
+        let subscriber = Subscriber { session: session.slot, subscription_id, options };
+        let subscribed = self.subscriptions.subscribe(text, filter, subscriber);
+        self.remember(session, subscribed.place);
+        outcome.codes.push(options.qos as u8);
+        outcome.news.extend(subscribed.news.map(|news| (Arc::from(text), news)));
+        let sends_retained = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !subscribed.existed,
+            RetainHandling::DoNotSend => false,
+        };
+        // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]; a shared one gets none (4.8.2).
+        if sends_retained && !is_shared && self.clients.options.retain_available {
+            let qos = options.qos;
+            outcome.wanted.push(Wanted { filter: text.into(), qos, subscription_id });
+        }
+        Ok(())
+    }
+
+    /// The session's own list of its subscriptions.
+    fn remember(&mut self, session: SessionId, place: Place) {
+        let places = &mut self.clients.sessions[session.slot].subscriptions;
+        if let Err(at) = places.binary_search(&place) {
+            places.insert(at, place);
+        }
+    }
+
+    fn forget(&mut self, session: SessionId, place: Place) {
+        let places = &mut self.clients.sessions[session.slot].subscriptions;
+        if let Ok(at) = places.binary_search(&place) {
+            places.remove(at);
+        }
+    }
+
+    /// Sends a response once every other worker has applied the news; its serial if it waits.
+    /// Otherwise a publish through another worker could be missed after SUBACK.
+    fn hold_for_news(
+        &mut self,
+        id: LinkId,
+        bytes: Vec<u8>,
+        news: Vec<(Arc<str>, Interest)>,
+    ) -> Option<u32> {
+        let waits = news.len() * (self.workers - 1);
+        if waits == 0 {
+            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
+            return None;
+        }
+        let serial = self.clients.link(id)?.hold(waits as u32, bytes);
+        let ticket = Some(Ticket { link: id, serial });
+        for (filter, interest) in news {
+            self.tell_interest(&filter, interest, ticket);
+        }
+        Some(serial)
+    }
+
+    /// Tells every other worker what this one has of a filter.
+    pub(super) fn tell_interest(
+        &mut self,
+        filter: &Arc<str>,
+        interest: Interest,
+        ticket: Option<Ticket>,
+    ) {
+        let Interest { members, online, .. } = interest;
+        for to in self.others() {
+            let filter = filter.clone();
+            self.mesh(to, MeshMessage::Interest { filter, members, online, ticket });
+        }
+    }
+
+    /// The session's client came or went: its shared groups are chosen from accordingly.
+    pub(super) fn tell_online(&mut self, session: SessionId, online: bool) {
+        let session = &self.clients.sessions[session.slot];
+        let groups: Vec<_> = session.subscriptions.iter().filter_map(|p| p.group()).collect();
+        for group in groups {
+            let (filter, interest) = self.subscriptions.set_online(group, online);
+            self.tell_interest(&filter, interest, None);
+        }
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let unsubscribe = Unsubscribe::decode(frame, version)?;
+        let codes: Vec<u8> =
+            unsubscribe.filters.iter().map(|text| self.unsubscribe(session, text) as u8).collect();
+        let packet_id = unsubscribe.packet_id;
+        let codes = codes.as_slice();
+        let unsuback = UnsubAck { packet_id, codes, ..UnsubAck::default() };
+        self.clients.respond(id, |out| unsuback.encode(version, out));
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, session: SessionId, text: &str) -> ReasonCode {
+        let Ok(filter) = TopicFilter::parse(text, usize::MAX) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        let gone = self.subscriptions.unsubscribe(session.slot, text, filter, true);
+        let Some(gone) = gone else { return ReasonCode::NoSubscriptionExisted };
+        self.forget(session, gone.place);
+        if let Some((filter, interest)) = gone.news {
+            self.tell_interest(&filter, interest, None);
+        }
+        self.end_replay(session, text);
+        ReasonCode::Success
+    }
+}

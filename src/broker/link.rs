@@ -1,0 +1,158 @@
+//! A connection, as far as the broker knows of it.
+
+use super::boundary::LinkId;
+use super::session::{Delivery, SessionId};
+use crate::base::maps::HashMap;
+use crate::base::time::Time;
+use crate::mqtt::Version;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) peer: SocketAddr,
+    pub(super) state: State,
+    pub(super) version: Version,
+    /// Received, and not yet a whole packet or not yet to be handled.
+    pub(super) carry: Vec<u8>,
+    /// When something last came from the peer.
+    pub(super) heard: Time,
+    /// How long the peer may be silent: one and a half keep-alive periods; None for ever.
+    pub(super) silence_max: Option<std::time::Duration>,
+    /// What the shard's timers hold of it.
+    pub(super) timer: Option<Time>,
+    /// The largest packet the peer takes.
+    pub(super) packet_bytes_max: u32,
+    /// A part of the last output is still on its way; what is for the link waits.
+    pub(super) blocked: bool,
+    pub(super) pauses: Pauses,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What most links do without.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Responses that wait for other workers, and those behind them.
+    held: VecDeque<Held>,
+    /// The serial of the first of `held`.
+    held_first: u32,
+    /// Responses that wait until the link is writable.
+    pub(super) backlog: Vec<u8>,
+    /// QoS 0 messages that wait until the link is writable.
+    pub(super) queue: VecDeque<Delivery>,
+    pub(super) queue_bytes: usize,
+    /// Topic aliases that the peer has set.
+    pub(super) aliases_in: HashMap<u16, Box<str>>,
+    /// Topic aliases given to the peer.
+    pub(super) aliases_out: HashMap<Box<str>, u16>,
+    /// How many of them it takes.
+    pub(super) aliases_out_max: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// CONNECT is awaited. `whole`: all of it has arrived in the kernel, so it may be taken out.
+    Fresh { whole: bool },
+    /// CONNECT was accepted.
+    Connected { session: SessionId },
+    /// Nothing the peer says counts any more.
+    Closing,
+}
+
+/// Why nothing is received on a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Pauses {
+    /// The peer does not read its responses.
+    pub(super) backlog: bool,
+    /// It publishes, and a ring to another worker is full.
+    pub(super) mesh: bool,
+}
+
+impl Pauses {
+    pub(super) const fn any(self) -> bool {
+        self.backlog || self.mesh
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    waits: u32,
+    bytes: Vec<u8>,
+}
+
+impl Link {
+    pub(super) fn new(id: LinkId, peer: SocketAddr, now: Time) -> Self {
+        Self {
+            id,
+            peer,
+            state: State::Fresh { whole: false },
+            version: Version::V311,
+            carry: Vec::new(),
+            heard: now,
+            silence_max: None,
+            timer: None,
+            packet_bytes_max: u32::MAX,
+            blocked: false,
+            pauses: Pauses::default(),
+            rare: None,
+        }
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn session(&self) -> Option<SessionId> {
+        match self.state {
+            State::Connected { session } => Some(session),
+            State::Fresh { .. } | State::Closing => None,
+        }
+    }
+
+    /// True when a QoS 0 message can go straight to the outbox, encoded as for everybody.
+    pub(super) fn is_plain(&self) -> bool {
+        let is_rare = |rare: &Rare| rare.aliases_out_max > 0 || !rare.queue.is_empty();
+        !self.blocked && !self.rare.as_deref().is_some_and(is_rare)
+    }
+
+    /// True when a response must wait behind others that wait for other workers.
+    pub(super) fn holds(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.held.is_empty())
+    }
+
+    /// Where a response that must wait behind others is to be written.
+    pub(super) fn behind_held(&mut self) -> &mut Vec<u8> {
+        let held = &mut self.rare().held;
+        if held.back().is_none_or(|last| last.waits > 0) {
+            held.push_back(Held { waits: 0, bytes: Vec::new() });
+        }
+        &mut held.back_mut().expect("one was just put there").bytes
+    }
+
+    /// Holds a response back until [`Self::release`] was called `waits` times; its serial.
+    pub(super) fn hold(&mut self, waits: u32, bytes: Vec<u8>) -> u32 {
+        let rare = self.rare();
+        let serial = rare.held_first.wrapping_add(rare.held.len() as u32);
+        rare.held.push_back(Held { waits, bytes });
+        serial
+    }
+
+    /// One thing that the response `serial` waited for is done; true when that was the last.
+    pub(super) fn release(&mut self, serial: u32) -> bool {
+        let rare = self.rare();
+        let place = serial.wrapping_sub(rare.held_first) as usize;
+        rare.held.get_mut(place).is_some_and(|held| {
+            held.waits = held.waits.saturating_sub(1);
+            held.waits == 0
+        })
+    }
+
+    /// The next response that need not wait any more.
+    pub(super) fn next_released(&mut self) -> Option<Vec<u8>> {
+        let rare = self.rare.as_mut()?;
+        rare.held.front().filter(|held| held.waits == 0)?;
+        rare.held_first = rare.held_first.wrapping_add(1);
+        rare.held.pop_front().map(|held| held.bytes)
+    }
+}

@@ -1,0 +1,77 @@
+//! What workers say to each other.
+
+use super::boundary::LinkId;
+use super::message::Message;
+use crate::base::slots;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Names a response that waits on its link: see [`MeshMessage::Done`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) link: LinkId,
+    pub(super) serial: u32,
+}
+
+/// A message from one worker to another.
+#[derive(Debug)]
+pub enum MeshMessage {
+    /// Deliver `message` to your subscribers when `plain`, and to one member of each of the shared
+    /// groups `shares` (whole filters).
+    Publish {
+        /// The message.
+        message: Arc<Message>,
+        /// Whether subscribers that are not in a group get it.
+        plain: bool,
+        /// The groups for which you were picked.
+        shares: SmallVec<[Arc<str>; 1]>,
+        /// You were picked because the one picked before had no member any more.
+        passed: bool,
+    },
+    /// The sender now has this of a filter. Answer a ticket with [`MeshMessage::Done`].
+    Interest {
+        /// The whole filter.
+        filter: Arc<str>,
+        /// How many subscribers.
+        members: u32,
+        /// How many of them are connected.
+        online: u32,
+        /// Who waits for it.
+        ticket: Option<Ticket>,
+    },
+    /// Retain `message` (or clear its topic), which lives with you.
+    Retain {
+        /// The message.
+        message: Arc<Message>,
+        /// Who waits for it.
+        ticket: Option<Ticket>,
+    },
+    /// What the ticket stood for is done.
+    Done {
+        /// As it was sent.
+        ticket: Ticket,
+    },
+    /// Send me the next retained messages that match.
+    RetainedQuery(Box<RetainedQuery>),
+    /// The answer.
+    RetainedPage(Box<RetainedPage>),
+}
+
+/// Asks for a part of the retained messages that live on a worker.
+#[derive(Debug)]
+pub struct RetainedQuery {
+    pub(super) session: slots::Id,
+    pub(super) replay: u32,
+    pub(super) filter: Arc<str>,
+    pub(super) after: Option<Arc<str>>,
+}
+
+/// Answers a [`RetainedQuery`].
+#[derive(Debug)]
+pub struct RetainedPage {
+    pub(super) session: slots::Id,
+    pub(super) replay: u32,
+    pub(super) messages: Vec<Arc<Message>>,
+    /// After which topic to ask on; None at the end.
+    pub(super) next: Option<Arc<str>>,
+}

@@ -1,0 +1,33 @@
+//! One worker's broker: bytes and time in, bytes and requests out.
+#![forbid(unsafe_code)]
+
+mod boundary;
+mod clients;
+mod counters;
+mod deliver;
+mod expiry;
+mod handle_acks;
+mod handle_connect;
+mod handle_disconnect;
+mod handle_mesh;
+mod handle_publish;
+mod handle_subscribe;
+mod link;
+mod mesh_message;
+mod message;
+mod outbox;
+mod publication;
+mod pump;
+mod replay;
+mod route;
+mod session;
+mod shard;
+mod share;
+mod will;
+
+pub use boundary::{Input, LinkId, Output};
+pub use counters::Counters;
+pub use mesh_message::{MeshMessage, Ticket};
+pub use message::Message;
+pub use outbox::{Outbox, Segments, Unsent};
+pub use shard::Shard;

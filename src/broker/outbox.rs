@@ -1,0 +1,335 @@
+//! This turn's output: arenas of encoded bytes, and for every link the ranges of them that it is
+//! to be sent.
+//!
+//! ```text
+//! arena v3.1.1, QoS 0 │ PUBLISH a │ PUBLISH b │ PUBLISH c │      arena "private" │ PUBACK │ …
+//!                     └────────── link 7 ─────────────────┘                       └ link 9 ┘
+//!                     └── link 8 ─┘
+//! ```
+//!
+//! There is one arena for each way in which a PUBLISH can be encoded alike for many, so that a
+//! subscriber who gets a sequence of messages gets one range, which it shares with every other
+//! subscriber of the sequence. What only one link gets is in the private arena. Nothing moves
+//! until [`Outbox::reset`].
+
+use super::boundary::LinkId;
+use super::message::Message;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// version (2) × QoS (3) × RETAIN (2), then the private one.
+pub(super) const ARENAS: usize = 13;
+pub(super) const PRIVATE: u8 = 12;
+
+/// Bytes for one or many links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Run {
+    arena: u8,
+    start: u32,
+    end: u32,
+}
+
+impl Run {
+    pub(super) const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
+#[derive(Debug)]
+enum Segment {
+    Run(Run),
+    /// The payload of a message too large to be copied for every subscriber.
+    Payload(Arc<Message>),
+}
+
+/// What one link is to be sent. The first run stands in place, since there is seldom another.
+#[derive(Debug, Default)]
+struct Outlet {
+    generation: u32,
+    dirty: bool,
+    first: Run,
+    more: Vec<Segment>,
+}
+
+/// The arenas and the outlets, by link slot.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    arenas: [Vec<u8>; ARENAS],
+    outlets: Vec<Outlet>,
+    dirty: VecDeque<LinkId>,
+}
+
+impl Outbox {
+    /// The next link that is to be sent something. Its segments stay until [`Self::sent`] or
+    /// [`Self::take_rest`].
+    pub fn next_dirty(&mut self) -> Option<LinkId> {
+        self.dirty.pop_front()
+    }
+
+    /// True when a link waits to be sent something.
+    #[must_use]
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// How many bytes the arenas hold.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.arenas.iter().map(Vec::len).sum()
+    }
+
+    /// What the link is to be sent, in order.
+    #[must_use]
+    pub fn segments(&self, link: LinkId) -> Segments<'_> {
+        let outlet =
+            self.outlets.get(link.slot as usize).filter(|o| o.generation == link.generation);
+        Segments { outbox: self, outlet, next: 0 }
+    }
+
+    /// Forgets what the link was to be sent.
+    pub fn sent(&mut self, link: LinkId) {
+        if let Some(outlet) = self.outlet(link) {
+            outlet.first = Run::default();
+            outlet.more.clear();
+            outlet.dirty = false;
+        }
+    }
+
+    /// What is left after the first `sent` bytes, for the caller to keep; forgets the rest.
+    pub fn take_rest(&mut self, link: LinkId, mut sent: usize) -> Unsent {
+        let mut unsent = Unsent::default();
+        let payload_of = |segment: &Segment| match segment {
+            Segment::Payload(message) => Some(message.clone()),
+            Segment::Run(_) => None,
+        };
+        let outlet = &self.outlets[link.slot as usize];
+        let shared = std::iter::once(None).chain(outlet.more.iter().map(payload_of));
+        let skip_empty = usize::from(outlet.first.len() == 0);
+        for (bytes, payload) in self.segments(link).zip(shared.skip(skip_empty)) {
+            let skip = sent.min(bytes.len());
+            sent -= skip;
+            if skip == bytes.len() {
+                continue;
+            }
+            unsent.chunks.push_back(match payload {
+                Some(message) => Chunk::Payload(message, skip),
+                None => Chunk::Bytes(bytes[skip..].into(), 0),
+            });
+        }
+        self.sent(link);
+        unsent
+    }
+
+    /// Reuses the arenas. Nothing may be dirty, and nothing of them still on its way to the kernel.
+    pub fn reset(&mut self) {
+        debug_assert!(self.dirty.is_empty());
+        for arena in &mut self.arenas {
+            if arena.capacity() > ARENA_BYTES_KEPT {
+                *arena = Vec::new();
+            }
+            arena.clear();
+        }
+    }
+
+    /// A link opens: its outlet is empty.
+    pub(super) fn open(&mut self, link: LinkId) {
+        let slot = link.slot as usize;
+        if slot >= self.outlets.len() {
+            self.outlets.resize_with(slot + 1, Outlet::default);
+        }
+        self.outlets[slot] = Outlet { generation: link.generation, ..Outlet::default() };
+    }
+
+    /// Encodes something with `write` into an arena.
+    pub(super) fn encode(&mut self, arena: u8, write: impl FnOnce(&mut Vec<u8>)) -> Run {
+        let bytes = &mut self.arenas[arena as usize];
+        let start = bytes.len() as u32;
+        write(bytes);
+        let end = u32::try_from(bytes.len()).expect("a turn's output is far below 4 GiB");
+        Run { arena, start, end }
+    }
+
+    /// The bytes of a run.
+    pub(super) fn run(&self, run: Run) -> &[u8] {
+        &self.arenas[run.arena as usize][run.start as usize..run.end as usize]
+    }
+
+    /// The link is to be sent `run`, after what it is already to be sent.
+    #[inline]
+    pub(super) fn append(&mut self, link: LinkId, run: Run) {
+        let outlet = &mut self.outlets[link.slot as usize];
+        debug_assert_eq!(outlet.generation, link.generation);
+        if !outlet.dirty {
+            outlet.dirty = true;
+            self.dirty.push_back(link);
+        }
+        if outlet.more.is_empty() {
+            if outlet.first.end == outlet.first.start {
+                outlet.first = run;
+                return;
+            }
+            if outlet.first.extend(run) {
+                return;
+            }
+        } else if let Some(Segment::Run(last)) = outlet.more.last_mut()
+            && last.extend(run)
+        {
+            return;
+        }
+        outlet.more.push(Segment::Run(run));
+    }
+
+    /// The link is to be sent the payload of `message`, after what it is already to be sent.
+    pub(super) fn append_payload(&mut self, link: LinkId, message: Arc<Message>) {
+        self.outlets[link.slot as usize].more.push(Segment::Payload(message));
+    }
+
+    /// How many bytes the link is to be sent.
+    pub(super) fn pending(&self, link: LinkId) -> usize {
+        self.segments(link).map(<[u8]>::len).sum()
+    }
+
+    fn outlet(&mut self, link: LinkId) -> Option<&mut Outlet> {
+        let outlet = self.outlets.get_mut(link.slot as usize)?;
+        (outlet.generation == link.generation).then_some(outlet)
+    }
+}
+
+/// An arena that has grown beyond this is given back.
+const ARENA_BYTES_KEPT: usize = 1 << 20;
+
+impl Run {
+    /// Takes `next` in, if it follows at once.
+    #[inline]
+    fn extend(&mut self, next: Self) -> bool {
+        let follows = self.arena == next.arena && self.end == next.start;
+        if follows {
+            self.end = next.end;
+        }
+        follows
+    }
+}
+
+/// The bytes that one link is to be sent, in order.
+#[derive(Debug)]
+pub struct Segments<'a> {
+    outbox: &'a Outbox,
+    outlet: Option<&'a Outlet>,
+    next: usize,
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let outlet = self.outlet?;
+        if self.next == 0 {
+            self.next = 1;
+            if outlet.first.len() > 0 {
+                return Some(self.outbox.run(outlet.first));
+            }
+        }
+        let segment = outlet.more.get(self.next - 1)?;
+        self.next += 1;
+        Some(match segment {
+            Segment::Run(run) => self.outbox.run(*run),
+            Segment::Payload(message) => message.payload(),
+        })
+    }
+}
+
+/// What the kernel did not take at once. Its bytes stay where they are while it is only advanced.
+#[derive(Debug, Default)]
+pub struct Unsent {
+    chunks: VecDeque<Chunk>,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// Bytes, and how many of them are sent.
+    Bytes(Box<[u8]>, usize),
+    /// A payload, and how much of it is sent.
+    Payload(Arc<Message>, usize),
+}
+
+impl Chunk {
+    fn rest(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes, sent) => &bytes[*sent..],
+            Self::Payload(message, sent) => &message.payload()[*sent..],
+        }
+    }
+}
+
+impl Unsent {
+    /// The next bytes to send.
+    #[must_use]
+    pub fn front(&self) -> Option<&[u8]> {
+        self.chunks.front().map(Chunk::rest)
+    }
+
+    /// The first `count` bytes of [`Self::front`] are sent.
+    pub fn advance(&mut self, count: usize) {
+        let Some(chunk) = self.chunks.front_mut() else { return };
+        if count >= chunk.rest().len() {
+            self.chunks.pop_front();
+            return;
+        }
+        match chunk {
+            Chunk::Bytes(_, sent) | Chunk::Payload(_, sent) => *sent += count,
+        }
+    }
+
+    /// True when all is sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(slot: u32) -> LinkId {
+        LinkId { slot, generation: 1 }
+    }
+
+    #[test]
+    fn what_follows_at_once_is_one_segment_and_is_shared() {
+        let mut outbox = Outbox::default();
+        outbox.open(link(0));
+        outbox.open(link(1));
+        for text in ["one", "two"] {
+            let run = outbox.encode(0, |bytes| bytes.extend_from_slice(text.as_bytes()));
+            outbox.append(link(0), run);
+            outbox.append(link(1), run);
+        }
+        let first: Vec<_> = outbox.segments(link(0)).collect();
+        assert_eq!(first, [b"onetwo"]);
+        assert!(std::ptr::eq(first[0], outbox.segments(link(1)).next().unwrap()));
+        assert_eq!(outbox.next_dirty(), Some(link(0)));
+        assert_eq!(outbox.next_dirty(), Some(link(1)));
+        assert_eq!(outbox.next_dirty(), None);
+    }
+
+    #[test]
+    fn the_rest_begins_where_the_kernel_stopped() {
+        let mut outbox = Outbox::default();
+        outbox.open(link(0));
+        for (arena, text) in [(0, "one"), (1, "two"), (0, "three")] {
+            let run = outbox.encode(arena, |bytes| bytes.extend_from_slice(text.as_bytes()));
+            outbox.append(link(0), run);
+        }
+        assert_eq!(outbox.pending(link(0)), 11);
+        let mut unsent = outbox.take_rest(link(0), 4);
+        assert_eq!(unsent.front(), Some(&b"wo"[..]));
+        unsent.advance(1);
+        assert_eq!(unsent.front(), Some(&b"o"[..]));
+        unsent.advance(1);
+        assert_eq!(unsent.front(), Some(&b"three"[..]));
+        unsent.advance(5);
+        assert!(unsent.is_empty());
+        assert_eq!(outbox.segments(link(0)).count(), 0);
+    }
+}

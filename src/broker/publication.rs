@@ -1,0 +1,168 @@
+//! A publish on its way to many: what is decided and encoded once, whoever gets it.
+
+use super::message::{Message, Traits};
+use super::outbox::{Outbox, PRIVATE, Run};
+use crate::base::time::Time;
+use crate::limits::PAYLOAD_COPIED_MAX;
+use crate::mqtt::{Properties, Publish, QoS, Version};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// A message, perhaps still in the buffer it was received in.
+#[derive(Debug)]
+pub(super) struct Publication<'a> {
+    topic: &'a str,
+    properties: Properties<'a>,
+    payload: &'a [u8],
+    traits: Traits,
+    expiry_s: Option<u32>,
+    message: Option<Arc<Message>>,
+    frames: [Option<Run>; 12],
+    /// Identifies the publish within the shard; its packet identifier follows from it.
+    pub(super) serial: u64,
+}
+
+/// How one subscriber's copy differs from that of others.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Head<'a> {
+    pub(super) dup: bool,
+    pub(super) packet_id: u16,
+    /// An alias, and whether the subscriber knows it already.
+    pub(super) alias: Option<(u16, bool)>,
+    pub(super) subscription_ids: &'a [u32],
+}
+
+impl<'a> Publication<'a> {
+    /// A PUBLISH that came just now.
+    pub(super) fn received(publish: &Publish<'a>, traits: Traits, serial: u64) -> Self {
+        Self {
+            topic: publish.topic,
+            properties: publish.properties.clone(),
+            payload: publish.payload,
+            traits,
+            expiry_s: publish.message_expiry_s,
+            message: None,
+            frames: [None; 12],
+            serial,
+        }
+    }
+
+    /// A message that was kept.
+    pub(super) fn kept(message: &'a Arc<Message>, now: Time, serial: u64) -> Self {
+        let Message { qos, retain, expires, publisher, version, .. } = **message;
+        Self {
+            topic: message.topic(),
+            properties: message.properties(),
+            payload: message.payload(),
+            traits: Traits { qos, retain, expires, publisher, version },
+            expiry_s: message.expires.map(|expires| seconds_left(expires, now)),
+            message: Some(message.clone()),
+            frames: [None; 12],
+            serial,
+        }
+    }
+
+    pub(super) const fn topic(&self) -> &'a str {
+        self.topic
+    }
+
+    pub(super) const fn traits(&self) -> &Traits {
+        &self.traits
+    }
+
+    /// The message, made when it is first needed.
+    pub(super) fn message(&mut self) -> &Arc<Message> {
+        self.message.get_or_insert_with(|| {
+            Arc::new(Message::new(self.topic, &self.properties, self.payload, self.traits))
+        })
+    }
+
+    /// The payload, when it is too large to be copied behind each head.
+    pub(super) fn large_payload(&mut self) -> Option<Arc<Message>> {
+        (self.payload.len() >= PAYLOAD_COPIED_MAX).then(|| self.message().clone())
+    }
+
+    /// How many bytes a packet has in which `head` bytes stand before the payload.
+    pub(super) fn packet_length(&self, head: Run) -> usize {
+        let is_large = self.payload.len() >= PAYLOAD_COPIED_MAX;
+        head.len() + if is_large { self.payload.len() } else { 0 }
+    }
+
+    /// The packet that all subscribers of this kind share, encoded once. QoS 1 and 2 have the
+    /// packet identifier that [`packet_id`] gives. A large payload is not part of it.
+    #[inline]
+    pub(super) fn frame(
+        &mut self,
+        outbox: &mut Outbox,
+        is_v5: bool,
+        qos: QoS,
+        retain: bool,
+    ) -> Run {
+        let arena = u8::from(is_v5) * 6 + qos as u8 * 2 + u8::from(retain);
+        if let Some(run) = self.frames[arena as usize] {
+            return run;
+        }
+        let packet_id = if qos == QoS::AtMostOnce { 0 } else { packet_id(self.serial) };
+        let head = Head { packet_id, ..Head::default() };
+        let run = self.encode(outbox, arena, is_v5, qos, retain, head);
+        self.frames[arena as usize] = Some(run);
+        run
+    }
+
+    /// A packet for one subscriber alone.
+    pub(super) fn private_frame(
+        &self,
+        outbox: &mut Outbox,
+        is_v5: bool,
+        qos: QoS,
+        retain: bool,
+        head: Head<'_>,
+    ) -> Run {
+        self.encode(outbox, PRIVATE, is_v5, qos, retain, head)
+    }
+
+    fn encode(
+        &self,
+        outbox: &mut Outbox,
+        arena: u8,
+        is_v5: bool,
+        qos: QoS,
+        retain: bool,
+        head: Head<'_>,
+    ) -> Run {
+        let topic = if matches!(head.alias, Some((_, true))) { "" } else { self.topic };
+        let publish = Publish {
+            dup: head.dup,
+            qos,
+            retain,
+            topic,
+            packet_id: head.packet_id,
+            topic_alias: head.alias.map(|(alias, _)| alias),
+            message_expiry_s: self.expiry_s,
+            subscription_ids: SmallVec::from_slice(head.subscription_ids),
+            properties: self.properties.clone(),
+            payload: self.payload,
+        };
+        let version = if is_v5 { Version::V5 } else { Version::V311 };
+        outbox.encode(arena, |bytes| {
+            if self.payload.len() >= PAYLOAD_COPIED_MAX {
+                publish.encode_head(version, self.payload.len(), bytes);
+            } else {
+                publish.encode(version, bytes);
+            }
+        })
+    }
+}
+
+/// The packet identifier that subscribers share for the publish `serial`: never 0, and the same
+/// again only after 65,535 others.
+pub(super) const fn packet_id(serial: u64) -> u16 {
+    (serial % 65_535) as u16 + 1
+}
+
+/// Whole seconds, rounded up, so that a message handed on at once keeps its interval.
+// [MQTT-3.3.2-6]
+fn seconds_left(expires: Time, now: Time) -> u32 {
+    let left = expires.since(now);
+    left.as_secs() as u32 + u32::from(left.subsec_nanos() > 0)
+}

@@ -1,0 +1,200 @@
+//! Retained messages on their way to a new subscription: a part at a time, as fast as the client
+//! takes them, however many there are.
+//!
+//! The store is read in the order of topics, so a reader may stop anywhere. Of messages that live
+//! on another worker one part is asked for when the part before it is used up. Between the two
+//! workers a live message may overtake a part that holds an older one of its topic: `fresh` and
+//! the parts at hand are compared, and the older one is not sent.
+
+use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
+use super::message::Message;
+use super::session::{Delivery, Session, SessionId};
+use super::shard::Shard;
+use crate::limits::{RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
+use crate::mqtt::QoS;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The retained messages that one subscription is owed.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// Unlike that of any other of the session.
+    pub(super) number: u32,
+    filter: Arc<str>,
+    qos: QoS,
+    subscription_id: u32,
+    /// The SUBACK that must go first, as the link knows it.
+    pub(super) waits_for: Option<u32>,
+    /// Workers still to be asked; the last one is being read.
+    workers: Vec<usize>,
+    after: Option<Arc<str>>,
+    /// A question is on its way.
+    is_asking: bool,
+    page: VecDeque<Arc<Message>>,
+    /// Live retained messages that came while the question was on its way.
+    fresh: Vec<Arc<Message>>,
+}
+
+/// What a subscription asks for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) filter: Arc<str>,
+    pub(super) qos: QoS,
+    pub(super) subscription_id: u32,
+}
+
+impl Replay {
+    /// A live message overtakes the retained one of its topic.
+    fn note_live(&mut self, live: &Arc<Message>) {
+        let is_older = |m: &Arc<Message>| m.topic() == live.topic() && m.version <= live.version;
+        self.page.retain(|message| !is_older(message));
+        if self.is_asking {
+            self.fresh.push(live.clone());
+        }
+    }
+
+    fn take_page(&mut self, messages: Vec<Arc<Message>>, next: Option<Arc<str>>) {
+        self.is_asking = false;
+        let fresh = std::mem::take(&mut self.fresh);
+        let is_newest = |message: &Arc<Message>| {
+            !fresh.iter().any(|f| f.topic() == message.topic() && f.version >= message.version)
+        };
+        self.page.extend(messages.into_iter().filter(is_newest));
+        if next.is_none() {
+            self.workers.pop();
+        }
+        self.after = next;
+    }
+
+    fn delivery(&self, message: Arc<Message>) -> Delivery {
+        let qos = self.qos.min(message.qos);
+        let id = self.subscription_id;
+        let subscription_ids: SmallVec<[u32; 1]> = (id != 0).then_some(id).into_iter().collect();
+        // [MQTT-3.3.1-8]
+        Delivery { message, qos, retain: true, subscription_ids, share: None }
+    }
+}
+
+impl Session {
+    /// A live retained message is delivered: no older one of its topic may follow.
+    pub(super) fn note_live(&mut self, live: &Arc<Message>) {
+        for replay in &mut self.replays {
+            replay.note_live(live);
+        }
+    }
+}
+
+impl Shard {
+    /// The subscription is owed what is retained, once the response `waits_for` has gone.
+    pub(super) fn begin_replay(&mut self, id: SessionId, wanted: Wanted, waits_for: Option<u32>) {
+        let is_exact = !wanted.filter.contains(['+', '#']);
+        let workers = if is_exact {
+            vec![self.topic_home(&wanted.filter)]
+        } else {
+            (0..self.workers).rev().collect()
+        };
+        let session = &mut self.clients.sessions[id.slot];
+        session.replays_begun = session.replays_begun.wrapping_add(1);
+        // Subscribing again asks anew; what the question before it still owed is part of it.
+        session.replays.retain(|replay| replay.filter != wanted.filter);
+        session.replays.push(Replay {
+            number: session.replays_begun,
+            filter: wanted.filter,
+            qos: wanted.qos,
+            subscription_id: wanted.subscription_id,
+            waits_for,
+            workers,
+            after: None,
+            is_asking: false,
+            page: VecDeque::new(),
+            fresh: Vec::new(),
+        });
+        self.clients.refresh_route(id);
+    }
+
+    /// The filter is not subscribed to any more: nothing more is owed for it.
+    pub(super) fn end_replay(&mut self, id: SessionId, filter: &str) {
+        let replays = &mut self.clients.sessions[id.slot].replays;
+        if !replays.is_empty() {
+            replays.retain(|replay| &*replay.filter != filter);
+            self.clients.refresh_route(id);
+        }
+    }
+
+    /// Sends as many retained messages as the client's window and one turn allow.
+    pub(super) fn pump_replays(&mut self, id: SessionId) {
+        let Some(route) = self.clients.open_route(id) else { return };
+        loop {
+            let session = &mut self.clients.sessions[id.slot];
+            let Some(replay) = session.replays.first() else { return };
+            if replay.waits_for.is_some() || replay.is_asking {
+                return;
+            }
+            let Some(message) = replay.page.front() else {
+                self.ask(id);
+                continue;
+            };
+            if replay.qos.min(message.qos) > QoS::AtMostOnce && !session.has_window() {
+                return;
+            }
+            if self.clients.has_enough(route, id) {
+                return;
+            }
+            let replay = &mut self.clients.sessions[id.slot].replays[0];
+            let message = replay.page.pop_front().expect("it was there");
+            let delivery = replay.delivery(message);
+            self.clients.send_waiting(id, route, delivery);
+        }
+    }
+
+    /// Asks for the next part of the first replay, or ends it.
+    fn ask(&mut self, id: SessionId) {
+        let replays = &mut self.clients.sessions[id.slot].replays;
+        let replay = &mut replays[0];
+        let Some(&worker) = replay.workers.last() else {
+            replays.remove(0);
+            return self.clients.refresh_route(id);
+        };
+        replay.is_asking = true;
+        let query = Box::new(RetainedQuery {
+            session: id,
+            replay: replay.number,
+            filter: replay.filter.clone(),
+            after: replay.after.clone(),
+        });
+        if self.workers == 1 {
+            let page = self.answer(&query);
+            self.take_page(page);
+        } else if worker == self.index {
+            self.queries.push((worker, query));
+        } else {
+            self.mesh(worker, MeshMessage::RetainedQuery(query));
+        }
+    }
+
+    /// The next part that the query asks for.
+    pub(super) fn answer(&self, query: &RetainedQuery) -> RetainedPage {
+        let page = self.retained.page(
+            &query.filter,
+            query.after.as_deref(),
+            RETAINED_PAGE_MESSAGES,
+            RETAINED_PAGE_VISITS,
+        );
+        RetainedPage {
+            session: query.session,
+            replay: query.replay,
+            messages: page.messages,
+            next: page.next,
+        }
+    }
+
+    /// A part has come.
+    pub(super) fn take_page(&mut self, page: RetainedPage) {
+        let RetainedPage { session: id, replay, messages, next } = page;
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        if let Some(replay) = session.replays.iter_mut().find(|known| known.number == replay) {
+            replay.take_page(messages, next);
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The sans-io broker of one worker.
+
+use super::boundary::{Input, LinkId, Output};
+use super::clients::Clients;
+use super::counters::Counters;
+use super::link::{Link, State};
+use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
+use super::message::Message;
+use super::outbox::Outbox;
+use crate::base::prng::Prng;
+use crate::base::time::Time;
+use crate::limits::{CONNECT_BYTES_MAX, CONNECT_TIME_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::mqtt::{Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, next_frame};
+use crate::options::Options;
+use crate::topics::{Matches, Retained, Subscriptions, WorkerSet};
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One worker's broker: it owns the sessions whose home is this worker, the connections of their
+/// clients, an index of their subscriptions and of the other workers' interest, and the retained
+/// messages whose topics live here. It touches no socket, no clock and no file.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) clients: Clients,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) retained: Retained<Message>,
+    pub(super) index: usize,
+    pub(super) workers: usize,
+    pub(super) matches: Matches,
+    pub(super) prng: Prng,
+    homes: FixedState,
+    /// Greater than the version of every retained message seen so far.
+    pub(super) version: u64,
+    pub(super) sessions_made: u64,
+    /// Workers whose ring from here is full.
+    mesh_full: WorkerSet,
+    /// Links that wait for it.
+    mesh_waiting: Vec<LinkId>,
+    /// What is to be answered once nothing waits for a ring: see [`Self::answer_interest`].
+    pub(super) done_later: Vec<(usize, Ticket)>,
+    /// Questions for retained messages that came since the last pass over the rings began, and
+    /// those before them.
+    pub(super) queries: Vec<(usize, Box<RetainedQuery>)>,
+    queries_due: Vec<(usize, Box<RetainedQuery>)>,
+}
+
+impl Shard {
+    /// Worker `worker` of `workers`; all of them are given the same `seed`, which should be
+    /// unpredictable outside tests.
+    #[must_use]
+    pub fn new(options: Arc<Options>, worker: usize, workers: usize, seed: u64) -> Self {
+        Self {
+            clients: Clients::new(options, seed),
+            subscriptions: Subscriptions::new(worker, seed),
+            retained: Retained::default(),
+            index: worker,
+            workers,
+            matches: Matches::default(),
+            prng: Prng::new(seed ^ (worker as u64) << 32),
+            homes: FixedState::with_seed(seed),
+            version: 0,
+            sessions_made: 0,
+            mesh_full: WorkerSet::default(),
+            mesh_waiting: Vec::new(),
+            done_later: Vec::new(),
+            queries: Vec::new(),
+            queries_due: Vec::new(),
+        }
+    }
+
+    /// A connection from `peer`, which is `link` from now on.
+    pub fn open(&mut self, now: Time, link: LinkId, peer: SocketAddr) {
+        self.clients.now = self.clients.now.max(now);
+        self.clients.counters.links_opened += 1;
+        self.clients.insert_link(Link::new(link, peer, now));
+        self.clients.set_link_timer(link, Some(now.after(CONNECT_TIME_MAX)));
+    }
+
+    /// Takes note of what happened. Drain [`Self::next_output`] and [`Self::outbox`] afterwards.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        self.clients.now = self.clients.now.max(now);
+        match input {
+            Input::Received { link, bytes } => self.received(link, bytes),
+            Input::Closed { link } => self.closed(link),
+            Input::Blocked { link } => self.set_blocked(link, true),
+            Input::Writable { link } => self.writable(link),
+            Input::Mesh { from, message } => self.handle_mesh(from, message),
+            Input::MeshPass => self.mesh_pass(),
+            Input::MeshFull { to } => self.mesh_full.insert(to),
+            Input::MeshOpen { to } => self.mesh_open(to),
+            Input::Tick => self.tick(),
+            Input::Shutdown => self.shut_down(),
+        }
+    }
+
+    /// The next thing to do, in order; None when nothing is left.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.clients.outputs.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due, if ever; [`Time::ZERO`] when it is due at once.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        if !self.clients.unfinished.is_empty() {
+            return Some(Time::ZERO);
+        }
+        let timer = self.clients.timers.first().map(|(due, _)| *due);
+        timer.into_iter().chain(self.retained.deadline()).min()
+    }
+
+    /// True when [`Input::MeshPass`] must come soon, also if nothing else happens.
+    #[must_use]
+    pub fn wants_pass(&self) -> bool {
+        !self.queries.is_empty() || !self.queries_due.is_empty()
+    }
+
+    /// What is to be sent.
+    pub const fn outbox(&mut self) -> &mut Outbox {
+        &mut self.clients.outbox
+    }
+
+    /// What happened so far, counted.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.clients.counters
+    }
+
+    /// How many sessions, subscription tree nodes and retained messages there are: at rest, what
+    /// clients left behind.
+    #[must_use]
+    pub fn census(&self) -> (usize, usize, usize) {
+        (self.clients.sessions.len(), self.subscriptions.node_count(), self.retained.len())
+    }
+
+    pub(super) fn client_home(&self, client_id: &str) -> usize {
+        (self.homes.hash_one(client_id) % self.workers as u64) as usize
+    }
+
+    pub(super) fn topic_home(&self, topic: &str) -> usize {
+        (self.homes.hash_one(topic) % self.workers as u64) as usize
+    }
+
+    pub(super) fn mesh(&mut self, to: usize, message: MeshMessage) {
+        debug_assert_ne!(to, self.index);
+        self.clients.outputs.push_back(Output::Mesh { to, message });
+    }
+
+    /// The workers besides this one.
+    pub(super) fn others(&self) -> impl Iterator<Item = usize> + use<> {
+        let index = self.index;
+        (0..self.workers).filter(move |&worker| worker != index)
+    }
+
+    fn received(&mut self, id: LinkId, bytes: &[u8]) {
+        let now = self.clients.now;
+        let Some(link) = self.clients.link(id) else { return };
+        if link.state == State::Closing {
+            return;
+        }
+        link.heard = now;
+        if link.carry.is_empty() && !link.pauses.any() {
+            let used = self.parse(id, bytes);
+            if let Some(link) = self.clients.link(id) {
+                link.carry.extend_from_slice(&bytes[used..]);
+            }
+            return;
+        }
+        link.carry.extend_from_slice(bytes);
+        if !link.pauses.any() {
+            self.parse_carry(id);
+        }
+    }
+
+    /// Parses what was kept, and keeps what is still no whole packet.
+    fn parse_carry(&mut self, id: LinkId) {
+        let Some(link) = self.clients.link(id) else { return };
+        let mut carry = std::mem::take(&mut link.carry);
+        let used = self.parse(id, &carry);
+        let Some(link) = self.clients.link(id) else { return };
+        if used < carry.len() {
+            carry.drain(..used);
+            link.carry = carry;
+        }
+    }
+
+    /// Handles the whole packets that `bytes` begin with; how many bytes are done with.
+    fn parse(&mut self, id: LinkId, bytes: &[u8]) -> usize {
+        let packet_bytes_max = self.clients.options.max_packet_size as usize;
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(link) = self.clients.link(id) else { return bytes.len() };
+            let (max, is_fresh) = match link.state {
+                State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
+                State::Connected { .. } => (packet_bytes_max, false),
+                State::Closing => return bytes.len(),
+            };
+            if link.pauses.any() {
+                return at;
+            }
+            match next_frame(&bytes[at..], max) {
+                Ok(Framed::Whole(frame)) => {
+                    if frame.kind() == Some(PacketType::Publish) && self.waits_for_mesh(id) {
+                        return at;
+                    }
+                    if let Err(error) = self.handle_frame(id, &frame, &bytes[at..]) {
+                        self.refuse(id, error);
+                    }
+                    at += frame.length;
+                }
+                Ok(Framed::Partial { needed }) => {
+                    if is_fresh {
+                        self.await_whole(id, needed.unwrap_or(0), bytes.len() - at);
+                    }
+                    return at;
+                }
+                Err(error) => {
+                    self.refuse(id, error);
+                    return bytes.len();
+                }
+            }
+        }
+        at
+    }
+
+    /// Leaves a large CONNECT in the kernel until all of it is there.
+    fn await_whole(&mut self, id: LinkId, needed: usize, there: usize) {
+        let Some(link) = self.clients.link(id) else { return };
+        if needed > UNAUTHENTICATED_BYTES_MAX && link.state == (State::Fresh { whole: false }) {
+            link.state = State::Fresh { whole: true };
+            let count = needed - there;
+            self.clients.outputs.push_back(Output::AwaitBytes { link: id, count });
+        }
+    }
+
+    /// True when the link's next PUBLISH has to wait, because a ring to another worker is full.
+    fn waits_for_mesh(&mut self, id: LinkId) -> bool {
+        if self.mesh_full.is_empty() {
+            return false;
+        }
+        self.clients.pause(id, |pauses| pauses.mesh = true);
+        self.mesh_waiting.push(id);
+        true
+    }
+
+    fn mesh_open(&mut self, to: usize) {
+        self.mesh_full.remove(to);
+        if !self.mesh_full.is_empty() {
+            return;
+        }
+        for (to, ticket) in std::mem::take(&mut self.done_later) {
+            self.mesh(to, MeshMessage::Done { ticket });
+        }
+        for id in std::mem::take(&mut self.mesh_waiting) {
+            self.clients.resume(id, |pauses| pauses.mesh = false);
+            self.go_on(id);
+        }
+    }
+
+    /// True while something waits for a full ring.
+    pub(super) const fn is_mesh_full(&self) -> bool {
+        !self.mesh_full.is_empty()
+    }
+
+    /// Every ring was looked at once more. A question for retained messages that came before this
+    /// pass began is answered now: whatever was stored before it was asked has arrived.
+    fn mesh_pass(&mut self) {
+        for (from, query) in std::mem::take(&mut self.queries_due) {
+            let page = self.answer(&query);
+            if from == self.index {
+                let session = page.session;
+                self.take_page(page);
+                self.pump_replays(session);
+            } else {
+                self.mesh(from, MeshMessage::RetainedPage(Box::new(page)));
+            }
+        }
+        self.queries_due = std::mem::take(&mut self.queries);
+    }
+
+    /// Goes on with what was received while the link was paused.
+    fn go_on(&mut self, id: LinkId) {
+        let Some(link) = self.clients.link(id) else { return };
+        if !link.pauses.any() && !link.carry.is_empty() {
+            self.parse_carry(id);
+        }
+    }
+
+    fn set_blocked(&mut self, id: LinkId, blocked: bool) {
+        let Some(link) = self.clients.link(id) else { return };
+        link.blocked = blocked;
+        if let Some(session) = link.session() {
+            self.clients.refresh_route(session);
+        }
+    }
+
+    fn writable(&mut self, id: LinkId) {
+        self.set_blocked(id, false);
+        let Some(link) = self.clients.link(id) else { return };
+        let session = link.session();
+        let backlog = link.rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
+        if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
+            self.clients.send(id, |out| out.extend_from_slice(&backlog));
+        }
+        if let Some(session) = session {
+            self.pump(session);
+        }
+        if self.clients.resume(id, |pauses| pauses.backlog = false) {
+            self.go_on(id);
+        }
+    }
+
+    /// Sends what waits for the session's client.
+    pub(super) fn pump(&mut self, id: super::session::SessionId) {
+        self.clients.pump(id);
+        self.pump_replays(id);
+    }
+
+    fn handle_frame(
+        &mut self,
+        id: LinkId,
+        frame: &Frame<'_>,
+        rest: &[u8],
+    ) -> Result<(), ProtocolError> {
+        let kind = frame.kind().ok_or(ProtocolError::malformed("reserved packet type"))?;
+        let Some(link) = self.clients.link(id) else { return Ok(()) };
+        let State::Connected { session } = link.state else {
+            return self.handle_first(id, frame, rest);
+        };
+        let version = link.version;
+        match kind {
+            PacketType::Publish => self.handle_publish(id, session, version, frame),
+            PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
+                self.handle_ack(id, session, version, frame)
+            }
+            PacketType::Subscribe => self.handle_subscribe(id, session, version, frame),
+            PacketType::Unsubscribe => self.handle_unsubscribe(id, session, version, frame),
+            PacketType::PingReq => self.handle_ping(id, frame),
+            PacketType::Disconnect => self.handle_disconnect(id, session, version, frame),
+            PacketType::Auth => {
+                Err(ProtocolError::protocol("AUTH without an authentication method"))
+            }
+            PacketType::Connect => Err(ProtocolError::protocol("a second CONNECT")),
+            PacketType::ConnAck
+            | PacketType::SubAck
+            | PacketType::UnsubAck
+            | PacketType::PingResp => Err(ProtocolError::protocol("a packet only a server sends")),
+        }
+    }
+
+    fn handle_ping(&mut self, id: LinkId, frame: &Frame<'_>) -> Result<(), ProtocolError> {
+        if !frame.body.is_empty() {
+            return Err(ProtocolError::malformed("PINGREQ with a body"));
+        }
+        self.clients.respond(id, |out| out.extend_from_slice(&crate::mqtt::PINGRESP));
+        Ok(())
+    }
+
+    /// The peer broke the protocol: it is told why, where its version has words for it, and goes.
+    // [MQTT-4.13.1-1]
+    pub(super) fn refuse(&mut self, id: LinkId, error: ProtocolError) {
+        self.clients.counters.links_refused += 1;
+        if let Some(link) = self.clients.link(id) {
+            tracing::info!(peer = %link.peer, reason = ?error.code, "Client refused: {}", error.cause);
+        }
+        self.disconnect(id, error.code, Some(error.cause));
+    }
+
+    /// Closes the connection; a connected 5.0 client is told why. Its will is published.
+    pub(super) fn disconnect(
+        &mut self,
+        id: LinkId,
+        code: ReasonCode,
+        reason: Option<&'static str>,
+    ) {
+        let Some(link) = self.clients.link(id) else { return };
+        let (version, session, packet_bytes_max) =
+            (link.version, link.session(), link.packet_bytes_max);
+        if version.is_v5() && session.is_some() {
+            let packet = Disconnect { code, reason, ..Disconnect::default() };
+            let mut bytes = Vec::new();
+            packet.encode(version, &mut bytes);
+            // [MQTT-3.14.2-3]
+            if bytes.len() > packet_bytes_max as usize {
+                bytes.clear();
+                Disconnect { code, ..Disconnect::default() }.encode(version, &mut bytes);
+            }
+            self.clients.send(id, |out| out.extend_from_slice(&bytes));
+        }
+        self.close(id);
+        if let Some(session) = session {
+            self.lose_link(session, true);
+        }
+    }
+
+    /// Closes the connection after what is to be sent.
+    pub(super) fn close(&mut self, id: LinkId) {
+        let Some(link) = self.clients.link(id) else { return };
+        if link.state != State::Closing {
+            link.state = State::Closing;
+            link.carry = Vec::new();
+            self.clients.set_link_timer(id, None);
+            self.clients.outputs.push_back(Output::Close { link: id });
+        }
+    }
+
+    fn closed(&mut self, id: LinkId) {
+        let Some(link) = self.clients.remove_link(id) else { return };
+        if let Some(session) = link.session() {
+            self.lose_link(session, true);
+        }
+    }
+
+    fn shut_down(&mut self) {
+        for id in self.clients.connected() {
+            let Some(link) = self.clients.link(id) else { continue };
+            if let Some(session) = link.session() {
+                // The broker stops, not the client: its will is not due.
+                self.clients.sessions[session.slot].will = None;
+            }
+            self.disconnect(id, ReasonCode::ServerShuttingDown, None);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Shared subscriptions: one member of the group gets the message, wherever it is connected.
+
+use super::clients::Clients;
+use super::mesh_message::MeshMessage;
+use super::message::Message;
+use super::publication::Publication;
+use super::session::Delivery;
+use super::shard::Shard;
+use crate::limits::SHARE_PROBES_MAX;
+use crate::mqtt::{QoS, TopicFilter};
+use crate::topics::{GroupId, Subscriber};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Who is to get a message sent to a group.
+#[derive(Debug)]
+pub(super) enum Pick {
+    Here(Subscriber),
+    There(usize),
+    Nobody,
+}
+
+impl Shard {
+    /// Picks a member: in turn among those connected, on whichever worker; for QoS 1 and 2 among
+    /// all when none is. `elsewhere`: other workers' members count.
+    // [MQTT-4.8.2-4]
+    pub(super) fn pick(&mut self, group: GroupId, qos: QoS, elsewhere: bool) -> Pick {
+        let group = self.subscriptions.group_mut(group);
+        let turn = group.turn;
+        group.turn = turn.wrapping_add(1);
+        let others = if elsewhere { group.elsewhere.as_slice() } else { &[] };
+        let online = group.online + others.iter().map(|worker| worker.online).sum::<u32>();
+        let members = group.members.as_slice();
+        let anyone = qos > QoS::AtMostOnce && online == 0;
+        let here = if anyone { members.len() as u32 } else { group.online };
+        let there = others
+            .iter()
+            .map(|worker| (worker.worker, if anyone { worker.members } else { worker.online }));
+        let total = here + there.clone().map(|(_, count)| count).sum::<u32>();
+        if total == 0 {
+            return Pick::Nobody;
+        }
+        let mut place = turn % total;
+        if place < here {
+            return self.clients.pick_member(members, turn);
+        }
+        place -= here;
+        for (worker, count) in there {
+            if place < count {
+                return Pick::There(worker);
+            }
+            place -= count;
+        }
+        Pick::Nobody
+    }
+
+    /// Delivers to the member of the group that was picked.
+    pub(super) fn deliver_share(
+        &mut self,
+        group: GroupId,
+        subscriber: &Subscriber,
+        publication: &mut Publication<'_>,
+    ) {
+        let share = self.subscriptions.group(group).filter.clone();
+        let id = subscriber.subscription_id;
+        let subscription_ids: SmallVec<[u32; 1]> = (id != 0).then_some(id).into_iter().collect();
+        self.clients.deliver_slowly(subscriber, publication, subscription_ids, Some(share));
+    }
+
+    /// Another worker picked this one for a message to the group `share` (a whole filter).
+    /// `passed`: it did so after a first pick found nobody.
+    pub(super) fn take_share(&mut self, share: &str, message: &Arc<Message>, passed: bool) {
+        let Some(group) = self.find_group(share) else {
+            self.clients.counters.dropped_no_member += 1;
+            return;
+        };
+        let has_members = !self.subscriptions.group(group).members.as_slice().is_empty();
+        match self.pick(group, message.qos, !has_members && !passed) {
+            Pick::Here(subscriber) => {
+                let serial = self.clients.next_serial();
+                let mut publication = Publication::kept(message, self.clients.now, serial);
+                self.deliver_share(group, &subscriber, &mut publication);
+            }
+            Pick::There(to) => self.pass_on(to, share, message),
+            Pick::Nobody => self.clients.counters.dropped_no_member += 1,
+        }
+    }
+
+    fn pass_on(&mut self, to: usize, share: &str, message: &Arc<Message>) {
+        let shares = SmallVec::from_elem(share.into(), 1);
+        let message = message.clone();
+        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed: true });
+    }
+
+    /// Gives messages that a member has lost, or will not take soon, to other members.
+    pub(super) fn redistribute(&mut self, deliveries: Vec<Delivery>) {
+        for Delivery { message, share, .. } in deliveries {
+            let Some(share) = share else { continue };
+            if message.is_expired(self.clients.now) {
+                self.clients.counters.dropped_expired += 1;
+            } else {
+                self.redistribute_one(&share, &message);
+            }
+        }
+    }
+
+    fn redistribute_one(&mut self, share: &str, message: &Arc<Message>) {
+        let pick = self.find_group(share).map(|group| (group, self.pick(group, message.qos, true)));
+        match pick {
+            Some((group, Pick::Here(subscriber))) => {
+                let serial = self.clients.next_serial();
+                let mut publication = Publication::kept(message, self.clients.now, serial);
+                self.deliver_share(group, &subscriber, &mut publication);
+            }
+            Some((_, Pick::There(to))) => {
+                let shares = SmallVec::from_elem(share.into(), 1);
+                let message = message.clone();
+                self.mesh(
+                    to,
+                    MeshMessage::Publish { message, plain: false, shares, passed: false },
+                );
+            }
+            Some((_, Pick::Nobody)) | None => self.clients.counters.dropped_no_member += 1,
+        }
+    }
+
+    fn find_group(&self, share: &str) -> Option<GroupId> {
+        let filter = TopicFilter::parse(share, usize::MAX).ok()?;
+        self.subscriptions.find_share(share, filter)
+    }
+}
+
+impl Clients {
+    /// The next member who can take a message at once; else the next who is connected; else any.
+    fn pick_member(&self, members: &[Subscriber], turn: u32) -> Pick {
+        let start = turn as usize % members.len();
+        let probes = members.len().min(SHARE_PROBES_MAX);
+        let candidates = || (0..probes).map(|i| &members[(start + i) % members.len()]);
+        let is_online = |s: &&Subscriber| self.routes[s.session as usize].is_online();
+        let is_ready = |s: &&Subscriber| {
+            let route = self.routes[s.session as usize];
+            let link = self.links.get(route.link.slot as usize);
+            let blocked = link.and_then(Option::as_deref).is_none_or(|link| link.blocked);
+            route.is_online() && !blocked && self.sessions[s.session].has_window()
+        };
+        let ready = candidates().find(is_ready);
+        let online = || candidates().find(is_online).or_else(|| members.iter().find(is_online));
+        Pick::Here(*ready.or_else(online).unwrap_or(&members[start]))
+    }
+}

@@ -1,0 +1,350 @@
+//! The subscriptions of this worker's sessions and the interest of the other workers, in one tree:
+//! one walk tells a publish where to go.
+
+use super::filter_tree::{FilterTree, NodeId};
+use super::subscribers::{Subscriber, Subscribers};
+use crate::mqtt::TopicFilter;
+use slab::Slab;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Names a shared group while any worker has members of it.
+pub type GroupId = u32;
+
+/// A set of workers: at most [`crate::limits::WORKERS_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkerSet(u128);
+
+impl WorkerSet {
+    /// Adds a worker.
+    pub const fn insert(&mut self, worker: usize) {
+        self.0 |= 1 << worker;
+    }
+
+    /// Takes a worker out.
+    pub const fn remove(&mut self, worker: usize) {
+        self.0 &= !(1 << worker);
+    }
+
+    /// Adds every worker of the other set.
+    pub const fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// True when no worker is in it.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its workers, ascending.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let worker = rest.trailing_zeros();
+            (rest != 0).then(|| {
+                rest &= rest - 1;
+                worker as usize
+            })
+        })
+    }
+}
+
+/// What hangs on a filter.
+#[derive(Debug, Default)]
+struct Wants {
+    subscribers: Subscribers,
+    /// Other workers with subscribers that are not shared.
+    workers: WorkerSet,
+    groups: SmallVec<[GroupId; 1]>,
+}
+
+impl Wants {
+    fn is_empty(&self) -> bool {
+        self.subscribers.as_slice().is_empty() && self.workers.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// The members of a shared group, here and elsewhere.
+#[derive(Debug)]
+pub struct Group {
+    /// The whole filter, `$share/name/filter`.
+    pub filter: Arc<str>,
+    /// The members here.
+    pub members: Subscribers,
+    /// How many of `members` are connected.
+    pub online: u32,
+    /// What the other workers have.
+    pub elsewhere: SmallVec<[Interest; 2]>,
+    /// Turns the choice around the members.
+    pub turn: u32,
+    node: NodeId,
+}
+
+/// What one worker has of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest {
+    /// Which worker.
+    pub worker: usize,
+    /// How many subscribers; for a filter that is not shared only whether there are any.
+    pub members: u32,
+    /// How many of them are connected; only told of shared groups.
+    pub online: u32,
+}
+
+/// Where one subscription of a session hangs: what the session remembers of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    node: NodeId,
+    /// [`NOT_SHARED`], or the group.
+    group: GroupId,
+}
+
+const NOT_SHARED: GroupId = GroupId::MAX;
+
+impl Place {
+    /// The group, when the subscription is a shared one.
+    #[must_use]
+    pub fn group(self) -> Option<GroupId> {
+        (self.group != NOT_SHARED).then_some(self.group)
+    }
+}
+
+/// What became of a subscription.
+#[derive(Debug)]
+pub struct Subscribed {
+    /// Where it hangs.
+    pub place: Place,
+    /// The session had it already, and it was replaced.
+    pub existed: bool,
+    /// What the other workers must be told.
+    pub news: Option<Interest>,
+}
+
+/// What became of an unsubscription.
+#[derive(Debug)]
+pub struct Unsubscribed {
+    /// Where it hung.
+    pub place: Place,
+    /// The whole filter, when the other workers must be told.
+    pub news: Option<(Arc<str>, Interest)>,
+}
+
+/// Who matched a topic. Reused from publish to publish.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Filters with subscribers here: see [`Subscriptions::subscribers`].
+    pub nodes: Vec<NodeId>,
+    /// Shared groups with members anywhere.
+    pub groups: Vec<GroupId>,
+    /// Other workers with subscribers that are not shared.
+    pub workers: WorkerSet,
+}
+
+/// The tree and the groups.
+#[derive(Debug)]
+pub struct Subscriptions {
+    tree: FilterTree<Wants>,
+    groups: Slab<Group>,
+    worker: usize,
+}
+
+impl Subscriptions {
+    /// An empty index for worker `worker`.
+    #[must_use]
+    pub fn new(worker: usize, seed: u64) -> Self {
+        Self { tree: FilterTree::new(seed), groups: Slab::new(), worker }
+    }
+
+    /// Adds or replaces a subscription of a connected session; `text` is the whole of `filter`.
+    pub fn subscribe(
+        &mut self,
+        text: &str,
+        filter: TopicFilter<'_>,
+        subscriber: Subscriber,
+    ) -> Subscribed {
+        let node = self.tree.insert(filter.filter);
+        if filter.share_name.is_none() {
+            let subscribers = &mut self.tree[node].subscribers;
+            let existed = subscribers.insert(subscriber);
+            let first = !existed && subscribers.as_slice().len() == 1;
+            let news = first.then_some(Interest { worker: self.worker, members: 1, online: 0 });
+            return Subscribed { place: Place { node, group: NOT_SHARED }, existed, news };
+        }
+        let id = self.group_at(node, text);
+        let group = &mut self.groups[id as usize];
+        let existed = group.members.insert(subscriber);
+        group.online += u32::from(!existed);
+        let news = (!existed).then(|| group.interest(self.worker));
+        Subscribed { place: Place { node, group: id }, existed, news }
+    }
+
+    /// Removes the subscription of `session`, if it has it.
+    pub fn unsubscribe(
+        &mut self,
+        session: u32,
+        text: &str,
+        filter: TopicFilter<'_>,
+        online: bool,
+    ) -> Option<Unsubscribed> {
+        let node = self.tree.find(filter.filter)?;
+        let group = match filter.share_name {
+            None => NOT_SHARED,
+            Some(_) => self.find_group(node, text)?,
+        };
+        self.remove(session, Place { node, group }, online)
+    }
+
+    /// Removes the subscription that hangs at `place`, if `session` has it.
+    pub fn remove(&mut self, session: u32, place: Place, online: bool) -> Option<Unsubscribed> {
+        let news = match place.group() {
+            None => {
+                let subscribers = &mut self.tree[place.node].subscribers;
+                subscribers.remove(session)?;
+                let last = subscribers.as_slice().is_empty();
+                last.then(|| {
+                    let interest = Interest { worker: self.worker, members: 0, online: 0 };
+                    (self.tree.filter(place.node).into(), interest)
+                })
+            }
+            Some(id) => {
+                let group = &mut self.groups[id as usize];
+                group.members.remove(session)?;
+                group.online -= u32::from(online);
+                let news = (group.filter.clone(), group.interest(self.worker));
+                self.drop_empty_group(id);
+                Some(news)
+            }
+        };
+        self.tree.prune(place.node, Wants::is_empty);
+        Some(Unsubscribed { place, news })
+    }
+
+    /// A member of the group came or went; what the other workers must be told.
+    pub fn set_online(&mut self, id: GroupId, online: bool) -> (Arc<str>, Interest) {
+        let group = &mut self.groups[id as usize];
+        if online {
+            group.online += 1;
+        } else {
+            group.online -= 1;
+        }
+        (group.filter.clone(), group.interest(self.worker))
+    }
+
+    /// Another worker has told what it has of a filter; `text` is the whole of `filter`.
+    pub fn learn(&mut self, text: &str, filter: TopicFilter<'_>, interest: Interest) {
+        let node = self.tree.insert(filter.filter);
+        if filter.share_name.is_none() {
+            let workers = &mut self.tree[node].workers;
+            if interest.members > 0 {
+                workers.insert(interest.worker);
+            } else {
+                workers.remove(interest.worker);
+            }
+        } else {
+            let id = self.group_at(node, text);
+            let elsewhere = &mut self.groups[id as usize].elsewhere;
+            elsewhere.retain(|known| known.worker != interest.worker);
+            if interest.members > 0 {
+                elsewhere.push(interest);
+            }
+            self.drop_empty_group(id);
+        }
+        self.tree.prune(node, Wants::is_empty);
+    }
+
+    /// Fills `matches` with whoever wants `topic`.
+    pub fn matching(&mut self, topic: &str, matches: &mut Matches) {
+        matches.nodes.clear();
+        matches.groups.clear();
+        matches.workers = WorkerSet::default();
+        self.tree.matching(topic, |node, wants| {
+            if !wants.subscribers.as_slice().is_empty() {
+                matches.nodes.push(node);
+            }
+            matches.workers.extend(wants.workers);
+            matches.groups.extend_from_slice(&wants.groups);
+        });
+    }
+
+    /// The subscribers of a filter that matched.
+    #[must_use]
+    pub fn subscribers(&self, node: NodeId) -> &[Subscriber] {
+        self.tree[node].subscribers.as_slice()
+    }
+
+    /// A group that matched.
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> &Group {
+        &self.groups[id as usize]
+    }
+
+    /// A group that matched, to turn the choice.
+    pub fn group_mut(&mut self, id: GroupId) -> &mut Group {
+        &mut self.groups[id as usize]
+    }
+
+    /// The group of the whole filter `text`, if any worker has members of it.
+    #[must_use]
+    pub fn find_share(&self, text: &str, filter: TopicFilter<'_>) -> Option<GroupId> {
+        self.find_group(self.tree.find(filter.filter)?, text)
+    }
+
+    /// The whole filter of a subscription, as the client wrote it.
+    #[must_use]
+    pub fn filter(&self, place: Place) -> Arc<str> {
+        match place.group() {
+            None => self.tree.filter(place.node).into(),
+            Some(id) => self.groups[id as usize].filter.clone(),
+        }
+    }
+
+    /// The subscription of `session` that hangs at `place`.
+    #[must_use]
+    pub fn subscriber(&self, session: u32, place: Place) -> Option<&Subscriber> {
+        match place.group() {
+            None => self.tree[place.node].subscribers.get(session),
+            Some(id) => self.groups[id as usize].members.get(session),
+        }
+    }
+
+    /// How many nodes the tree has: 0 when nobody anywhere subscribes to anything.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.tree.len()
+    }
+
+    fn find_group(&self, node: NodeId, text: &str) -> Option<GroupId> {
+        let mut ids = self.tree[node].groups.iter().copied();
+        ids.find(|&id| &*self.groups[id as usize].filter == text)
+    }
+
+    fn group_at(&mut self, node: NodeId, text: &str) -> GroupId {
+        self.find_group(node, text).unwrap_or_else(|| {
+            let id = self.groups.insert(Group {
+                filter: text.into(),
+                members: Subscribers::default(),
+                online: 0,
+                elsewhere: SmallVec::new(),
+                turn: 0,
+                node,
+            }) as GroupId;
+            self.tree[node].groups.push(id);
+            id
+        })
+    }
+
+    fn drop_empty_group(&mut self, id: GroupId) {
+        let group = &self.groups[id as usize];
+        if group.members.as_slice().is_empty() && group.elsewhere.is_empty() {
+            let group = self.groups.remove(id as usize);
+            self.tree[group.node].groups.retain(|&mut known| known != id);
+        }
+    }
+}
+
+impl Group {
+    fn interest(&self, worker: usize) -> Interest {
+        Interest { worker, members: self.members.as_slice().len() as u32, online: self.online }
+    }
+}
