@@ -15,3 +15,4 @@ pub mod mesh;
 pub mod mqtt;
 pub mod options;
 pub mod topics;
+pub mod worker;

@@ -154,6 +154,12 @@ impl<B: Backlog> Ring<B> {
         !self.inbox.is_empty()
     }
 
+    /// How many events [`Ring::next_event`] has.
+    #[must_use]
+    pub fn event_count(&self) -> usize {
+        self.inbox.len()
+    }
+
     /// The bytes of a received buffer.
     #[must_use]
     pub fn bytes(&self, lent: &Lent) -> &[u8] {

@@ -133,6 +133,12 @@ impl<T> Mesh<T> {
         }
     }
 
+    /// True when messages to another worker wait for room in its ring.
+    #[must_use]
+    pub fn is_waiting_for(&self, to: usize) -> bool {
+        self.peers[to].as_ref().is_some_and(|peer| !peer.overflow.is_empty())
+    }
+
     /// Wakes those sleepers that have something to do now: messages, or room that they wait for.
     ///
     /// The fence stands between our pushes and pops and our look at their flags; see [`Doorbell`]
