@@ -14,5 +14,6 @@ pub mod limits;
 pub mod mesh;
 pub mod mqtt;
 pub mod options;
+pub mod server;
 pub mod topics;
 pub mod worker;
