@@ -9,7 +9,11 @@
 
 pub mod base;
 pub mod broker;
+pub mod io;
 pub mod limits;
+pub mod mesh;
 pub mod mqtt;
 pub mod options;
+pub mod server;
 pub mod topics;
+pub mod worker;
