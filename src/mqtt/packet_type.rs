@@ -78,7 +78,8 @@ impl PacketType {
         }
     }
 
-    /// The flags that the specification fixes for this type; none for PUBLISH, whose flags mean something.
+    /// The flags that the specification fixes for this type; none for PUBLISH, whose flags mean
+    /// something.
     #[must_use]
     pub const fn fixed_flags(self) -> Option<u8> {
         match self {

@@ -1,7 +1,5 @@
 //! Properties that are kept as the bytes they came in.
 
-use smallvec::SmallVec;
-
 use super::error::ProtocolError;
 use super::packet_type::PacketSet;
 use super::property::{Pair, Property, PropertyReader};
@@ -16,47 +14,59 @@ use super::topic::check_topic_name;
 /// │ format │ expiry │ content type │ user │ user │ alias │ user │
 ///  └ run ─┘          └────────── run ───────────┘         └ run ┘
 /// ```
+///
+/// No `SmallVec`: it would make every packet invariant over the lifetime of its bytes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Runs<'a>(SmallVec<[&'a [u8]; 2]>);
+pub(crate) struct Runs<'a> {
+    /// The first runs; empty where there is none. More are rare: they are for one expiry
+    /// interval or alias between the others.
+    head: [&'a [u8]; 2],
+    /// The runs behind those.
+    rest: Vec<&'a [u8]>,
+}
 
 impl<'a> Runs<'a> {
-    fn one(bytes: &'a [u8]) -> Self {
-        let mut runs = Self::default();
-        if !bytes.is_empty() {
-            runs.push(bytes);
-        }
-        runs
+    /// One run, or none when `bytes` is empty.
+    const fn one(bytes: &'a [u8]) -> Self {
+        Self { head: [bytes, &[]], rest: Vec::new() }
     }
 
+    const fn is_empty(&self) -> bool {
+        self.head[0].is_empty()
+    }
+
+    /// Adds `run`, which is not empty, behind the others.
     pub(crate) fn push(&mut self, run: &'a [u8]) {
-        self.0.push(run);
-    }
-
-    /// Puts `run`, which starts where the last run does, in its place; with no run it is the first.
-    pub(crate) fn replace_last(&mut self, run: &'a [u8]) {
-        match self.0.last_mut() {
-            Some(last) => *last = run,
-            None => self.0.push(run),
+        match self.head.iter_mut().find(|slot| slot.is_empty()) {
+            Some(slot) => *slot = run,
+            None => self.rest.push(run),
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn as_slice(&self) -> &[&'a [u8]] {
-        &self.0
+    /// Puts `run`, which starts where the last run does, in its place; with no run it is the
+    /// first.
+    pub(crate) fn replace_last(&mut self, run: &'a [u8]) {
+        let [first, second] = &mut self.head;
+        let of_head = if second.is_empty() { first } else { second };
+        *self.rest.last_mut().unwrap_or(of_head) = run;
+    }
+
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.head.iter().chain(&self.rest).copied()
     }
 
     fn len(&self) -> usize {
-        self.0.iter().map(|run| run.len()).sum()
+        self.slices().map(<[u8]>::len).sum()
     }
 
     fn append_to(&self, out: &mut Vec<u8>) {
-        for run in &self.0 {
+        for run in self.slices() {
             out.extend_from_slice(run);
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = Property<'a>> {
-        self.0.iter().flat_map(|run| {
+        self.slices().flat_map(|run| {
             let mut reader = Reader::new(run);
             // What was decoded once decodes again; the end of the run is the only error.
             std::iter::from_fn(move || Property::decode(&mut reader).ok())
@@ -67,7 +77,7 @@ impl<'a> Runs<'a> {
 /// Equal bytes are equal properties, however they are cut into runs.
 impl PartialEq for Runs<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.iter().copied().flatten().eq(other.0.iter().copied().flatten())
+        self.slices().flatten().eq(other.slices().flatten())
     }
 }
 
@@ -99,7 +109,7 @@ impl<'a> Properties<'a> {
     /// Whether there are no properties.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.runs.0.is_empty()
+        self.runs.is_empty()
     }
 
     /// Writes the encoded properties, without a length, at the end of `out`.
@@ -191,7 +201,7 @@ impl<'a> UserProperties<'a> {
     /// Whether there are no user properties.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.runs.0.is_empty()
+        self.runs.is_empty()
     }
 
     /// Names and values, in order.

@@ -41,7 +41,8 @@ pub struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
-    /// Decodes a frame whose kind is PUBLISH; allocates nothing unless many properties are mixed.
+    /// Decodes a frame whose kind is PUBLISH. Allocates nothing unless it has two subscription
+    /// identifiers, or properties that go on in more than two runs.
     ///
     /// # Errors
     ///

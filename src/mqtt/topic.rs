@@ -1,4 +1,4 @@
-//! Topic names and topic filters: their levels, their wildcards, and which filter matches which name.
+//! Topic names and topic filters: their levels, their wildcards, and which matches which.
 
 use super::error::ProtocolError;
 use super::reason::ReasonCode;

@@ -1,0 +1,109 @@
+//! A bare shard with links and a clock of its own: no socket, no thread.
+
+use ringmq::base::time::Time;
+use ringmq::broker::{Input, LinkId, Output, Shard};
+use ringmq::options::Options;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One worker, alone.
+pub struct Bare {
+    pub shard: Shard,
+    pub now: Time,
+    links: HashMap<LinkId, Link>,
+    opened: u32,
+}
+
+#[derive(Default)]
+struct Link {
+    sent: Vec<u8>,
+    closed: bool,
+}
+
+impl Default for Bare {
+    fn default() -> Self {
+        Self::with(Options::default())
+    }
+}
+
+impl Bare {
+    pub fn with(options: Options) -> Self {
+        let shard = Shard::new(Arc::new(options), 0, 1, 1);
+        Self { shard, now: Time::ZERO, links: HashMap::new(), opened: 0 }
+    }
+
+    pub fn open(&mut self) -> LinkId {
+        self.opened += 1;
+        let link = LinkId { slot: self.opened - 1, generation: self.opened };
+        self.links.insert(link, Link::default());
+        self.shard.open(self.now, link, "192.0.2.1:1024".parse().unwrap());
+        link
+    }
+
+    pub fn send(&mut self, link: LinkId, bytes: &[u8]) {
+        self.input(Input::Received { link, bytes });
+    }
+
+    pub fn drop_link(&mut self, link: LinkId) {
+        if !self.is_closed(link) {
+            self.links.get_mut(&link).unwrap().closed = true;
+            self.input(Input::Closed { link });
+        }
+    }
+
+    /// What the broker has sent on the link since the last call.
+    pub fn take(&mut self, link: LinkId) -> Vec<u8> {
+        std::mem::take(&mut self.links.get_mut(&link).unwrap().sent)
+    }
+
+    pub fn is_closed(&self, link: LinkId) -> bool {
+        self.links[&link].closed
+    }
+
+    /// Lets time pass, second by second at the most.
+    pub fn wait(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some(due) = self.shard.deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.input(Input::Tick);
+        }
+        self.now = end;
+    }
+
+    pub fn input(&mut self, input: Input<'_>) {
+        self.shard.handle(self.now, input);
+        self.drain();
+    }
+
+    /// Sends what there is to send, closes what is to be closed.
+    pub fn drain(&mut self) {
+        loop {
+            let mut is_idle = true;
+            while let Some(link) = self.shard.outbox().next_dirty() {
+                is_idle = false;
+                let outbox = self.shard.outbox();
+                let bytes: Vec<u8> = outbox.segments(link).flatten().copied().collect();
+                outbox.sent(link);
+                self.links.get_mut(&link).unwrap().sent.extend(bytes);
+            }
+            self.shard.outbox().reset();
+            let Some(output) = self.shard.next_output() else {
+                if is_idle {
+                    return;
+                }
+                continue;
+            };
+            match output {
+                Output::Close { link } => {
+                    self.links.get_mut(&link).unwrap().closed = true;
+                    self.shard.handle(self.now, Input::Closed { link });
+                }
+                Output::AwaitBytes { .. }
+                | Output::PauseReceive { .. }
+                | Output::ResumeReceive { .. } => {}
+                Output::Handover { .. } | Output::Mesh { .. } => unreachable!("one worker"),
+            }
+        }
+    }
+}
