@@ -23,7 +23,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         Ok(matches) => Ok(Command::Run(Box::new(read(&matches)?))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Ok(Command::Show(error.render().to_string()))
+                Ok(Command::Show(format!("{}\n", error.render().to_string().trim_end())))
             }
             _ => Err(one_line(&error.render().to_string())),
         },

@@ -1,0 +1,252 @@
+//! The engine under a real shard: slow readers, tiny rings, closes at every point, descriptors.
+
+mod engine_client;
+
+use engine_client::{Broker, Client};
+use ringmq::base::time::Time;
+use ringmq::io::clock::Clock;
+use ringmq::io::setup::RingSizes;
+use ringmq::io::socket::Listener;
+use ringmq::io::wake::Waker;
+use ringmq::mesh::{Doorbell, mesh};
+use ringmq::options::Options;
+use ringmq::worker::{Places, Report, Setup, Worker};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A worker in this process, with a ring and sockets as small as a test wants.
+struct Alone {
+    address: SocketAddr,
+    doorbells: Arc<[Doorbell]>,
+    thread: JoinHandle<Report>,
+}
+
+impl Alone {
+    fn start(sizes: RingSizes, send_buffer: Option<usize>) -> Self {
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        if let Some(bytes) = send_buffer {
+            // Accepted sockets inherit it.
+            socket2::SockRef::from(&listener).set_send_buffer_size(bytes).unwrap();
+        }
+        let address = listener.address();
+        let waker = Arc::new(Waker::new().unwrap());
+        let wake = Arc::clone(&waker);
+        let doorbells: Arc<[Doorbell]> = Arc::new([Doorbell::new(1, move || wake.wake())]);
+        let setup = Setup {
+            worker: 0,
+            options: Arc::new(Options::default()),
+            seed: 1,
+            clock: Clock::start(),
+            mesh: mesh(Arc::clone(&doorbells), 16).remove(0),
+            waker,
+            listeners: vec![listener],
+            places: Arc::new(Places::new(1000)),
+            sizes,
+        };
+        let thread = std::thread::spawn(move || Worker::new(setup).unwrap().run());
+        Self { address, doorbells, thread }
+    }
+
+    fn connect(&self, name: &str) -> Client {
+        Client::connect(self.address, name)
+    }
+
+    fn stop(self) -> Report {
+        self.doorbells[0].stop();
+        self.thread.join().unwrap()
+    }
+}
+
+fn payload(number: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|index| ((index * 7 + number * 13) % 251) as u8).collect()
+}
+
+#[test]
+fn a_slow_reader_with_a_tiny_send_buffer_gets_every_byte_in_order() {
+    let worker = Alone::start(RingSizes::default(), Some(4096));
+    let mut slow = worker.connect("slow");
+    slow.subscribe("big", 1);
+    let mut publisher = worker.connect("publisher");
+    for number in 0..20 {
+        publisher.publish("big", &payload(number, 300_000 + number), 1);
+        publisher.expect_puback();
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    for number in 0..20 {
+        let (topic, received) = slow.expect_publish();
+        assert_eq!(topic, "big");
+        assert!(received == payload(number, 300_000 + number), "message {number}");
+        // What is sent while the rest is blocked comes behind it, never in between.
+        slow.ping();
+    }
+    drop((slow, publisher));
+    let report = worker.stop();
+    assert_eq!(report.connections_cut, 0);
+}
+
+/// V32: no connection gets stuck when buffers and completion entries run out all the time.
+#[test]
+fn tiny_rings_and_buffers_serve_everybody() {
+    let sizes = RingSizes { submissions: 4, completions: 8, buffers: 2, buffer_bytes: 32 };
+    let worker = Alone::start(sizes, None);
+    let mut clients: Vec<_> = (0..30).map(|n| worker.connect(&format!("client-{n}"))).collect();
+    for client in &mut clients {
+        client.subscribe("all", 0);
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.publish("all", &payload(number, 2000), 0);
+    }
+    for client in &mut clients {
+        let mut received: Vec<_> = (0..30).map(|_| client.expect_publish().1).collect();
+        let mut expected: Vec<_> = (0..30).map(|number| payload(number, 2000)).collect();
+        received.sort();
+        expected.sort();
+        assert!(received == expected);
+    }
+    drop(clients);
+    worker.stop();
+}
+
+#[test]
+fn a_large_connect_waits_in_the_kernel_and_is_served() {
+    let worker = Alone::start(RingSizes::default(), None);
+    let mut client = Client::open(worker.address);
+    let connect = engine_client::connect_with_will("large", &payload(1, 60_000));
+    let (first, rest) = connect.split_at(20_000);
+    client.send(first);
+    std::thread::sleep(Duration::from_millis(50));
+    client.send(rest);
+    client.expect_connack();
+    client.ping();
+    drop(client);
+    worker.stop();
+}
+
+/// V31: whatever is in flight when a connection ends, its descriptor comes back.
+#[test]
+fn descriptors_are_back_at_their_baseline_after_closes_at_every_point() {
+    let broker = Broker::start(&["--workers", "2"]);
+    let baseline = broker.descriptors();
+    for round in 0..10 {
+        // A receive is armed: before CONNECT, half-way in it, and after it.
+        let silent = Client::open(broker.address);
+        let mut half = Client::open(broker.address);
+        half.send(&[0x10, 60, 0, 4]);
+        let idle = broker.connect(&format!("idle-{round}"));
+        // A polled send is blocked: many large messages, and nobody reads.
+        let mut blocked: Vec<_> =
+            (0..4).map(|n| broker.connect(&format!("blocked-{round}-{n}"))).collect();
+        for client in &mut blocked {
+            client.subscribe(&format!("big-{round}"), 0);
+        }
+        let mut publisher = broker.connect(&format!("publisher-{round}"));
+        for _ in 0..12 {
+            publisher.publish(&format!("big-{round}"), &payload(round, 1_000_000), 1);
+            publisher.expect_puback();
+        }
+        blocked.pop().unwrap().reset();
+        drop(blocked.pop());
+        // The broker closes a blocked link: another client takes over.
+        let taken = broker.connect(&format!("blocked-{round}-0"));
+        // The peer ends its direction in the same moment as the broker closes.
+        let mut polite = broker.connect(&format!("polite-{round}"));
+        polite.send(&[0xE0, 0]);
+        polite.finish();
+        // A protocol error behind a flood: the broker closes while input is still coming.
+        let mut wrong = broker.connect(&format!("wrong-{round}"));
+        wrong.send(&[0xF0; 3]);
+        wrong.send_some(&vec![0; 500_000]);
+        drop((silent, half, idle, publisher, taken, blocked, wrong));
+    }
+    broker.wait_for_descriptors(baseline, Duration::from_secs(10));
+    broker.stop();
+}
+
+/// A connection moves right after its CONNECT, with whatever was sent behind it.
+#[test]
+fn connections_that_move_lose_nothing() {
+    let broker = Broker::start(&["--workers", "4"]);
+    let mut subscriber = broker.connect("subscriber");
+    subscriber.subscribe("in/#", 0);
+    for number in 0..200 {
+        let mut client = Client::open(broker.address);
+        let mut bytes = engine_client::connect(&format!("mover-{number}"));
+        bytes.extend(engine_client::publish("in/order", format!("{number}").as_bytes(), 0, 0));
+        bytes.extend(engine_client::publish("in/order", b"again", 0, 0));
+        client.send(&bytes);
+        client.expect_connack();
+        assert_eq!(subscriber.expect_publish().1, format!("{number}").as_bytes());
+        assert_eq!(subscriber.expect_publish().1, b"again");
+    }
+    broker.stop();
+}
+
+/// T14: without descriptors the broker neither spins nor dies, and accepts again soon after.
+#[test]
+fn it_accepts_again_soon_after_descriptors_ran_out() {
+    let broker = Broker::start(&["--workers", "1"]);
+    let first = broker.connect("first");
+    broker.limit_descriptors(broker.descriptors());
+    let mut waiting = Client::open(broker.address);
+    waiting.send(&engine_client::connect("waiting"));
+    std::thread::sleep(Duration::from_millis(200));
+    let cpu = broker.cpu_ticks();
+    std::thread::sleep(Duration::from_millis(1000));
+    assert!(broker.cpu_ticks() - cpu < 20, "it spins");
+    drop(first);
+    let relief = Clock::start();
+    waiting.expect_connack();
+    assert!(relief.now().since(Time::ZERO) < Duration::from_secs(1));
+    broker.stop();
+}
+
+#[test]
+fn connections_above_the_limit_are_closed_at_once() {
+    let broker = Broker::start(&["--workers", "2", "--max-connections", "3"]);
+    let mut clients: Vec<_> = (0..3).map(|n| broker.connect(&format!("client-{n}"))).collect();
+    for _ in 0..5 {
+        Client::open(broker.address).expect_end();
+    }
+    drop(clients.pop());
+    std::thread::sleep(Duration::from_millis(100));
+    clients.push(broker.connect("in its place"));
+    for client in &mut clients {
+        client.ping();
+    }
+    broker.stop();
+}
+
+/// T17 in small: SIGTERM ends the process in time whatever its clients do.
+#[test]
+fn it_stops_in_time_with_idle_half_open_and_blocked_clients() {
+    let broker = Broker::start(&["--workers", "2"]);
+    let mut idle = broker.connect("idle");
+    let mut half = Client::open(broker.address);
+    half.send(&[0x10]);
+    let mut blocked = broker.connect("blocked");
+    blocked.subscribe("big", 0);
+    let mut publisher = broker.connect("publisher");
+    for _ in 0..20 {
+        publisher.publish("big", &payload(1, 1_000_000), 1);
+        publisher.expect_puback();
+    }
+    let start = Clock::start();
+    let status = broker.stop();
+    assert!(status.success() && start.now().since(Time::ZERO) < Duration::from_secs(5));
+    idle.expect_end();
+}
+
+#[test]
+fn a_busy_polling_worker_serves_and_stops() {
+    let broker = Broker::start(&["--workers", "2", "--busy-poll-us", "200"]);
+    let mut client = broker.connect("client");
+    client.subscribe("echo", 0);
+    for number in 0..100 {
+        client.publish("echo", &payload(number, 10), 0);
+        assert_eq!(client.expect_publish().1, payload(number, 10));
+    }
+    drop(client);
+    assert!(broker.stop().success());
+}
