@@ -68,7 +68,8 @@ impl Shard {
         let Refusal { version, error } = *refusal;
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
-            tracing::info!(peer = %link.peer, reason = ?error.code, "CONNECT refused: {}", error.cause);
+            let (peer, reason) = (link.peer, error.code);
+            tracing::info!(%peer, ?reason, "CONNECT refused: {}", error.cause);
         }
         let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
         self.clients.send(id, |out| connack.encode(version, out));
