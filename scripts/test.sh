@@ -14,6 +14,6 @@ step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS='-D warnings' step cargo doc --workspace --no-deps --locked --quiet
 if cargo deny --version >/dev/null 2>&1; then
-    step cargo deny --offline --log-level error check bans licenses sources
+    step cargo deny --locked --log-level error check bans licenses sources
 fi
 step cargo test --workspace --locked
