@@ -234,9 +234,8 @@ fn v07_receive_maximum_exceeded_closes() {
 
 #[test]
 fn v08_a_stopped_reader_holds_its_queue_and_no_more() {
-    let mut options = Options::default();
-    options.max_queued_messages = 1000;
-    options.max_queued_bytes = 4 << 20;
+    let options =
+        Options { max_queued_messages: 1000, max_queued_bytes: 4 << 20, ..Options::default() };
     let mut rig = Rig::new();
     rig.shard = Shard::new(Arc::new(options), 0, 1, 1);
     let publisher = rig.connect(0, "publisher");
