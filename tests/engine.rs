@@ -197,17 +197,23 @@ fn descriptors_are_back_at_their_baseline_after_closes_at_every_point() {
 #[test]
 fn links_may_end_while_their_receive_is_being_cancelled() {
     let worker = Alone::start(RingSizes::default(), Some(4096));
-    let flood = [0xC0, 0].repeat(100_000);
-    for round in 0..60 {
-        let mut flooder = worker.connect("flooder");
+    let flood = [0xC0, 0].repeat(60_000);
+    for round in 0..90 {
+        let mut flooder = Client::connect_narrow(worker.address, "flooder");
         let mut sender = flooder.clone();
         let bytes = flood.clone();
-        let sending = std::thread::spawn(move || sender.send_some(&bytes));
-        std::thread::sleep(Duration::from_millis(round % 7));
+        let sending = std::thread::spawn(move || {
+            // In bursts, so that the first answers are blocked before the last requests come.
+            for burst in bytes.chunks(10_000) {
+                sender.send_some(burst);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        std::thread::sleep(Duration::from_millis(5 + round % 14));
         match round % 3 {
             0 => flooder.reset(),
             1 => drop(worker.connect("flooder")),
-            _ => flooder.expect_pings(100_000),
+            _ => flooder.expect_pings(60_000),
         }
         sending.join().unwrap();
     }
