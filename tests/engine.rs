@@ -19,48 +19,63 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use support::broker::Broker;
 
-/// A worker in this process, with a ring and sockets as small as a test wants.
-struct Alone {
+/// Workers in this process, with rings and sockets as small as a test wants.
+struct Workers {
     address: SocketAddr,
     doorbells: Arc<[Doorbell]>,
-    thread: JoinHandle<Report>,
+    threads: Vec<JoinHandle<Report>>,
 }
 
-impl Alone {
-    fn start(sizes: RingSizes, send_buffer: Option<usize>) -> Self {
-        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        if let Some(bytes) = send_buffer {
-            // Accepted sockets inherit it.
-            socket2::SockRef::from(&listener).set_send_buffer_size(bytes).unwrap();
-        }
-        let address = listener.address();
-        let waker = Arc::new(Waker::new().unwrap());
-        let wake = Arc::clone(&waker);
-        let doorbells: Arc<[Doorbell]> = Arc::new([Doorbell::new(1, move || wake.wake())]);
-        let setup = Setup {
-            worker: 0,
-            options: Arc::new(Options::default()),
-            seed: 1,
-            clock: Clock::start(),
-            mesh: mesh(Arc::clone(&doorbells), 16).remove(0),
-            waker,
-            listeners: vec![listener],
-            places: Arc::new(Places::new(1000)),
-            sizes,
+impl Workers {
+    fn start(count: usize, mesh_capacity: usize, sizes: RingSizes, send_buffer: usize) -> Self {
+        let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let wakers: Vec<_> = (0..count).map(|_| Arc::new(Waker::new().unwrap())).collect();
+        let doorbell = |waker: &Arc<Waker>| {
+            let waker = Arc::clone(waker);
+            Doorbell::new(count, move || waker.wake())
         };
-        let thread = std::thread::spawn(move || Worker::new(setup).unwrap().run());
-        Self { address, doorbells, thread }
+        let doorbells: Arc<[Doorbell]> = wakers.iter().map(doorbell).collect();
+        let options = Options { max_queued_messages: 1_000_000, ..Options::default() };
+        let (options, clock, places) = (Arc::new(options), Clock::start(), Places::new(1000));
+        let places = Arc::new(places);
+        let ends = mesh(Arc::clone(&doorbells), mesh_capacity).into_iter().zip(wakers);
+        let mut threads = Vec::new();
+        for (worker, (mesh, waker)) in ends.enumerate() {
+            let listener = Listener::bind(address).unwrap();
+            // Accepted sockets inherit it.
+            socket2::SockRef::from(&listener).set_send_buffer_size(send_buffer).unwrap();
+            address = listener.address();
+            let setup = Setup {
+                worker,
+                options: Arc::clone(&options),
+                seed: 1,
+                clock,
+                mesh,
+                waker,
+                listeners: vec![listener],
+                places: Arc::clone(&places),
+                sizes,
+            };
+            threads.push(std::thread::spawn(move || Worker::new(setup).unwrap().run()));
+        }
+        Self { address, doorbells, threads }
     }
 
     fn connect(&self, name: &str) -> Client {
         Client::connect(self.address, name)
     }
 
-    fn stop(self) -> Report {
-        self.doorbells[0].stop();
-        self.thread.join().unwrap()
+    /// Stops all; none may have had to cut off a connection.
+    fn stop(self) {
+        self.doorbells.iter().for_each(Doorbell::stop);
+        for thread in self.threads {
+            assert_eq!(thread.join().unwrap().connections_cut, 0);
+        }
     }
 }
+
+const TINY_SEND_BUFFER: usize = 4096;
+const SEND_BUFFER: usize = 1 << 18;
 
 fn join(broker: &Broker, name: &str) -> Client {
     Client::connect(broker.address, name)
@@ -88,7 +103,7 @@ fn payload(number: usize, length: usize) -> Vec<u8> {
 
 #[test]
 fn a_slow_reader_with_a_tiny_send_buffer_gets_every_byte_in_order() {
-    let worker = Alone::start(RingSizes::default(), Some(4096));
+    let worker = Workers::start(1, 16, RingSizes::default(), TINY_SEND_BUFFER);
     let mut slow = worker.connect("slow");
     slow.subscribe("big", 1);
     let mut publisher = worker.connect("publisher");
@@ -105,15 +120,14 @@ fn a_slow_reader_with_a_tiny_send_buffer_gets_every_byte_in_order() {
         slow.ping();
     }
     drop((slow, publisher));
-    let report = worker.stop();
-    assert_eq!(report.connections_cut, 0);
+    worker.stop();
 }
 
 /// V32: no connection gets stuck when buffers and completion entries run out all the time.
 #[test]
 fn tiny_rings_and_buffers_serve_everybody() {
     let sizes = RingSizes { submissions: 4, completions: 8, buffers: 2, buffer_bytes: 32 };
-    let worker = Alone::start(sizes, None);
+    let worker = Workers::start(1, 16, sizes, SEND_BUFFER);
     let mut clients: Vec<_> = (0..30).map(|n| worker.connect(&format!("client-{n}"))).collect();
     for client in &mut clients {
         client.subscribe("all", 0);
@@ -134,7 +148,7 @@ fn tiny_rings_and_buffers_serve_everybody() {
 
 #[test]
 fn a_large_connect_waits_in_the_kernel_and_is_served() {
-    let worker = Alone::start(RingSizes::default(), None);
+    let worker = Workers::start(1, 16, RingSizes::default(), SEND_BUFFER);
     let mut client = Client::open(worker.address);
     let connect = engine_client::connect_with_will("large", &payload(1, 60_000));
     let (first, rest) = connect.split_at(20_000);
@@ -192,11 +206,50 @@ fn descriptors_are_back_at_their_baseline_after_closes_at_every_point() {
     broker.stop();
 }
 
+/// Rings between workers that are full nearly all the time: publishers wait, nothing is lost or
+/// overtaken.
+#[test]
+fn full_rings_between_workers_lose_and_reorder_nothing() {
+    const MESSAGES: usize = 3000;
+    let workers = Workers::start(3, 2, RingSizes::default(), SEND_BUFFER);
+    let mut subscribers: Vec<_> =
+        (0..6).map(|n| workers.connect(&format!("subscriber-{n}"))).collect();
+    subscribers.iter_mut().for_each(|subscriber| subscriber.subscribe("from/+", 1));
+    let publishers: Vec<_> = (0..6).map(|n| workers.connect(&format!("publisher-{n}"))).collect();
+    std::thread::scope(|scope| {
+        for (n, mut publisher) in publishers.into_iter().enumerate() {
+            scope.spawn(move || {
+                let topic = format!("from/{n}");
+                for batch in 0..MESSAGES / 100 {
+                    for number in 0..100 {
+                        let payload = format!("{}", batch * 100 + number);
+                        publisher.publish(&topic, payload.as_bytes(), 1);
+                    }
+                    (0..100).for_each(|_| publisher.expect_puback());
+                }
+            });
+        }
+        for subscriber in &mut subscribers {
+            scope.spawn(move || {
+                let mut next = [0; 6];
+                for _ in 0..6 * MESSAGES {
+                    let (topic, payload) = subscriber.expect_publish();
+                    let publisher: usize = topic["from/".len()..].parse().unwrap();
+                    assert_eq!(payload, format!("{}", next[publisher]).as_bytes());
+                    next[publisher] += 1;
+                }
+            });
+        }
+    });
+    drop(subscribers);
+    workers.stop();
+}
+
 /// V31: a client floods without reading, so that its receive is cancelled; then it goes, is taken
 /// over, or reads after all.
 #[test]
 fn links_may_end_while_their_receive_is_being_cancelled() {
-    let worker = Alone::start(RingSizes::default(), Some(4096));
+    let worker = Workers::start(1, 16, RingSizes::default(), TINY_SEND_BUFFER);
     let flood = [0xC0, 0].repeat(60_000);
     for round in 0..90 {
         let mut flooder = Client::connect_narrow(worker.address, "flooder");
@@ -220,7 +273,7 @@ fn links_may_end_while_their_receive_is_being_cancelled() {
     let mut last = worker.connect("last");
     last.ping();
     drop(last);
-    assert_eq!(worker.stop().connections_cut, 0);
+    worker.stop();
 }
 
 /// A connection moves right after its CONNECT, with whatever was sent behind it.
