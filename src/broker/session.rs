@@ -107,20 +107,25 @@ impl Session {
         self.queue.is_empty()
     }
 
-    /// Takes an identifier for a delivery that is sent now: the one of `serial` unless it is still
-    /// in flight from long ago.
+    /// The identifier for a delivery of the publish `serial`: the one that belongs to it, unless
+    /// that is still in flight from long ago.
     // [MQTT-2.2.1-3], [MQTT-2.2.1-4]
-    pub(super) fn send(&mut self, serial: u64, delivery: Delivery) -> u16 {
+    pub(super) fn packet_id(&self, serial: u64) -> u16 {
         let mut id = packet_id(serial);
         let oldest = self.in_flight.front().map_or(serial, |oldest| oldest.serial);
         if self.odd_ids > 0 || serial.wrapping_sub(oldest) >= 65_535 {
             while self.in_flight.iter().any(|entry| entry.packet_id == id) {
                 id = id % 65_535 + 1;
             }
-            self.odd_ids += u32::from(id != packet_id(serial));
         }
-        self.in_flight.push_back(InFlight { packet_id: id, serial, delivery: Some(delivery) });
         id
+    }
+
+    /// Notes that a delivery of the publish `serial` is sent now, as [`Self::packet_id`] said.
+    pub(super) fn send(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
+        let entry = InFlight { packet_id, serial, delivery: Some(delivery) };
+        self.odd_ids += u32::from(entry.is_odd());
+        self.in_flight.push_back(entry);
     }
 
     fn position(&self, packet_id: u16) -> Option<usize> {
