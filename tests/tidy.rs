@@ -47,7 +47,6 @@ const UNSAFE_FILES: &[&str] = &[
     "src/io/socket.rs",
     "src/io/wake.rs",
     "src/server/descriptors.rs",
-    "src/server/pinning.rs",
 ];
 
 const FILE_LINES_MAX: usize = 800;
