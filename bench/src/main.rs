@@ -1,2 +1,69 @@
-//! The load generator of ringmq.
-fn main() {}
+//! The load generator of ringmq: puts any MQTT broker under load and measures what it does.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod connect;
+mod failure;
+mod flags;
+mod handshake;
+mod link;
+mod load;
+mod pace;
+mod plan;
+mod poller;
+mod process;
+mod progress;
+mod publisher;
+mod report;
+mod run;
+mod shared;
+mod stamp;
+mod tally;
+mod threads;
+mod track;
+mod window;
+mod wire;
+
+use clap::Parser;
+use failure::Result;
+use flags::{Flags, Scenario};
+use handshake::Endpoint;
+use link::Sources;
+use std::process::ExitCode;
+
+/// Descriptors besides those of connections.
+const DESCRIPTORS: u64 = 64;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match execute(&flags) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("ringmq-bench: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the scenario; false when the broker failed it.
+fn execute(flags: &Flags) -> Result<bool> {
+    flags.check()?;
+    threads::pin(&flags.cores()?, 0)?;
+    threads::raise_descriptor_limit(DESCRIPTORS + flags.descriptors())?;
+    let address = flags.address()?;
+    let sources = Sources::new(address, std::process::id());
+    let endpoint = Endpoint { address, version: flags.version(), qos: flags.qos(), sources };
+    match flags.scenario {
+        Scenario::Connect => connect::run(flags, &endpoint).map(|()| true),
+        _ => {
+            let report = run::run(flags, &endpoint)?;
+            if flags.json {
+                println!("{}", serde_json::to_string_pretty(&report).expect("it has a form"));
+            } else {
+                print!("{report}");
+            }
+            Ok(report.faults().is_empty())
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The command line.
+
+use crate::failure::{Failure, Result};
+use crate::stamp::STAMP_BYTES;
+use clap::{Parser, ValueEnum};
+use ringmq::mqtt::{QoS, Version};
+use ringmq::options::core_list;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// Puts an MQTT broker under load and measures what it does.
+///
+/// Every message carries its publisher, number and send time. A run in which one is lost,
+/// duplicated or out of order fails with exit status 1.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "ringmq-bench", version)]
+pub(crate) struct Flags {
+    /// What to do
+    #[arg(value_enum)]
+    pub(crate) scenario: Scenario,
+
+    /// The broker's name or address
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// The broker's port
+    #[arg(long, default_value_t = 1883)]
+    pub(crate) port: u16,
+    /// Version of the protocol
+    #[arg(long, value_enum, default_value_t = Protocol::V311)]
+    pub(crate) mqtt: Protocol,
+
+    /// Quality of service of publishes and subscriptions
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..3))]
+    pub(crate) qos: u8,
+    /// Bytes of each payload
+    #[arg(long, default_value_t = 64)]
+    pub(crate) size: usize,
+    /// Publishing connections [fanout: 1, fanin: 200]
+    #[arg(long)]
+    pub(crate) publishers: Option<u32>,
+    /// Subscribing connections
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) subscribers: u32,
+    /// Topics that publishers go round and subscribers are spread over
+    #[arg(long, default_value_t = 1)]
+    pub(crate) topics: u32,
+    /// Publishers with one subscriber each [pairs: 200, pingpong: 1]
+    #[arg(long)]
+    pub(crate) pairs: Option<u32>,
+    /// Connections to open
+    #[arg(long, default_value_t = 16_000)]
+    pub(crate) connections: u32,
+
+    /// Closed loop: messages of a publisher that not all of their subscribers have [64; pairs and
+    /// fanin: 16, pingpong: 1]
+    #[arg(long, conflicts_with = "rate")]
+    pub(crate) window: Option<u32>,
+    /// Open loop: publishes per second of the whole run
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    /// Seconds before the measurement
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) warmup: f64,
+    /// Seconds of the measurement
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) duration: f64,
+
+    /// Threads that share the connections
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// Cores of the threads, such as 1 or 2,4-7
+    #[arg(long)]
+    pub(crate) pin: Option<String>,
+    /// The broker's process: adds its CPU time, context switches and memory
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the latencies as HdrHistogram's percentile text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// Write the latencies as an HdrHistogram V2 log
+    #[arg(long, value_name = "FILE")]
+    pub(crate) histogram_log: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Few publishers, many subscribers
+    Fanout,
+    /// Publishers with one subscriber each
+    Pairs,
+    /// Idle connections: connects per second, memory of each
+    Connect,
+}
+
+/// Version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// MQTT 3.1.1
+    #[value(name = "3.1.1")]
+    V311,
+    /// MQTT 5.0
+    #[value(name = "5")]
+    V5,
+}
+
+impl Protocol {
+    /// The version's number.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+}
+
+/// How fast publishers go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Pacing {
+    /// So many messages of a publisher are undelivered at once.
+    Window(u32),
+    /// So many publishes per second in all.
+    Rate(f64),
+}
+
+impl Flags {
+    /// Checks what clap cannot.
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |sentence: &str| Err(Failure::new(sentence));
+        if self.size < STAMP_BYTES {
+            return Err(Failure::new(format_args!("--size is at least {STAMP_BYTES}")));
+        }
+        if self.threads == 0 || self.topics == 0 || self.window == Some(0) {
+            return wrong("--threads, --topics and --window are at least 1");
+        }
+        if self.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
+            return wrong("--rate is above 0");
+        }
+        if !(self.duration > 0.0 && self.duration < 1e6 && (0.0..1e6).contains(&self.warmup)) {
+            return wrong("--duration is above 0 and --warmup not below");
+        }
+        self.cores().map(drop)
+    }
+
+    /// The version as the codec has it.
+    pub(crate) fn version(&self) -> Version {
+        match self.mqtt {
+            Protocol::V311 => Version::V311,
+            Protocol::V5 => Version::V5,
+        }
+    }
+
+    /// The quality of service as the codec has it.
+    pub(crate) fn qos(&self) -> QoS {
+        QoS::from_bits(self.qos).expect("the command line allows 0 to 2")
+    }
+
+    /// The broker's address.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        let unknown = || Failure::new(format_args!("{}: no such host", self.host));
+        let mut addresses =
+            (self.host.as_str(), self.port).to_socket_addrs().map_err(|_| unknown())?;
+        addresses.next().ok_or_else(unknown)
+    }
+
+    /// The cores to use, in turn; empty for wherever the kernel puts the threads.
+    pub(crate) fn cores(&self) -> Result<Vec<usize>> {
+        let Some(list) = &self.pin else { return Ok(Vec::new()) };
+        core_list(list).ok_or_else(|| Failure::new("--pin is a list of cores such as 0,2,4-7"))
+    }
+
+    /// Connections, each of which takes a descriptor.
+    pub(crate) fn descriptors(&self) -> u64 {
+        match self.scenario {
+            Scenario::Pairs => 2 * u64::from(self.pairs.unwrap_or(200)),
+            Scenario::Connect => self.connections.into(),
+            Scenario::Fanout => {
+                u64::from(self.publishers.unwrap_or(1)) + u64::from(self.subscribers)
+            }
+        }
+    }
+
+    /// Who publishes to whom, in words.
+    pub(crate) fn shape(&self) -> String {
+        match self.scenario {
+            Scenario::Pairs => format!("{} pairs", self.pairs.unwrap_or(200)),
+            Scenario::Connect => format!("{} connections", self.connections),
+            Scenario::Fanout => {
+                let publishers = self.publishers.unwrap_or(1);
+                let topics = match self.topics {
+                    1 => String::new(),
+                    topics => format!(" over {topics} topics"),
+                };
+                format!("fan-out {publishers} to {}{topics}", self.subscribers)
+            }
+        }
+    }
+
+    /// How fast publishers go.
+    pub(crate) fn pacing(&self) -> Pacing {
+        let usual = match self.scenario {
+            Scenario::Pairs => 16,
+            _ => 64,
+        };
+        match self.rate {
+            Some(rate) => Pacing::Rate(rate),
+            None => Pacing::Window(self.window.unwrap_or(usual)),
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! A thread under load: its connections, and the loop that publishes and receives.
+
+use crate::clock::now_ns;
+use crate::failure::Result;
+use crate::flags::Pacing;
+use crate::handshake::{Endpoint, Opened, Wanted, open_all};
+use crate::link::{End, Link};
+use crate::pace::Schedule;
+use crate::plan::Plan;
+use crate::poller::{Poller, Ready};
+use crate::publisher::{Publisher, Unanswered};
+use crate::shared::{Progress, Shared};
+use crate::tally::Tally;
+use crate::window::{Completions, Counting};
+use crate::wire::{RawFrame, ack_code, delivery, packet_id, raw_frame};
+use ringmq::mqtt::{AckType, PacketType, ReasonCode, encode_ack};
+use std::sync::atomic::Ordering;
+
+/// Bytes that are read at once, at least.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Handshakes of one thread at once.
+const HANDSHAKES: usize = 128;
+
+/// The longest wait: a thread without work still sees that the run ended.
+const IDLE_NS: u64 = 100_000_000;
+
+/// How long before a publish is due the thread stops sleeping.
+const SPIN_NS: u64 = 60_000;
+
+/// Bytes of publishes that wait for the kernel at most; more are held back.
+const BACKLOG_BYTES_MAX: usize = 1 << 20;
+
+/// One thread's connections.
+pub(crate) struct Load<'a> {
+    shared: &'a Shared,
+    progress: &'a Progress,
+    thread: usize,
+    poller: Poller,
+    connections: Vec<Connection>,
+    publishers: Vec<Publishing>,
+    tally: Tally,
+    pace: Pace,
+    buffer: Vec<u8>,
+}
+
+struct Connection {
+    link: Link,
+    unanswered: Unanswered,
+    role: Role,
+}
+
+/// What a connection does, by its place among those of the thread that do the same.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Publisher(usize),
+    Receiver(usize),
+    /// The broker has closed it.
+    Closed,
+}
+
+struct Publishing {
+    publisher: Publisher,
+    /// Its number in the whole run.
+    number: u32,
+    connection: usize,
+    /// Whether it may have room for more.
+    is_awake: bool,
+}
+
+/// When this thread publishes.
+enum Pace {
+    Window { window: u64, awake: Vec<usize> },
+    Rate(Schedule),
+}
+
+/// What a thread found out.
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    /// Messages sent, by stream.
+    pub(crate) sent: Vec<(u32, u32)>,
+    /// Publishes that the broker never answered, or refused.
+    pub(crate) unanswered: u64,
+}
+
+impl<'a> Load<'a> {
+    /// Opens the connections of `thread`.
+    pub(crate) fn open(shared: &'a Shared, endpoint: &Endpoint, thread: usize) -> Result<Self> {
+        let mut poller = Poller::new(&shared.wakers[thread])?;
+        let wanted = wanted(&shared.plan, thread);
+        let (wanted, roles): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
+        let opened = open_all(&mut poller, endpoint, &wanted, HANDSHAKES, |_| {})?;
+        let connections: Vec<_> = opened.into_iter().zip(roles).map(Connection::new).collect();
+        let publishers = publishers(&shared.plan, thread);
+        let counting = match shared.pacing {
+            Pacing::Window(window) => Some(Counting::new(&shared.plan, thread, window)),
+            Pacing::Rate(_) => None,
+        };
+        let here = shared.plan.receivers.iter().filter(|receiver| receiver.thread == thread);
+        let packet_bytes = shared.templates.iter().map(|template| template.len()).max();
+        Ok(Self {
+            shared,
+            progress: &shared.progress[thread],
+            thread,
+            poller,
+            connections,
+            tally: Tally::new(here, counting),
+            pace: pace(shared, &publishers),
+            publishers,
+            buffer: vec![0; READ_BYTES.max(4 * packet_bytes.unwrap_or(0))],
+        })
+    }
+
+    /// Publishes and receives until the run is over.
+    pub(crate) fn run(mut self) -> Result<Outcome> {
+        let times = self.shared.times();
+        self.tally.measure(times.measured.clone());
+        if let Pace::Rate(schedule) = &mut self.pace {
+            schedule.start(times.start_ns);
+        }
+        self.wake_all();
+        while !self.shared.is_over.load(Ordering::Relaxed) {
+            self.publish(times.measured.end);
+            let count = self.poller.wait(self.timeout_ns(times.measured.end))?;
+            for index in 0..count {
+                match self.poller.ready(index) {
+                    Ready::Woken => self.wake_all(),
+                    Ready::Socket { token, is_readable, is_writable } => {
+                        self.on_ready(token, is_readable, is_writable);
+                    }
+                }
+            }
+            self.hand_on_completions();
+            self.progress.delivered.store(self.tally.fresh, Ordering::Release);
+        }
+        Ok(self.finish())
+    }
+
+    fn on_ready(&mut self, token: usize, is_readable: bool, is_writable: bool) {
+        let connection = &mut self.connections[token];
+        if is_writable {
+            connection.link.unblock();
+        }
+        if is_readable {
+            let end = connection.read(&mut self.buffer, &mut self.tally, self.shared);
+            if end == End::Closed && !matches!(connection.role, Role::Closed) {
+                connection.role = Role::Closed;
+                Progress::add(&self.progress.closed, 1);
+            }
+        }
+        match (connection.role, &self.pace) {
+            (Role::Closed, _) => {}
+            // Its answers leave with its next publishes.
+            (Role::Publisher(place), Pace::Window { .. }) => self.wake(place),
+            _ => _ = connection.link.flush(),
+        }
+    }
+
+    /// Lets publishers go on whose messages are complete, also those of other threads.
+    fn hand_on_completions(&mut self) {
+        let mut completed = std::mem::take(&mut self.tally.completed);
+        let mut others = Vec::new();
+        let threads = self.shared.progress.len();
+        for publisher in completed.drain(..) {
+            let plan = &self.shared.plan.publishers[publisher as usize];
+            if plan.thread == self.thread {
+                // Publisher `n` is on thread `n % threads`.
+                self.wake(publisher as usize / threads);
+            } else if !others.contains(&plan.thread) {
+                others.push(plan.thread);
+            }
+        }
+        self.tally.completed = completed;
+        others.into_iter().for_each(|thread| self.shared.wakers[thread].wake());
+    }
+
+    fn wake_all(&mut self) {
+        (0..self.publishers.len()).for_each(|place| self.wake(place));
+    }
+
+    fn wake(&mut self, place: usize) {
+        let Pace::Window { awake, .. } = &mut self.pace else { return };
+        if !std::mem::replace(&mut self.publishers[place].is_awake, true) {
+            awake.push(place);
+        }
+    }
+
+    /// Publishes what is due or has room, one write for each connection.
+    fn publish(&mut self, end_ns: u64) {
+        let now_ns = now_ns();
+        let is_open = now_ns < end_ns;
+        match &mut self.pace {
+            Pace::Window { window, awake } => {
+                let window = if is_open { *window } else { 0 };
+                let mut places = std::mem::take(awake);
+                for place in places.drain(..) {
+                    self.refill(place, window, now_ns);
+                }
+                let Pace::Window { awake, .. } = &mut self.pace else { return };
+                *awake = places;
+            }
+            Pace::Rate(_) if is_open => self.publish_due(now_ns),
+            Pace::Rate(_) => {}
+        }
+    }
+
+    fn refill(&mut self, place: usize, window: u64, now_ns: u64) {
+        let publishing = &mut self.publishers[place];
+        publishing.is_awake = false;
+        let complete = self.shared.completions.of(publishing.number);
+        let room = window.saturating_sub(publishing.publisher.sent.saturating_sub(complete));
+        let connection = &mut self.connections[publishing.connection];
+        for _ in 0..room {
+            if !connection.has_room() {
+                break;
+            }
+            publishing.publish(connection, self.shared, self.progress, now_ns);
+        }
+        connection.link.flush();
+    }
+
+    fn publish_due(&mut self, now_ns: u64) {
+        let Pace::Rate(schedule) = &mut self.pace else { return };
+        let mut last: Option<usize> = None;
+        while let Some((place, due_ns)) = schedule.due(now_ns) {
+            let publishing = &mut self.publishers[place];
+            let connection = &mut self.connections[publishing.connection];
+            // The schedule waits: what is late counts from when it was due.
+            if !connection.has_room() {
+                break;
+            }
+            schedule.advance();
+            publishing.publish(connection, self.shared, self.progress, due_ns);
+            if let Some(last) = last.filter(|last| *last != publishing.connection) {
+                self.connections[last].link.flush();
+            }
+            last = Some(publishing.connection);
+        }
+        if let Some(last) = last {
+            self.connections[last].link.flush();
+        }
+    }
+
+    fn timeout_ns(&self, end_ns: u64) -> u64 {
+        let Pace::Rate(schedule) = &self.pace else { return IDLE_NS };
+        let Some(next_ns) = schedule.next_ns().filter(|next_ns| *next_ns < end_ns) else {
+            return IDLE_NS;
+        };
+        next_ns.saturating_sub(now_ns()).saturating_sub(SPIN_NS).min(IDLE_NS)
+    }
+
+    fn finish(mut self) -> Outcome {
+        let mut unanswered = 0;
+        for connection in &mut self.connections {
+            unanswered += u64::from(!connection.unanswered.is_empty());
+            connection.link.out.extend_from_slice(&[PacketType::Disconnect.first_byte(), 0]);
+            connection.link.flush();
+        }
+        let sent = self.publishers.iter().flat_map(|each| each.publisher.sent_by_stream());
+        Outcome { sent: sent.collect(), tally: self.tally, unanswered }
+    }
+}
+
+impl Publishing {
+    #[inline]
+    fn publish(
+        &mut self,
+        connection: &mut Connection,
+        shared: &Shared,
+        progress: &Progress,
+        time_ns: u64,
+    ) {
+        let packet_id = if shared.is_answered { connection.unanswered.open() } else { 0 };
+        let out = &mut connection.link.out;
+        let stream = self.publisher.publish(&shared.templates, packet_id, time_ns, out);
+        let fan = u64::from(shared.plan.streams[stream as usize].fan);
+        Progress::add(&progress.published, 1);
+        Progress::add(&progress.expected, fan);
+    }
+}
+
+impl Connection {
+    fn new((opened, role): (Opened, Role)) -> Self {
+        let Opened { link, receive_maximum } = opened;
+        Self { link, unanswered: Unanswered::new(receive_maximum), role }
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.unanswered.room() > 0 && self.link.backlog() < BACKLOG_BYTES_MAX
+    }
+
+    fn read(&mut self, buffer: &mut [u8], tally: &mut Tally, shared: &Shared) -> End {
+        let (unanswered, role) = (&mut self.unanswered, self.role);
+        self.link.read(buffer, |bytes, out| {
+            let mut input = Input { unanswered, role, tally, shared, now_ns: now_ns(), out };
+            input.take(bytes)
+        })
+    }
+}
+
+/// What one read brought to one connection.
+struct Input<'a> {
+    unanswered: &'a mut Unanswered,
+    role: Role,
+    tally: &'a mut Tally,
+    shared: &'a Shared,
+    now_ns: u64,
+    /// Where answers go.
+    out: &'a mut Vec<u8>,
+}
+
+impl Input<'_> {
+    /// Takes the whole packets that `bytes` starts with and returns their length; none when the
+    /// peer breaks the protocol or says good-bye.
+    #[inline]
+    fn take(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut used = 0;
+        while let Some(frame) = raw_frame(&bytes[used..]) {
+            used += frame.length;
+            if frame.first >> 4 == PacketType::Publish as u8 {
+                self.on_publish(&frame)?;
+            } else {
+                self.on_answer(&frame)?;
+            }
+        }
+        if let Role::Receiver(receiver) = self.role {
+            self.tally.settle(receiver, self.now_ns, &self.shared.completions);
+        }
+        Some(used)
+    }
+
+    #[inline]
+    fn on_publish(&mut self, frame: &RawFrame<'_>) -> Option<()> {
+        let Role::Receiver(receiver) = self.role else { return None };
+        let delivery = delivery(frame, self.shared.version.is_v5())?;
+        if let Some((kind, packet_id)) = delivery.answer {
+            self.answer(kind, packet_id);
+        }
+        let completions: &Completions = &self.shared.completions;
+        self.tally.take(receiver, delivery.payload, self.now_ns, completions);
+        Some(())
+    }
+
+    fn on_answer(&mut self, frame: &RawFrame<'_>) -> Option<()> {
+        let kind = PacketType::from_first(frame.first).and_then(AckType::from_packet_type)?;
+        let packet_id = packet_id(frame.body)?;
+        match kind {
+            AckType::PubRec if ack_code(frame.body) < 0x80 => {
+                self.answer(AckType::PubRel, packet_id);
+            }
+            AckType::PubRel => self.answer(AckType::PubComp, packet_id),
+            AckType::PubAck | AckType::PubRec | AckType::PubComp => self.unanswered.close(),
+        }
+        Some(())
+    }
+
+    #[inline]
+    fn answer(&mut self, kind: AckType, packet_id: u16) {
+        encode_ack(kind, self.shared.version, packet_id, ReasonCode::Success, self.out);
+    }
+}
+
+fn wanted(plan: &Plan, thread: usize) -> Vec<(Wanted, Role)> {
+    let process = std::process::id();
+    let receivers = plan.receivers.iter().enumerate();
+    let publishers = plan.publishers.iter().enumerate();
+    let receivers = receivers.filter(|(_, receiver)| receiver.thread == thread).enumerate().map(
+        |(place, (number, receiver))| {
+            let wanted = Wanted {
+                index: number as u32,
+                client_id: format!("bench-{process}-s{number}"),
+                filter: Some(receiver.filter.clone()),
+            };
+            (wanted, Role::Receiver(place))
+        },
+    );
+    let publishers = publishers
+        .filter(|(_, publisher)| publisher.thread == thread)
+        .enumerate()
+        .map(|(place, (number, _))| {
+            let wanted = Wanted {
+                index: (plan.receivers.len() + number) as u32,
+                client_id: format!("bench-{process}-p{number}"),
+                filter: None,
+            };
+            (wanted, Role::Publisher(place))
+        });
+    receivers.chain(publishers).collect()
+}
+
+fn publishers(plan: &Plan, thread: usize) -> Vec<Publishing> {
+    let receivers = plan.receivers.iter().filter(|receiver| receiver.thread == thread).count();
+    let here = plan.publishers.iter().enumerate().filter(|(_, plan)| plan.thread == thread);
+    let publishing = |(place, (number, plan))| Publishing {
+        publisher: Publisher::new(plan),
+        number: number as u32,
+        connection: receivers + place,
+        is_awake: false,
+    };
+    here.enumerate().map(publishing).collect()
+}
+
+fn pace(shared: &Shared, publishers: &[Publishing]) -> Pace {
+    match shared.pacing {
+        Pacing::Window(window) => Pace::Window { window: u64::from(window), awake: Vec::new() },
+        Pacing::Rate(rate) => {
+            let own = publishers.iter().map(|each| u64::from(each.number)).collect();
+            Pace::Rate(Schedule::new(rate, shared.plan.publishers.len(), own))
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What the kernel knows about a process: CPU time, context switches, memory.
+
+use crate::failure::{Failure, Result};
+use std::fs::read_to_string;
+use std::path::PathBuf;
+
+/// A process that is looked at from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    folder: PathBuf,
+}
+
+/// What a process has used so far, and has now.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// CPU time of all its threads, user and system.
+    pub(crate) cpu_ns: u64,
+    /// Context switches of all its threads, of either kind.
+    pub(crate) switches: u64,
+    pub(crate) memory: Memory,
+}
+
+/// Memory of a process.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// All that is resident.
+    pub(crate) resident_bytes: u64,
+    /// What is backed by no file: heap and stacks.
+    pub(crate) anonymous_bytes: u64,
+}
+
+impl Process {
+    pub(crate) fn new(pid: u32) -> Result<Self> {
+        let process = Self { folder: PathBuf::from(format!("/proc/{pid}")) };
+        process.usage().map(|_| process)
+    }
+
+    /// What it has used so far.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        let mut usage = Usage { memory: self.memory()?, ..Usage::default() };
+        let threads = std::fs::read_dir(self.folder.join("task")).map_err(|_| self.gone())?;
+        for thread in threads.flatten() {
+            // A thread that ends meanwhile has no files any more.
+            let text = |name| read_to_string(thread.path().join(name)).unwrap_or_default();
+            usage.cpu_ns += run_time_ns(&text("schedstat")).unwrap_or(0);
+            usage.switches += switches(&text("status"));
+        }
+        Ok(usage)
+    }
+
+    /// Its memory; exact where the kernel's running totals are not.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let text = read_to_string(self.folder.join("smaps_rollup")).map_err(|_| self.gone())?;
+        let bytes = |name| field(&text, name).unwrap_or(0) * 1024;
+        Ok(Memory { resident_bytes: bytes("Rss:"), anonymous_bytes: bytes("Anonymous:") })
+    }
+
+    fn gone(&self) -> Failure {
+        Failure::new(format_args!("cannot read {}: is it the broker's?", self.folder.display()))
+    }
+}
+
+/// Nanoseconds on a core, the first number of a thread's `schedstat`.
+fn run_time_ns(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok()
+}
+
+fn switches(status: &str) -> u64 {
+    let count = |name| field(status, name).unwrap_or(0);
+    count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:")
+}
+
+/// The number behind `name` at the start of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_names() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t5\n";
+        assert_eq!(switches(status), 12);
+        assert_eq!(field("Rss:   12 kB\n", "Rss:"), Some(12));
+        assert_eq!(field("Rss:   12 kB\n", "Pss:"), None);
+        assert_eq!(run_time_ns("123 4 5\n"), Some(123));
+    }
+
+    #[test]
+    fn this_process_is_alive() {
+        let usage = Process::new(std::process::id()).unwrap().usage().unwrap();
+        assert!(usage.cpu_ns > 0);
+        assert!(usage.memory.resident_bytes > usage.memory.anonymous_bytes);
+        assert!(Process::new(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,236 @@
+//! What a run found out: for people and as JSON.
+
+use crate::flags::{Flags, Pacing};
+use crate::process::Memory;
+use crate::run::Snapshot;
+use crate::tally::{Troubles, new_histogram};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::fmt;
+
+/// What a run found out.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    scenario: String,
+    command: String,
+    seconds: f64,
+    publishes_per_s: f64,
+    deliveries_per_s: f64,
+    own_cpu_ns_per_delivery: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<BrokerReport>,
+    latency_us: LatencyReport,
+    #[serde(skip)]
+    pub(crate) histogram: Histogram<u64>,
+    lost: u64,
+    duplicated: u64,
+    reordered: u64,
+    foreign: u64,
+    unanswered: u64,
+    closed: u64,
+}
+
+/// What the broker used for it.
+#[derive(Debug, Serialize)]
+struct BrokerReport {
+    cpu_ns_per_delivery: f64,
+    cpu_share: f64,
+    switches_per_s: f64,
+    resident_bytes: MemoryReport,
+    anonymous_bytes: MemoryReport,
+}
+
+/// Memory at three moments.
+#[derive(Debug, Default, Serialize)]
+struct MemoryReport {
+    idle: u64,
+    before: u64,
+    after: u64,
+}
+
+/// Latencies in microseconds.
+#[derive(Debug, Default, Serialize)]
+struct LatencyReport {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p99_9: f64,
+    max: f64,
+}
+
+impl Report {
+    /// What happened between two moments.
+    pub(crate) fn new(flags: &Flags, before: &Snapshot, after: &Snapshot) -> Self {
+        let seconds = (after.time_ns - before.time_ns) as f64 / 1e9;
+        let deliveries = (after.totals.delivered - before.totals.delivered) as f64;
+        let publishes = (after.totals.published - before.totals.published) as f64;
+        let per_delivery = |value: u64| value as f64 / deliveries.max(1.0);
+        let broker = before.broker.zip(after.broker).map(|(before, after)| {
+            let cpu_ns = after.cpu_ns - before.cpu_ns;
+            let (old, new) = (before.memory, after.memory);
+            let memory = |before, after| MemoryReport { idle: 0, before, after };
+            BrokerReport {
+                cpu_ns_per_delivery: per_delivery(cpu_ns),
+                cpu_share: cpu_ns as f64 / 1e9 / seconds,
+                switches_per_s: (after.switches - before.switches) as f64 / seconds,
+                resident_bytes: memory(old.resident_bytes, new.resident_bytes),
+                anonymous_bytes: memory(old.anonymous_bytes, new.anonymous_bytes),
+            }
+        });
+        Self {
+            scenario: describe(flags),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            seconds,
+            publishes_per_s: publishes / seconds,
+            deliveries_per_s: deliveries / seconds,
+            own_cpu_ns_per_delivery: per_delivery(after.own_cpu_ns - before.own_cpu_ns),
+            broker,
+            latency_us: LatencyReport::default(),
+            histogram: new_histogram(),
+            lost: 0,
+            duplicated: 0,
+            reordered: 0,
+            foreign: 0,
+            unanswered: 0,
+            closed: 0,
+        }
+    }
+
+    /// The broker's memory before the first connection.
+    pub(crate) fn add_idle_memory(&mut self, memory: Option<Memory>) {
+        if let Some((broker, memory)) = self.broker.as_mut().zip(memory) {
+            broker.resident_bytes.idle = memory.resident_bytes;
+            broker.anonymous_bytes.idle = memory.anonymous_bytes;
+        }
+    }
+
+    /// How long deliveries took, in nanoseconds.
+    pub(crate) fn add_latencies(&mut self, histogram: Histogram<u64>) {
+        let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        self.latency_us = LatencyReport {
+            p50: us(0.5),
+            p90: us(0.9),
+            p99: us(0.99),
+            p99_9: us(0.999),
+            max: histogram.max() as f64 / 1e3,
+        };
+        self.histogram = histogram;
+    }
+
+    /// What went wrong.
+    pub(crate) fn add_troubles(
+        &mut self,
+        lost: u64,
+        troubles: Troubles,
+        unanswered: u64,
+        closed: u64,
+    ) {
+        self.lost = lost;
+        self.duplicated = troubles.duplicates;
+        self.reordered = troubles.reordered;
+        self.foreign = troubles.foreign;
+        self.unanswered = unanswered;
+        self.closed = closed;
+    }
+
+    /// What makes the run fail; empty when nothing does.
+    pub(crate) fn faults(&self) -> String {
+        let faults = [
+            (self.lost, "lost"),
+            (self.duplicated, "duplicated"),
+            (self.reordered, "reordered"),
+            (self.foreign, "foreign"),
+            (self.unanswered, "publishers left without an answer"),
+            (self.closed, "connections closed by the broker"),
+            (u64::from(self.deliveries_per_s == 0.0), "measurement without a delivery"),
+        ];
+        let faults = faults.iter().filter(|(count, _)| *count > 0);
+        faults.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The scenario in words.
+fn describe(flags: &Flags) -> String {
+    let pacing = match flags.pacing() {
+        Pacing::Window(window) => format!("window {window}"),
+        Pacing::Rate(rate) => format!("{rate} publishes/s"),
+    };
+    format!(
+        "{}, MQTT {}, QoS {}, {} bytes, {pacing}",
+        flags.shape(),
+        flags.mqtt.name(),
+        flags.qos,
+        flags.size
+    )
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}, {:.1} s", self.scenario, self.seconds)?;
+        row(out, "deliveries/s", &thousands(self.deliveries_per_s))?;
+        row(out, "publishes/s", &thousands(self.publishes_per_s))?;
+        if let Some(broker) = &self.broker {
+            broker.fmt(out)?;
+        }
+        let own = format!("{:.0} ns per delivery", self.own_cpu_ns_per_delivery);
+        row(out, "own CPU", &own)?;
+        let LatencyReport { p50, p90, p99, p99_9, max } = self.latency_us;
+        let latency =
+            format!("p50 {p50:.0}  p90 {p90:.0}  p99 {p99:.0}  p99.9 {p99_9:.0}  max {max:.0} us");
+        row(out, "latency", &latency)?;
+        match self.faults().as_str() {
+            "" => row(out, "messages", "none lost, duplicated or reordered"),
+            faults => row(out, "FAILED", faults),
+        }
+    }
+}
+
+impl fmt::Display for BrokerReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = self.cpu_share * 100.0;
+        let cpu =
+            format!("{:.0} ns per delivery, {share:.0} % of a core", self.cpu_ns_per_delivery);
+        row(out, "broker CPU", &cpu)?;
+        row(out, "broker switches/s", &thousands(self.switches_per_s))?;
+        row(out, "broker resident", &self.resident_bytes.to_string())?;
+        row(out, "broker anonymous", &self.anonymous_bytes.to_string())
+    }
+}
+
+impl fmt::Display for MemoryReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let (idle, before, after) = (mib(self.idle), mib(self.before), mib(self.after));
+        write!(out, "{idle:.1} MiB idle, {before:.1} warm, {after:.1} at the end")
+    }
+}
+
+/// One line of a summary.
+pub(crate) fn row(out: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
+    writeln!(out, "  {name:<18}{value}")
+}
+
+/// A number with its digits in groups of three.
+pub(crate) fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_come_in_groups() {
+        assert_eq!(thousands(0.4), "0");
+        assert_eq!(thousands(999.0), "999");
+        assert_eq!(thousands(1_234_567.2), "1,234,567");
+    }
+}

@@ -1,0 +1,30 @@
+//! Which cores threads run on, and how many descriptors the process may have.
+
+use crate::failure::{Failure, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// Keeps the calling thread, number `thread` of the run, on its core among `cores`, if there are
+/// any.
+pub(crate) fn pin(cores: &[usize], thread: usize) -> Result<()> {
+    let Some(index) = thread.checked_rem(cores.len()) else { return Ok(()) };
+    let mut set = CpuSet::new();
+    set.set(cores[index]);
+    sched_setaffinity(None, &set)
+        .map_err(|error| Failure::new(format_args!("cannot run on core {}: {error}", cores[index])))
+}
+
+/// Makes room for `descriptors`, as far as the kernel allows this process.
+pub(crate) fn raise_descriptor_limit(descriptors: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= descriptors) {
+        return Ok(());
+    }
+    let maximum = limit.maximum.map(|maximum| maximum.max(descriptors));
+    let raised = Rlimit { current: Some(descriptors), maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|_| {
+        Failure::new(format_args!(
+            "this takes {descriptors} open files; raise the limit with ulimit -n"
+        ))
+    })
+}
