@@ -12,4 +12,5 @@ pub mod broker;
 pub mod limits;
 pub mod mqtt;
 pub mod options;
+pub mod sim;
 pub mod topics;

@@ -202,7 +202,9 @@ fn is_match(expected: &[Option<u8>], packet: &[u8]) -> bool {
             let rest: Vec<_> = expected[at + 1..].iter().copied().collect();
             let begins = packet.len() >= at
                 && expected[..at].iter().copied().eq(packet[..at].iter().copied().map(Some));
-            begins && (0..=packet.len() - at).any(|skip| is_match(&rest, &packet[at + skip..]) || rest.is_empty())
+            begins
+                && (0..=packet.len() - at)
+                    .any(|skip| is_match(&rest, &packet[at + skip..]) || rest.is_empty())
         }
     }
 }
