@@ -64,6 +64,8 @@ pub(super) struct Client {
     pub(super) patience: Patience,
     /// How many messages the server takes at a time.
     pub(super) quota: usize,
+    /// It has asked to forget its session, and does not know yet that the broker did.
+    pub(super) must_clean: bool,
     /// What the client found retained: only asked of the last one.
     pub(super) retained: BTreeMap<String, usize>,
     /// What a hostile client has done and expects.
@@ -85,6 +87,7 @@ impl Client {
             owed: VecDeque::new(),
             patience: Patience::AtOnce,
             quota: usize::from(u16::MAX),
+            must_clean: false,
             retained: BTreeMap::new(),
             grudge: None,
         }
@@ -109,6 +112,9 @@ impl World {
         let worker = self.prng.below(self.scenario.workers as u64) as usize;
         let index = self.wires.len();
         self.wires.push(Wire::new(client, worker, version, self.now));
+        if terms.clean_start {
+            self.forget_session(client);
+        }
         self.clients[client].opening = Some(index);
         let will = terms.will.map(|(message, delay_s)| (&self.model.messages[message], delay_s));
         let connect = Connect {
@@ -136,6 +142,18 @@ impl World {
         self.open(index);
         self.send(index, &bytes, Item::Other);
         index
+    }
+
+    /// The client starts anew: what was under way does not count any more.
+    fn forget_session(&mut self, client: usize) {
+        let state = &mut self.clients[client];
+        state.must_clean = true;
+        state.outgoing.clear();
+        state.received.clear();
+        state.owed.clear();
+        if let Some(old) = state.wire.take() {
+            self.hang_up(old, true);
+        }
     }
 
     /// Parses what the client has read.
@@ -209,6 +227,7 @@ impl World {
         }
         let state = &mut self.clients[client];
         state.owed.clear();
+        state.must_clean = false;
         if !session_present {
             state.outgoing.clear();
             state.received.clear();

@@ -11,6 +11,7 @@ use crate::base::time::Time;
 use crate::mqtt::{QoS, RetainHandling, SubscriptionOptions, TopicFilter, matches};
 use crate::options::Options;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// It has not happened.
@@ -20,7 +21,7 @@ pub(super) const NEVER: u64 = u64::MAX;
 pub(super) const NAME_BYTES: usize = 16;
 
 /// An application message that a client sent, or left as its will.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Message {
     pub(super) publisher: u32,
     pub(super) sequence: u32,
@@ -42,6 +43,18 @@ pub(super) struct Message {
     pub(super) first_time: Time,
     pub(super) last: u64,
     pub(super) last_time: Time,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, topic, qos, retain, expiry_s, handed, handled, first, last, .. } = self;
+        write!(
+            formatter,
+            "m{}.{} on {topic} {qos:?} retain {retain} expiry {expiry_s:?} of session {session:?}, \
+             handed {handed} handled {handled} times from event {first} to {last}",
+            self.publisher, self.sequence,
+        )
+    }
 }
 
 impl Message {
@@ -216,8 +229,9 @@ impl Model {
         self.by_name.get(&(publisher, sequence)).copied()
     }
 
-    /// The shard gets a packet whole.
-    pub(super) fn handed(&mut self, wire: &mut Wire, item: &Item) {
+    /// The shard gets a packet whole. Which subscriptions of the session it will end.
+    pub(super) fn handed(&mut self, wire: &mut Wire, item: &Item) -> Vec<usize> {
+        let mut ends = Vec::new();
         match item {
             Item::Publish(index) => {
                 let message = &mut self.messages[*index];
@@ -229,22 +243,23 @@ impl Model {
                 }
             }
             Item::Subscribe { packet_id, id, filters } => {
-                let Some(session) = wire.session else { return };
-                let places = filters
-                    .iter()
-                    .map(|(filter, options)| self.subscribe(session, filter, *options, *id))
-                    .collect();
+                let Some(session) = wire.session else { return ends };
+                let mut places = Vec::new();
+                for (filter, options) in filters {
+                    ends.extend(self.call_off(session, filter));
+                    places.push(self.subscribe(session, filter, *options, *id));
+                }
                 wire.subscribing.insert(*packet_id, places);
             }
             Item::Unsubscribe(filters) => {
+                let Some(session) = wire.session else { return ends };
                 for filter in filters {
-                    self.each_open(wire.session, filter, |subscription, event| {
-                        subscription.until_certain = subscription.until_certain.min(event);
-                    });
+                    ends.extend(self.call_off(session, filter));
                 }
             }
             Item::Disconnect { .. } | Item::Other => {}
         }
+        ends
     }
 
     fn subscribe(
@@ -254,9 +269,6 @@ impl Model {
         options: SubscriptionOptions,
         id: Option<u32>,
     ) -> usize {
-        self.each_open(Some(session), filter, |subscription, event| {
-            subscription.until_certain = subscription.until_certain.min(event);
-        });
         let subscriptions = &mut self.sessions[session].subscriptions;
         subscriptions.push(Subscription {
             filter: filter.into(),
@@ -270,62 +282,34 @@ impl Model {
         subscriptions.len() - 1
     }
 
-    /// Calls `change` with every subscription of the filter that may still be there.
-    fn each_open(
-        &mut self,
-        session: Option<usize>,
-        filter: &str,
-        change: impl Fn(&mut Subscription, u64),
-    ) {
-        let Some(session) = session else { return };
+    /// The subscriptions of the filter, which are there for certain only until now.
+    fn call_off(&mut self, session: usize, filter: &str) -> Vec<usize> {
         let event = self.event;
-        for subscription in &mut self.sessions[session].subscriptions {
-            if subscription.filter == filter && subscription.until_possible == NEVER {
-                change(subscription, event);
-            }
-        }
-    }
-
-    /// The shard has dealt with a packet.
-    pub(super) fn handled(&mut self, wire: &Wire, item: &Item) {
-        match item {
-            Item::Publish(index) => {
-                let message = &mut self.messages[*index];
-                if message.qos != QoS::ExactlyOnce || message.handled == 0 {
-                    message.handled += 1;
-                    message.last = self.event;
-                    message.last_time = self.now;
-                }
-            }
-            Item::Subscribe { filters, .. } => {
-                for (filter, _) in filters {
-                    self.replaced(wire.session, filter);
-                }
-            }
-            Item::Unsubscribe(filters) => {
-                for filter in filters {
-                    self.each_open(wire.session, filter, |subscription, event| {
-                        subscription.until_possible = event;
-                    });
-                }
-            }
-            Item::Disconnect { .. } | Item::Other => {}
-        }
-    }
-
-    /// A SUBSCRIBE took the place of those before it.
-    fn replaced(&mut self, session: Option<usize>, filter: &str) {
-        let Some(session) = session else { return };
-        let event = self.event;
+        let mut called_off = Vec::new();
         let subscriptions = &mut self.sessions[session].subscriptions;
-        let open = subscriptions
-            .iter_mut()
-            .filter(|known| known.filter == filter && known.until_possible == NEVER);
-        // Of several that were handed over and not handled, only the first is handled now.
-        for subscription in open {
-            if subscription.until_certain < NEVER {
-                subscription.until_possible = event;
+        for (place, subscription) in subscriptions.iter_mut().enumerate() {
+            if subscription.filter == filter && subscription.until_possible == NEVER {
+                subscription.until_certain = subscription.until_certain.min(event);
+                called_off.push(place);
             }
+        }
+        called_off
+    }
+
+    /// The shard has dealt with a packet, which ended the subscriptions `ends`.
+    pub(super) fn handled(&mut self, wire: &Wire, item: &Item, ends: &[usize]) {
+        if let Item::Publish(index) = item {
+            let message = &mut self.messages[*index];
+            if message.qos != QoS::ExactlyOnce || message.handled == 0 {
+                message.handled += 1;
+                message.last = self.event;
+                message.last_time = self.now;
+            }
+        }
+        let Some(session) = wire.session else { return };
+        for &place in ends {
+            let until = &mut self.sessions[session].subscriptions[place].until_possible;
+            *until = (*until).min(self.event);
         }
     }
 
@@ -430,7 +414,9 @@ impl Model {
             .subscriptions
             .iter()
             .filter(|s| s.matches(&message.topic) && !(is_own && s.options.no_local))
-            .filter(|s| s.from_possible <= settled && s.until_possible >= message.first)
+            // A shared message may come late, from a member that was lost.
+            .filter(|s| s.from_possible <= settled || s.is_shared())
+            .filter(|s| s.until_possible >= message.first)
             .collect();
         let is_certain = |s: &&Subscription| {
             s.from_certain < message.first

@@ -94,8 +94,8 @@ impl World {
         {
             let (_, item) = state.up.items.pop_front().expect("there is a first");
             if state.phase == Phase::Open {
-                self.model.handed(state, &item);
-                state.up.handed_items.push_back(item);
+                let ends = self.model.handed(state, &item);
+                state.up.handed_items.push_back((item, ends));
             }
         }
     }
@@ -107,11 +107,11 @@ impl World {
         if state.is_paused || state.moving.is_some() || state.phase != Phase::Open {
             return;
         }
-        while let Some(item) = state.up.handed_items.pop_front() {
+        while let Some((item, ends)) = state.up.handed_items.pop_front() {
             if let Item::Disconnect { code, expiry_s } = item {
                 state.goodbye = Some((code, expiry_s));
             }
-            self.model.handled(state, &item);
+            self.model.handled(state, &item, &ends);
         }
     }
 

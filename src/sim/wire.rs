@@ -56,8 +56,8 @@ pub(super) struct Upward {
     pub(super) handed: u64,
     /// Packets not yet handed to the shard, by where they end.
     pub(super) items: VecDeque<(u64, Item)>,
-    /// Packets that the shard got and may not have looked at.
-    pub(super) handed_items: VecDeque<Item>,
+    /// Packets that the shard got and may not have looked at, and the subscriptions that each ends.
+    pub(super) handed_items: VecDeque<(Item, Vec<usize>)>,
     pub(super) is_scheduled: bool,
 }
 

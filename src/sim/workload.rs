@@ -94,7 +94,8 @@ impl World {
         let (version, kind) = (self.clients[client].version, self.clients[client].kind);
         let is_anonymous = kind == Kind::Anonymous;
         let will = self.prng.chance(40).then(|| self.new_will(version));
-        let clean_start = is_anonymous || self.prng.chance(25);
+        let must_clean = is_anonymous || self.clients[client].must_clean;
+        let clean_start = must_clean || self.prng.chance(25);
         if !version.is_v5() {
             let expiry_s = if clean_start { 0 } else { u32::MAX };
             let receive_maximum = u16::MAX;
