@@ -354,7 +354,6 @@ impl World {
         let id = ack.packet_id;
         if ack.kind == AckType::PubRel {
             self.clients[client].received.remove(&id);
-            self.wires[wire].outstanding.insert(id, QoS::ExactlyOnce);
             return self.owe(client, wire, AckType::PubComp, id);
         }
         let outgoing = &mut self.clients[client].outgoing;
@@ -435,12 +434,29 @@ impl World {
         Some((alias, false))
     }
 
+    /// The answer to CONNECT will not be heard. Where a session may have ended and another begun
+    /// unheard, the client has to begin anew.
+    pub(super) fn miss_answer(&mut self, wire: usize) {
+        let client = self.wires[wire].client;
+        let before = self.wires[..wire].iter().rev();
+        let before = before.filter(|known| known.client == client).find(|known| known.is_accepted);
+        let lasts = |known: &Wire| known.terms.expiry_s >= 1000 && known.goodbye.is_none();
+        let is_certain = self.model.options.max_session_expiry >= 1000
+            && before.is_none_or(lasts)
+            && !self.wires[wire].terms.clean_start;
+        let state = &mut self.clients[client];
+        state.opening = None;
+        state.must_clean |= !is_certain;
+    }
+
     /// The broker has closed its end, and everything that came was read.
     pub(super) fn closed_by_broker(&mut self, wire: usize) {
         let client = self.wires[wire].client;
+        if self.clients[client].opening == Some(wire) {
+            self.miss_answer(wire);
+        }
         let state = &mut self.clients[client];
         state.wire = state.wire.filter(|&known| known != wire);
-        state.opening = state.opening.filter(|&known| known != wire);
         if state.kind == Kind::Hostile {
             self.hostile_closed(wire);
         }

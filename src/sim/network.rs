@@ -6,6 +6,9 @@ use super::world::{Event, World};
 use crate::broker::Input;
 use crate::mqtt::{Framed, Packet, PacketType, Publish, QoS, Sender, Version, next_frame};
 
+/// What a worker receives at once.
+const RECEIVE_BYTES: usize = 4096;
+
 impl World {
     /// Puts bytes on the wire for the broker; `item` is what they mean.
     pub(super) fn send(&mut self, wire: usize, bytes: &[u8], item: Item) {
@@ -57,7 +60,7 @@ impl World {
             return;
         }
         let awaited = std::mem::take(&mut state.awaited);
-        let count = self.cut(available).max(awaited);
+        let count = self.cut(available.min(RECEIVE_BYTES)).max(awaited);
         self.hand(wire, count);
         if self.wires[wire].phase == Phase::Open && !self.wires[wire].up.bytes.is_empty() {
             self.schedule_up(wire);

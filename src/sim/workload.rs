@@ -11,8 +11,10 @@ use crate::mqtt::{
     SubscriptionOptions, Unsubscribe, Version,
 };
 
-/// Wills have publishers of their own, from here on.
+/// Wills have publishers of their own, from here on, and so has each connection of a client that
+/// the broker names.
 const WILLS_FROM: u32 = 1_000;
+const ANONYMOUS_FROM: u32 = 1_000_000;
 
 impl World {
     pub(super) fn add_clients(&mut self) {
@@ -85,8 +87,8 @@ impl World {
         }
         if self.prng.chance(3) {
             // Gone before the answer.
-            self.clients[client].opening = None;
             self.hang_up(wire, true);
+            self.miss_answer(wire);
         }
     }
 
@@ -210,7 +212,11 @@ impl World {
         let version = self.clients[client].version;
         self.clients[client].sequence += 1;
         let sequence = self.clients[client].sequence;
-        let mut message = self.new_message(client as u32, sequence, topic.into(), version);
+        let publisher = match self.clients[client].kind {
+            Kind::Anonymous => ANONYMOUS_FROM + wire as u32,
+            _ => client as u32,
+        };
+        let mut message = self.new_message(publisher, sequence, topic.into(), version);
         if message.retain && self.prng.chance(15) {
             message.payload.clear();
         }
