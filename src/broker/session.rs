@@ -32,6 +32,8 @@ pub(super) struct InFlight {
     serial: u64,
     /// The message while its PUBACK or PUBREC is awaited; None once PUBREC came and PUBCOMP is.
     pub(super) delivery: Option<Delivery>,
+    /// It is still to be sent again on the present connection.
+    is_unsent: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// In the order in which they were first sent.
     in_flight: VecDeque<InFlight>,
+    /// How many of `in_flight` are still to be sent again.
+    unsent: usize,
     /// How many of `in_flight` could not take the identifier that belongs to their serial.
     odd_ids: u32,
     /// QoS 1 and 2 messages that wait for the connection or the window.
@@ -83,6 +87,7 @@ impl Session {
             expiry_s: 0,
             window: 0,
             in_flight: VecDeque::new(),
+            unsent: 0,
             odd_ids: 0,
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -100,7 +105,31 @@ impl Session {
 
     /// True when a QoS 1 or 2 message may be sent now, with nothing waiting before it.
     pub(super) fn has_window(&self) -> bool {
-        self.in_flight.len() < self.window as usize
+        self.unsent == 0 && self.in_flight.len() < self.window as usize
+    }
+
+    /// On a new connection everything in flight is to be sent again.
+    // [MQTT-4.4.0-1]
+    pub(super) fn forget_sent(&mut self) {
+        self.unsent = self.in_flight.len();
+        self.in_flight.iter_mut().for_each(|entry| entry.is_unsent = true);
+    }
+
+    /// True when something in flight is still to be sent again.
+    pub(super) const fn has_unsent(&self) -> bool {
+        self.unsent > 0
+    }
+
+    /// The next exchange to send again, in order, if the window allows.
+    // [MQTT-3.3.4-9]
+    pub(super) fn next_unsent(&mut self) -> Option<(u16, Option<Delivery>)> {
+        if self.in_flight.len() - self.unsent >= self.window as usize {
+            return None;
+        }
+        let entry = self.in_flight.iter_mut().find(|entry| entry.is_unsent)?;
+        entry.is_unsent = false;
+        self.unsent -= 1;
+        Some((entry.packet_id, entry.delivery.clone()))
     }
 
     pub(super) fn is_queue_empty(&self) -> bool {
@@ -119,7 +148,12 @@ impl Session {
             }
             self.odd_ids += u32::from(id != packet_id(serial));
         }
-        self.in_flight.push_back(InFlight { packet_id: id, serial, delivery: Some(delivery) });
+        self.in_flight.push_back(InFlight {
+            packet_id: id,
+            serial,
+            delivery: Some(delivery),
+            is_unsent: false,
+        });
         id
     }
 
@@ -142,15 +176,11 @@ impl Session {
             self.in_flight.remove(position)
         }?;
         self.odd_ids -= u32::from(entry.is_odd());
+        self.unsent -= usize::from(entry.is_unsent);
         if self.in_flight.is_empty() && self.in_flight.capacity() > 64 {
             self.in_flight = VecDeque::new();
         }
         Some(entry)
-    }
-
-    /// Everything in flight, in order, to be sent again.
-    pub(super) fn all_in_flight(&self) -> impl Iterator<Item = &InFlight> {
-        self.in_flight.iter()
     }
 
     /// Queues a message behind the others; what has expired makes room.
@@ -203,6 +233,7 @@ impl Session {
     /// else. For a session that ends.
     // [MQTT-4.8.2-5]
     pub(super) fn take_shared_in_flight(&mut self) -> Vec<Delivery> {
+        self.unsent = 0;
         let deliveries = self.in_flight.drain(..).filter_map(|entry| entry.delivery);
         deliveries.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).collect()
     }
