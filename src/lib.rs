@@ -9,8 +9,12 @@
 
 pub mod base;
 pub mod broker;
+pub mod io;
 pub mod limits;
+pub mod mesh;
 pub mod mqtt;
 pub mod options;
+pub mod server;
 pub mod sim;
 pub mod topics;
+pub mod worker;

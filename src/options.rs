@@ -2,6 +2,7 @@
 //! defaults all come from [`OPTIONS`].
 #![forbid(unsafe_code)]
 
+use crate::limits::WORKERS_MAX;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -143,9 +144,9 @@ pub const OPTIONS: &[OptionDef] = &[
         "workers",
         "COUNT",
         "0",
-        "Run this many workers (at most 256), each a thread with its own connections. 0 runs one \
+        "Run this many workers (at most 128), each a thread with its own connections. 0 runs one \
          per usable physical core; more than there are cores share them.",
-        |options, value| within(value, 0..=256).map(|count| options.workers = count),
+        |options, value| within(value, 0..=WORKERS_MAX).map(|count| options.workers = count),
     ),
     OptionDef::new(
         "pin",
@@ -445,7 +446,7 @@ mod tests {
         );
         assert_eq!(set("max-inflight", "65535").unwrap().max_inflight, u16::MAX);
         assert!(set("max-packet-size", "16383").is_err());
-        assert!(set("workers", "257").is_err());
+        assert!(set("workers", "129").is_err());
     }
 
     #[test]

@@ -362,7 +362,8 @@ impl Shard {
     pub(super) fn refuse(&mut self, id: LinkId, error: ProtocolError) {
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
-            tracing::info!(peer = %link.peer, reason = ?error.code, "Client refused: {}", error.cause);
+            let (peer, reason) = (link.peer, error.code);
+            tracing::info!(%peer, ?reason, "Client refused: {}", error.cause);
         }
         self.disconnect(id, error.code, Some(error.cause));
     }

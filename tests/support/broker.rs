@@ -28,7 +28,7 @@ impl Broker {
             if let Some((_, found)) = line.split_once("mqtt://") {
                 address = found.split_whitespace().next().unwrap().parse().ok();
             }
-            let is_last = line.starts_with("ready");
+            let is_last = line.starts_with("state is in");
             summary.push(line);
             if is_last {
                 break;

@@ -1,5 +1,6 @@
 //! What several integration tests need.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations)]
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
 pub mod bare;
 pub mod broker;

@@ -112,7 +112,7 @@ fn parse_bytes(text: &str) -> Option<Vec<Option<u8>>> {
                 "}" => {
                     let inner = open.pop()?;
                     let out = open.last_mut()?;
-                    let has_star = inner.last() == Some(&None);
+                    let has_star = inner.contains(&None);
                     if has_star {
                         out.push(None);
                     } else {
@@ -199,12 +199,12 @@ fn is_match(expected: &[Option<u8>], packet: &[u8]) -> bool {
         None => expected.iter().copied().eq(packet.iter().copied().map(Some)),
         Some(0) => true,
         Some(at) => {
-            let rest: Vec<_> = expected[at + 1..].iter().copied().collect();
+            let rest = &expected[at + 1..];
             let begins = packet.len() >= at
                 && expected[..at].iter().copied().eq(packet[..at].iter().copied().map(Some));
             begins
                 && (0..=packet.len() - at)
-                    .any(|skip| is_match(&rest, &packet[at + skip..]) || rest.is_empty())
+                    .any(|skip| is_match(rest, &packet[at + skip..]) || rest.is_empty())
         }
     }
 }

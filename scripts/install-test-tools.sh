@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Installs what the tests with other people's clients need, where it is missing: Debian's
+# mosquitto-clients and Node.js, and in .test-env Python's paho-mqtt, gmqtt and aiomqtt and npm's
+# mqtt. Says what to install by hand where it may not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+command -v mosquitto_pub >/dev/null && command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+command -v npm >/dev/null || missing+=(nodejs npm)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    else
+        echo "$0: install these packages and run it again: ${missing[*]}" >&2
+        exit 1
+    fi
+fi
+
+env=.test-env
+python=$env/venv/bin/python
+if ! $python -c 'import paho.mqtt, gmqtt, aiomqtt' 2>/dev/null; then
+    python3 -m venv $env/venv
+    $python -m pip install --quiet --disable-pip-version-check \
+        'paho-mqtt==2.1.0' 'gmqtt==0.7.0' 'aiomqtt==2.5.1'
+fi
+if [ ! -d $env/node_modules/mqtt ]; then
+    npm install --silent --no-audit --no-fund --prefix $env 'mqtt@5' >/dev/null
+fi

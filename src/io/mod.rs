@@ -1,0 +1,16 @@
+//! The kernel and nothing else: one ring per worker, its buffers, sockets, wake-ups and the clock.
+//!
+//! [`ring::Ring`] is safe to use: what the kernel reads or writes is owned by the ring or borrowed
+//! until the kernel has finished with it. Its `unsafe` blocks are in `ring`, `send`, `buffers`,
+//! `gather`, `socket` and `wake`.
+
+pub mod buffers;
+pub mod clock;
+pub mod event;
+mod gather;
+pub mod ring;
+mod send;
+pub mod setup;
+pub mod socket;
+pub mod token;
+pub mod wake;

@@ -1,0 +1,160 @@
+//! Making a ring, and saying in one line why the kernel refuses.
+#![forbid(unsafe_code)]
+
+use crate::limits;
+use io_uring::{IoUring, Probe, opcode};
+use std::{fmt, io};
+
+/// How large a ring's queues and buffers are.
+#[derive(Debug, Clone, Copy)]
+pub struct RingSizes {
+    /// Submission entries, a power of two.
+    pub submissions: u32,
+    /// Completion entries, a power of two above `submissions`.
+    pub completions: u32,
+    /// Receive buffers, a power of two up to 2¹⁵.
+    pub buffers: u16,
+    /// Bytes of one receive buffer.
+    pub buffer_bytes: u32,
+}
+
+impl Default for RingSizes {
+    fn default() -> Self {
+        Self {
+            submissions: limits::SUBMISSIONS,
+            completions: limits::COMPLETIONS,
+            buffers: limits::RECEIVE_BUFFERS,
+            buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+        }
+    }
+}
+
+/// Why there is no ring. Each names its cause and what to do about it.
+#[derive(Debug)]
+pub enum RingError {
+    /// `EPERM`: somebody has switched io_uring off.
+    Forbidden,
+    /// `ENOSYS`: this kernel or container has no io_uring.
+    Missing,
+    /// `EINVAL`, or operations are missing: the kernel is older than 6.1.
+    Old,
+    /// `ENOMEM`: no memory for the queues.
+    Memory,
+    /// `EMFILE` or `ENFILE`: no descriptor for the ring.
+    Descriptors,
+    /// Anything else.
+    Other(io::Error),
+}
+
+impl From<io::Error> for RingError {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::Forbidden,
+            Some(libc::ENOSYS) => Self::Missing,
+            Some(libc::EINVAL) => Self::Old,
+            Some(libc::ENOMEM) => Self::Memory,
+            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors,
+            _ => Self::Other(error),
+        }
+    }
+}
+
+impl fmt::Display for RingError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Forbidden => {
+                "io_uring is not permitted here (EPERM): set the sysctl kernel.io_uring_disabled \
+                 to 0, or allow io_uring_setup, io_uring_enter and io_uring_register in the \
+                 container's seccomp profile"
+            }
+            Self::Missing => {
+                "io_uring is missing (ENOSYS): the kernel was built without it, or a sandbox hides \
+                 it; run on Linux 6.1 or newer with CONFIG_IO_URING"
+            }
+            Self::Old => {
+                "the kernel's io_uring lacks what ringmq needs (EINVAL): run on Linux 6.1 or newer"
+            }
+            Self::Memory => {
+                "no memory for io_uring (ENOMEM): raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=) \
+                 or the container's memory limit, or run fewer --workers"
+            }
+            Self::Descriptors => {
+                "no descriptor left for io_uring (EMFILE): raise the limit of open files (ulimit \
+                 -n, LimitNOFILE=)"
+            }
+            Self::Other(error) => return write!(formatter, "io_uring cannot start: {error}"),
+        })
+    }
+}
+
+impl std::error::Error for RingError {}
+
+/// What a ring of this kernel uses beyond the least that ringmq needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Submissions without an index array (Linux 6.6).
+    pub no_submission_array: bool,
+}
+
+/// Tries whether this process may have a ring and whether the kernel has every operation.
+///
+/// # Errors
+/// When it may not, or the kernel is too old.
+pub fn probe() -> Result<Features, RingError> {
+    let (ring, features) = build(8, 16)?;
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    let needed = [
+        opcode::AcceptMulti::CODE,
+        opcode::RecvMulti::CODE,
+        opcode::Send::CODE,
+        opcode::SendMsg::CODE,
+        opcode::AsyncCancel::CODE,
+        opcode::PollAdd::CODE,
+    ];
+    if needed.iter().all(|&code| probe.is_supported(code)) {
+        return Ok(features);
+    }
+    Err(RingError::Old)
+}
+
+/// A ring for the calling thread alone.
+pub(super) fn build(submissions: u32, completions: u32) -> Result<(IoUring, Features), RingError> {
+    let mut builder = IoUring::builder();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(completions)
+        .dontfork();
+    let mut newest = builder.clone();
+    newest.setup_no_sqarray();
+    match newest.build(submissions) {
+        Ok(ring) => Ok((ring, Features { no_submission_array: true })),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Ok((builder.build(submissions)?, Features { no_submission_array: false }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T20: each refusal is one line that names its cause and the fix.
+    #[test]
+    fn every_refusal_is_one_line() {
+        for code in [libc::EPERM, libc::ENOSYS, libc::EINVAL, libc::ENOMEM, libc::EMFILE, libc::EIO]
+        {
+            let line = RingError::from(io::Error::from_raw_os_error(code)).to_string();
+            assert!(!line.contains('\n') && line.contains("io_uring"), "{line}");
+        }
+    }
+
+    #[test]
+    fn this_kernel_has_a_ring() {
+        probe().expect("a kernel from 6.1 on that permits io_uring");
+    }
+}

@@ -1,0 +1,106 @@
+//! Sockets: listening, and the calls that go past the ring because they never wait.
+
+use crate::limits::LISTEN_BACKLOG;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// A listening socket of one worker, and the address that it has.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on `address` next to other listeners of this user with the same address; the kernel
+    /// spreads the connections over them. Accepted sockets inherit that small packets are sent at
+    /// once.
+    ///
+    /// # Errors
+    /// What `bind` and `listen` say.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = prepared(address)?;
+        socket.set_reuse_port(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(LISTEN_BACKLOG)?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Self { socket, address })
+    }
+
+    /// Where it listens; with the real port when 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Fails when anybody listens on `address`, also a process that would share it: two brokers would
+/// silently get half of the connections each.
+///
+/// # Errors
+/// `EADDRINUSE` then, or whatever else `bind` says.
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    prepared(address)?.bind(&address.into())
+}
+
+fn prepared(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::STREAM.cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Who is connected.
+///
+/// # Errors
+/// When the connection has ended meanwhile.
+pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let address = SockRef::from(&socket).peer_addr()?;
+    address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// Sends the FIN behind what was sent.
+pub fn finish(socket: BorrowedFd<'_>) {
+    // It fails only when the connection has ended already.
+    let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
+}
+
+/// Ends both directions, which completes every operation on the socket.
+pub fn end(socket: BorrowedFd<'_>) {
+    let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+}
+
+/// Makes the close drop what the peer has not taken, instead of keeping it in the kernel.
+pub fn abandon(socket: BorrowedFd<'_>) {
+    let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+}
+
+/// Makes the socket readable only when `count` bytes wait; 1 is usual. The kernel cuts `count` to
+/// half of the largest receive buffer.
+pub fn set_low_water(socket: BorrowedFd<'_>, count: usize) {
+    let count = libc::c_int::try_from(count).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the option's value is one readable `c_int` for the duration of the call. When the
+    // call fails, the socket becomes readable earlier, which costs only time.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const count).cast(),
+            size_of_val(&count) as libc::socklen_t,
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! The rings between workers: one per ordered pair, and how a sleeping worker is woken.
+#![forbid(unsafe_code)]
+
+mod sleep;
+
+pub use sleep::Doorbell;
+
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+/// One worker's end of the mesh: it sends to and receives from every other worker.
+///
+/// Messages from one worker to another arrive in the order in which they were sent. What does not
+/// fit into a ring waits in an overflow of the sender, in order.
+#[derive(Debug)]
+pub struct Mesh<T> {
+    me: usize,
+    peers: Vec<Option<Peer<T>>>,
+    doorbells: Arc<[Doorbell]>,
+}
+
+/// Both directions between this worker and another one.
+#[derive(Debug)]
+struct Peer<T> {
+    outgoing: Producer<T>,
+    overflow: VecDeque<T>,
+    incoming: Consumer<T>,
+    /// How many of the incoming messages belong to the current pass.
+    due: usize,
+    /// Something was pushed since the peer was last looked at for sleeping.
+    pushed: bool,
+    /// Something was popped since then.
+    popped: bool,
+}
+
+/// What happened to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way, or waits behind others that do.
+    Queued,
+    /// It waits, as the first one: the ring to that worker is full.
+    Full,
+}
+
+/// The ends of a mesh between `doorbells.len()` workers, by worker; rings hold `capacity` messages.
+#[must_use]
+pub fn mesh<T>(doorbells: Arc<[Doorbell]>, capacity: usize) -> Vec<Mesh<T>> {
+    let workers = doorbells.len();
+    let (mut producers, mut consumers): (Vec<_>, Vec<_>) = (0..workers * workers)
+        .map(|_| RingBuffer::new(capacity))
+        .map(|(p, c)| (Some(p), Some(c)))
+        .unzip();
+    (0..workers)
+        .map(|me| {
+            let mut peer = |other: usize| {
+                let outgoing = producers[me * workers + other].take().expect("taken once");
+                let incoming = consumers[other * workers + me].take().expect("taken once");
+                (other != me).then(|| Peer::new(outgoing, incoming))
+            };
+            let peers = (0..workers).map(&mut peer).collect();
+            Mesh { me, peers, doorbells: Arc::clone(&doorbells) }
+        })
+        .collect()
+}
+
+impl<T> Mesh<T> {
+    /// How many workers there are, this one included.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Sends to another worker. Call [`Mesh::ring_doorbells`] once the turn's messages are sent.
+    ///
+    /// # Panics
+    /// When `to` is this worker itself or does not exist.
+    pub fn send(&mut self, to: usize, message: T) -> Sent {
+        let peer = self.peers[to].as_mut().expect("a worker does not send to itself");
+        if !peer.overflow.is_empty() {
+            peer.overflow.push_back(message);
+            return Sent::Queued;
+        }
+        match peer.outgoing.push(message) {
+            Ok(()) => {
+                peer.pushed = true;
+                Sent::Queued
+            }
+            Err(PushError::Full(message)) => {
+                peer.overflow.push_back(message);
+                self.doorbells[self.me].set_waiting_for(to, true);
+                Sent::Full
+            }
+        }
+    }
+
+    /// Begins a pass: what the rings hold now is what [`Mesh::receive`] gives.
+    pub fn begin_pass(&mut self) {
+        for peer in self.peers.iter_mut().flatten() {
+            peer.due = peer.incoming.slots();
+        }
+    }
+
+    /// True when all that belongs to the pass was received.
+    #[must_use]
+    pub fn is_pass_over(&self) -> bool {
+        self.peers.iter().flatten().all(|peer| peer.due == 0)
+    }
+
+    /// The next message of this pass from another worker.
+    #[inline]
+    pub fn receive(&mut self, from: usize) -> Option<T> {
+        let peer = self.peers[from].as_mut()?;
+        peer.due = peer.due.checked_sub(1)?;
+        peer.popped = true;
+        peer.incoming.pop().ok()
+    }
+
+    /// Moves what waits into the rings as far as there is room, and calls `open` with each worker
+    /// for which nothing waits any more.
+    pub fn drain_overflow(&mut self, mut open: impl FnMut(usize)) {
+        for (to, peer) in self.peers.iter_mut().enumerate() {
+            let Some(peer) = peer else { continue };
+            if peer.overflow.is_empty() {
+                continue;
+            }
+            peer.refill();
+            if peer.overflow.is_empty() {
+                self.doorbells[self.me].set_waiting_for(to, false);
+                open(to);
+            }
+        }
+    }
+
+    /// True when messages to another worker wait for room in its ring.
+    #[must_use]
+    pub fn is_waiting_for(&self, to: usize) -> bool {
+        self.peers[to].as_ref().is_some_and(|peer| !peer.overflow.is_empty())
+    }
+
+    /// Wakes those sleepers that have something to do now: messages, or room that they wait for.
+    ///
+    /// The fence stands between our pushes and pops and our look at their flags; see [`Doorbell`]
+    /// for why no sleeper is missed.
+    pub fn ring_doorbells(&mut self) {
+        if self.peers.iter().flatten().all(|peer| !peer.pushed && !peer.popped) {
+            return;
+        }
+        fence(Ordering::SeqCst);
+        for (other, peer) in self.peers.iter_mut().enumerate() {
+            let Some(peer) = peer else { continue };
+            let doorbell = &self.doorbells[other];
+            if peer.pushed || (peer.popped && doorbell.is_waiting_for(self.me)) {
+                doorbell.ring();
+            }
+            (peer.pushed, peer.popped) = (false, false);
+        }
+    }
+
+    /// True when [`Mesh::receive`] or [`Mesh::drain_overflow`] has something to do.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.peers.iter().flatten().any(|peer| {
+            !peer.incoming.is_empty() || (!peer.overflow.is_empty() && !peer.outgoing.is_full())
+        })
+    }
+
+    /// Announces sleep. True when this worker may sleep now: nothing has come meanwhile, and
+    /// whatever comes from now on rings its doorbell. False when it has to go on.
+    /// A stop keeps awake a worker that is not `stopping` already.
+    #[must_use]
+    pub fn fall_asleep(&self, stopping: bool) -> bool {
+        let doorbell = &self.doorbells[self.me];
+        doorbell.announce_sleep();
+        if self.has_work() || (doorbell.is_stopped() && !stopping) {
+            doorbell.stay_awake();
+            return false;
+        }
+        true
+    }
+
+    /// This worker's doorbell.
+    #[must_use]
+    pub fn doorbell(&self) -> &Doorbell {
+        &self.doorbells[self.me]
+    }
+}
+
+impl<T> Peer<T> {
+    const fn new(outgoing: Producer<T>, incoming: Consumer<T>) -> Self {
+        Self { outgoing, overflow: VecDeque::new(), incoming, due: 0, pushed: false, popped: false }
+    }
+
+    fn refill(&mut self) {
+        while !self.outgoing.is_full() {
+            let Some(message) = self.overflow.pop_front() else { return };
+            let fits = self.outgoing.push(message).is_ok();
+            assert!(fits, "only we push to this ring, and it has room");
+            self.pushed = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

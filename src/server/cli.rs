@@ -1,0 +1,136 @@
+//! The command line, made from the table of options.
+#![forbid(unsafe_code)]
+
+use super::failure::Failure;
+use crate::options::{OPTIONS, OptionDef, Options};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches};
+use std::ffi::OsString;
+
+/// What the user wants.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// To run a broker.
+    Run(Box<Options>),
+    /// To read the help or the version.
+    Show(String),
+}
+
+/// Reads the arguments, the program's name first, and the environment.
+pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
+    match command().try_get_matches_from(arguments) {
+        Ok(matches) => Ok(Command::Run(Box::new(read(&matches)?))),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Ok(Command::Show(format!("{}\n", error.render().to_string().trim_end())))
+            }
+            _ => Err(one_line(&error.render().to_string())),
+        },
+    }
+}
+
+fn command() -> clap::Command {
+    let command = clap::Command::new("ringmq")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(
+            "An MQTT 5.0 and 3.1.1 broker for Linux: one publish reaches thousands of subscribers.",
+        )
+        .max_term_width(100);
+    OPTIONS.iter().map(argument).fold(command, clap::Command::arg)
+}
+
+fn argument(option: &OptionDef) -> Arg {
+    let argument = Arg::new(option.name)
+        .long(option.name)
+        .value_name(option.value_name)
+        .help(option.help)
+        .env(option.variable())
+        .default_value(option.default);
+    if option.repeatable {
+        return argument.action(ArgAction::Append).value_delimiter(',');
+    }
+    argument
+}
+
+fn read(matches: &ArgMatches) -> Result<Options, Failure> {
+    let mut options = Options::unset();
+    for option in OPTIONS {
+        for value in matches.get_many::<String>(option.name).into_iter().flatten() {
+            (option.set)(&mut options, value).map_err(|expected| {
+                Failure::usage(format_args!("{}: {expected}", given_as(option, matches)))
+            })?;
+        }
+    }
+    Ok(options)
+}
+
+fn given_as(option: &OptionDef, matches: &ArgMatches) -> String {
+    match matches.value_source(option.name) {
+        Some(ValueSource::EnvVariable) => option.variable(),
+        _ => format!("--{}", option.name),
+    }
+}
+
+/// The first line of what clap has to say.
+fn one_line(message: &str) -> Failure {
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    Failure::usage(format_args!("{line}; see ringmq --help"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<Command, Failure> {
+        parse(std::iter::once("ringmq").chain(arguments.iter().copied()).map(OsString::from))
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        match run(arguments).expect("accepted") {
+            Command::Run(options) => *options,
+            Command::Show(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn nothing_given_is_the_default() {
+        assert_eq!(options(&[]), Options::default());
+    }
+
+    #[test]
+    fn flags_replace_the_default_and_repeat_where_they_may() {
+        let given = options(&["--listen", "0.0.0.0:1", "--listen=[::1]:2", "--workers", "3"]);
+        assert_eq!((given.listen.len(), given.workers), (2, 3));
+    }
+
+    #[test]
+    fn every_wrong_argument_gives_one_line() {
+        let wrong: &[&[&str]] = &[
+            &["--nonsense"],
+            &["extra"],
+            &["--workers"],
+            &["--workers", "-1"],
+            &["--workers", "1", "--workers", "2"],
+            &["--pin", "1,1"],
+            &["--listen", "localhost:1883"],
+            &["--max-packet-size", "99999999999999999999"],
+            &["--log-level", "loud\nly"],
+        ];
+        for arguments in wrong {
+            let failure = run(arguments).expect_err("refused");
+            assert!(!failure.line().contains('\n'), "{}", failure.line());
+        }
+    }
+
+    #[test]
+    fn help_and_version_stay_what_they_are() {
+        let Command::Show(help) = run(&["--help"]).unwrap() else { panic!("no help") };
+        for option in OPTIONS {
+            assert!(help.contains(&format!("--{}", option.name)), "{}", option.name);
+            assert!(help.contains(&option.variable()), "{}", option.name);
+        }
+        assert!(matches!(run(&["--version"]), Ok(Command::Show(_))));
+    }
+}

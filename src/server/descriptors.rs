@@ -1,0 +1,61 @@
+//! How many descriptors this process may have.
+
+use super::failure::Failure;
+use std::io;
+
+/// Descriptors left for everything that is not a connection, besides those of the workers.
+const RESERVED: usize = 64;
+/// Descriptors of a worker besides its listeners: its ring and its eventfd, and as many to spare.
+const PER_WORKER: usize = 4;
+
+/// Raises the limit as far as this process may, and says what it is then.
+pub(super) fn raise_limit() -> Result<usize, Failure> {
+    let refused = |error: io::Error| {
+        Failure::start(format_args!("cannot read the limit of open files (RLIMIT_NOFILE): {error}"))
+    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a writable rlimit for the duration of the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(refused(io::Error::last_os_error()));
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: `raised` is a readable rlimit for the duration of the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+        limit = raised;
+    }
+    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
+/// How many connections fit under a descriptor limit.
+pub(super) fn connections(
+    limit: usize,
+    workers: usize,
+    addresses: usize,
+) -> Result<usize, Failure> {
+    let others = RESERVED + workers * (PER_WORKER + addresses);
+    match limit.saturating_sub(others) {
+        0 => Err(Failure::start(format_args!(
+            "the limit of {limit} open files leaves none for connections: raise it above {others} \
+             (ulimit -n, LimitNOFILE=) or run fewer --workers"
+        ))),
+        connections => Ok(connections),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_becomes_the_hard_one() {
+        let limit = raise_limit().unwrap();
+        assert_eq!(raise_limit().unwrap(), limit);
+        assert!(limit > 64);
+    }
+
+    #[test]
+    fn too_few_descriptors_are_told() {
+        assert_eq!(connections(1000, 2, 1).unwrap(), 1000 - 64 - 10);
+        assert!(connections(64, 1, 1).unwrap_err().line().contains("raise it above 69"));
+    }
+}

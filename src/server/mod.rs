@@ -1,0 +1,55 @@
+//! Composition: reads the options, starts the workers, and stops them when told to.
+
+mod cli;
+mod control;
+mod descriptors;
+mod failure;
+mod kernel;
+mod listening;
+mod logging;
+mod pinning;
+mod start;
+mod summary;
+
+use cli::Command;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The whole program: 0 after an orderly stop, 1 when it could not start, 2 for wrong options.
+#[must_use]
+pub fn main() -> ExitCode {
+    let options = match cli::parse(std::env::args_os()) {
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Show(text)) => return show(&text),
+        Err(failure) => return failure.report(),
+    };
+    let log = logging::start(options.log_level, options.log_format);
+    abort_on_panic();
+    let result = start::serve(*options);
+    // What was logged has to be out before a last line may follow.
+    drop(log);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn show(text: &str) -> ExitCode {
+    // Whoever has closed the standard output does not want the help.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// A broken invariant on one worker must not leave the others running without it.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("unnamed").to_owned();
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        let _ = writeln!(
+            std::io::stderr(),
+            "ringmq: this is a bug: thread {name} {panic}; the broker stops\n{backtrace}"
+        );
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,111 @@
+//! New connections.
+
+use super::connection::Connection;
+use super::worker::{Stage, Worker};
+use crate::io::socket::{self, Listener};
+use crate::limits::ACCEPT_RETRY_MS;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// A listener, and whether the ring accepts on it.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    /// None once the worker stops.
+    listener: Option<Listener>,
+    armed: bool,
+}
+
+impl Accepting {
+    pub(super) const fn new(listener: Listener) -> Self {
+        Self { listener: Some(listener), armed: false }
+    }
+
+    /// True when the ring is done with it.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.listener.is_none()
+    }
+}
+
+impl Worker {
+    /// Accepts on every listener that does not.
+    pub(super) fn accept(&mut self) {
+        self.accept_at = None;
+        for (index, accepting) in self.listeners.iter_mut().enumerate() {
+            if let (Some(listener), false) = (&accepting.listener, accepting.armed) {
+                self.ring.accept(index as u32, listener.as_fd());
+                accepting.armed = true;
+            }
+        }
+    }
+
+    /// Accepts no more, and closes the listeners as soon as the ring is done with them.
+    pub(super) fn stop_accepting(&mut self) {
+        self.accept_at = None;
+        for (index, accepting) in self.listeners.iter_mut().enumerate() {
+            if accepting.armed {
+                self.ring.cancel_accept(index as u32);
+            } else {
+                accepting.listener = None;
+            }
+        }
+    }
+
+    pub(super) fn on_accepted(&mut self, listener: u32, socket: io::Result<OwnedFd>, more: bool) {
+        let accepting = &mut self.listeners[listener as usize];
+        accepting.armed = more;
+        if self.stage != Stage::Running {
+            if !more {
+                accepting.listener = None;
+            }
+            return;
+        }
+        match socket {
+            Ok(socket) => {
+                self.is_starved = false;
+                self.welcome(socket);
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => return self.accept_later(&error),
+        }
+        if !more && self.accept_at.is_none() {
+            self.accept();
+        }
+    }
+
+    /// Opens a link for a socket.
+    pub(super) fn open(&mut self, socket: OwnedFd, peer: SocketAddr) -> crate::broker::LinkId {
+        let link = self.connections.insert(Connection::new(socket, peer));
+        self.shard.open(self.now, link, peer);
+        self.attention.push(link);
+        link
+    }
+
+    fn welcome(&mut self, socket: OwnedFd) {
+        // The connection may have ended already.
+        let Ok(peer) = socket::peer_address(socket.as_fd()) else { return };
+        if !self.places.take() {
+            self.connections_refused += 1;
+            tracing::debug!(%peer, "Connection refused: --max-connections is reached");
+            return;
+        }
+        self.open(socket, peer);
+    }
+
+    /// Descriptors or memory ran out: connections wait in the kernel meanwhile.
+    fn accept_later(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.is_starved, true) {
+            tracing::warn!(worker = self.worker, %error, "Cannot accept connections for now");
+        }
+        self.accept_at = Some(self.now.after(Duration::from_millis(ACCEPT_RETRY_MS)));
+    }
+}
+
+/// True for errors of a connection that ended before it was accepted.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO | libc::ENETDOWN)
+    )
+}

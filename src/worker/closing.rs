@@ -1,0 +1,185 @@
+//! The end of connections, and of the worker.
+//!
+//! ```text
+//! Open ─close─▶ Closing ─taken─▶ Draining ─all sent─▶ Lingering ─FIN or 2 s─▶ Ended ─▶ freed
+//!   │              │                │ 2 s: cut off       │                      ▲
+//!   └──────────────┴─── the peer's FIN or an error ──────┴──────────────────────┘
+//! ```
+
+use super::connection::{Connection, Phase, Receive};
+use super::exchange::Parcel;
+use super::worker::{Stage, Worker};
+use crate::base::time::Time;
+use crate::broker::{Input, LinkId};
+use crate::io::socket;
+use crate::limits::{LINGER_S, STOP_S};
+use std::os::fd::AsFd;
+
+impl Worker {
+    /// Sees to the connections that need it, now that their output is taken.
+    pub(super) fn attend_all(&mut self) {
+        let attention = std::mem::take(&mut self.attention);
+        for &link in &attention {
+            self.attend(link);
+        }
+        if self.attention.is_empty() {
+            self.attention = attention;
+            self.attention.clear();
+        }
+    }
+
+    /// The shard wants the connection closed.
+    pub(super) fn close(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        if matches!(connection.phase, Phase::Open) {
+            connection.phase = Phase::Closing;
+            self.attention.push(link);
+        }
+    }
+
+    /// The peer is gone.
+    pub(super) fn lose(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        let is_known = connection.is_known_to_shard();
+        connection.phase = Phase::Ended;
+        self.attention.push(link);
+        if is_known {
+            self.feed(Input::Closed { link });
+        }
+    }
+
+    /// Ends the connections whose time to drain or linger is over. True when there were any.
+    pub(super) fn end_lingering(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(&(time, link)) = self.lingering.front()
+            && time <= self.now
+        {
+            self.lingering.pop_front();
+            busy |= self.end_overdue(link);
+        }
+        busy
+    }
+
+    /// Begins to stop when told to, and cuts off what is left when the time is over.
+    pub(super) fn stop_in_time(&mut self) -> bool {
+        match self.stage {
+            Stage::Running if self.mesh.doorbell().is_stopped() => self.stop(),
+            Stage::Stopping { deadline } if deadline <= self.now => self.cut_off_all(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// True when nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        match self.stage {
+            Stage::Running => false,
+            Stage::Stopping { .. } => {
+                self.connections.is_empty() && self.listeners.iter().all(|l| l.is_closed())
+            }
+            Stage::Stopped { .. } => true,
+        }
+    }
+
+    fn attend(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get(link) else { return };
+        match connection.phase {
+            Phase::Open | Phase::Lingering { .. } => self.arm(link),
+            Phase::Closing => self.begin_closing(link),
+            Phase::Draining { .. } if connection.sending => self.arm(link),
+            Phase::Draining { .. } => self.linger(link),
+            Phase::Moving(_) if connection.is_idle() => self.move_away(link),
+            Phase::Moving(_) => self.disarm(link),
+            Phase::Ended if connection.is_idle() => self.free(link),
+            Phase::Ended => self.interrupt(link),
+        }
+    }
+
+    /// The last output is taken. The rest of it, if any, has some time to be sent.
+    fn begin_closing(&mut self, link: LinkId) {
+        let deadline = self.now.after_seconds(LINGER_S);
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        connection.phase = Phase::Draining { deadline };
+        if connection.sending {
+            self.lingering.push_back((deadline, link));
+        }
+        self.attention.push(link);
+        self.feed(Input::Closed { link });
+    }
+
+    /// Everything is sent: sends our FIN, and reads until the peer's, so that the close resets
+    /// nothing that is still on its way.
+    fn linger(&mut self, link: LinkId) {
+        let deadline = self.now.after_seconds(LINGER_S);
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        connection.phase = Phase::Lingering { deadline };
+        socket::finish(connection.as_fd());
+        self.lingering.push_back((deadline, link));
+        self.arm(link);
+    }
+
+    fn end_overdue(&mut self, link: LinkId) -> bool {
+        let Some(connection) = self.connections.get_mut(link) else { return false };
+        let is_due = |deadline: Time| deadline <= self.now;
+        match connection.phase {
+            Phase::Draining { deadline } if is_due(deadline) => {
+                socket::abandon(connection.as_fd());
+            }
+            Phase::Lingering { deadline } if is_due(deadline) => {}
+            _ => return false,
+        }
+        connection.phase = Phase::Ended;
+        self.attention.push(link);
+        true
+    }
+
+    fn move_away(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.remove(link) else { return };
+        let Connection { socket, peer, phase: Phase::Moving(moving), .. } = connection else {
+            unreachable!("only a moving connection is moved away")
+        };
+        let parcel = Parcel::Connection { socket, peer, received: moving.received };
+        self.post(moving.to, parcel);
+        // If that filled the ring, the shard hears of it before it can hear of the opposite.
+        self.carry_out_all();
+    }
+
+    /// Ends whatever is in flight; the last completion brings the connection back here.
+    fn interrupt(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        socket::end(connection.as_fd());
+        self.disarm(link);
+    }
+
+    fn free(&mut self, link: LinkId) {
+        let connection = self.connections.remove(link).expect("it was just found");
+        assert!(connection.receive == Receive::Idle && !connection.sending);
+        drop(connection);
+        self.places.give_back();
+    }
+
+    fn stop(&mut self) {
+        self.stage = Stage::Stopping { deadline: self.now.after_seconds(STOP_S) };
+        self.stop_accepting();
+        self.feed(Input::Shutdown);
+        // Those that have not sent a CONNECT yet get no packet.
+        for link in self.all_links() {
+            self.close(link);
+        }
+    }
+
+    fn cut_off_all(&mut self) {
+        let links = self.all_links();
+        self.stage = Stage::Stopped { cut: links.len() };
+        for link in links {
+            if let Some(connection) = self.connections.get(link) {
+                socket::abandon(connection.as_fd());
+            }
+            self.lose(link);
+        }
+    }
+
+    fn all_links(&self) -> Vec<LinkId> {
+        self.connections.iter().map(|(link, _)| link).collect()
+    }
+}

@@ -1,0 +1,110 @@
+//! One connection, as its worker sees it.
+
+use crate::base::time::Time;
+use crate::broker::Unsent;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A connection. Its slot is freed only when it is [`Phase::Ended`] and nothing is in flight.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    pub(super) peer: SocketAddr,
+    pub(super) phase: Phase,
+    pub(super) receive: Receive,
+    /// The shard wants no input for now.
+    pub(super) paused: bool,
+    /// The shard has answered, so the connection stays on this worker: receives may be multishot.
+    pub(super) settled: bool,
+    /// A backlog is in the ring: nothing else may be sent.
+    pub(super) sending: bool,
+    /// Set while the socket's low-water mark is not 1.
+    pub(super) low_water: bool,
+    /// How many bytes have to arrive before the next receive; 0 for any number.
+    pub(super) await_bytes: usize,
+    /// What follows the backlog in the ring; nearly always empty.
+    pub(super) backlogs: Vec<Unsent>,
+}
+
+/// How far a connection's life has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The shard knows it.
+    Open,
+    /// The shard has closed it; its last output is not taken yet.
+    Closing,
+    /// The rest of its output is being sent, until `deadline`.
+    Draining {
+        /// When it is cut off.
+        deadline: Time,
+    },
+    /// Our FIN is sent; what comes in is thrown away until the peer's FIN, or `deadline`.
+    Lingering {
+        /// When it is ended.
+        deadline: Time,
+    },
+    /// It goes to another worker as soon as nothing is in flight.
+    Moving(Box<Move>),
+    /// It waits for its last completion.
+    Ended,
+}
+
+/// Where a connection goes, and what was received on it so far.
+#[derive(Debug)]
+pub(super) struct Move {
+    pub(super) to: usize,
+    pub(super) received: Vec<u8>,
+}
+
+/// What the ring does for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// Nothing.
+    Idle,
+    /// It receives.
+    Armed,
+    /// It was told to stop, and has not said that it has.
+    Cancelling,
+}
+
+impl Connection {
+    pub(super) const fn new(socket: OwnedFd, peer: SocketAddr) -> Self {
+        Self {
+            socket,
+            peer,
+            phase: Phase::Open,
+            receive: Receive::Idle,
+            paused: false,
+            settled: false,
+            sending: false,
+            low_water: false,
+            await_bytes: 0,
+            backlogs: Vec::new(),
+        }
+    }
+
+    /// True when bytes from the peer have somewhere to go, if only to be thrown away.
+    pub(super) const fn wants_input(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.paused,
+            Phase::Draining { .. } | Phase::Lingering { .. } => true,
+            Phase::Closing | Phase::Moving(_) | Phase::Ended => false,
+        }
+    }
+
+    /// True when the kernel has nothing to do for this connection any more.
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self.receive, Receive::Idle) && !self.sending
+    }
+
+    /// True when the shard has not been told yet that the connection is gone.
+    pub(super) const fn is_known_to_shard(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closing)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

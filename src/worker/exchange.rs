@@ -1,0 +1,136 @@
+//! What the shard asks for, and what goes to and comes from other workers.
+
+use super::connection::{Connection, Move, Phase};
+use super::worker::{Stage, Worker};
+use crate::broker::{Input, LinkId, MeshMessage, Output};
+use crate::limits::MESH_BATCH_MAX;
+use crate::mesh::Sent;
+use smallvec::SmallVec;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// What one worker sends to another.
+#[derive(Debug)]
+pub enum Parcel {
+    /// From shard to shard.
+    Message(MeshMessage),
+    /// A connection whose session lives over there.
+    Connection {
+        /// Nothing is in flight on it.
+        socket: OwnedFd,
+        /// Who is connected.
+        peer: SocketAddr,
+        /// What came in on it so far, from its CONNECT on.
+        received: Vec<u8>,
+    },
+}
+
+impl Worker {
+    /// Takes what other workers have sent, and sends on what did not fit. True when there was
+    /// anything.
+    pub(super) fn exchange(&mut self) -> bool {
+        let mut busy = false;
+        if self.mesh.is_pass_over() {
+            self.mesh.begin_pass();
+        }
+        for from in 0..self.mesh.workers() {
+            for _ in 0..MESH_BATCH_MAX {
+                let Some(parcel) = self.mesh.receive(from) else { break };
+                self.unpack(from, parcel);
+                busy = true;
+                if self.outbox_is_full() {
+                    self.flush();
+                }
+            }
+        }
+        if self.mesh.is_pass_over() && (busy || self.shard.wants_pass()) {
+            self.feed(Input::MeshPass);
+            busy = true;
+        }
+        self.drain_overflow();
+        busy
+    }
+
+    /// Does all that the shard asks for.
+    pub(super) fn carry_out_all(&mut self) {
+        loop {
+            while let Some(output) = self.shard.next_output() {
+                self.carry_out(output);
+            }
+            let Some(to) = self.mesh_full.pop() else { return };
+            self.shard.handle(self.now, Input::MeshFull { to });
+        }
+    }
+
+    /// Sends to another worker.
+    pub(super) fn post(&mut self, to: usize, parcel: Parcel) {
+        if self.mesh.send(to, parcel) == Sent::Full {
+            self.mesh_full.push(to);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Close { link } => self.close(link),
+            Output::Mesh { to, message } => self.post(to, Parcel::Message(message)),
+            Output::PauseReceive { link } => self.set_paused(link, true),
+            Output::ResumeReceive { link } => self.set_paused(link, false),
+            Output::AwaitBytes { link, count } => {
+                if let Some(connection) = self.open_connection(link) {
+                    connection.await_bytes = count;
+                }
+            }
+            Output::Handover { link, to, received } => {
+                if let Some(connection) = self.open_connection(link) {
+                    connection.phase = Phase::Moving(Box::new(Move { to, received }));
+                    self.attention.push(link);
+                }
+            }
+        }
+    }
+
+    fn set_paused(&mut self, link: LinkId, paused: bool) {
+        let Some(connection) = self.open_connection(link) else { return };
+        connection.paused = paused;
+        match paused {
+            true => self.disarm(link),
+            false => self.attention.push(link),
+        }
+    }
+
+    fn open_connection(&mut self, link: LinkId) -> Option<&mut Connection> {
+        self.connections.get_mut(link).filter(|c| matches!(c.phase, Phase::Open))
+    }
+
+    fn unpack(&mut self, from: usize, parcel: Parcel) {
+        match parcel {
+            Parcel::Message(message) => self.feed(Input::Mesh { from, message }),
+            Parcel::Connection { .. } if self.stage != Stage::Running => self.places.give_back(),
+            Parcel::Connection { socket, peer, received } => {
+                let link = self.open(socket, peer);
+                self.feed(Input::Received { link, bytes: &received });
+            }
+        }
+    }
+
+    fn drain_overflow(&mut self) {
+        let mut open = SmallVec::<[usize; 8]>::new();
+        self.mesh.drain_overflow(|to| open.push(to));
+        for to in open {
+            // What an earlier one of these caused may have filled the ring again.
+            if !self.mesh.is_waiting_for(to) {
+                self.feed(Input::MeshOpen { to });
+            }
+        }
+    }
+}
+
+impl crate::io::event::Backlog for crate::broker::Unsent {
+    fn front(&self) -> Option<&[u8]> {
+        Self::front(self)
+    }
+
+    fn advance(&mut self, count: usize) {
+        Self::advance(self, count);
+    }
+}

@@ -1,0 +1,84 @@
+//! Bytes from a peer to the shard.
+
+use super::connection::{Phase, Receive};
+use super::worker::Worker;
+use crate::broker::{Input, LinkId};
+use crate::io::buffers::Lent;
+use crate::io::socket;
+use std::io;
+use std::os::fd::AsFd;
+
+impl Worker {
+    pub(super) fn on_received(
+        &mut self,
+        link: LinkId,
+        bytes: io::Result<Option<Lent>>,
+        more: bool,
+    ) {
+        if !more {
+            self.receive_ended(link);
+        }
+        match bytes {
+            Ok(Some(lent)) => self.take_in(link, lent),
+            Ok(None) => self.lose(link),
+            // Out of buffers for a moment, cancelled or interrupted: the bytes wait in the kernel.
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
+                _ => self.lose(link),
+            },
+        }
+    }
+
+    /// Receives on a connection that wants input and has no receive under way: once, until it is
+    /// clear that it stays on this worker, so that nothing is in flight when it moves.
+    pub(super) fn arm(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        if connection.receive != Receive::Idle || !connection.wants_input() {
+            return;
+        }
+        connection.receive = Receive::Armed;
+        if connection.settled {
+            return self.ring.receive_many(link, connection.as_fd());
+        }
+        let count = std::mem::take(&mut connection.await_bytes);
+        if count > 0 {
+            connection.low_water = true;
+            socket::set_low_water(connection.as_fd(), count);
+        }
+        self.ring.receive_once(link, connection.as_fd(), count > 0);
+    }
+
+    /// Ends the receive of a connection; its last event comes later.
+    pub(super) fn disarm(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        if connection.receive == Receive::Armed {
+            connection.receive = Receive::Cancelling;
+            self.ring.cancel_receive(link);
+        }
+    }
+
+    fn receive_ended(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        connection.receive = Receive::Idle;
+        if std::mem::take(&mut connection.low_water) {
+            socket::set_low_water(connection.as_fd(), 1);
+        }
+        self.attention.push(link);
+    }
+
+    /// Lends the bytes to whoever wants them, and gives the buffer back.
+    fn take_in(&mut self, link: LinkId, lent: Lent) {
+        match self.connections.get_mut(link).map(|connection| &mut connection.phase) {
+            Some(Phase::Open) => {
+                let bytes = self.ring.bytes(&lent);
+                self.shard.handle(self.now, Input::Received { link, bytes });
+            }
+            Some(Phase::Moving(moving)) => {
+                moving.received.extend_from_slice(self.ring.bytes(&lent));
+            }
+            _ => {}
+        }
+        self.ring.recycle(lent);
+        self.carry_out_all();
+    }
+}

@@ -1,0 +1,29 @@
+//! What a worker has to tell at its end.
+
+use crate::broker::Counters;
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+/// A worker's counts and how long its turns took.
+#[derive(Debug)]
+pub struct Report {
+    /// Which worker.
+    pub worker: usize,
+    /// What its shard counted.
+    pub counters: Counters,
+    /// Nanoseconds of each turn that did something.
+    pub turns: Histogram<u64>,
+    /// Connections closed at once because all places were taken.
+    pub connections_refused: u64,
+    /// Connections cut off because they did not close in time.
+    pub connections_cut: usize,
+}
+
+/// Turns up to a minute, to two digits: 20 KiB.
+pub(super) fn turn_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("constant bounds are valid")
+}
+
+pub(super) fn record(turns: &mut Histogram<u64>, turn: Duration) {
+    turns.saturating_record(u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX));
+}

@@ -1,0 +1,349 @@
+//! What peers can make a shard hold: rows V5, V6, V7, V8 and V24 of the vulnerability classes, with
+//! every byte counted. `RINGMQ_TEST_SCALE` multiplies how much is sent.
+#![allow(clippy::disallowed_methods, reason = "a test reads its scale from the environment")]
+
+mod support;
+
+use ringmq::base::time::Time;
+use ringmq::broker::{Input, LinkId, Output, Shard};
+use ringmq::mqtt::{
+    AckType, Connect, Properties, Property, Publish, QoS, Subscribe, SubscribeFilter,
+    SubscriptionOptions, Version, encode_ack,
+};
+use ringmq::options::Options;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// Counts the live bytes of each thread.
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
+}
+
+// SAFETY: every call goes on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn live() -> isize {
+    LIVE.get()
+}
+
+fn scale() -> usize {
+    std::env::var("RINGMQ_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// A shard whose links are written to by number, and whose output is counted and thrown away.
+struct Rig {
+    shard: Shard,
+    now: Time,
+    sent_bytes: usize,
+    publishes: usize,
+    closed: Vec<LinkId>,
+    blocked: Vec<LinkId>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let shard = Shard::new(Arc::new(Options::default()), 0, 1, 1);
+        let now = Time::ZERO;
+        Self { shard, now, sent_bytes: 0, publishes: 0, closed: vec![], blocked: vec![] }
+    }
+
+    fn open(&mut self, slot: u32, generation: u32) -> LinkId {
+        let link = LinkId { slot, generation };
+        self.shard.open(self.now, link, "192.0.2.1:1024".parse().unwrap());
+        link
+    }
+
+    fn connect(&mut self, slot: u32, client_id: &str) -> LinkId {
+        let link = self.open(slot, slot + 1);
+        self.send(link, &connect(client_id));
+        link
+    }
+
+    fn send(&mut self, link: LinkId, bytes: &[u8]) {
+        self.input(Input::Received { link, bytes });
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.shard.handle(self.now, input);
+        while let Some(output) = self.shard.next_output() {
+            if let Output::Close { link } = output {
+                self.flush();
+                self.closed.push(link);
+                self.shard.handle(self.now, Input::Closed { link });
+            }
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let mut to_block = Vec::new();
+        let outbox = self.shard.outbox();
+        while let Some(link) = outbox.next_dirty() {
+            self.sent_bytes += outbox.segments(link).map(<[u8]>::len).sum::<usize>();
+            let first = outbox.segments(link).flatten().copied().collect::<Vec<u8>>();
+            self.publishes += count_publishes(&first);
+            outbox.sent(link);
+            if self.blocked.contains(&link) {
+                to_block.push(link);
+            }
+        }
+        outbox.reset();
+        for link in to_block {
+            self.shard.handle(self.now, Input::Blocked { link });
+        }
+    }
+
+    fn tick(&mut self) {
+        self.input(Input::Tick);
+    }
+}
+
+fn count_publishes(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(length) = support::vectors::packet_length(bytes) {
+        count += usize::from(bytes[0] >> 4 == 3);
+        bytes = &bytes[length..];
+    }
+    count
+}
+
+fn connect(client_id: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Connect { clean_start: true, ..Connect::new(Version::V5, client_id) }.encode(&mut bytes);
+    bytes
+}
+
+fn publish(topic: &str, qos: QoS, packet_id: u16, retain: bool, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let publish = Publish { qos, retain, topic, packet_id, payload, ..Publish::default() };
+    publish.encode(Version::V5, &mut bytes);
+    bytes
+}
+
+fn subscribe(filter: &str, qos: QoS) -> Vec<u8> {
+    let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+    let filters = std::iter::once(SubscribeFilter { filter, options }).collect();
+    let mut bytes = Vec::new();
+    let subscribe = Subscribe { packet_id: 1, filters, ..Subscribe::default() };
+    subscribe.encode(Version::V5, &mut bytes);
+    bytes
+}
+
+#[test]
+fn v05_bad_connects_leave_nothing_behind() {
+    let mut rig = Rig::new();
+    let good = connect("client");
+    let mut bad: Vec<Vec<u8>> = (1..good.len()).map(|at| good[..at].to_vec()).collect();
+    bad.extend((0..good.len()).map(|at| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0xa5;
+        bytes
+    }));
+    let round = |rig: &mut Rig, generation: u32| {
+        for bytes in &bad {
+            let link = rig.open(0, generation);
+            rig.send(link, bytes);
+            rig.input(Input::Closed { link });
+        }
+        rig.closed.clear();
+    };
+    round(&mut rig, 1);
+    let baseline = live();
+    for generation in 0..22_000 * scale() as u32 {
+        round(&mut rig, generation + 2);
+    }
+    assert!(live() - baseline < 4096, "{} bytes were left behind", live() - baseline);
+    assert_eq!(rig.shard.census().0, 0, "sessions were left behind");
+}
+
+#[test]
+fn v06_many_user_properties_are_read_once() {
+    let mut rig = Rig::new();
+    let publisher = rig.connect(0, "publisher");
+    let subscriber = rig.connect(1, "subscriber");
+    rig.send(subscriber, &subscribe("t", QoS::AtMostOnce));
+    let mut properties = Vec::new();
+    for _ in 0..64_000 {
+        Property::UserProperty(("name", "value")).encode(&mut properties);
+    }
+    let publish = Publish {
+        topic: "t",
+        properties: Properties::from_bytes(&properties),
+        ..Publish::default()
+    };
+    let mut bytes = Vec::new();
+    publish.encode(Version::V5, &mut bytes);
+    let before = rig.sent_bytes;
+    // A reader that was not linear would still be at it when the test's time is over.
+    for _ in 0..20 {
+        rig.send(publisher, &bytes);
+    }
+    assert_eq!(rig.sent_bytes - before, 20 * bytes.len());
+}
+
+#[test]
+fn v07_one_identifier_sent_again_and_again_is_one() {
+    let mut rig = Rig::new();
+    let link = rig.connect(0, "client");
+    let bytes = publish("t", QoS::ExactlyOnce, 7, false, b"x");
+    rig.send(link, &bytes);
+    let baseline = live();
+    for _ in 0..1_000_000 * scale() {
+        rig.send(link, &bytes);
+    }
+    assert!(live() - baseline < 4096);
+    assert!(rig.closed.is_empty());
+}
+
+#[test]
+fn v07_receive_maximum_exceeded_closes() {
+    let mut rig = Rig::new();
+    let link = rig.connect(0, "client");
+    let max = Options::default().receive_maximum;
+    for packet_id in 1..=max {
+        rig.send(link, &publish("t", QoS::ExactlyOnce, packet_id, false, b"x"));
+    }
+    assert!(rig.closed.is_empty());
+    let before = rig.sent_bytes;
+    rig.send(link, &publish("t", QoS::ExactlyOnce, max + 1, false, b"x"));
+    assert_eq!(rig.closed, [link]);
+    assert!(rig.sent_bytes > before, "it was told 0x93");
+}
+
+#[test]
+fn v08_a_stopped_reader_holds_its_queue_and_no_more() {
+    let options =
+        Options { max_queued_messages: 1000, max_queued_bytes: 4 << 20, ..Options::default() };
+    let mut rig = Rig::new();
+    rig.shard = Shard::new(Arc::new(options), 0, 1, 1);
+    let publisher = rig.connect(0, "publisher");
+    let mut stopped = Vec::new();
+    for (slot, qos) in [(1, QoS::AtMostOnce), (2, QoS::AtLeastOnce), (3, QoS::ExactlyOnce)] {
+        let link = rig.connect(slot, &format!("stopped-{slot}"));
+        rig.send(link, &subscribe("#", qos));
+        rig.blocked.push(link);
+        stopped.push(link);
+    }
+    let payload = vec![7; 8192];
+    let send = |rig: &mut Rig, i: usize| {
+        let packet_id = (i % 1000) as u16 + 1;
+        rig.send(publisher, &publish("t", QoS::ExactlyOnce, packet_id, false, &payload));
+        let mut release = Vec::new();
+        encode_ack(
+            AckType::PubRel,
+            Version::V5,
+            packet_id,
+            ringmq::mqtt::ReasonCode::Success,
+            &mut release,
+        );
+        rig.send(publisher, &release);
+    };
+    let baseline = live();
+    let count = (1 << 30) / payload.len() * scale();
+    for i in 0..count {
+        send(&mut rig, i);
+    }
+    let held = live() - baseline;
+    // Three queues of at most 4 MiB; the messages are shared between them.
+    assert!(held < 3 * (5 << 20), "{held} bytes are held");
+    let dropped = rig.shard.counters().dropped_queue_full as usize;
+    let kept = 3 * ((4 << 20) / (payload.len() + 1)) + 3;
+    assert!(dropped + kept >= 3 * count && dropped < 3 * count, "{dropped} of {count} dropped");
+}
+
+#[test]
+fn v08_a_client_that_reads_no_responses_is_not_read_either() {
+    let mut rig = Rig::new();
+    let link = rig.connect(0, "client");
+    rig.blocked.push(link);
+    let pings: Vec<u8> = [0xc0, 0].repeat(1024);
+    let baseline = live();
+    let mut paused = false;
+    for _ in 0..1000 {
+        rig.shard.handle(rig.now, Input::Received { link, bytes: &pings });
+        while let Some(output) = rig.shard.next_output() {
+            paused |= matches!(output, Output::PauseReceive { .. });
+        }
+        rig.flush();
+        if paused {
+            break;
+        }
+    }
+    assert!(paused, "nothing told the driver to stop receiving");
+    assert!(live() - baseline < 256 << 10);
+}
+
+#[test]
+fn v24_every_retained_message_reaches_a_slow_subscriber() {
+    let mut rig = Rig::new();
+    let publisher = rig.connect(0, "publisher");
+    let count = 1_000_000 * scale();
+    for i in 0..count {
+        rig.send(
+            publisher,
+            &publish(&format!("site/{}/{i}", i % 97), QoS::AtMostOnce, 0, true, b"on"),
+        );
+    }
+    assert_eq!(rig.shard.census().2, count);
+    let slow = rig.connect(1, "slow");
+    let baseline = live();
+    let mut most = 0;
+    rig.publishes = 0;
+    rig.send(slow, &subscribe("#", QoS::AtMostOnce));
+    for _ in 0..count {
+        // It stops reading after each turn, and goes on at once.
+        rig.input(Input::Blocked { link: slow });
+        rig.tick();
+        rig.input(Input::Writable { link: slow });
+        most = most.max(live() - baseline);
+        if rig.publishes == count {
+            break;
+        }
+    }
+    assert_eq!(rig.publishes, count, "retained messages were lost");
+    assert!(most < 4 << 20, "{most} bytes more were held meanwhile");
+}
+
+#[test]
+fn an_idle_client_is_small() {
+    let mut rig = Rig::new();
+    let first = |rig: &mut Rig, from: u32, to: u32| {
+        for slot in from..to {
+            let link = rig.open(slot, slot + 1);
+            let client_id = format!("client-{slot:08}");
+            let mut bytes = Vec::new();
+            Connect { keep_alive_s: 60, ..Connect::new(Version::V311, &client_id) }
+                .encode(&mut bytes);
+            rig.send(link, &bytes);
+        }
+    };
+    first(&mut rig, 0, 100);
+    let baseline = live();
+    let count = 16_284;
+    first(&mut rig, 100, 100 + count);
+    let each = (live() - baseline) / count as isize;
+    println!("{each} bytes for each idle client");
+    assert!(each <= 640, "{each} bytes for each idle client");
+}

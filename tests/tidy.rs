@@ -1,0 +1,233 @@
+//! What keeps the tree as it should be: who may import whom, how long a file may be, where `unsafe`
+//! may stand, and that the README knows every option.
+
+use ringmq::options::OPTIONS;
+use std::path::{Path, PathBuf};
+
+/// Each module and what it may import: only what stands below it.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("limits", &[]),
+    ("options", &["limits"]),
+    ("mqtt", &["base", "limits"]),
+    ("topics", &["base", "limits", "mqtt"]),
+    ("broker", &["base", "limits", "options", "mqtt", "topics"]),
+    ("mesh", &["base", "limits"]),
+    ("io", &["base", "limits"]),
+    ("worker", &["base", "limits", "options", "broker", "mesh", "io"]),
+    ("server", &["base", "limits", "options", "broker", "mesh", "io", "worker"]),
+    ("sim", &["base", "limits", "options", "mqtt", "topics", "broker"]),
+    ("main", &["server"]),
+    ("bin", &["sim"]),
+    ("lib", &[]),
+];
+
+/// Each third-party crate that has one home, and the homes.
+const CRATE_HOMES: &[(&str, &[&str])] = &[
+    ("io_uring", &["io"]),
+    ("rtrb", &["mesh"]),
+    ("tokio_uring", &["server"]),
+    ("tokio", &["server"]),
+    ("clap", &["server"]),
+    ("core_affinity", &["server"]),
+    ("tracing_subscriber", &["server"]),
+    ("tracing_appender", &["server"]),
+    ("mimalloc", &["main"]),
+    ("hdrhistogram", &["worker", "server"]),
+    ("slab", &["base", "topics"]),
+    ("socket2", &["io", "server"]),
+];
+
+/// The files that may hold `unsafe`.
+const UNSAFE_FILES: &[&str] = &[
+    "src/io/buffers.rs",
+    "src/io/gather.rs",
+    "src/io/ring.rs",
+    "src/io/send.rs",
+    "src/io/socket.rs",
+    "src/io/wake.rs",
+    "src/server/descriptors.rs",
+];
+
+const FILE_LINES_MAX: usize = 800;
+const LINE_COLUMNS_MAX: usize = 100;
+
+struct Source {
+    path: String,
+    module: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let mut paths = Vec::new();
+    files_below(&root().join(folder), &mut paths);
+    assert!(!paths.is_empty(), "{folder} has no sources");
+    paths.sort();
+    let source = |path: PathBuf| {
+        let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
+        let second = relative.split('/').nth(1).unwrap().trim_end_matches(".rs").to_string();
+        Source { text: std::fs::read_to_string(&path).unwrap(), path: relative, module: second }
+    };
+    paths.into_iter().map(source).collect()
+}
+
+/// The lines that are neither comments nor tests at the file's end.
+fn code(source: &Source) -> impl Iterator<Item = &str> {
+    let end = source.text.find("#[cfg(test)]").unwrap_or(source.text.len());
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    source.text[..end].lines().filter(is_code)
+}
+
+fn report(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The word after `prefix`, wherever it stands in the line.
+fn words_after<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
+    line.match_indices(prefix)
+        .map(|(at, _)| {
+            let rest = &line[at + prefix.len()..];
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            &rest[..end]
+        })
+        .collect()
+}
+
+#[test]
+fn modules_import_only_what_is_below_them() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let layer = LAYERS.iter().find(|(module, _)| *module == source.module);
+        let Some((_, below)) = layer else {
+            wrong.push(format!("{}: {} is in no layer", source.path, source.module));
+            continue;
+        };
+        for line in code(&source) {
+            for prefix in ["crate::", "ringmq::"] {
+                for import in words_after(line, prefix) {
+                    let is_module = LAYERS.iter().any(|(module, _)| *module == import);
+                    if is_module && import != source.module && !below.contains(&import) {
+                        wrong.push(format!("{} may not import {import}", source.path));
+                    }
+                }
+            }
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn third_party_crates_stay_at_home() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        for (krate, homes) in CRATE_HOMES {
+            let uses = |line: &str| {
+                let path = format!("{krate}::");
+                line.match_indices(&path).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+                })
+            };
+            if !homes.contains(&source.module.as_str()) && code(&source).any(uses) {
+                wrong.push(format!("{} uses {krate}, whose home is {homes:?}", source.path));
+            }
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn files_are_short_and_lines_narrow() {
+    let mut wrong = Vec::new();
+    let folders = ["src", "tests", "bench"];
+    for source in folders.iter().flat_map(|folder| sources(folder)) {
+        let lines = source.text.lines().count();
+        if lines > FILE_LINES_MAX {
+            wrong.push(format!("{}: {lines} lines", source.path));
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            if line.chars().count() > LINE_COLUMNS_MAX {
+                wrong.push(format!("{}:{}: too wide", source.path, number + 1));
+            }
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn unsafe_stands_in_the_files_named_for_it() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let has_unsafe = code(&source).any(|line| {
+            line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl")
+        });
+        if has_unsafe != UNSAFE_FILES.contains(&source.path.as_str()) {
+            let what = if has_unsafe { "is not listed" } else { "is listed without need" };
+            wrong.push(format!("{} {what}", source.path));
+        }
+    }
+    for (module, _) in LAYERS {
+        let path = format!("src/{module}/mod.rs");
+        let Ok(text) = std::fs::read_to_string(root().join(&path)) else { continue };
+        let is_exempt = UNSAFE_FILES.iter().any(|file| file.starts_with(&format!("src/{module}/")));
+        if !is_exempt && !text.contains("#![forbid(unsafe_code)]") {
+            wrong.push(format!("{path} does not forbid unsafe code"));
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn no_place_holders() {
+    let mut wrong = Vec::new();
+    for source in sources("src").into_iter().chain(sources("bench")) {
+        for word in ["todo!", "unimplemented!", "dbg!", "FIXME", "XXX"] {
+            if source.text.contains(word) {
+                wrong.push(format!("{}: {word}", source.path));
+            }
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn the_readme_knows_every_option() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let missing =
+        |option: &&ringmq::options::OptionDef| !readme.contains(&format!("`--{}", option.name));
+    report(OPTIONS.iter().filter(missing).map(|option| format!("--{}", option.name)).collect());
+}
+
+#[test]
+fn every_dependency_says_why() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut wrong = Vec::new();
+    let mut in_dependencies = false;
+    let mut before = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = line.ends_with("dependencies]");
+        }
+        let is_dependency = in_dependencies && line.starts_with(|c: char| c.is_ascii_lowercase());
+        if is_dependency && !before.starts_with('#') {
+            wrong.push(format!("no reason is given for {line}"));
+        }
+        before = line;
+    }
+    report(wrong);
+}
