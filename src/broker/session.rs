@@ -80,9 +80,14 @@ pub(super) struct Rare {
     pub(super) replays_begun: u32,
 }
 
-/// Why a message did not get into a queue.
+/// What became of a message for a queue.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct QueueFull;
+pub(super) struct Enqueued {
+    /// False when the queue is full.
+    pub(super) is_queued: bool,
+    /// How many messages had expired and made room.
+    pub(super) expired: usize,
+}
 
 impl Session {
     pub(super) fn new(client_id: &str, number: u64) -> Self {
@@ -206,8 +211,9 @@ impl Session {
         now: Time,
         messages_max: usize,
         bytes_max: usize,
-    ) -> Result<(), QueueFull> {
+    ) -> Enqueued {
         let rare = self.rare();
+        let before = rare.queue.len();
         let size = delivery.message.bytes().len();
         let is_full = |rare: &Rare| {
             rare.queue.len() >= messages_max || rare.queue_bytes.saturating_add(size) > bytes_max
@@ -215,12 +221,13 @@ impl Session {
         if is_full(rare) {
             rare.keep_queued(|queued| !queued.message.is_expired(now));
         }
-        if is_full(rare) {
-            return Err(QueueFull);
+        let expired = before - rare.queue.len();
+        let is_queued = !is_full(rare);
+        if is_queued {
+            rare.queue_bytes += size;
+            rare.queue.push_back(delivery);
         }
-        rare.queue_bytes += size;
-        rare.queue.push_back(delivery);
-        Ok(())
+        Enqueued { is_queued, expired }
     }
 
     /// The next queued message.
