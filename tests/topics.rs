@@ -1,6 +1,8 @@
 //! The subscription tree and the retained store against something simpler: a list of filters and
 //! the naive matcher.
 
+mod support;
+
 use proptest::prelude::*;
 use ringmq::base::time::Time;
 use ringmq::mqtt::{self, SubscriptionOptions, TopicFilter};
@@ -38,7 +40,7 @@ enum Change {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (0..40u32, filter()).prop_map(|(session, filter)| Change::Subscribe(session, filter)),
-        2 => (0..40u32, filter()).prop_map(|(session, filter)| Change::Unsubscribe(session, filter)),
+        2 => (0..40u32, filter()).prop_map(|(session, f)| Change::Unsubscribe(session, f)),
         1 => (1..5usize, filter(), any::<bool>()).prop_map(|(w, f, on)| Change::Learn(w, f, on)),
     ]
 }
@@ -90,7 +92,7 @@ fn apply(change: &Change, tree: &mut Subscriptions, naive: &mut Naive) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(support::cases(400))]
 
     #[test]
     fn the_tree_matches_what_the_naive_matcher_matches(

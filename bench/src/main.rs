@@ -1,1 +1,2 @@
+//! The load generator of ringmq.
 fn main() {}

@@ -5,3 +5,8 @@
 pub mod bare;
 pub mod broker;
 pub mod vectors;
+
+/// So many cases of a property test; what fails is printed in full, so no file is written.
+pub fn cases(count: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config { cases: count, failure_persistence: None, ..Default::default() }
+}
