@@ -344,10 +344,14 @@ impl Model {
             if topic.starts_with('$') {
                 continue;
             }
-            let is_last = |m: &&&Message| {
-                let is_newer = |n: &&Message| n.handled > 0 && n.first > m.last && !m.is_in_doubt();
-                !messages.iter().any(is_newer)
+            // A clearing message leaves nothing behind that could be compared with an older one
+            // still on its way.
+            let has_clears = messages.iter().any(|m| m.clears());
+            let is_newer = |n: &Message, m: &Message| {
+                let end = if has_clears { self.settled(m) } else { m.last };
+                n.handled > 0 && !m.is_in_doubt() && n.first > end
             };
+            let is_last = |m: &&&Message| !messages.iter().any(|n| is_newer(n, m));
             let last: Vec<&&Message> = messages.iter().filter(is_last).collect();
             let is_right = match found.get(topic) {
                 Some(&index) => {
@@ -435,7 +439,7 @@ impl Missing {
             (false, true) => self.expiring += 1,
             (false, false) => self.plain += 1,
         }
-        if self.examples.len() < 4 {
+        if self.examples.len() < 4 && length <= packet_bytes_max as usize {
             self.examples.push((session, format!("{index} {message:?}")));
         }
     }

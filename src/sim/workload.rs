@@ -3,7 +3,7 @@
 use super::client::{Client, Kind, Outgoing, Patience};
 use super::model::{Message, NAME_BYTES, NEVER};
 use super::scenario::{FILTERS, SHARES, TOPICS, pick};
-use super::wire::{Item, Phase, Terms};
+use super::wire::{Item, Phase, Terms, Wire};
 use super::world::{Event, World};
 use crate::base::time::Time;
 use crate::mqtt::{
@@ -73,13 +73,15 @@ impl World {
         if self.clients[client].opening.is_some() || self.prng.chance(30) {
             return;
         }
-        if self.wires.iter().any(|w| w.client == client && w.phase == Phase::Open) {
-            return;
-        }
         self.connect_somehow(client);
     }
 
     fn connect_somehow(&mut self, client: usize) {
+        // A connection given up before its answer may still take over the next one.
+        let is_unheard = |w: &Wire| w.client == client && w.phase == Phase::Open && !w.is_accepted;
+        if self.wires.iter().any(is_unheard) {
+            return;
+        }
         let terms = self.terms(client);
         let wire = self.connect(client, terms);
         if self.prng.chance(15) {
