@@ -159,9 +159,9 @@ impl Clients {
         let messages_max = self.options.max_queued_messages as usize;
         let bytes_max = usize::try_from(self.options.max_queued_bytes).unwrap_or(usize::MAX);
         let session = &mut self.sessions[slot];
-        if session.enqueue(delivery, self.now, messages_max, bytes_max).is_err() {
-            self.counters.dropped_queue_full += 1;
-        }
+        let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
+        self.counters.dropped_expired += enqueued.expired as u64;
+        self.counters.dropped_queue_full += u64::from(!enqueued.is_queued);
     }
 
     /// Sends a QoS 1 or 2 message for the first time.

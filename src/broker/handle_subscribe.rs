@@ -74,7 +74,11 @@ impl Shard {
         let subscribed = self.subscriptions.subscribe(text, filter, subscriber);
         self.remember(session, subscribed.place);
         outcome.codes.push(options.qos as u8);
-        outcome.news.extend(subscribed.news.map(|news| (Arc::from(text), news)));
+        // What another subscriber of the filter has just told is perhaps not applied yet.
+        let may_wait = self.interests_awaited > 0;
+        let again = || may_wait.then(|| self.subscriptions.interest(subscribed.place));
+        let news = subscribed.news.or_else(again);
+        outcome.news.extend(news.map(|news| (Arc::from(text), news)));
         let sends_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !subscribed.existed,
@@ -117,7 +121,8 @@ impl Shard {
             return None;
         }
         let serial = self.clients.link(id)?.hold(waits as u32, bytes);
-        let ticket = Some(Ticket { link: id, serial });
+        self.interests_awaited += waits;
+        let ticket = Some(Ticket { link: id, serial, is_interest: true });
         for (filter, interest) in news {
             self.tell_interest(&filter, interest, ticket);
         }
