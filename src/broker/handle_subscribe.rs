@@ -32,7 +32,15 @@ impl Shard {
         let mut outcome = Outcome::default();
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
         for filter in &subscribe.filters {
-            self.subscribe(session, version, subscription_id, filter, &mut outcome)?;
+            let subscribed =
+                self.subscribe(session, version, subscription_id, filter, &mut outcome);
+            if let Err(error) = subscribed {
+                // The filters before this one stay subscribed to.
+                for (filter, interest) in outcome.news {
+                    self.tell_interest(&filter, interest, None);
+                }
+                return Err(error);
+            }
         }
         let codes = outcome.codes.as_slice();
         let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };

@@ -122,7 +122,6 @@ pub(super) struct Seen {
 /// A session of the broker.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) client: usize,
     /// The wire that has it.
     pub(super) wire: Option<usize>,
     pub(super) connections: u32,
@@ -341,7 +340,6 @@ impl Model {
             self.sessions[before].ended = true;
         }
         self.sessions.push(Session {
-            client,
             wire: None,
             connections: 0,
             expiry_s: 0,
