@@ -1,5 +1,6 @@
 //! What peers can do to a broker through its sockets: the vulnerability classes that a bare shard
 //! cannot show, and how the process starts and stops.
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
 mod support;
 

@@ -3,8 +3,8 @@
 
 mod support;
 
+use ringmq::base::maps::HashMap;
 use ringmq::broker::LinkId;
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -158,7 +158,7 @@ fn vectors_over_tcp() {
                     all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
                     let broker = Broker::start(&["--workers", "2"]);
-                    let mut driver = TcpDriver { broker: &broker, streams: HashMap::new() };
+                    let mut driver = TcpDriver { broker: &broker, streams: HashMap::default() };
                     if let Err(failure) = vectors::run(vector, &mut driver) {
                         failures.lock().unwrap().push(failure);
                     }

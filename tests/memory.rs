@@ -234,9 +234,8 @@ fn v07_receive_maximum_exceeded_closes() {
 
 #[test]
 fn v08_a_stopped_reader_holds_its_queue_and_no_more() {
-    let mut options = Options::default();
-    options.max_queued_messages = 1000;
-    options.max_queued_bytes = 4 << 20;
+    let options =
+        Options { max_queued_messages: 1000, max_queued_bytes: 4 << 20, ..Options::default() };
     let mut rig = Rig::new();
     rig.shard = Shard::new(Arc::new(options), 0, 1, 1);
     let publisher = rig.connect(0, "publisher");
@@ -325,4 +324,26 @@ fn v24_every_retained_message_reaches_a_slow_subscriber() {
     }
     assert_eq!(rig.publishes, count, "retained messages were lost");
     assert!(most < 4 << 20, "{most} bytes more were held meanwhile");
+}
+
+#[test]
+fn an_idle_client_is_small() {
+    let mut rig = Rig::new();
+    let first = |rig: &mut Rig, from: u32, to: u32| {
+        for slot in from..to {
+            let link = rig.open(slot, slot + 1);
+            let client_id = format!("client-{slot:08}");
+            let mut bytes = Vec::new();
+            Connect { keep_alive_s: 60, ..Connect::new(Version::V311, &client_id) }
+                .encode(&mut bytes);
+            rig.send(link, &bytes);
+        }
+    };
+    first(&mut rig, 0, 100);
+    let baseline = live();
+    let count = 16_284;
+    first(&mut rig, 100, 100 + count);
+    let each = (live() - baseline) / count as isize;
+    println!("{each} bytes for each idle client");
+    assert!(each <= 640, "{each} bytes for each idle client");
 }

@@ -166,7 +166,7 @@ fn v02_every_cut_and_every_wrong_length_harms_only_its_sender() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(support::cases(256))]
 
     #[test]
     fn v02_random_bytes_harm_only_their_sender(

@@ -12,9 +12,12 @@ pub struct Id {
 }
 
 /// A slab whose occupants are found by [`Id`].
+///
+/// Each occupant has an allocation of its own: when the slab grows only pointers move, and its
+/// former memory, which the allocator may keep, is small.
 #[derive(Debug)]
 pub struct Slots<T> {
-    slots: Slab<(u32, T)>,
+    slots: Slab<(u32, Box<T>)>,
     generation: u32,
 }
 
@@ -28,7 +31,7 @@ impl<T> Slots<T> {
     /// Puts `value` into a free slot.
     pub fn insert(&mut self, value: T) -> Id {
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.slots.insert((self.generation, value));
+        let slot = self.slots.insert((self.generation, Box::new(value)));
         let slot = u32::try_from(slot).expect("fewer than 2³² slots");
         Id { slot, generation: self.generation }
     }
@@ -37,13 +40,13 @@ impl<T> Slots<T> {
     #[must_use]
     pub fn get(&self, id: Id) -> Option<&T> {
         let (generation, value) = self.slots.get(id.slot as usize)?;
-        (*generation == id.generation).then_some(value)
+        (*generation == id.generation).then_some(&**value)
     }
 
     /// The occupant `id`, unless it has gone.
     pub fn get_mut(&mut self, id: Id) -> Option<&mut T> {
         let (generation, value) = self.slots.get_mut(id.slot as usize)?;
-        (*generation == id.generation).then_some(value)
+        (*generation == id.generation).then_some(&mut **value)
     }
 
     /// The id of whoever occupies `slot` now.
@@ -56,13 +59,13 @@ impl<T> Slots<T> {
     /// Takes the occupant out; its id finds nothing from now on.
     pub fn remove(&mut self, id: Id) -> Option<T> {
         self.get(id)?;
-        Some(self.slots.remove(id.slot as usize).1)
+        Some(*self.slots.remove(id.slot as usize).1)
     }
 
     /// Everyone, by slot.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
         self.slots.iter().map(|(slot, (generation, value))| {
-            (Id { slot: slot as u32, generation: *generation }, value)
+            (Id { slot: slot as u32, generation: *generation }, &**value)
         })
     }
 

@@ -1,25 +1,28 @@
 //! A point on the monotonic clock, passed in by whoever owns a clock.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Nanoseconds since a fixed start; never goes back, unaffected by changes of the wall clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Time(u64);
+///
+/// Kept as one more than it is, so that an `Option<Time>` is no larger than a `Time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(NonZeroU64);
 
 impl Time {
     /// The start of the clock.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// The point `nanoseconds` after the start.
     #[must_use]
     pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
-        Self(nanoseconds)
+        Self(NonZeroU64::MIN.saturating_add(nanoseconds))
     }
 
     /// Nanoseconds since the start.
     #[must_use]
     pub const fn nanoseconds(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The point `duration` later; the end of time when that is past it.
@@ -38,6 +41,6 @@ impl Time {
     /// How long after `earlier` this is; zero when it is before.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanoseconds().saturating_sub(earlier.nanoseconds()))
     }
 }

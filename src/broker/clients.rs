@@ -143,7 +143,7 @@ impl Clients {
     /// Makes the route of a session what its link allows now.
     pub(super) fn refresh_route(&mut self, id: SessionId) {
         let session = &self.sessions[id.slot];
-        let is_replaying = !session.replays.is_empty();
+        let is_replaying = session.is_replaying();
         let link = session.link.and_then(|link| self.links[link.slot as usize].as_deref());
         self.routes[id.slot as usize] = link.map_or(Route::NONE, |link| Route {
             link: link.id,

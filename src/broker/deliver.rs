@@ -172,14 +172,15 @@ impl Clients {
         delivery: Delivery,
         publication: &mut Publication<'_>,
     ) {
-        let is_private = !delivery.subscription_ids.is_empty() || !route.is_plain;
         let Delivery { qos, retain, .. } = delivery;
-        let session = &mut self.sessions[slot];
         let shared_id = super::publication::packet_id(publication.serial);
-        let packet_id = session.send(publication.serial, delivery.clone());
-        if is_private || packet_id != shared_id {
+        let session = &mut self.sessions[slot];
+        let packet_id = session.packet_id(publication.serial);
+        if packet_id != shared_id || !delivery.subscription_ids.is_empty() || !route.is_plain {
+            session.send(packet_id, publication.serial, delivery.clone());
             return self.send_private(route, &delivery, publication, packet_id, false);
         }
+        session.send(packet_id, publication.serial, delivery);
         let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
         if !self.send_frame(route, run, publication) {
             self.sessions[slot].complete(packet_id);

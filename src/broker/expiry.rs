@@ -42,21 +42,21 @@ impl Shard {
         let now = self.clients.now;
         let Some(link) = self.clients.link(id) else { return };
         link.timer = None;
-        match (link.state, link.silence_max) {
+        if link.pauses.mesh {
+            // What a paused link has received may still be waiting.
+            link.heard = now;
+        }
+        match (link.state, link.silent_at()) {
             (State::Fresh { .. }, _) => {
                 tracing::info!(peer = %link.peer, "Client closed: no CONNECT in time");
                 self.close(id);
             }
-            (State::Connected { .. }, Some(silence_max)) => {
-                // What a paused link has received may still be waiting.
-                let heard = if link.pauses.mesh { now } else { link.heard };
-                let due = heard.after(silence_max);
-                if due > now {
-                    self.clients.set_link_timer(id, Some(due));
-                } else {
-                    let reason = Some("nothing came for one and a half keep alive periods");
-                    self.disconnect(id, ReasonCode::KeepAliveTimeout, reason);
-                }
+            (State::Connected { .. }, Some(due)) if due > now => {
+                self.clients.set_link_timer(id, Some(due));
+            }
+            (State::Connected { .. }, Some(_)) => {
+                let reason = Some("nothing came for one and a half keep alive periods");
+                self.disconnect(id, ReasonCode::KeepAliveTimeout, reason);
             }
             (State::Connected { .. } | State::Closing, _) => {}
         }

@@ -62,7 +62,7 @@ impl Shard {
 
     // [MQTT-4.3.3-11]
     fn handle_pubrel(&mut self, link: LinkId, id: SessionId, version: Version, packet_id: u16) {
-        let is_known = self.clients.sessions[id.slot].received.remove(&packet_id);
+        let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
         let code = match is_known {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,
@@ -82,7 +82,7 @@ impl Shard {
     /// There is room for one more message in flight.
     fn window_opened(&mut self, id: SessionId) {
         let session = &self.clients.sessions[id.slot];
-        if !session.is_queue_empty() || !session.replays.is_empty() {
+        if !session.is_queue_empty() || session.is_replaying() {
             self.pump(id);
         }
     }

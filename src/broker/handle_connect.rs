@@ -9,7 +9,6 @@ use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
 };
-use std::time::Duration;
 
 /// A refusal that the client is told.
 #[derive(Debug)]
@@ -193,10 +192,8 @@ impl Shard {
         if aliases > 0 {
             link.rare().aliases_out_max = aliases;
         }
-        // [MQTT-3.1.2-22]: one and a half times the keep alive.
-        link.silence_max =
-            (keep_alive_s > 0).then(|| Duration::from_millis(u64::from(keep_alive_s) * 1500));
-        let due = link.silence_max.map(|silence| link.heard.after(silence));
+        link.keep_alive_s = keep_alive_s;
+        let due = link.silent_at();
         self.clients.set_link_timer(id, due);
         self.clients.refresh_route(session_id);
         self.tell_online(session_id, true);

@@ -64,7 +64,7 @@ impl Shard {
         let session = link.session();
         self.clients.send_released(ticket.link);
         let Some(session) = session else { return };
-        for replay in &mut self.clients.sessions[session.slot].replays {
+        for replay in self.clients.sessions[session.slot].replays() {
             if replay.waits_for == Some(ticket.serial) {
                 replay.waits_for = None;
             }

@@ -113,7 +113,7 @@ impl Shard {
     // [MQTT-4.3.3-10], [MQTT-3.3.4-7]
     fn note_received(&mut self, session: SessionId, packet_id: u16) -> Result<bool, ProtocolError> {
         let max = self.clients.options.receive_maximum as usize;
-        let received = &mut self.clients.sessions[session.slot].received;
+        let received = &mut self.clients.sessions[session.slot].rare().received;
         if received.contains(&packet_id) {
             return Ok(false);
         }
@@ -171,7 +171,7 @@ impl Shard {
     ) {
         if version.is_v5() {
             // [MQTT-4.3.3-9]: a PUBREC with an error frees the identifier.
-            self.clients.sessions[session.slot].received.remove(&publish.packet_id);
+            self.clients.sessions[session.slot].rare().received.remove(&publish.packet_id);
             self.acknowledge(id, version, publish, code);
         } else {
             self.acknowledge(id, version, publish, ReasonCode::Success);

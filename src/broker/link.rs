@@ -7,6 +7,7 @@ use crate::base::time::Time;
 use crate::mqtt::Version;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -18,8 +19,8 @@ pub(super) struct Link {
     pub(super) carry: Vec<u8>,
     /// When something last came from the peer.
     pub(super) heard: Time,
-    /// How long the peer may be silent: one and a half keep-alive periods; None for ever.
-    pub(super) silence_max: Option<std::time::Duration>,
+    /// The keep-alive period that was agreed on, in seconds; 0 is none.
+    pub(super) keep_alive_s: u16,
     /// What the shard's timers hold of it.
     pub(super) timer: Option<Time>,
     /// The largest packet the peer takes.
@@ -90,7 +91,7 @@ impl Link {
             version: Version::V311,
             carry: Vec::new(),
             heard: now,
-            silence_max: None,
+            keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
             blocked: false,
@@ -101,6 +102,13 @@ impl Link {
 
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// When the peer has been silent for too long: one and a half keep-alive periods.
+    // [MQTT-3.1.2-22]
+    pub(super) fn silent_at(&self) -> Option<Time> {
+        let silence = Duration::from_millis(u64::from(self.keep_alive_s) * 1500);
+        (self.keep_alive_s > 0).then(|| self.heard.after(silence))
     }
 
     pub(super) fn session(&self) -> Option<SessionId> {

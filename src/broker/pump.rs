@@ -68,7 +68,12 @@ impl Clients {
         let mut publication = Publication::kept(&message, self.now, serial);
         let packet_id = match delivery.qos {
             QoS::AtMostOnce => 0,
-            _ => self.sessions[id.slot].send(serial, delivery.clone()),
+            _ => {
+                let session = &mut self.sessions[id.slot];
+                let packet_id = session.packet_id(serial);
+                session.send(packet_id, serial, delivery.clone());
+                packet_id
+            }
         };
         self.send_private(route, &delivery, &mut publication, packet_id, false);
     }

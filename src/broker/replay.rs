@@ -79,7 +79,7 @@ impl Replay {
 impl Session {
     /// A live retained message is delivered: no older one of its topic may follow.
     pub(super) fn note_live(&mut self, live: &Arc<Message>) {
-        for replay in &mut self.replays {
+        for replay in self.replays() {
             replay.note_live(live);
         }
     }
@@ -94,12 +94,12 @@ impl Shard {
         } else {
             (0..self.workers).rev().collect()
         };
-        let session = &mut self.clients.sessions[id.slot];
-        session.replays_begun = session.replays_begun.wrapping_add(1);
+        let rare = self.clients.sessions[id.slot].rare();
+        rare.replays_begun = rare.replays_begun.wrapping_add(1);
         // Subscribing again asks anew; what the question before it still owed is part of it.
-        session.replays.retain(|replay| replay.filter != wanted.filter);
-        session.replays.push(Replay {
-            number: session.replays_begun,
+        rare.replays.retain(|replay| replay.filter != wanted.filter);
+        rare.replays.push(Replay {
+            number: rare.replays_begun,
             filter: wanted.filter,
             qos: wanted.qos,
             subscription_id: wanted.subscription_id,
@@ -115,9 +115,9 @@ impl Shard {
 
     /// The filter is not subscribed to any more: nothing more is owed for it.
     pub(super) fn end_replay(&mut self, id: SessionId, filter: &str) {
-        let replays = &mut self.clients.sessions[id.slot].replays;
-        if !replays.is_empty() {
-            replays.retain(|replay| &*replay.filter != filter);
+        let session = &mut self.clients.sessions[id.slot];
+        if session.is_replaying() {
+            session.rare().replays.retain(|replay| &*replay.filter != filter);
             self.clients.refresh_route(id);
         }
     }
@@ -127,7 +127,7 @@ impl Shard {
         let Some(route) = self.clients.open_route(id) else { return };
         loop {
             let session = &mut self.clients.sessions[id.slot];
-            let Some(replay) = session.replays.first() else { return };
+            let Some(replay) = session.replays().first() else { return };
             if replay.waits_for.is_some() || replay.is_asking {
                 return;
             }
@@ -135,13 +135,14 @@ impl Shard {
                 self.ask(id);
                 continue;
             };
-            if replay.qos.min(message.qos) > QoS::AtMostOnce && !session.has_window() {
+            let is_acknowledged = replay.qos.min(message.qos) > QoS::AtMostOnce;
+            if is_acknowledged && !session.has_window() {
                 return;
             }
             if self.clients.has_enough(route, id) {
                 return;
             }
-            let replay = &mut self.clients.sessions[id.slot].replays[0];
+            let replay = &mut self.clients.sessions[id.slot].replays()[0];
             let message = replay.page.pop_front().expect("it was there");
             let delivery = replay.delivery(message);
             self.clients.send_waiting(id, route, delivery);
@@ -150,10 +151,10 @@ impl Shard {
 
     /// Asks for the next part of the first replay, or ends it.
     fn ask(&mut self, id: SessionId) {
-        let replays = &mut self.clients.sessions[id.slot].replays;
-        let replay = &mut replays[0];
+        let session = &mut self.clients.sessions[id.slot];
+        let replay = &mut session.replays()[0];
         let Some(&worker) = replay.workers.last() else {
-            replays.remove(0);
+            session.rare().replays.remove(0);
             return self.clients.refresh_route(id);
         };
         replay.is_asking = true;
@@ -193,7 +194,7 @@ impl Shard {
     pub(super) fn take_page(&mut self, page: RetainedPage) {
         let RetainedPage { session: id, replay, messages, next } = page;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if let Some(replay) = session.replays.iter_mut().find(|known| known.number == replay) {
+        if let Some(replay) = session.replays().iter_mut().find(|known| known.number == replay) {
             replay.take_page(messages, next);
         }
     }

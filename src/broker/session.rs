@@ -49,18 +49,11 @@ pub(super) struct Session {
     in_flight: VecDeque<InFlight>,
     /// How many of `in_flight` could not take the identifier that belongs to their serial.
     odd_ids: u32,
-    /// QoS 1 and 2 messages that wait for the connection or the window.
-    queue: VecDeque<Delivery>,
-    queue_bytes: usize,
-    /// QoS 2 identifiers received and not released.
-    pub(super) received: BTreeSet<u16>,
-    /// Sorted.
-    pub(super) subscriptions: Vec<Place>,
-    /// Retained messages still to be sent for its subscriptions, oldest first.
-    pub(super) replays: Vec<Replay>,
-    pub(super) replays_begun: u32,
     /// It is among those that have more to be sent than one turn should take.
     pub(super) is_unfinished: bool,
+    rare: Option<Box<Rare>>,
+    /// Sorted.
+    pub(super) subscriptions: Vec<Place>,
     pub(super) will: Option<Box<Will>>,
     /// When the will is due, after the connection failed.
     pub(super) will_due: Option<Time>,
@@ -68,6 +61,19 @@ pub(super) struct Session {
     pub(super) ends: Option<Time>,
     /// What the shard's timers hold of it.
     pub(super) timer: Option<Time>,
+}
+
+/// What most sessions do without.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// QoS 1 and 2 messages that wait for the connection or the window.
+    queue: VecDeque<Delivery>,
+    queue_bytes: usize,
+    /// QoS 2 identifiers received and not released.
+    pub(super) received: BTreeSet<u16>,
+    /// Retained messages still to be sent for its subscriptions, oldest first.
+    pub(super) replays: Vec<Replay>,
+    pub(super) replays_begun: u32,
 }
 
 /// Why a message did not get into a queue.
@@ -84,13 +90,9 @@ impl Session {
             window: 0,
             in_flight: VecDeque::new(),
             odd_ids: 0,
-            queue: VecDeque::new(),
-            queue_bytes: 0,
-            received: BTreeSet::new(),
-            subscriptions: Vec::new(),
-            replays: Vec::new(),
-            replays_begun: 0,
             is_unfinished: false,
+            rare: None,
+            subscriptions: Vec::new(),
             will: None,
             will_due: None,
             ends: None,
@@ -103,24 +105,42 @@ impl Session {
         self.in_flight.len() < self.window as usize
     }
 
-    pub(super) fn is_queue_empty(&self) -> bool {
-        self.queue.is_empty()
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
-    /// Takes an identifier for a delivery that is sent now: the one of `serial` unless it is still
-    /// in flight from long ago.
+    pub(super) fn is_queue_empty(&self) -> bool {
+        self.rare.as_ref().is_none_or(|rare| rare.queue.is_empty())
+    }
+
+    /// Retained messages still to be sent for its subscriptions, oldest first.
+    pub(super) fn replays(&mut self) -> &mut [Replay] {
+        self.rare.as_mut().map_or(&mut [], |rare| &mut rare.replays)
+    }
+
+    pub(super) fn is_replaying(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.replays.is_empty())
+    }
+
+    /// The identifier for a delivery of the publish `serial`: the one that belongs to it, unless
+    /// that is still in flight from long ago.
     // [MQTT-2.2.1-3], [MQTT-2.2.1-4]
-    pub(super) fn send(&mut self, serial: u64, delivery: Delivery) -> u16 {
+    pub(super) fn packet_id(&self, serial: u64) -> u16 {
         let mut id = packet_id(serial);
         let oldest = self.in_flight.front().map_or(serial, |oldest| oldest.serial);
         if self.odd_ids > 0 || serial.wrapping_sub(oldest) >= 65_535 {
             while self.in_flight.iter().any(|entry| entry.packet_id == id) {
                 id = id % 65_535 + 1;
             }
-            self.odd_ids += u32::from(id != packet_id(serial));
         }
-        self.in_flight.push_back(InFlight { packet_id: id, serial, delivery: Some(delivery) });
         id
+    }
+
+    /// Notes that a delivery of the publish `serial` is sent now, as [`Self::packet_id`] said.
+    pub(super) fn send(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
+        let entry = InFlight { packet_id, serial, delivery: Some(delivery) };
+        self.odd_ids += u32::from(entry.is_odd());
+        self.in_flight.push_back(entry);
     }
 
     fn position(&self, packet_id: u16) -> Option<usize> {
@@ -161,42 +181,40 @@ impl Session {
         messages_max: usize,
         bytes_max: usize,
     ) -> Result<(), QueueFull> {
+        let rare = self.rare();
         let size = delivery.message.bytes().len();
-        let is_full = |s: &Self| {
-            s.queue.len() >= messages_max || s.queue_bytes.saturating_add(size) > bytes_max
+        let is_full = |rare: &Rare| {
+            rare.queue.len() >= messages_max || rare.queue_bytes.saturating_add(size) > bytes_max
         };
-        if is_full(self) {
-            self.queue.retain(|queued| !queued.message.is_expired(now));
-            self.queue_bytes = self.queue.iter().map(|q| q.message.bytes().len()).sum();
+        if is_full(rare) {
+            rare.keep_queued(|queued| !queued.message.is_expired(now));
         }
-        if is_full(self) {
+        if is_full(rare) {
             return Err(QueueFull);
         }
-        self.queue_bytes += size;
-        self.queue.push_back(delivery);
+        rare.queue_bytes += size;
+        rare.queue.push_back(delivery);
         Ok(())
     }
 
     /// The next queued message.
     pub(super) fn dequeue(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front()?;
-        self.queue_bytes -= delivery.message.bytes().len();
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
+        let rare = self.rare.as_mut()?;
+        let delivery = rare.queue.pop_front()?;
+        rare.queue_bytes -= delivery.message.bytes().len();
+        if rare.queue.is_empty() {
+            rare.queue = VecDeque::new();
         }
         Some(delivery)
     }
 
     /// Takes out the queued messages that another member of their group may get instead.
     pub(super) fn take_shared_queue(&mut self) -> Vec<Delivery> {
-        if self.queue.iter().all(|delivery| delivery.share.is_none()) {
-            return Vec::new();
-        }
-        let (shared, own): (VecDeque<_>, VecDeque<_>) =
-            self.queue.drain(..).partition(|delivery| delivery.share.is_some());
-        self.queue = own;
-        self.queue_bytes = self.queue.iter().map(|q| q.message.bytes().len()).sum();
-        shared.into()
+        let Some(rare) = &mut self.rare else { return Vec::new() };
+        let is_shared = |delivery: &Delivery| delivery.share.is_some();
+        let shared = rare.queue.iter().filter(|delivery| is_shared(delivery)).cloned().collect();
+        rare.keep_queued(|delivery| !is_shared(delivery));
+        shared
     }
 
     /// Takes out the shared QoS 1 messages in flight; a QoS 2 exchange once begun goes to nobody
@@ -205,6 +223,14 @@ impl Session {
     pub(super) fn take_shared_in_flight(&mut self) -> Vec<Delivery> {
         let deliveries = self.in_flight.drain(..).filter_map(|entry| entry.delivery);
         deliveries.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).collect()
+    }
+}
+
+impl Rare {
+    /// Drops queued messages that are not to be kept.
+    fn keep_queued(&mut self, keep: impl FnMut(&Delivery) -> bool) {
+        self.queue.retain(keep);
+        self.queue_bytes = self.queue.iter().map(|queued| queued.message.bytes().len()).sum();
     }
 }
 

@@ -53,7 +53,7 @@ impl Buffers {
         let memory = allocate(Self::memory_layout(count, size));
         let mut buffers = Self { entries, memory, count, size, tail: 0 };
         // SAFETY: the block holds `count` zeroed entries and is page-aligned. It lives until this
-        // value is dropped, which `Ring` does only when its ring is closed and nothing is in flight.
+        // value is dropped, which `Ring` does only when nothing is in flight any more.
         unsafe {
             submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)?;
         }
@@ -122,7 +122,7 @@ impl Buffers {
 impl Drop for Buffers {
     fn drop(&mut self) {
         // SAFETY: both blocks were allocated in `register` with these layouts. `Ring` drops its
-        // buffers only when its ring is closed and nothing is in flight, so the kernel uses neither.
+        // buffers only when nothing is in flight any more, so the kernel uses neither.
         unsafe {
             dealloc(self.entries.as_ptr().cast(), Self::entries_layout(self.count));
             dealloc(self.memory.as_ptr(), Self::memory_layout(self.count, self.size));

@@ -12,8 +12,8 @@
 //! The two fences are ordered one way or the other. If the sleeper's comes first, the sender reads
 //! `asleep == true` and wakes it; if the sender's comes first, the sleeper sees the ring's new tail
 //! and does not sleep. Were there no fences, both could read old values. The wake itself is kept in
-//! the kernel, so that one between the check and the sleep is not lost. The same holds for room in a
-//! ring that a sleeper waits for: `waiting_for` is written before the sleeper's fence, the head
+//! the kernel, so that one between the check and the sleep is not lost. The same holds for room in
+//! a ring that a sleeper waits for: `waiting_for` is written before the sleeper's fence, the head
 //! before the sender's. `asleep` needs no ordering of its own: the messages are published by the
 //! rings.
 

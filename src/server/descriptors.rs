@@ -5,7 +5,7 @@ use std::io;
 
 /// Descriptors left for everything that is not a connection, besides those of the workers.
 const RESERVED: usize = 64;
-/// Descriptors of a worker besides its listeners: its ring and its eventfd, doubled for good measure.
+/// Descriptors of a worker besides its listeners: its ring and its eventfd, and as many to spare.
 const PER_WORKER: usize = 4;
 
 /// Raises the limit as far as this process may, and says what it is then.

@@ -53,3 +53,33 @@ fn abort_on_panic() {
         std::process::abort();
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    const INJECTED: &str = "RINGMQ_TEST_PANIC";
+
+    /// Runs itself once more in a process of its own, where a worker's thread panics.
+    #[test]
+    fn v26_a_panic_on_any_thread_stops_the_process() {
+        if std::env::var_os(INJECTED).is_some() {
+            abort_on_panic();
+            let worker = std::thread::Builder::new().name("worker-1".into());
+            let _ = worker.spawn(|| panic!("a fault in a handler")).unwrap().join();
+            std::process::exit(0);
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("server::tests::v26_a_panic_on_any_thread_stops_the_process")
+            .env(INJECTED, "1")
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{error}");
+        let first = error.lines().find(|line| line.starts_with("ringmq: ")).unwrap();
+        assert!(first.contains("worker-1") && first.contains("mod.rs"), "{first}");
+        assert!(error.contains("a fault in a handler"), "{error}");
+    }
+}

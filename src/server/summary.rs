@@ -7,7 +7,7 @@ use crate::io::setup::Features;
 use crate::options::Options;
 use crate::worker::Report;
 use hdrhistogram::Histogram;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,38 +32,34 @@ pub(super) fn print(started: &Started<'_>) {
 }
 
 fn text(started: &Started<'_>) -> String {
-    let mut text = format!("ringmq {} on Linux {}\n", env!("CARGO_PKG_VERSION"), started.release);
+    let mut text = String::new();
+    write(&mut text, started).expect("writing to a string cannot fail");
+    text
+}
+
+fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
+    writeln!(text, "ringmq {} on Linux {}", env!("CARGO_PKG_VERSION"), started.release)?;
     for address in started.addresses {
-        push(&mut text, format_args!("listening on mqtt://{address}\n"));
+        writeln!(text, "listening on mqtt://{address}")?;
     }
     for (worker, core) in started.plan.cores.iter().enumerate() {
         match core {
-            Some(core) => push(&mut text, format_args!("worker {worker} on core {core}\n")),
-            None => push(&mut text, format_args!("worker {worker} on any core\n")),
+            Some(core) => writeln!(text, "worker {worker} on core {core}")?,
+            None => writeln!(text, "worker {worker} on any core")?,
         }
     }
+    write!(text, "io_uring: deferred task work, multishot accept and receive, provided buffers")?;
     let array = if started.features.no_submission_array { ", no submission array" } else { "" };
-    push(
-        &mut text,
-        format_args!(
-            "io_uring: deferred task work, multishot accept and receive, provided buffers{array}\n"
-        ),
-    );
-    let options = started.options;
-    push(
-        &mut text,
-        format_args!(
-            "limits: {} connections ({} descriptors), packets of {} bytes, {} queued messages or {} \
-         bytes per session\n",
-            started.connections,
-            started.descriptors,
-            options.max_packet_size,
-            options.max_queued_messages,
-            options.max_queued_bytes
-        ),
-    );
-    text.push_str("state is in memory: sessions and retained messages end with this process\n");
-    text
+    writeln!(text, "{array}")?;
+    let Options { max_packet_size, max_queued_messages, max_queued_bytes, .. } = started.options;
+    let Started { connections, descriptors, .. } = started;
+    writeln!(
+        text,
+        "limits: {connections} connections ({descriptors} descriptors), packets of \
+         {max_packet_size} bytes, {max_queued_messages} queued messages or {max_queued_bytes} \
+         bytes per session"
+    )?;
+    writeln!(text, "state is in memory: sessions and retained messages end with this process")
 }
 
 /// Logs what the workers counted.
@@ -96,8 +92,4 @@ fn log_turns(worker: usize, turns: &Histogram<u64>) {
         max = ?Duration::from_nanos(turns.max()),
         "How long turns took"
     );
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    text.write_fmt(line).expect("writing to a string cannot fail");
 }

@@ -62,7 +62,10 @@ impl Worker {
             return;
         }
         match socket {
-            Ok(socket) => self.welcome(socket),
+            Ok(socket) => {
+                self.is_starved = false;
+                self.welcome(socket);
+            }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => return self.accept_later(&error),
         }
@@ -92,7 +95,7 @@ impl Worker {
 
     /// Descriptors or memory ran out: connections wait in the kernel meanwhile.
     fn accept_later(&mut self, error: &io::Error) {
-        if self.accept_at.is_none() {
+        if !std::mem::replace(&mut self.is_starved, true) {
             tracing::warn!(worker = self.worker, %error, "Cannot accept connections for now");
         }
         self.accept_at = Some(self.now.after(Duration::from_millis(ACCEPT_RETRY_MS)));

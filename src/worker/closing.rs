@@ -1,9 +1,9 @@
 //! The end of connections, and of the worker.
 //!
 //! ```text
-//! Open ─close─▶ Closing ─output taken─▶ Draining ─all sent─▶ Lingering ─peer's FIN─▶ Ended ─▶ freed
-//!   │                                   (if blocked)  2 s: cut off │  2 s            ▲
-//!   └────────────── peer's FIN or an error, at any time ───────────┴─────────────────┘
+//! Open ─close─▶ Closing ─taken─▶ Draining ─all sent─▶ Lingering ─FIN or 2 s─▶ Ended ─▶ freed
+//!   │              │                │ 2 s: cut off       │                      ▲
+//!   └──────────────┴─── the peer's FIN or an error ──────┴──────────────────────┘
 //! ```
 
 use super::connection::{Connection, Phase, Receive};

@@ -63,6 +63,8 @@ pub struct Worker {
     pub(super) listeners: Vec<Accepting>,
     /// When to try again to accept, after descriptors or memory ran out.
     pub(super) accept_at: Option<Time>,
+    /// Descriptors or memory have run out, and no connection was accepted since.
+    pub(super) is_starved: bool,
     /// Connections to look at once the output is taken: to receive, to go on closing, to free.
     pub(super) attention: Vec<LinkId>,
     /// Deadlines of closing connections, in order because each is the same time ahead.
@@ -117,6 +119,7 @@ impl Worker {
             connections_refused: 0,
             listeners: setup.listeners.into_iter().map(Accepting::new).collect(),
             accept_at: None,
+            is_starved: false,
             attention: Vec::new(),
             lingering: VecDeque::new(),
             mesh_full: Vec::new(),

@@ -1,92 +1,9 @@
-//! A broker process, and a client that says just enough MQTT 3.1.1 over a blocking socket.
+//! A client that says just enough MQTT 3.1.1 over a blocking socket.
 
-use ringmq::base::time::Time;
-use ringmq::io::clock::Clock;
-use std::io::{BufRead, BufReader, Read, Write};
+use socket2::{Domain, Socket, Type};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
-
-pub(crate) struct Broker {
-    process: Child,
-    pub(crate) address: SocketAddr,
-    _output: BufReader<ChildStdout>,
-}
-
-impl Broker {
-    pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["--listen", "127.0.0.1:0", "--pin", "none", "--log-level", "warn"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(output.read_line(&mut line).unwrap() > 0, "the broker starts");
-            if let Some(address) = line.trim().strip_prefix("listening on mqtt://") {
-                break address.parse().unwrap();
-            }
-        };
-        while !line.starts_with("state is") {
-            line.clear();
-            output.read_line(&mut line).unwrap();
-        }
-        Self { process, address, _output: output }
-    }
-
-    pub(crate) fn connect(&self, name: &str) -> Client {
-        Client::connect(self.address, name)
-    }
-
-    pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(self.path("fd")).unwrap().count()
-    }
-
-    pub(crate) fn wait_for_descriptors(&self, baseline: usize, time: Duration) {
-        let clock = Clock::start();
-        while self.descriptors() > baseline {
-            let more = self.descriptors();
-            assert!(
-                clock.now().since(Time::ZERO) < time,
-                "{more} descriptors, {baseline} at the start"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    pub(crate) fn limit_descriptors(&self, limit: usize) {
-        let pid = format!("--pid={}", self.process.id());
-        let limit = format!("--nofile={limit}:");
-        assert!(Command::new("prlimit").args([pid, limit]).status().unwrap().success());
-    }
-
-    /// CPU time in hundredths of a second.
-    pub(crate) fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(self.path("stat")).unwrap();
-        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    }
-
-    pub(crate) fn stop(mut self) -> ExitStatus {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.process.wait().unwrap()
-    }
-
-    fn path(&self, name: &str) -> String {
-        format!("/proc/{}/{name}", self.process.id())
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // Only when a test fails: it has ended otherwise.
-        let _ = self.process.kill();
-    }
-}
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -106,6 +23,17 @@ impl Client {
         client
     }
 
+    /// One whose socket holds little that is not read.
+    pub(crate) fn connect_narrow(address: SocketAddr, name: &str) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut client = Self { stream: socket.into() };
+        client.send(&connect(name));
+        client.expect_connack();
+        client
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
@@ -115,12 +43,24 @@ impl Client {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Another handle of the same connection.
+    pub(crate) fn clone(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap() }
+    }
+
+    pub(crate) fn expect_pings(&mut self, count: usize) {
+        let mut bytes = vec![0; 2 * count];
+        self.stream.read_exact(&mut bytes).unwrap();
+        assert!(bytes == [0xD0, 0].repeat(count));
+    }
+
     pub(crate) fn finish(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {

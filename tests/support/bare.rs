@@ -1,9 +1,9 @@
 //! A bare shard with links and a clock of its own: no socket, no thread.
 
+use ringmq::base::maps::HashMap;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
 use ringmq::options::Options;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Default for Bare {
 impl Bare {
     pub fn with(options: Options) -> Self {
         let shard = Shard::new(Arc::new(options), 0, 1, 1);
-        Self { shard, now: Time::ZERO, links: HashMap::new(), opened: 0 }
+        Self { shard, now: Time::ZERO, links: HashMap::default(), opened: 0 }
     }
 
     pub fn open(&mut self) -> LinkId {

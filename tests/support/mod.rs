@@ -1,6 +1,12 @@
 //! What several integration tests need.
 #![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations)]
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
 pub mod bare;
 pub mod broker;
 pub mod vectors;
+
+/// So many cases of a property test; what fails is printed in full, so no file is written.
+pub fn cases(count: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config { cases: count, failure_persistence: None, ..Default::default() }
+}

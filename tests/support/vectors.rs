@@ -199,12 +199,12 @@ fn is_match(expected: &[Option<u8>], packet: &[u8]) -> bool {
         None => expected.iter().copied().eq(packet.iter().copied().map(Some)),
         Some(0) => true,
         Some(at) => {
-            let rest: Vec<_> = expected[at + 1..].iter().copied().collect();
+            let rest = &expected[at + 1..];
             let begins = packet.len() >= at
                 && expected[..at].iter().copied().eq(packet[..at].iter().copied().map(Some));
             begins
                 && (0..=packet.len() - at)
-                    .any(|skip| is_match(&rest, &packet[at + skip..]) || rest.is_empty())
+                    .any(|skip| is_match(rest, &packet[at + skip..]) || rest.is_empty())
         }
     }
 }

@@ -1,0 +1,220 @@
+//! The subscription tree and the retained store against something simpler: a list of filters and
+//! the naive matcher.
+
+mod support;
+
+use proptest::prelude::*;
+use ringmq::base::time::Time;
+use ringmq::mqtt::{self, SubscriptionOptions, TopicFilter};
+use ringmq::topics::{Interest, Matches, Retained, RetainedMessage, Subscriber, Subscriptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const LEVELS_MAX: usize = 16;
+
+/// Few levels, so that filters and topics meet often.
+fn filter() -> impl Strategy<Value = String> {
+    let level = prop_oneof![
+        3 => Just("a"), 2 => Just("b"), 1 => Just(""), 1 => Just("$x"), 3 => Just("+"),
+    ];
+    (proptest::collection::vec(level, 1..5), any::<bool>()).prop_map(|(mut levels, is_open)| {
+        if is_open {
+            levels.push("#");
+        }
+        levels.join("/")
+    })
+}
+
+fn topic() -> impl Strategy<Value = String> {
+    let level = prop_oneof![3 => Just("a"), 2 => Just("b"), 1 => Just(""), 1 => Just("$x")];
+    proptest::collection::vec(level, 1..6).prop_map(|levels| levels.join("/"))
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Subscribe(u32, String),
+    Unsubscribe(u32, String),
+    Learn(usize, String, bool),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => (0..40u32, filter()).prop_map(|(session, filter)| Change::Subscribe(session, filter)),
+        2 => (0..40u32, filter()).prop_map(|(session, f)| Change::Unsubscribe(session, f)),
+        1 => (1..5usize, filter(), any::<bool>()).prop_map(|(w, f, on)| Change::Learn(w, f, on)),
+    ]
+}
+
+#[derive(Default)]
+struct Naive {
+    subscriptions: BTreeSet<(u32, String)>,
+    interest: BTreeSet<(usize, String)>,
+}
+
+fn parse(filter: &str) -> Option<TopicFilter<'_>> {
+    TopicFilter::parse(filter, LEVELS_MAX).ok()
+}
+
+fn apply(change: &Change, tree: &mut Subscriptions, naive: &mut Naive) {
+    match change {
+        Change::Subscribe(session, text) => {
+            let Some(filter) = parse(text) else { return };
+            let options = SubscriptionOptions::default();
+            let subscriber = Subscriber { session: *session, subscription_id: 0, options };
+            let done = tree.subscribe(text, filter, subscriber);
+            assert_eq!(&*tree.filter(done.place), text);
+            assert_eq!(tree.subscriber(*session, done.place), Some(&subscriber));
+            assert_eq!(done.existed, !naive.subscriptions.insert((*session, text.clone())));
+        }
+        Change::Unsubscribe(session, text) => {
+            let Some(filter) = parse(text) else { return };
+            let gone = tree.unsubscribe(*session, text, filter, true);
+            assert_eq!(gone.is_some(), naive.subscriptions.remove(&(*session, text.clone())));
+            let others_stay = naive.subscriptions.iter().any(|(_, known)| known == text);
+            if let Some(gone) = gone {
+                assert_eq!(
+                    gone.news.is_none(),
+                    others_stay,
+                    "the other workers are told of the last"
+                );
+            }
+        }
+        Change::Learn(worker, text, is_wanted) => {
+            let Some(filter) = parse(text) else { return };
+            let members = u32::from(*is_wanted);
+            tree.learn(text, filter, Interest { worker: *worker, members, online: 0 });
+            match is_wanted {
+                true => naive.interest.insert((*worker, text.clone())),
+                false => naive.interest.remove(&(*worker, text.clone())),
+            };
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(support::cases(400))]
+
+    #[test]
+    fn the_tree_matches_what_the_naive_matcher_matches(
+        changes in proptest::collection::vec(change(), 0..200),
+        topics in proptest::collection::vec(topic(), 1..20),
+    ) {
+        let mut tree = Subscriptions::new(0, 7);
+        let mut naive = Naive::default();
+        for change in &changes {
+            apply(change, &mut tree, &mut naive);
+        }
+        let mut matches = Matches::default();
+        for topic in &topics {
+            tree.matching(topic, &mut matches);
+            let mut found: Vec<u32> = matches
+                .nodes
+                .iter()
+                .flat_map(|&node| tree.subscribers(node).iter().map(|s| s.session))
+                .collect();
+            found.sort_unstable();
+            let is_match = |filter: &String| mqtt::matches(filter, topic);
+            let mut expected: Vec<u32> =
+                naive.subscriptions.iter().filter(|(_, f)| is_match(f)).map(|(s, _)| *s).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(found, expected, "topic {:?}", topic);
+            let workers: BTreeSet<usize> = matches.workers.iter().collect();
+            let expected: BTreeSet<usize> =
+                naive.interest.iter().filter(|(_, f)| is_match(f)).map(|(w, _)| *w).collect();
+            prop_assert_eq!(workers, expected, "topic {:?}", topic);
+        }
+        for (session, text) in std::mem::take(&mut naive.subscriptions) {
+            tree.unsubscribe(session, &text, parse(&text).unwrap(), true).unwrap();
+        }
+        for (worker, text) in naive.interest {
+            let nothing = Interest { worker, members: 0, online: 0 };
+            tree.learn(&text, parse(&text).unwrap(), nothing);
+        }
+        prop_assert_eq!(tree.node_count(), 0, "nodes were left behind");
+    }
+
+    #[test]
+    fn pages_of_retained_messages_are_what_the_naive_matcher_matches(
+        changes in proptest::collection::vec((topic(), 0..50u64, any::<bool>()), 0..100),
+        filter in filter(),
+        count_max in 1..5usize,
+        visits_max in 1..7usize,
+    ) {
+        let Some(parsed) = parse(&filter) else { return Ok(()) };
+        let mut store = Retained::default();
+        let mut naive: BTreeMap<String, u64> = BTreeMap::new();
+        for (topic, version, clears) in changes {
+            let is_newer = naive.get(&topic).is_none_or(|&stands| version >= stands);
+            store.store(Arc::new(Message { topic: topic.clone(), version, clears }));
+            if is_newer && clears {
+                naive.remove(&topic);
+            } else if is_newer {
+                naive.insert(topic, version);
+            }
+        }
+        let mut found = Vec::new();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = store.page(parsed.filter, after.as_deref(), count_max, visits_max);
+            prop_assert!(page.messages.len() <= count_max);
+            found.extend(page.messages.iter().map(|m| (m.topic.clone(), m.version)));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected: Vec<_> =
+            naive.into_iter().filter(|(topic, _)| mqtt::matches(parsed.filter, topic)).collect();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[derive(Debug)]
+struct Message {
+    topic: String,
+    version: u64,
+    clears: bool,
+}
+
+impl RetainedMessage for Message {
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn version(&self) -> (u64, u32) {
+        (self.version, 0)
+    }
+
+    fn clears(&self) -> bool {
+        self.clears
+    }
+
+    fn expires(&self) -> Option<Time> {
+        None
+    }
+}
+
+/// A group is one, wherever its members are, and goes with the last of them.
+#[test]
+fn groups_live_as_long_as_any_member() {
+    let mut tree = Subscriptions::new(0, 7);
+    let text = "$share/g/a/+";
+    let filter = parse(text).unwrap();
+    let options = SubscriptionOptions::default();
+    for session in 0..40 {
+        tree.subscribe(text, filter, Subscriber { session, subscription_id: 0, options });
+    }
+    tree.learn(text, filter, Interest { worker: 3, members: 2, online: 1 });
+    let mut matches = Matches::default();
+    tree.matching("a/b", &mut matches);
+    let group = tree.group(matches.groups[0]);
+    assert_eq!((group.members.as_slice().len(), group.online), (40, 40));
+    assert_eq!(group.elsewhere.as_slice(), [Interest { worker: 3, members: 2, online: 1 }]);
+    for session in 0..40 {
+        assert!(tree.unsubscribe(session, text, filter, true).is_some());
+    }
+    tree.matching("a/b", &mut matches);
+    assert_eq!(matches.groups.len(), 1, "worker 3 still has members");
+    tree.learn(text, filter, Interest { worker: 3, members: 0, online: 0 });
+    assert_eq!(tree.node_count(), 0);
+}
