@@ -71,6 +71,10 @@ pub(crate) struct Flags {
     /// Cores of the threads, such as 1 or 2,4-7
     #[arg(long)]
     pub(crate) pin: Option<String>,
+    /// Sleep so long before each look at the sockets: more arrives per read, and the broker wakes
+    /// this process less often
+    #[arg(long, value_name = "TIME", default_value_t = 0)]
+    pub(crate) nap_us: u64,
     /// The broker's process: adds its CPU time, context switches and memory
     #[arg(long)]
     pub(crate) pid: Option<u32>,

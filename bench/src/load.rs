@@ -15,6 +15,7 @@ use crate::window::{Completions, Counting};
 use crate::wire::{RawFrame, ack_code, delivery, packet_id, raw_frame};
 use ringmq::mqtt::{AckType, PacketType, ReasonCode, encode_ack};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Bytes that are read at once, at least.
 const READ_BYTES: usize = 256 * 1024;
@@ -121,6 +122,9 @@ impl<'a> Load<'a> {
         self.wake_all();
         while !self.shared.is_over.load(Ordering::Relaxed) {
             self.publish(times.measured.end);
+            if self.shared.nap > Duration::ZERO {
+                std::thread::sleep(self.shared.nap);
+            }
             let count = self.poller.wait(self.timeout_ns(times.measured.end))?;
             for index in 0..count {
                 match self.poller.ready(index) {

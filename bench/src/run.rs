@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Barrier, OnceLock};
 use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 /// How often the run is looked at.
 const LOOK_NS: u64 = 200_000_000;
@@ -85,6 +86,7 @@ fn shared(flags: &Flags, endpoint: &Endpoint) -> Result<Shared> {
         pacing,
         version: endpoint.version,
         is_answered: endpoint.qos != QoS::AtMostOnce,
+        nap: Duration::from_micros(flags.nap_us),
         completions: Completions::new(&plan, window),
         progress: (0..flags.threads).map(|_| Progress::default()).collect(),
         wakers: wakers.collect::<std::result::Result<_, _>>()?,
