@@ -232,7 +232,7 @@ fn add_outcomes(report: &mut Report, shared: &Shared, outcomes: Vec<Outcome>) {
         troubles = troubles + outcome.tally.troubles;
         unanswered += outcome.unanswered;
         let missing = |(stream, seen)| u64::from(sent[stream as usize] - seen);
-        lost += outcome.tally.seen().map(missing).sum::<u64>();
+        lost += outcome.tally.seen().into_iter().map(missing).sum::<u64>();
     }
     report.add_latencies(histogram);
     report.add_troubles(lost, troubles, unanswered, shared.totals().closed);
