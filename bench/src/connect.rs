@@ -19,7 +19,7 @@ const AT_ONCE: u32 = 64;
 pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<()> {
     let broker = flags.pid.map(Process::new).transpose()?;
     let at_once = flags.window.unwrap_or(AT_ONCE) as usize;
-    println!("{} connections, MQTT {}", flags.connections, flags.mqtt.name());
+    println!("{} connections, MQTT {}", flags.connections(), flags.mqtt.name());
     one_round(flags, endpoint, broker.as_ref(), at_once, "steady")?;
     std::thread::sleep(Duration::from_secs_f64(flags.warmup));
     one_round(flags, endpoint, broker.as_ref(), usize::MAX, "storm")
@@ -39,7 +39,7 @@ fn one_round(
     let after = broker.map(Process::usage).transpose()?;
     std::thread::sleep(Duration::from_secs_f64(flags.duration));
     let settled = broker.map(Process::memory).transpose()?;
-    let count = f64::from(flags.connections);
+    let count = f64::from(flags.connections());
     let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
     println!(
         "  {name}: {} connects/s, p50 {:.0} us, p99 {:.0} us",
@@ -98,7 +98,7 @@ fn open_share(
     at_once: usize,
 ) -> Result<(Vec<Opened>, Histogram<u64>)> {
     let process = std::process::id();
-    let here = (0..flags.connections).skip(thread).step_by(flags.threads);
+    let here = (0..flags.connections()).skip(thread).step_by(flags.threads);
     let wanted: Vec<_> = here
         .map(|index| Wanted { index, client_id: format!("bench-{process}-{index}"), filter: None })
         .collect();

@@ -38,18 +38,24 @@ pub(crate) struct Flags {
     /// Publishing connections [fanout: 1, fanin: 200]
     #[arg(long)]
     pub(crate) publishers: Option<u32>,
-    /// Subscribing connections
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) subscribers: u32,
+    /// Subscribing connections [1000; fanin: 1, or --share]
+    #[arg(long)]
+    pub(crate) subscribers: Option<u32>,
+    /// Members of the shared group that subscribes [fanin]
+    #[arg(long, value_name = "MEMBERS", conflicts_with = "subscribers")]
+    pub(crate) share: Option<u32>,
     /// Topics that publishers go round and subscribers are spread over
     #[arg(long, default_value_t = 1)]
     pub(crate) topics: u32,
     /// Publishers with one subscriber each [pairs: 200, pingpong: 1]
     #[arg(long)]
     pub(crate) pairs: Option<u32>,
-    /// Connections to open
-    #[arg(long, default_value_t = 16_000)]
-    pub(crate) connections: u32,
+    /// Connections to open [connect: 16000, churn: 1000]
+    #[arg(long)]
+    pub(crate) connections: Option<u32>,
+    /// Retained messages
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) messages: u32,
 
     /// Closed loop: messages of a publisher that not all of their subscribers have [64; pairs and
     /// fanin: 16, pingpong: 1]
@@ -71,6 +77,10 @@ pub(crate) struct Flags {
     /// Cores of the threads, such as 1 or 2,4-7
     #[arg(long)]
     pub(crate) pin: Option<String>,
+    /// Sleep so long before each look at the sockets: more arrives per read, and the broker wakes
+    /// this process less often
+    #[arg(long, value_name = "TIME", default_value_t = 0)]
+    pub(crate) nap_us: u64,
     /// The broker's process: adds its CPU time, context switches and memory
     #[arg(long)]
     pub(crate) pid: Option<u32>,
@@ -91,10 +101,20 @@ pub(crate) struct Flags {
 pub(crate) enum Scenario {
     /// Few publishers, many subscribers
     Fanout,
+    /// Many publishers, one subscriber or one shared group
+    Fanin,
     /// Publishers with one subscriber each
     Pairs,
+    /// There and back again: the time of a round trip
+    Pingpong,
+    /// Retained messages: stored, then all sent to a new subscriber
+    Retained,
     /// Idle connections: connects per second, memory of each
     Connect,
+    /// Subscribe and unsubscribe, then connect again under the same client identifier
+    Churn,
+    /// No broker: the same bytes to bare sockets, which is the kernel's own limit
+    Floor,
 }
 
 /// Version of the protocol.
@@ -134,8 +154,13 @@ impl Flags {
         if self.size < STAMP_BYTES {
             return Err(Failure::new(format_args!("--size is at least {STAMP_BYTES}")));
         }
-        if self.threads == 0 || self.topics == 0 || self.window == Some(0) {
-            return wrong("--threads, --topics and --window are at least 1");
+        let counts = [self.window, self.publishers, self.subscribers, self.share, self.pairs];
+        let has_none = counts.contains(&Some(0)) || self.connections == Some(0);
+        if has_none || self.threads == 0 || self.topics == 0 || self.messages == 0 {
+            return wrong("what is counted is at least 1");
+        }
+        if self.share.is_some() && self.scenario != Scenario::Fanin {
+            return wrong("--share goes with fanin");
         }
         if self.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
             return wrong("--rate is above 0");
@@ -173,37 +198,78 @@ impl Flags {
         core_list(list).ok_or_else(|| Failure::new("--pin is a list of cores such as 0,2,4-7"))
     }
 
-    /// Connections, each of which takes a descriptor.
+    /// Publishing connections.
+    pub(crate) fn publishers(&self) -> u32 {
+        let usual = if self.scenario == Scenario::Fanin { 200 } else { 1 };
+        self.publishers.unwrap_or(usual)
+    }
+
+    /// Subscribing connections.
+    pub(crate) fn subscribers(&self) -> u32 {
+        let usual = if self.scenario == Scenario::Fanin { 1 } else { 1000 };
+        self.share.or(self.subscribers).unwrap_or(usual)
+    }
+
+    /// Publishers with a subscriber each.
+    pub(crate) fn pairs(&self) -> u32 {
+        let usual = if self.scenario == Scenario::Pingpong { 1 } else { 200 };
+        self.pairs.unwrap_or(usual)
+    }
+
+    /// Connections to open.
+    pub(crate) fn connections(&self) -> u32 {
+        let usual = if self.scenario == Scenario::Churn { 1000 } else { 16_000 };
+        self.connections.unwrap_or(usual)
+    }
+
+    /// Descriptors that connections take.
     pub(crate) fn descriptors(&self) -> u64 {
+        let count = |connections: u32| u64::from(connections);
         match self.scenario {
-            Scenario::Pairs => 2 * u64::from(self.pairs.unwrap_or(200)),
-            Scenario::Connect => self.connections.into(),
-            Scenario::Fanout => {
-                u64::from(self.publishers.unwrap_or(1)) + u64::from(self.subscribers)
+            Scenario::Pairs => 2 * count(self.pairs()),
+            Scenario::Pingpong => 3 * count(self.pairs()),
+            Scenario::Connect => count(self.connections()),
+            Scenario::Churn => 2 * count(self.connections()),
+            Scenario::Floor => 2 * count(self.subscribers()),
+            Scenario::Fanout | Scenario::Fanin | Scenario::Retained => {
+                count(self.publishers()) + count(self.subscribers())
             }
         }
     }
 
-    /// Who publishes to whom, in words.
+    /// Who does what, in words.
     pub(crate) fn shape(&self) -> String {
+        let (publishers, subscribers) = (self.publishers(), self.subscribers());
+        let topics = match self.topics {
+            1 => String::new(),
+            topics => format!(" over {topics} topics"),
+        };
         match self.scenario {
-            Scenario::Pairs => format!("{} pairs", self.pairs.unwrap_or(200)),
-            Scenario::Connect => format!("{} connections", self.connections),
-            Scenario::Fanout => {
-                let publishers = self.publishers.unwrap_or(1);
-                let topics = match self.topics {
-                    1 => String::new(),
-                    topics => format!(" over {topics} topics"),
-                };
-                format!("fan-out {publishers} to {}{topics}", self.subscribers)
+            Scenario::Fanout => format!("fan-out {publishers} to {subscribers}{topics}"),
+            Scenario::Fanin if self.share.is_some() => {
+                format!("fan-in {publishers} to a group of {subscribers}{topics}")
             }
+            Scenario::Fanin => format!("fan-in {publishers} to {subscribers}{topics}"),
+            Scenario::Pairs => format!("{} pairs", self.pairs()),
+            Scenario::Pingpong => format!("ping-pong of {} pairs", self.pairs()),
+            Scenario::Retained => format!("{} retained messages", self.messages),
+            Scenario::Connect => format!("{} idle connections", self.connections()),
+            Scenario::Churn => format!("churn of {} connections", self.connections()),
+            Scenario::Floor => format!("floor of {subscribers} sockets"),
         }
+    }
+
+    /// The shape and what else decides the numbers, in words.
+    pub(crate) fn title(&self) -> String {
+        let Self { qos, size, .. } = self;
+        format!("{}, MQTT {}, QoS {qos}, {size} bytes", self.shape(), self.mqtt.name())
     }
 
     /// How fast publishers go.
     pub(crate) fn pacing(&self) -> Pacing {
         let usual = match self.scenario {
-            Scenario::Pairs => 16,
+            Scenario::Pairs | Scenario::Fanin => 16,
+            Scenario::Pingpong => 1,
             _ => 64,
         };
         match self.rate {

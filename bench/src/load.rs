@@ -1,20 +1,21 @@
 //! A thread under load: its connections, and the loop that publishes and receives.
 
 use crate::clock::now_ns;
+use crate::connection::{Connection, Role};
 use crate::failure::Result;
 use crate::flags::Pacing;
-use crate::handshake::{Endpoint, Opened, Wanted, open_all};
-use crate::link::{End, Link};
+use crate::handshake::{Endpoint, Wanted, open_all};
+use crate::link::End;
 use crate::pace::Schedule;
 use crate::plan::Plan;
 use crate::poller::{Poller, Ready};
-use crate::publisher::{Publisher, Unanswered};
+use crate::publisher::Publisher;
 use crate::shared::{Progress, Shared};
 use crate::tally::Tally;
-use crate::window::{Completions, Counting};
-use crate::wire::{RawFrame, ack_code, delivery, packet_id, raw_frame};
-use ringmq::mqtt::{AckType, PacketType, ReasonCode, encode_ack};
+use crate::window::Counting;
+use ringmq::mqtt::PacketType;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Bytes that are read at once, at least.
 const READ_BYTES: usize = 256 * 1024;
@@ -28,9 +29,6 @@ const IDLE_NS: u64 = 100_000_000;
 /// How long before a publish is due the thread stops sleeping.
 const SPIN_NS: u64 = 60_000;
 
-/// Bytes of publishes that wait for the kernel at most; more are held back.
-const BACKLOG_BYTES_MAX: usize = 1 << 20;
-
 /// One thread's connections.
 pub(crate) struct Load<'a> {
     shared: &'a Shared,
@@ -42,21 +40,6 @@ pub(crate) struct Load<'a> {
     tally: Tally,
     pace: Pace,
     buffer: Vec<u8>,
-}
-
-struct Connection {
-    link: Link,
-    unanswered: Unanswered,
-    role: Role,
-}
-
-/// What a connection does, by its place among those of the thread that do the same.
-#[derive(Debug, Clone, Copy)]
-enum Role {
-    Publisher(usize),
-    Receiver(usize),
-    /// The broker has closed it.
-    Closed,
 }
 
 struct Publishing {
@@ -96,7 +79,6 @@ impl<'a> Load<'a> {
             Pacing::Window(window) => Some(Counting::new(&shared.plan, thread, window)),
             Pacing::Rate(_) => None,
         };
-        let here = shared.plan.receivers.iter().filter(|receiver| receiver.thread == thread);
         let packet_bytes = shared.templates.iter().map(|template| template.len()).max();
         Ok(Self {
             shared,
@@ -104,7 +86,7 @@ impl<'a> Load<'a> {
             thread,
             poller,
             connections,
-            tally: Tally::new(here, counting),
+            tally: Tally::new(&shared.plan, thread, counting),
             pace: pace(shared, &publishers),
             publishers,
             buffer: vec![0; READ_BYTES.max(4 * packet_bytes.unwrap_or(0))],
@@ -121,6 +103,9 @@ impl<'a> Load<'a> {
         self.wake_all();
         while !self.shared.is_over.load(Ordering::Relaxed) {
             self.publish(times.measured.end);
+            if self.shared.nap > Duration::ZERO {
+                std::thread::sleep(self.shared.nap);
+            }
             let count = self.poller.wait(self.timeout_ns(times.measured.end))?;
             for index in 0..count {
                 match self.poller.ready(index) {
@@ -142,11 +127,13 @@ impl<'a> Load<'a> {
             connection.link.unblock();
         }
         if is_readable {
+            let echoed = connection.echoed;
             let end = connection.read(&mut self.buffer, &mut self.tally, self.shared);
             if end == End::Closed && !matches!(connection.role, Role::Closed) {
                 connection.role = Role::Closed;
                 Progress::add(&self.progress.closed, 1);
             }
+            Progress::add(&self.progress.expected, u64::from(connection.echoed - echoed));
         }
         match (connection.role, &self.pace) {
             (Role::Closed, _) => {}
@@ -251,13 +238,19 @@ impl<'a> Load<'a> {
 
     fn finish(mut self) -> Outcome {
         let mut unanswered = 0;
+        let mut sent = Vec::new();
+        for publishing in &self.publishers {
+            sent.extend(publishing.publisher.sent_by_stream());
+        }
         for connection in &mut self.connections {
+            if let Role::Echo { stream, .. } = connection.role {
+                sent.push((stream, connection.echoed));
+            }
             unanswered += u64::from(!connection.unanswered.is_empty());
             connection.link.out.extend_from_slice(&[PacketType::Disconnect.first_byte(), 0]);
             connection.link.flush();
         }
-        let sent = self.publishers.iter().flat_map(|each| each.publisher.sent_by_stream());
-        Outcome { sent: sent.collect(), tally: self.tally, unanswered }
+        Outcome { sent, tally: self.tally, unanswered }
     }
 }
 
@@ -279,88 +272,6 @@ impl Publishing {
     }
 }
 
-impl Connection {
-    fn new((opened, role): (Opened, Role)) -> Self {
-        let Opened { link, receive_maximum } = opened;
-        Self { link, unanswered: Unanswered::new(receive_maximum), role }
-    }
-
-    #[inline]
-    fn has_room(&self) -> bool {
-        self.unanswered.room() > 0 && self.link.backlog() < BACKLOG_BYTES_MAX
-    }
-
-    fn read(&mut self, buffer: &mut [u8], tally: &mut Tally, shared: &Shared) -> End {
-        let (unanswered, role) = (&mut self.unanswered, self.role);
-        self.link.read(buffer, |bytes, out| {
-            let mut input = Input { unanswered, role, tally, shared, now_ns: now_ns(), out };
-            input.take(bytes)
-        })
-    }
-}
-
-/// What one read brought to one connection.
-struct Input<'a> {
-    unanswered: &'a mut Unanswered,
-    role: Role,
-    tally: &'a mut Tally,
-    shared: &'a Shared,
-    now_ns: u64,
-    /// Where answers go.
-    out: &'a mut Vec<u8>,
-}
-
-impl Input<'_> {
-    /// Takes the whole packets that `bytes` starts with and returns their length; none when the
-    /// peer breaks the protocol or says good-bye.
-    #[inline]
-    fn take(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut used = 0;
-        while let Some(frame) = raw_frame(&bytes[used..]) {
-            used += frame.length;
-            if frame.first >> 4 == PacketType::Publish as u8 {
-                self.on_publish(&frame)?;
-            } else {
-                self.on_answer(&frame)?;
-            }
-        }
-        if let Role::Receiver(receiver) = self.role {
-            self.tally.settle(receiver, self.now_ns, &self.shared.completions);
-        }
-        Some(used)
-    }
-
-    #[inline]
-    fn on_publish(&mut self, frame: &RawFrame<'_>) -> Option<()> {
-        let Role::Receiver(receiver) = self.role else { return None };
-        let delivery = delivery(frame, self.shared.version.is_v5())?;
-        if let Some((kind, packet_id)) = delivery.answer {
-            self.answer(kind, packet_id);
-        }
-        let completions: &Completions = &self.shared.completions;
-        self.tally.take(receiver, delivery.payload, self.now_ns, completions);
-        Some(())
-    }
-
-    fn on_answer(&mut self, frame: &RawFrame<'_>) -> Option<()> {
-        let kind = PacketType::from_first(frame.first).and_then(AckType::from_packet_type)?;
-        let packet_id = packet_id(frame.body)?;
-        match kind {
-            AckType::PubRec if ack_code(frame.body) < 0x80 => {
-                self.answer(AckType::PubRel, packet_id);
-            }
-            AckType::PubRel => self.answer(AckType::PubComp, packet_id),
-            AckType::PubAck | AckType::PubRec | AckType::PubComp => self.unanswered.close(),
-        }
-        Some(())
-    }
-
-    #[inline]
-    fn answer(&mut self, kind: AckType, packet_id: u16) {
-        encode_ack(kind, self.shared.version, packet_id, ReasonCode::Success, self.out);
-    }
-}
-
 fn wanted(plan: &Plan, thread: usize) -> Vec<(Wanted, Role)> {
     let process = std::process::id();
     let receivers = plan.receivers.iter().enumerate();
@@ -372,7 +283,11 @@ fn wanted(plan: &Plan, thread: usize) -> Vec<(Wanted, Role)> {
                 client_id: format!("bench-{process}-s{number}"),
                 filter: Some(receiver.filter.clone()),
             };
-            (wanted, Role::Receiver(place))
+            let role = match receiver.echo {
+                Some(stream) => Role::Echo { receiver: place, stream },
+                None => Role::Receiver(place),
+            };
+            (wanted, role)
         },
     );
     let publishers = publishers

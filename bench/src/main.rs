@@ -3,6 +3,7 @@
 
 mod clock;
 mod connect;
+mod connection;
 mod failure;
 mod flags;
 mod handshake;

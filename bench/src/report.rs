@@ -155,13 +155,7 @@ fn describe(flags: &Flags) -> String {
         Pacing::Window(window) => format!("window {window}"),
         Pacing::Rate(rate) => format!("{rate} publishes/s"),
     };
-    format!(
-        "{}, MQTT {}, QoS {}, {} bytes, {pacing}",
-        flags.shape(),
-        flags.mqtt.name(),
-        flags.qos,
-        flags.size
-    )
+    format!("{}, {pacing}", flags.title())
 }
 
 impl fmt::Display for Report {

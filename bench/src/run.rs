@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Barrier, OnceLock};
 use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 /// How often the run is looked at.
 const LOOK_NS: u64 = 200_000_000;
@@ -85,6 +86,7 @@ fn shared(flags: &Flags, endpoint: &Endpoint) -> Result<Shared> {
         pacing,
         version: endpoint.version,
         is_answered: endpoint.qos != QoS::AtMostOnce,
+        nap: Duration::from_micros(flags.nap_us),
         completions: Completions::new(&plan, window),
         progress: (0..flags.threads).map(|_| Progress::default()).collect(),
         wakers: wakers.collect::<std::result::Result<_, _>>()?,
@@ -230,7 +232,7 @@ fn add_outcomes(report: &mut Report, shared: &Shared, outcomes: Vec<Outcome>) {
         troubles = troubles + outcome.tally.troubles;
         unanswered += outcome.unanswered;
         let missing = |(stream, seen)| u64::from(sent[stream as usize] - seen);
-        lost += outcome.tally.seen().map(missing).sum::<u64>();
+        lost += outcome.tally.seen().into_iter().map(missing).sum::<u64>();
     }
     report.add_latencies(histogram);
     report.add_troubles(lost, troubles, unanswered, shared.totals().closed);

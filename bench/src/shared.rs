@@ -9,6 +9,7 @@ use ringmq::mqtt::Version;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What the threads of a run share.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) version: Version,
     /// Whether publishes are answered: QoS 1 and 2.
     pub(crate) is_answered: bool,
+    /// How long threads sleep before they look for what has arrived.
+    pub(crate) nap: Duration,
     pub(crate) completions: Completions,
     /// How far each thread is.
     pub(crate) progress: Vec<Progress>,

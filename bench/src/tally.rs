@@ -3,7 +3,7 @@
 //! Messages of one write carry one send time and mostly arrive in one read, so consecutive
 //! messages of a stream with the same send time are accounted for as one run.
 
-use crate::plan::ReceiverPlan;
+use crate::plan::{Plan, ReceiverPlan};
 use crate::stamp::Stamp;
 use crate::track::{Arrival, Tracker};
 use crate::window::{Completions, Counting};
@@ -25,6 +25,14 @@ pub(crate) struct Troubles {
     pub(crate) reordered: u64,
     /// Payloads that were not sent by this run, or not to this receiver.
     pub(crate) foreign: u64,
+}
+
+impl Troubles {
+    #[inline]
+    fn note(&mut self, arrival: Arrival) {
+        self.duplicates += u64::from(arrival.duplicates);
+        self.reordered += u64::from(arrival.late);
+    }
 }
 
 impl std::ops::Add for Troubles {
@@ -69,25 +77,34 @@ pub(crate) struct Tally {
 struct Receiver {
     streams: Range<u32>,
     first_tracker: u32,
+    /// Whether what it gets is timed and makes room in windows.
+    is_last: bool,
+    /// As a member of a group: one above the highest that it got of each stream.
+    member: Option<Vec<u32>>,
 }
 
 impl Tally {
-    /// A tally for `receivers`, which are known by their places; with `counting` in a closed loop.
-    pub(crate) fn new<'a>(
-        receivers: impl Iterator<Item = &'a ReceiverPlan>,
-        counting: Option<Counting>,
-    ) -> Self {
-        let mut first_tracker = 0;
-        let receivers: Vec<_> = receivers
-            .map(|plan| {
-                let receiver = Receiver { streams: plan.streams.clone(), first_tracker };
-                first_tracker += plan.streams.len() as u32;
-                receiver
-            })
-            .collect();
+    /// A tally for the receivers of `thread`, which are known by their places; with `counting` in
+    /// a closed loop.
+    pub(crate) fn new(plan: &Plan, thread: usize, counting: Option<Counting>) -> Self {
+        let mut trackers = 0;
+        let here = plan.receivers.iter().filter(|receiver| receiver.thread == thread);
+        let receiver = |receiver: &ReceiverPlan| {
+            let first = receiver.streams.start;
+            let count = receiver.streams.len();
+            // The members of a group share their trackers, one for each stream of the run.
+            let first_tracker = if plan.is_shared { first as usize } else { trackers };
+            trackers = trackers.max(first_tracker + count);
+            Receiver {
+                streams: receiver.streams.clone(),
+                first_tracker: first_tracker as u32,
+                is_last: plan.streams[first as usize].is_last,
+                member: plan.is_shared.then(|| vec![0; count]),
+            }
+        };
         Self {
-            receivers,
-            trackers: (0..first_tracker).map(|_| Tracker::default()).collect(),
+            receivers: here.map(receiver).collect(),
+            trackers: (0..trackers).map(|_| Tracker::default()).collect(),
             run: Run { stream: u32::MAX, first: 0, count: 0, time_ns: 0 },
             histogram: new_histogram(),
             troubles: Troubles::default(),
@@ -138,22 +155,34 @@ impl Tally {
         }
         self.run.count = 0;
         self.run.stream = u32::MAX;
-        let receiver = &self.receivers[receiver];
+        let receiver = &mut self.receivers[receiver];
         if !receiver.streams.contains(&run.stream) {
             self.troubles.foreign += u64::from(run.count);
             return;
         }
-        let tracker = receiver.first_tracker + (run.stream - receiver.streams.start);
-        let arrival = self.trackers[tracker as usize].accept(run.first, run.count);
+        let place = run.stream - receiver.streams.start;
+        let tracker = &mut self.trackers[(receiver.first_tracker + place) as usize];
+        let arrival = tracker.accept(run.first, run.count);
         self.fresh += u64::from(arrival.fresh);
+        if !receiver.is_last {
+            self.troubles.note(arrival);
+            return;
+        }
         if self.measured.contains(&run.time_ns) {
             let latency_ns = now_ns.saturating_sub(run.time_ns);
             self.histogram.saturating_record_n(latency_ns, u64::from(run.count));
         }
-        if arrival.fresh == run.count && arrival.skipped + arrival.late == 0 {
+        if let Some(member) = &mut receiver.member {
+            let next = &mut member[place as usize];
+            // Who of the group got the messages between is not known here.
+            let late = if run.first < *next { arrival.fresh } else { 0 };
+            *next = run.first + run.count;
+            self.troubles.note(Arrival { late, ..arrival });
+            self.complete(run.stream, run.first, arrival.fresh, shared);
+        } else if arrival.fresh == run.count && arrival.skipped + arrival.late == 0 {
             self.complete(run.stream, run.first, run.count, shared);
         } else {
-            self.note_trouble(run, arrival, shared);
+            self.complete_past_gap(run, arrival, shared);
         }
     }
 
@@ -168,9 +197,8 @@ impl Tally {
     /// A message that is skipped counts as arrived for the window, which would stall otherwise;
     /// when it comes late it counts no more.
     #[cold]
-    fn note_trouble(&mut self, run: Run, arrival: Arrival, shared: &Completions) {
-        self.troubles.duplicates += u64::from(arrival.duplicates);
-        self.troubles.reordered += u64::from(arrival.late);
+    fn complete_past_gap(&mut self, run: Run, arrival: Arrival, shared: &Completions) {
+        self.troubles.note(arrival);
         let in_order = arrival.fresh - arrival.late;
         let end = run.first + run.count;
         let first = end - in_order - arrival.skipped;
@@ -179,14 +207,16 @@ impl Tally {
         }
     }
 
-    /// How many messages of each stream each receiver has: receiver, stream, count.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.receivers.iter().flat_map(|receiver| {
-            receiver.streams.clone().enumerate().map(|(place, stream)| {
-                let tracker = receiver.first_tracker as usize + place;
-                (stream, self.trackers[tracker].seen())
-            })
-        })
+    /// How many messages of each stream each receiver, or the group, has: stream and count.
+    pub(crate) fn seen(&self) -> Vec<(u32, u32)> {
+        let is_group = self.receivers.first().is_some_and(|receiver| receiver.member.is_some());
+        let mut streams = Vec::with_capacity(self.trackers.len());
+        if is_group {
+            streams.extend(0..self.trackers.len() as u32);
+        } else {
+            streams.extend(self.receivers.iter().flat_map(|receiver| receiver.streams.clone()));
+        }
+        streams.into_iter().zip(self.trackers.iter().map(Tracker::seen)).collect()
     }
 }
 
@@ -207,7 +237,7 @@ mod tests {
             let arguments = ["ringmq-bench", "fanout", "--subscribers", subscribers];
             let plan = Plan::new(&Flags::parse_from(arguments));
             let counting = Counting::new(&plan, 0, 8);
-            let mut tally = Tally::new(plan.receivers.iter(), Some(counting));
+            let mut tally = Tally::new(&plan, 0, Some(counting));
             tally.measure(100..200);
             Self { tally, shared: Completions::new(&plan, 8) }
         }
@@ -240,7 +270,7 @@ mod tests {
         assert_eq!(bench.shared.of(0), 1);
         bench.read(1, &[1], 50);
         assert_eq!(bench.shared.of(0), 2);
-        assert_eq!(bench.tally.seen().collect::<Vec<_>>(), [(0, 2), (0, 2)]);
+        assert_eq!(bench.tally.seen(), [(0, 2), (0, 2)]);
         assert_eq!(bench.tally.troubles, Troubles::default());
     }
 
@@ -253,7 +283,7 @@ mod tests {
         assert_eq!((bench.shared.of(0), bench.tally.troubles.reordered), (5, 1));
         bench.read(0, &[4, 5], 50);
         assert_eq!((bench.shared.of(0), bench.tally.troubles.duplicates), (6, 1));
-        assert_eq!(bench.tally.seen().next(), Some((0, 5)));
+        assert_eq!(bench.tally.seen(), [(0, 5)]);
     }
 
     #[test]
