@@ -80,7 +80,7 @@ impl Clients {
         subscriber.options.no_local && self.sessions[subscriber.session].number == publisher
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver_one(&mut self, subscriber: &Subscriber, publication: &mut Publication<'_>) {
         let route = self.routes[subscriber.session as usize];
         let qos = publication.traits().qos.min(subscriber.options.qos);
@@ -216,7 +216,7 @@ impl Clients {
     /// Puts an encoded PUBLISH into the link's output; false when it is larger than the client
     /// takes, and the delivery counts as done.
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
-    #[inline]
+    #[inline(always)]
     fn send_frame(&mut self, route: Route, run: Run, publication: &mut Publication<'_>) -> bool {
         if publication.packet_length(run) > route.packet_bytes_max as usize {
             self.counters.dropped_too_large += 1;

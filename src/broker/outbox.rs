@@ -30,6 +30,7 @@ pub(super) struct Run {
 }
 
 impl Run {
+    #[inline]
     pub(super) const fn len(self) -> usize {
         (self.end - self.start) as usize
     }
@@ -193,6 +194,7 @@ impl Outbox {
         }
     }
 
+    #[cold]
     fn append_behind(&mut self, slot: u32, run: Run) {
         let list = self.list_of(slot);
         if let Some(Segment::Run(last)) = list.last_mut()
