@@ -60,6 +60,19 @@ pub(crate) fn open_all(
     Opening { poller, endpoint, wanted, entries, buffer, done: 0, opened }.run(at_once)
 }
 
+/// Starts to connect: what comes next is CONNACK.
+pub(crate) fn start(endpoint: &Endpoint, wanted: &Wanted) -> Result<Link> {
+    let source = endpoint.sources.of(wanted.index);
+    let mut link = Link::connect(endpoint.address, source).map_err(|error| {
+        Failure::new(format_args!("cannot connect to {}: {error}", endpoint.address))
+    })?;
+    let mut connect = Connect::new(endpoint.version, &wanted.client_id);
+    connect.keep_alive_s = KEEP_ALIVE_S;
+    connect.encode(&mut link.out);
+    link.flush();
+    Ok(link)
+}
+
 struct Opening<'a, F> {
     poller: &'a mut Poller,
     endpoint: &'a Endpoint,
@@ -105,15 +118,8 @@ impl<F: FnMut(u64)> Opening<'_, F> {
         let token = self.entries.len();
         let wanted = &self.wanted[token];
         let start_ns = now_ns();
-        let source = self.endpoint.sources.of(wanted.index);
-        let mut link = Link::connect(self.endpoint.address, source).map_err(|error| {
-            Failure::new(format_args!("cannot connect to {}: {error}", self.endpoint.address))
-        })?;
-        let mut connect = Connect::new(self.endpoint.version, &wanted.client_id);
-        connect.keep_alive_s = KEEP_ALIVE_S;
-        connect.encode(&mut link.out);
+        let link = start(self.endpoint, wanted)?;
         self.poller.add(&link.socket, token)?;
-        link.flush();
         let connection = Opened { link, receive_maximum: u16::MAX };
         self.entries.push(Entry { connection, start_ns, is_done: false });
         Ok(())

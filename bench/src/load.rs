@@ -5,6 +5,7 @@ use crate::connection::{Connection, Role};
 use crate::failure::Result;
 use crate::flags::Pacing;
 use crate::handshake::{Endpoint, Wanted, open_all};
+use crate::histogram_files::INTERVAL_S;
 use crate::link::End;
 use crate::pace::Schedule;
 use crate::plan::Plan;
@@ -26,6 +27,9 @@ const HANDSHAKES: usize = 128;
 /// The longest wait: a thread without work still sees that the run ended.
 const IDLE_NS: u64 = 100_000_000;
 
+/// One interval of the histogram log.
+const INTERVAL_NS: u64 = INTERVAL_S * 1_000_000_000;
+
 /// How long before a publish is due the thread stops sleeping.
 const SPIN_NS: u64 = 60_000;
 
@@ -40,6 +44,8 @@ pub(crate) struct Load<'a> {
     tally: Tally,
     pace: Pace,
     buffer: Vec<u8>,
+    /// When the interval of the measurement ends.
+    next_cut_ns: u64,
 }
 
 struct Publishing {
@@ -89,6 +95,7 @@ impl<'a> Load<'a> {
             tally: Tally::new(&shared.plan, thread, counting),
             pace: pace(shared, &publishers),
             publishers,
+            next_cut_ns: u64::MAX,
             buffer: vec![0; READ_BYTES.max(4 * packet_bytes.unwrap_or(0))],
         })
     }
@@ -97,6 +104,9 @@ impl<'a> Load<'a> {
     pub(crate) fn run(mut self) -> Result<Outcome> {
         let times = self.shared.times();
         self.tally.measure(times.measured.clone());
+        if self.shared.has_intervals {
+            self.next_cut_ns = times.measured.start + INTERVAL_NS;
+        }
         if let Pace::Rate(schedule) = &mut self.pace {
             schedule.start(times.start_ns);
         }
@@ -176,6 +186,10 @@ impl<'a> Load<'a> {
     fn publish(&mut self, end_ns: u64) {
         let now_ns = now_ns();
         let is_open = now_ns < end_ns;
+        while now_ns >= self.next_cut_ns && self.next_cut_ns < end_ns {
+            self.tally.cut();
+            self.next_cut_ns += INTERVAL_NS;
+        }
         match &mut self.pace {
             Pace::Window { window, awake } => {
                 let window = if is_open { *window } else { 0 };

@@ -1,12 +1,15 @@
 //! The load generator of ringmq: puts any MQTT broker under load and measures what it does.
 #![forbid(unsafe_code)]
 
+mod churn;
 mod clock;
 mod connect;
 mod connection;
 mod failure;
 mod flags;
+mod floor;
 mod handshake;
+mod histogram_files;
 mod link;
 mod load;
 mod pace;
@@ -15,10 +18,15 @@ mod poller;
 mod process;
 mod progress;
 mod publisher;
+mod pump;
 mod report;
+mod resubscribe;
+mod retained;
 mod run;
 mod shared;
 mod stamp;
+mod summary;
+mod takeover;
 mod tally;
 mod threads;
 mod track;
@@ -30,6 +38,8 @@ use failure::Result;
 use flags::{Flags, Scenario};
 use handshake::Endpoint;
 use link::Sources;
+use serde::Serialize;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 /// Descriptors besides those of connections.
@@ -55,16 +65,27 @@ fn execute(flags: &Flags) -> Result<bool> {
     let address = flags.address()?;
     let sources = Sources::new(address, std::process::id());
     let endpoint = Endpoint { address, version: flags.version(), qos: flags.qos(), sources };
-    match flags.scenario {
-        Scenario::Connect => connect::run(flags, &endpoint).map(|()| true),
-        _ => {
+    let summary = match flags.scenario {
+        Scenario::Connect => connect::run(flags, &endpoint)?,
+        Scenario::Floor => floor::run(flags)?,
+        Scenario::Retained => retained::run(flags, &endpoint)?,
+        Scenario::Churn => churn::run(flags, &endpoint)?,
+        Scenario::Fanout | Scenario::Fanin | Scenario::Pairs | Scenario::Pingpong => {
             let report = run::run(flags, &endpoint)?;
-            if flags.json {
-                println!("{}", serde_json::to_string_pretty(&report).expect("it has a form"));
-            } else {
-                print!("{report}");
-            }
-            Ok(report.faults().is_empty())
+            report.write_files(flags)?;
+            show(flags, &report);
+            return Ok(report.faults().is_empty());
         }
+    };
+    show(flags, &summary);
+    Ok(summary.is_good())
+}
+
+/// Prints what was found out.
+fn show<R: Serialize + Display>(flags: &Flags, report: &R) {
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(report).expect("a report has only numbers"));
+    } else {
+        print!("{report}");
     }
 }
