@@ -107,10 +107,8 @@ fn read(mut links: Vec<Link>, meter: &Meter, sender: &Thread) -> Result<()> {
     while !meter.is_over.load(Ordering::Relaxed) {
         let mut count = 0;
         for index in 0..poller.wait(WAIT_NS)? {
-            let Ready::Socket { token, is_readable: true, .. } = poller.ready(index) else {
-                continue;
-            };
-            links[token].read(&mut buffer, |bytes, _| {
+            let Ready::Socket { token, readiness } = poller.ready(index) else { continue };
+            links[token].read(readiness, &mut buffer, |bytes, _| {
                 count += bytes.len() as u64;
                 Some(bytes.len())
             });

@@ -3,7 +3,7 @@
 use crate::clock::now_ns;
 use crate::failure::{Failure, Result};
 use crate::link::{End, Link, Sources};
-use crate::poller::{Poller, Ready};
+use crate::poller::{Poller, Readiness, Ready};
 use crate::wire::{RawFrame, raw_frame};
 use ringmq::mqtt::{
     ConnAck, Connect, Frame, PacketType, QoS, ReasonCode, SubAck, Subscribe, SubscribeFilter,
@@ -105,9 +105,8 @@ impl<F: FnMut(u64)> Opening<'_, F> {
                 )));
             }
             for index in 0..count {
-                if let Ready::Socket { token, is_readable, is_writable } = self.poller.ready(index)
-                {
-                    self.on_ready(token, is_readable, is_writable)?;
+                if let Ready::Socket { token, readiness } = self.poller.ready(index) {
+                    self.on_ready(token, readiness)?;
                 }
             }
         }
@@ -125,11 +124,8 @@ impl<F: FnMut(u64)> Opening<'_, F> {
         Ok(())
     }
 
-    fn on_ready(&mut self, token: usize, is_readable: bool, is_writable: bool) -> Result<()> {
+    fn on_ready(&mut self, token: usize, readiness: Readiness) -> Result<()> {
         let entry = &mut self.entries[token];
-        if is_writable {
-            entry.connection.link.unblock();
-        }
         let mut steps = Steps {
             endpoint: self.endpoint,
             wanted: &self.wanted[token],
@@ -137,10 +133,8 @@ impl<F: FnMut(u64)> Opening<'_, F> {
             is_done: entry.is_done,
             failure: None,
         };
-        let mut end = End::Drained;
-        if is_readable {
-            end = entry.connection.link.read(&mut self.buffer, |bytes, out| steps.take(bytes, out));
-        }
+        let link = &mut entry.connection.link;
+        let end = link.read(readiness, &mut self.buffer, |bytes, out| steps.take(bytes, out));
         let (is_done, failure) = (steps.is_done, steps.failure);
         if let Some(failure) = failure {
             return Err(failure);

@@ -9,7 +9,7 @@ use crate::histogram_files::INTERVAL_S;
 use crate::link::End;
 use crate::pace::Schedule;
 use crate::plan::Plan;
-use crate::poller::{Poller, Ready};
+use crate::poller::{Poller, Readiness, Ready};
 use crate::publisher::Publisher;
 use crate::shared::{Progress, Shared};
 use crate::tally::Tally;
@@ -120,9 +120,7 @@ impl<'a> Load<'a> {
             for index in 0..count {
                 match self.poller.ready(index) {
                     Ready::Woken => self.wake_all(),
-                    Ready::Socket { token, is_readable, is_writable } => {
-                        self.on_ready(token, is_readable, is_writable);
-                    }
+                    Ready::Socket { token, readiness } => self.on_ready(token, readiness),
                 }
             }
             self.hand_on_completions();
@@ -131,20 +129,15 @@ impl<'a> Load<'a> {
         Ok(self.finish())
     }
 
-    fn on_ready(&mut self, token: usize, is_readable: bool, is_writable: bool) {
+    fn on_ready(&mut self, token: usize, readiness: Readiness) {
         let connection = &mut self.connections[token];
-        if is_writable {
-            connection.link.unblock();
+        let echoed = connection.echoed;
+        let end = connection.read(readiness, &mut self.buffer, &mut self.tally, self.shared);
+        if end == End::Closed && !matches!(connection.role, Role::Closed) {
+            connection.role = Role::Closed;
+            Progress::add(&self.progress.closed, 1);
         }
-        if is_readable {
-            let echoed = connection.echoed;
-            let end = connection.read(&mut self.buffer, &mut self.tally, self.shared);
-            if end == End::Closed && !matches!(connection.role, Role::Closed) {
-                connection.role = Role::Closed;
-                Progress::add(&self.progress.closed, 1);
-            }
-            Progress::add(&self.progress.expected, u64::from(connection.echoed - echoed));
-        }
+        Progress::add(&self.progress.expected, u64::from(connection.echoed - echoed));
         match (connection.role, &self.pace) {
             (Role::Closed, _) => {}
             // Its answers leave with its next publishes.

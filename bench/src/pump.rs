@@ -23,24 +23,16 @@ pub(crate) fn pump(
     }
     let mut active = Vec::with_capacity(count);
     for index in 0..count {
-        let Ready::Socket { token, is_readable, is_writable } = poller.ready(index) else {
-            continue;
-        };
+        let Ready::Socket { token, readiness } = poller.ready(index) else { continue };
         let link = &mut connections[token].link;
-        if is_writable {
-            link.unblock();
-        }
-        let mut end = End::Drained;
-        if is_readable {
-            end = link.read(buffer, |bytes, out| {
-                let mut used = 0;
-                while let Some(frame) = raw_frame(&bytes[used..]) {
-                    used += frame.length;
-                    on_frame(token, &frame, out);
-                }
-                Some(used)
-            });
-        }
+        let end = link.read(readiness, buffer, |bytes, out| {
+            let mut used = 0;
+            while let Some(frame) = raw_frame(&bytes[used..]) {
+                used += frame.length;
+                on_frame(token, &frame, out);
+            }
+            Some(used)
+        });
         if end == End::Closed || !link.flush() {
             return Err(Failure::new("the broker closed a connection"));
         }

@@ -5,7 +5,7 @@ use crate::clock::now_ns;
 use crate::failure::Result;
 use crate::handshake::{Opened, start};
 use crate::link::{End, Link};
-use crate::poller::Ready;
+use crate::poller::{Readiness, Ready};
 use crate::tally::new_histogram;
 use crate::wire::raw_frame;
 use hdrhistogram::Histogram;
@@ -95,12 +95,9 @@ impl Takeovers {
                 self.take_over_next()?;
             }
             for index in 0..self.share.poller.wait(PATIENCE_NS / 10)? {
-                let Ready::Socket { token, is_readable, is_writable } =
-                    self.share.poller.ready(index)
-                else {
-                    continue;
-                };
-                self.on_ready(token, is_readable, is_writable, &mut buffer, &measured);
+                if let Ready::Socket { token, readiness } = self.share.poller.ready(index) {
+                    self.on_ready(token, readiness, &mut buffer, &measured);
+                }
             }
         }
         let faults = self.faults + (self.pending + self.replaced) as u64;
@@ -129,22 +126,14 @@ impl Takeovers {
     fn on_ready(
         &mut self,
         token: usize,
-        is_readable: bool,
-        is_writable: bool,
+        readiness: Readiness,
         buffer: &mut [u8],
         measured: &Range<u64>,
     ) {
         // Otherwise it is an event of the connection that had the token before.
         let Some(connection) = &mut self.connections[token] else { return };
-        if is_writable {
-            connection.link.unblock();
-            connection.link.flush();
-        }
-        if !is_readable {
-            return;
-        }
         let mut is_accepted = false;
-        let end = connection.link.read(buffer, |bytes, _| {
+        let end = connection.link.read(readiness, buffer, |bytes, _| {
             let mut used = 0;
             while let Some(frame) = raw_frame(&bytes[used..]) {
                 used += frame.length;
@@ -153,6 +142,7 @@ impl Takeovers {
             }
             Some(used)
         });
+        connection.link.flush();
         if is_accepted && let State::Connecting(start_ns) = connection.state {
             connection.state = State::Current;
             let client = connection.client;
