@@ -1,13 +1,22 @@
 //! The load generator of ringmq: puts any MQTT broker under load and measures what it does.
+//!
+//! ```text
+//! flags ── plan: who publishes what to whom
+//!           │
+//!          run ── report, histogram_files          scenarios: retained, connect, churn, floor
+//!           │                                          │
+//!          load: a thread's loop                       │
+//!           ├ publisher, pace, window: what to send    │
+//!           ├ connection, tally, track: what came      │
+//!           └──────────┬───────────────────────────────┘
+//!          handshake, link, poller, wire, stamp
+//! ```
 #![forbid(unsafe_code)]
 
-mod churn;
 mod clock;
-mod connect;
 mod connection;
 mod failure;
 mod flags;
-mod floor;
 mod handshake;
 mod histogram_files;
 mod link;
@@ -18,15 +27,12 @@ mod poller;
 mod process;
 mod progress;
 mod publisher;
-mod pump;
 mod report;
-mod resubscribe;
-mod retained;
 mod run;
+mod scenarios;
 mod shared;
 mod stamp;
 mod summary;
-mod takeover;
 mod tally;
 mod threads;
 mod track;
@@ -66,10 +72,10 @@ fn execute(flags: &Flags) -> Result<bool> {
     let sources = Sources::new(address, std::process::id());
     let endpoint = Endpoint { address, version: flags.version(), qos: flags.qos(), sources };
     let summary = match flags.scenario {
-        Scenario::Connect => connect::run(flags, &endpoint)?,
-        Scenario::Floor => floor::run(flags)?,
-        Scenario::Retained => retained::run(flags, &endpoint)?,
-        Scenario::Churn => churn::run(flags, &endpoint)?,
+        Scenario::Connect => scenarios::connect::run(flags, &endpoint)?,
+        Scenario::Floor => scenarios::floor::run(flags)?,
+        Scenario::Retained => scenarios::retained::run(flags, &endpoint)?,
+        Scenario::Churn => scenarios::churn::run(flags, &endpoint)?,
         Scenario::Fanout | Scenario::Fanin | Scenario::Pairs | Scenario::Pingpong => {
             let report = run::run(flags, &endpoint)?;
             report.write_files(flags)?;

@@ -57,8 +57,9 @@ pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<Report> {
         let start = |thread| {
             let (cores, ready) = (cores.clone(), ready.clone());
             scope.spawn(move || {
-                threads::pin(&cores, thread)?;
-                load(shared, endpoint, thread, barrier, &ready)
+                let load = threads::pin(&cores, thread)
+                    .and_then(|()| Load::open(shared, endpoint, thread));
+                run_load(load, shared, barrier, &ready)
             })
         };
         let handles: Vec<_> = (0..flags.threads).map(start).collect();
@@ -98,15 +99,13 @@ fn shared(flags: &Flags, endpoint: &Endpoint) -> Result<Shared> {
     })
 }
 
-/// One thread's part.
-fn load(
+/// One thread's part, once its connections are open.
+fn run_load(
+    load: Result<Load<'_>>,
     shared: &Shared,
-    endpoint: &Endpoint,
-    thread: usize,
     barrier: &Barrier,
     ready: &Sender<bool>,
 ) -> Result<Option<Outcome>> {
-    let load = Load::open(shared, endpoint, thread);
     // The receiver lives until all threads have ended.
     let _ = ready.send(load.is_ok());
     barrier.wait();

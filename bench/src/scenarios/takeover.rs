@@ -1,6 +1,6 @@
 //! Clients that connect again under the identifier of a connection that is still open.
 
-use crate::churn::{Done, ShareOfClients};
+use super::churn::{Done, ShareOfClients};
 use crate::clock::now_ns;
 use crate::failure::Result;
 use crate::handshake::{Opened, start};

@@ -1,5 +1,6 @@
 //! Retained messages: stored, sent to one new subscriber after the other, removed.
 
+use super::pump::{pump, silence};
 use crate::clock::{now_ns, seconds_ns};
 use crate::failure::Result;
 use crate::flags::Flags;
@@ -7,10 +8,9 @@ use crate::handshake::{Endpoint, Opened, Wanted, open_all};
 use crate::poller::{Poller, Waker};
 use crate::process::{Process, Usage};
 use crate::publisher::Unanswered;
-use crate::pump::pump;
 use crate::stamp::Stamp;
 use crate::summary::{Part, Summary};
-use crate::wire::{ack_code, delivery, packet_id};
+use crate::wire::{RawFrame, ack_code, delivery, packet_id};
 use ringmq::mqtt::{
     AckType, PINGREQ, PacketType, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,
     SubscriptionOptions, encode_ack,
@@ -89,6 +89,9 @@ impl Retained<'_> {
             let active = pump(&mut poller, &mut connections, &mut buffer, |place, frame, out| {
                 storing.answer(place, frame.first, frame.body, out);
             })?;
+            if active.is_empty() {
+                return Err(silence());
+            }
             active.into_iter().for_each(|place| storing.fill(place, &mut connections[place]));
         }
         let seconds = (now_ns() - start_ns) as f64 / 1e9;
@@ -114,46 +117,66 @@ impl Retained<'_> {
 
     /// Subscribes to all messages, over and over.
     fn flood(&self, summary: &mut Summary) -> Result<Part> {
-        let mut poller = Poller::new(&Waker::new()?)?;
         let mut buffer = self.buffer();
         let end_ns = now_ns() + seconds_ns(self.flags.duration);
-        let (mut floods, mut flood_ns) = (0.0, 0);
-        let mut duplicates = 0;
+        let (mut times, mut flood_ns) = (0.0, 0);
+        let (mut count, mut lost, mut duplicates) = (0, 0, 0);
         let before = self.usage()?;
-        while floods == 0.0 || now_ns() < end_ns {
-            let mut connections = self.open(&mut poller, 1)?;
-            let mut seen = Seen::new(self.flags.messages);
-            let start_ns = now_ns();
-            self.subscribe(&mut connections[0].link.out);
-            connections[0].link.flush();
-            while seen.missing > 0 {
-                pump(&mut poller, &mut connections, &mut buffer, |_, frame, out| {
-                    if frame.first >> 4 == PacketType::Publish as u8 {
-                        let delivery = delivery(frame, self.endpoint.version.is_v5());
-                        let answer = delivery.and_then(|delivery| {
-                            seen.take(delivery.payload);
-                            delivery.answer
-                        });
-                        if let Some((kind, packet_id)) = answer {
-                            self.put_ack(kind, packet_id, out);
-                        }
-                    } else if frame.first >> 4 == PacketType::PubRel as u8 {
-                        self.put_ack(AckType::PubComp, packet_id(frame.body).unwrap_or(0), out);
-                    }
-                })?;
-            }
-            flood_ns += now_ns() - start_ns;
-            floods += 1.0;
+        while times == 0.0 || now_ns() < end_ns {
+            let (seen, time_ns) = self.flood_once(&mut buffer)?;
+            flood_ns += time_ns;
+            times += 1.0;
+            count += seen.messages.len() as u64 - seen.missing;
+            lost += seen.missing;
             duplicates += seen.duplicates;
         }
+        summary.fault(lost, "lost");
         summary.fault(duplicates, "duplicated");
-        let count = floods * f64::from(self.flags.messages);
+        let count = count as f64;
         let mut part = Part::new("sent to a new subscriber");
         part.add("deliveries/s", count / (flood_ns as f64 / 1e9));
         part.add_broker(before, self.usage()?, count);
-        part.add("ms for all of them", flood_ns as f64 / 1e6 / floods);
-        part.add("times", floods);
+        part.add("ms for all of them", flood_ns as f64 / 1e6 / times);
+        part.add("times", times);
         Ok(part)
+    }
+
+    /// One new subscriber: what it got, and how long that took.
+    fn flood_once(&self, buffer: &mut [u8]) -> Result<(Seen, u64)> {
+        let mut poller = Poller::new(&Waker::new()?)?;
+        let mut connections = self.open(&mut poller, 1)?;
+        let mut seen = Seen::new(self.flags.messages);
+        let start_ns = now_ns();
+        self.subscribe(&mut connections[0].link.out);
+        connections[0].link.flush();
+        let mut last_ns = start_ns;
+        while seen.missing > 0 {
+            let active = pump(&mut poller, &mut connections, buffer, |_, frame, out| {
+                self.take(&mut seen, frame, out);
+            })?;
+            if active.is_empty() {
+                break;
+            }
+            last_ns = now_ns();
+        }
+        Ok((seen, last_ns - start_ns))
+    }
+
+    fn take(&self, seen: &mut Seen, frame: &RawFrame<'_>, out: &mut Vec<u8>) {
+        match PacketType::from_first(frame.first) {
+            Some(PacketType::Publish) => {
+                let delivery = delivery(frame, self.endpoint.version.is_v5());
+                let Some(delivery) = delivery else { return };
+                seen.take(delivery.payload);
+                if let Some((kind, packet_id)) = delivery.answer {
+                    self.put_ack(kind, packet_id, out);
+                }
+            }
+            Some(PacketType::PubRel) => {
+                self.put_ack(AckType::PubComp, packet_id(frame.body).unwrap_or(0), out);
+            }
+            _ => {}
+        }
     }
 
     fn subscribe(&self, out: &mut Vec<u8>) {

@@ -39,10 +39,10 @@ struct Meter {
 }
 
 impl Meter {
-    /// Sleeps until `wanted` bytes were read.
+    /// Sleeps until `wanted` bytes were read, or nobody reads.
     fn wait(&self, wanted: u64) {
         self.wanted.store(wanted, Ordering::Relaxed);
-        while self.read.load(Ordering::Acquire) < wanted {
+        while self.read.load(Ordering::Acquire) < wanted && !self.is_over.load(Ordering::Relaxed) {
             std::thread::park_timeout(Duration::from_nanos(WAIT_NS));
         }
     }
@@ -73,8 +73,9 @@ fn one_batch(flags: &Flags, batch: usize) -> Result<Part> {
     let sender = &std::thread::current();
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || {
-            threads::pin(cores, 1)?;
-            read(receivers, meter, sender)
+            let end = threads::pin(cores, 1).and_then(|()| read(receivers, meter, sender));
+            meter.is_over.store(true, Ordering::Relaxed);
+            end
         });
         let sent = send(flags, &senders, batch, meter);
         meter.is_over.store(true, Ordering::Relaxed);
@@ -162,7 +163,7 @@ impl Rounds<'_> {
     }
 
     fn send_until(&mut self, end_ns: u64) -> Result<()> {
-        while now_ns() < end_ns {
+        while now_ns() < end_ns && !self.meter.is_over.load(Ordering::Relaxed) {
             for mut socket in self.sockets {
                 socket.write_all(&self.bytes)?;
             }

@@ -1,10 +1,10 @@
 //! Clients that subscribe and unsubscribe all the time.
 
-use crate::churn::{Done, ShareOfClients};
+use super::churn::{Done, ShareOfClients};
+use super::pump::{pump, silence};
 use crate::clock::now_ns;
 use crate::failure::Result;
 use crate::handshake::Endpoint;
-use crate::pump::pump;
 use crate::tally::new_histogram;
 use hdrhistogram::Histogram;
 use ringmq::mqtt::{PacketType, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe};
@@ -59,6 +59,9 @@ impl Resubscribing {
                 let is_suback = frame.first == PacketType::SubAck.first_byte();
                 *faults += u64::from(is_suback && is_refused);
             })?;
+            if active.is_empty() {
+                return Err(silence());
+            }
             active.into_iter().for_each(|place| self.fill(place));
         }
         Ok(Done { times: self.times, faults: self.faults })

@@ -1,14 +1,14 @@
 //! Subscriptions and sessions that come and go.
 
+use super::resubscribe::Resubscribing;
+use super::takeover::Takeovers;
 use crate::clock::{now_ns, seconds_ns, sleep_until};
 use crate::failure::Result;
 use crate::flags::Flags;
 use crate::handshake::{Endpoint, Opened, Wanted, open_all};
 use crate::poller::{Poller, Waker};
-use crate::process::Process;
-use crate::resubscribe::Resubscribing;
+use crate::process::{Process, Usage};
 use crate::summary::{Part, Summary};
-use crate::takeover::Takeovers;
 use crate::tally::new_histogram;
 use crate::threads;
 use hdrhistogram::Histogram;
@@ -58,43 +58,35 @@ pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<Summary> {
 
 fn run_part(flags: &Flags, endpoint: &Endpoint, name: &str, work: Work) -> Result<(Part, u64)> {
     let broker = flags.pid.map(Process::new).transpose()?;
-    let usage = || broker.as_ref().map(Process::usage).transpose();
     let cores = &flags.cores()?;
     let start = &Start { barrier: Barrier::new(flags.threads + 1), measured: OnceLock::new() };
-    std::thread::scope(|scope| {
+    let (moments, done) = std::thread::scope(|scope| {
         let (ready, opened) = channel();
         let spawn = |thread| {
             let ready = ready.clone();
             scope.spawn(move || {
-                threads::pin(cores, thread)?;
-                thread_part(flags, endpoint, thread, work, start, &ready)
+                let share =
+                    threads::pin(cores, thread).and_then(|()| share(flags, endpoint, thread));
+                thread_part(share, work, start, &ready)
             })
         };
         let handles: Vec<_> = (0..flags.threads).map(spawn).collect();
-        if opened.iter().take(flags.threads).all(|is_open| is_open) {
-            let begin_ns = now_ns() + seconds_ns(flags.warmup);
-            let measured = begin_ns..begin_ns + seconds_ns(flags.duration);
-            start.measured.set(measured).expect("it is set once");
-        }
-        start.barrier.wait();
-        let measured = start.measured.get().cloned().unwrap_or_default();
-        sleep_until(measured.start);
-        let (start_ns, before) = (now_ns(), usage()?);
-        sleep_until(measured.end);
-        let (seconds, after) = ((now_ns() - start_ns) as f64 / 1e9, usage()?);
-        let (mut times, mut faults) = (new_histogram(), 0);
-        for handle in handles {
-            let done = handle.join().expect("no thread panics")?;
-            times.add(done.times).expect("all histograms have the same bounds");
-            faults += done.faults;
-        }
-        let count = times.len() as f64;
-        let mut part = Part::new(name);
-        part.add("each/s", count / seconds);
-        part.add_broker(before, after, count);
-        part.add_times(&times);
-        Ok((part, faults))
-    })
+        let all_open = opened.iter().take(flags.threads).all(|is_open| is_open);
+        let moments = start.conduct(flags, broker.as_ref(), all_open);
+        let done = handles.into_iter().map(|handle| handle.join().expect("no thread panics"));
+        (moments, done.collect::<Result<Vec<_>>>())
+    });
+    let (done, [before, after]) = (done?, moments?);
+    let mut times = new_histogram();
+    for done in &done {
+        times.add(&done.times).expect("all histograms have the same bounds");
+    }
+    let count = times.len() as f64;
+    let mut part = Part::new(name);
+    part.add("each/s", count / ((after.time_ns - before.time_ns) as f64 / 1e9));
+    part.add_broker(before.usage, after.usage, count);
+    part.add_times(&times);
+    Ok((part, done.iter().map(|done| done.faults).sum()))
 }
 
 /// How the threads begin together.
@@ -104,15 +96,44 @@ struct Start {
     measured: OnceLock<Range<u64>>,
 }
 
+/// How things were at one moment.
+struct Moment {
+    time_ns: u64,
+    usage: Option<Usage>,
+}
+
+impl Start {
+    /// Lets the threads begin, and looks at the broker when the measurement begins and ends.
+    fn conduct(
+        &self,
+        flags: &Flags,
+        broker: Option<&Process>,
+        all_open: bool,
+    ) -> Result<[Moment; 2]> {
+        if all_open {
+            let begin_ns = now_ns() + seconds_ns(flags.warmup);
+            let measured = begin_ns..begin_ns + seconds_ns(flags.duration);
+            self.measured.set(measured).expect("it is set once");
+        }
+        self.barrier.wait();
+        let measured = self.measured.get().cloned().unwrap_or_default();
+        Ok([Moment::at(measured.start, broker)?, Moment::at(measured.end, broker)?])
+    }
+}
+
+impl Moment {
+    fn at(moment_ns: u64, broker: Option<&Process>) -> Result<Self> {
+        sleep_until(moment_ns);
+        Ok(Self { time_ns: now_ns(), usage: broker.map(Process::usage).transpose()? })
+    }
+}
+
 fn thread_part(
-    flags: &Flags,
-    endpoint: &Endpoint,
-    thread: usize,
+    share: Result<ShareOfClients>,
     work: Work,
     start: &Start,
     ready: &Sender<bool>,
 ) -> Result<Done> {
-    let share = share(flags, endpoint, thread);
     // The receiver lives until all threads have ended.
     let _ = ready.send(share.is_ok());
     start.barrier.wait();
