@@ -15,5 +15,6 @@ pub mod mesh;
 pub mod mqtt;
 pub mod options;
 pub mod server;
+pub mod sim;
 pub mod topics;
 pub mod worker;

@@ -80,7 +80,7 @@ impl Clients {
         subscriber.options.no_local && self.sessions[subscriber.session].number == publisher
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver_one(&mut self, subscriber: &Subscriber, publication: &mut Publication<'_>) {
         let route = self.routes[subscriber.session as usize];
         let qos = publication.traits().qos.min(subscriber.options.qos);
@@ -159,9 +159,9 @@ impl Clients {
         let messages_max = self.options.max_queued_messages as usize;
         let bytes_max = usize::try_from(self.options.max_queued_bytes).unwrap_or(usize::MAX);
         let session = &mut self.sessions[slot];
-        if session.enqueue(delivery, self.now, messages_max, bytes_max).is_err() {
-            self.counters.dropped_queue_full += 1;
-        }
+        let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
+        self.counters.dropped_expired += enqueued.expired as u64;
+        self.counters.dropped_queue_full += u64::from(!enqueued.is_queued);
     }
 
     /// Sends a QoS 1 or 2 message for the first time.
@@ -216,7 +216,7 @@ impl Clients {
     /// Puts an encoded PUBLISH into the link's output; false when it is larger than the client
     /// takes, and the delivery counts as done.
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
-    #[inline]
+    #[inline(always)]
     fn send_frame(&mut self, route: Route, run: Run, publication: &mut Publication<'_>) -> bool {
         if publication.packet_length(run) > route.packet_bytes_max as usize {
             self.counters.dropped_too_large += 1;

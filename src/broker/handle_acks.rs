@@ -82,7 +82,7 @@ impl Shard {
     /// There is room for one more message in flight.
     fn window_opened(&mut self, id: SessionId) {
         let session = &self.clients.sessions[id.slot];
-        if !session.is_queue_empty() || session.is_replaying() {
+        if session.has_unsent() || !session.is_queue_empty() || session.is_replaying() {
             self.pump(id);
         }
     }

@@ -143,7 +143,7 @@ impl Shard {
                     .unwrap_or_default(),
             );
         }
-        self.clients.resend(session);
+        self.clients.sessions[session.slot].forget_sent();
         self.pump(session);
     }
 

@@ -57,6 +57,7 @@ impl Shard {
     }
 
     fn ticket_done(&mut self, ticket: Ticket) {
+        self.interests_awaited -= usize::from(ticket.is_interest);
         let Some(link) = self.clients.link(ticket.link) else { return };
         if !link.release(ticket.serial) || link.state == State::Closing {
             return;

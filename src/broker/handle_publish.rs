@@ -143,7 +143,7 @@ impl Shard {
         encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
         let Some(link) = self.clients.link(id) else { return true };
         let serial = link.hold(1, bytes);
-        self.retain(publication, Some(Ticket { link: id, serial }));
+        self.retain(publication, Some(Ticket { link: id, serial, is_interest: false }));
         true
     }
 

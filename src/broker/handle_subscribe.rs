@@ -32,7 +32,15 @@ impl Shard {
         let mut outcome = Outcome::default();
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
         for filter in &subscribe.filters {
-            self.subscribe(session, version, subscription_id, filter, &mut outcome)?;
+            let subscribed =
+                self.subscribe(session, version, subscription_id, filter, &mut outcome);
+            if let Err(error) = subscribed {
+                // The filters before this one stay subscribed to.
+                for (filter, interest) in outcome.news {
+                    self.tell_interest(&filter, interest, None);
+                }
+                return Err(error);
+            }
         }
         let codes = outcome.codes.as_slice();
         let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
@@ -74,7 +82,11 @@ impl Shard {
         let subscribed = self.subscriptions.subscribe(text, filter, subscriber);
         self.remember(session, subscribed.place);
         outcome.codes.push(options.qos as u8);
-        outcome.news.extend(subscribed.news.map(|news| (Arc::from(text), news)));
+        // What another subscriber of the filter has just told is perhaps not applied yet.
+        let may_wait = self.interests_awaited > 0;
+        let again = || may_wait.then(|| self.subscriptions.interest(subscribed.place));
+        let news = subscribed.news.or_else(again);
+        outcome.news.extend(news.map(|news| (Arc::from(text), news)));
         let sends_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !subscribed.existed,
@@ -117,7 +129,8 @@ impl Shard {
             return None;
         }
         let serial = self.clients.link(id)?.hold(waits as u32, bytes);
-        let ticket = Some(Ticket { link: id, serial });
+        self.interests_awaited += waits;
+        let ticket = Some(Ticket { link: id, serial, is_interest: true });
         for (filter, interest) in news {
             self.tell_interest(&filter, interest, ticket);
         }

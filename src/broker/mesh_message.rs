@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct Ticket {
     pub(super) link: LinkId,
     pub(super) serial: u32,
+    /// It came with [`MeshMessage::Interest`].
+    pub(super) is_interest: bool,
 }
 
 /// A message from one worker to another.

@@ -30,6 +30,7 @@ pub(super) struct Run {
 }
 
 impl Run {
+    #[inline]
     pub(super) const fn len(self) -> usize {
         (self.end - self.start) as usize
     }
@@ -43,20 +44,36 @@ enum Segment {
 }
 
 /// What one link is to be sent. The first run stands in place, since there is seldom another.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Outlet {
     generation: u32,
-    dirty: bool,
     first: Run,
-    more: Vec<Segment>,
+    /// The list of what follows, in [`Outbox::lists`]; list 0 is always empty.
+    more: u32,
+    dirty: bool,
 }
 
 /// The arenas and the outlets, by link slot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     arenas: [Vec<u8>; ARENAS],
     outlets: Vec<Outlet>,
+    /// Lists of segments, lent to the outlets that need one, and those that nobody has.
+    lists: Vec<Vec<Segment>>,
+    free_lists: Vec<u32>,
     dirty: VecDeque<LinkId>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            arenas: Default::default(),
+            outlets: Vec::new(),
+            lists: vec![Vec::new()],
+            free_lists: Vec::new(),
+            dirty: VecDeque::new(),
+        }
+    }
 }
 
 impl Outbox {
@@ -88,10 +105,11 @@ impl Outbox {
 
     /// Forgets what the link was to be sent.
     pub fn sent(&mut self, link: LinkId) {
-        if let Some(outlet) = self.outlet(link) {
-            outlet.first = Run::default();
-            outlet.more.clear();
-            outlet.dirty = false;
+        let Some(outlet) = self.outlets.get_mut(link.slot as usize) else { return };
+        if outlet.generation == link.generation {
+            let list = outlet.more;
+            *outlet = Outlet { generation: link.generation, ..Outlet::default() };
+            self.give_back(list);
         }
     }
 
@@ -103,7 +121,8 @@ impl Outbox {
             Segment::Run(_) => None,
         };
         let outlet = &self.outlets[link.slot as usize];
-        let shared = std::iter::once(None).chain(outlet.more.iter().map(payload_of));
+        let more = &self.lists[outlet.more as usize];
+        let shared = std::iter::once(None).chain(more.iter().map(payload_of));
         let skip_empty = usize::from(outlet.first.len() == 0);
         for (bytes, payload) in self.segments(link).zip(shared.skip(skip_empty)) {
             let skip = sent.min(bytes.len());
@@ -135,9 +154,11 @@ impl Outbox {
     pub(super) fn open(&mut self, link: LinkId) {
         let slot = link.slot as usize;
         if slot >= self.outlets.len() {
-            self.outlets.resize_with(slot + 1, Outlet::default);
+            self.outlets.resize(slot + 1, Outlet::default());
         }
-        self.outlets[slot] = Outlet { generation: link.generation, ..Outlet::default() };
+        let outlet = Outlet { generation: link.generation, ..Outlet::default() };
+        let before = std::mem::replace(&mut self.outlets[slot], outlet);
+        self.give_back(before.more);
     }
 
     /// Encodes something with `write` into an arena.
@@ -163,35 +184,54 @@ impl Outbox {
             outlet.dirty = true;
             self.dirty.push_back(link);
         }
-        if outlet.more.is_empty() {
-            if outlet.first.end == outlet.first.start {
-                outlet.first = run;
-                return;
-            }
-            if outlet.first.extend(run) {
-                return;
-            }
-        } else if let Some(Segment::Run(last)) = outlet.more.last_mut()
+        if outlet.more != 0 {
+            return self.append_behind(link.slot, run);
+        }
+        if outlet.first.len() == 0 {
+            outlet.first = run;
+        } else if !outlet.first.extend(run) {
+            self.list_of(link.slot).push(Segment::Run(run));
+        }
+    }
+
+    #[cold]
+    fn append_behind(&mut self, slot: u32, run: Run) {
+        let list = self.list_of(slot);
+        if let Some(Segment::Run(last)) = list.last_mut()
             && last.extend(run)
         {
             return;
         }
-        outlet.more.push(Segment::Run(run));
+        list.push(Segment::Run(run));
+    }
+
+    /// The list of what follows the first run of an outlet, lent when it is first needed.
+    fn list_of(&mut self, slot: u32) -> &mut Vec<Segment> {
+        let outlet = &mut self.outlets[slot as usize];
+        if outlet.more == 0 {
+            outlet.more = self.free_lists.pop().unwrap_or_else(|| {
+                self.lists.push(Vec::new());
+                self.lists.len() as u32 - 1
+            });
+        }
+        &mut self.lists[outlet.more as usize]
+    }
+
+    fn give_back(&mut self, list: u32) {
+        if list != 0 {
+            self.lists[list as usize].clear();
+            self.free_lists.push(list);
+        }
     }
 
     /// The link is to be sent the payload of `message`, after what it is already to be sent.
     pub(super) fn append_payload(&mut self, link: LinkId, message: Arc<Message>) {
-        self.outlets[link.slot as usize].more.push(Segment::Payload(message));
+        self.list_of(link.slot).push(Segment::Payload(message));
     }
 
     /// How many bytes the link is to be sent.
     pub(super) fn pending(&self, link: LinkId) -> usize {
         self.segments(link).map(<[u8]>::len).sum()
-    }
-
-    fn outlet(&mut self, link: LinkId) -> Option<&mut Outlet> {
-        let outlet = self.outlets.get_mut(link.slot as usize)?;
-        (outlet.generation == link.generation).then_some(outlet)
     }
 }
 
@@ -229,7 +269,7 @@ impl<'a> Iterator for Segments<'a> {
                 return Some(self.outbox.run(outlet.first));
             }
         }
-        let segment = outlet.more.get(self.next - 1)?;
+        let segment = self.outbox.lists[outlet.more as usize].get(self.next - 1)?;
         self.next += 1;
         Some(match segment {
             Segment::Run(run) => self.outbox.run(*run),

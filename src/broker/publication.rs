@@ -78,14 +78,20 @@ impl<'a> Publication<'a> {
     }
 
     /// The payload, when it is too large to be copied behind each head.
+    #[inline]
     pub(super) fn large_payload(&mut self) -> Option<Arc<Message>> {
-        (self.payload.len() >= PAYLOAD_COPIED_MAX).then(|| self.message().clone())
+        self.is_large().then(|| self.message().clone())
+    }
+
+    #[inline]
+    const fn is_large(&self) -> bool {
+        self.payload.len() >= PAYLOAD_COPIED_MAX
     }
 
     /// How many bytes a packet has in which `head` bytes stand before the payload.
-    pub(super) fn packet_length(&self, head: Run) -> usize {
-        let is_large = self.payload.len() >= PAYLOAD_COPIED_MAX;
-        head.len() + if is_large { self.payload.len() } else { 0 }
+    #[inline]
+    pub(super) const fn packet_length(&self, head: Run) -> usize {
+        head.len() + if self.is_large() { self.payload.len() } else { 0 }
     }
 
     /// The packet that all subscribers of this kind share, encoded once. QoS 1 and 2 have the
@@ -99,9 +105,21 @@ impl<'a> Publication<'a> {
         retain: bool,
     ) -> Run {
         let arena = u8::from(is_v5) * 6 + qos as u8 * 2 + u8::from(retain);
-        if let Some(run) = self.frames[arena as usize] {
-            return run;
+        match self.frames[arena as usize] {
+            Some(run) => run,
+            None => self.encode_shared(outbox, arena, is_v5, qos, retain),
         }
+    }
+
+    #[cold]
+    fn encode_shared(
+        &mut self,
+        outbox: &mut Outbox,
+        arena: u8,
+        is_v5: bool,
+        qos: QoS,
+        retain: bool,
+    ) -> Run {
         let packet_id = if qos == QoS::AtMostOnce { 0 } else { packet_id(self.serial) };
         let head = Head { packet_id, ..Head::default() };
         let run = self.encode(outbox, arena, is_v5, qos, retain, head);
@@ -145,7 +163,7 @@ impl<'a> Publication<'a> {
         };
         let version = if is_v5 { Version::V5 } else { Version::V311 };
         outbox.encode(arena, |bytes| {
-            if self.payload.len() >= PAYLOAD_COPIED_MAX {
+            if self.is_large() {
                 publish.encode_head(version, self.payload.len(), bytes);
             } else {
                 publish.encode(version, bytes);

@@ -20,6 +20,7 @@ impl Clients {
     pub(super) fn pump(&mut self, id: SessionId) {
         let Some(route) = self.open_route(id) else { return };
         self.pump_unacknowledged(id, route);
+        self.resend(id, route);
         while self.sessions[id.slot].has_window() {
             if self.has_enough(route, id) {
                 return;
@@ -78,15 +79,12 @@ impl Clients {
         self.send_private(route, &delivery, &mut publication, packet_id, false);
     }
 
-    /// Sends everything again that was in flight when the connection before this one ended.
+    /// Sends again what was in flight when the connection before this one ended, as the window
+    /// allows.
     // [MQTT-4.4.0-1], [MQTT-4.6.0-1]
-    pub(super) fn resend(&mut self, id: SessionId) {
-        let route = self.routes[id.slot as usize];
-        let entries: Vec<(u16, Option<Delivery>)> = self.sessions[id.slot]
-            .all_in_flight()
-            .map(|entry| (entry.packet_id, entry.delivery.clone()))
-            .collect();
-        for (packet_id, delivery) in entries {
+    fn resend(&mut self, id: SessionId, route: Route) {
+        while self.sessions[id.slot].has_unsent() && !self.has_enough(route, id) {
+            let Some((packet_id, delivery)) = self.sessions[id.slot].next_unsent() else { return };
             let Some(delivery) = delivery else {
                 let version = self.link(route.link).map(|link| link.version);
                 let Some(version) = version else { return };

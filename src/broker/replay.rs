@@ -2,9 +2,10 @@
 //! takes them, however many there are.
 //!
 //! The store is read in the order of topics, so a reader may stop anywhere. Of messages that live
-//! on another worker one part is asked for when the part before it is used up. Between the two
-//! workers a live message may overtake a part that holds an older one of its topic: `fresh` and
-//! the parts at hand are compared, and the older one is not sent.
+//! on another worker one part is asked for when the part before it is used up. A live message may
+//! overtake a part that holds an older one of its topic, and even the question for it, where it
+//! waits for a full ring on its way into the store: `fresh` and the parts are compared, and the
+//! older one is not sent.
 
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::message::Message;
@@ -13,7 +14,7 @@ use super::shard::Shard;
 use crate::limits::{RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
 use crate::mqtt::QoS;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The retained messages that one subscription is owed.
@@ -32,8 +33,8 @@ pub(super) struct Replay {
     /// A question is on its way.
     is_asking: bool,
     page: VecDeque<Arc<Message>>,
-    /// Live retained messages that came while the question was on its way.
-    fresh: Vec<Arc<Message>>,
+    /// Topic → version of the live retained message that came last.
+    fresh: BTreeMap<Box<str>, (u64, u32)>,
 }
 
 /// What a subscription asks for.
@@ -49,16 +50,15 @@ impl Replay {
     fn note_live(&mut self, live: &Arc<Message>) {
         let is_older = |m: &Arc<Message>| m.topic() == live.topic() && m.version <= live.version;
         self.page.retain(|message| !is_older(message));
-        if self.is_asking {
-            self.fresh.push(live.clone());
-        }
+        let version = self.fresh.entry(live.topic().into()).or_default();
+        *version = live.version.max(*version);
     }
 
     fn take_page(&mut self, messages: Vec<Arc<Message>>, next: Option<Arc<str>>) {
         self.is_asking = false;
-        let fresh = std::mem::take(&mut self.fresh);
+        let fresh = &self.fresh;
         let is_newest = |message: &Arc<Message>| {
-            !fresh.iter().any(|f| f.topic() == message.topic() && f.version >= message.version)
+            fresh.get(message.topic()).is_none_or(|&version| version < message.version)
         };
         self.page.extend(messages.into_iter().filter(is_newest));
         if next.is_none() {
@@ -108,7 +108,7 @@ impl Shard {
             after: None,
             is_asking: false,
             page: VecDeque::new(),
-            fresh: Vec::new(),
+            fresh: BTreeMap::new(),
         });
         self.clients.refresh_route(id);
     }

@@ -32,6 +32,8 @@ pub(super) struct InFlight {
     serial: u64,
     /// The message while its PUBACK or PUBREC is awaited; None once PUBREC came and PUBCOMP is.
     pub(super) delivery: Option<Delivery>,
+    /// It is still to be sent again on the present connection.
+    is_unsent: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// In the order in which they were first sent.
     in_flight: VecDeque<InFlight>,
+    /// How many of `in_flight` are still to be sent again.
+    unsent: u32,
     /// How many of `in_flight` could not take the identifier that belongs to their serial.
     odd_ids: u32,
     /// It is among those that have more to be sent than one turn should take.
@@ -76,9 +80,14 @@ pub(super) struct Rare {
     pub(super) replays_begun: u32,
 }
 
-/// Why a message did not get into a queue.
+/// What became of a message for a queue.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct QueueFull;
+pub(super) struct Enqueued {
+    /// False when the queue is full.
+    pub(super) is_queued: bool,
+    /// How many messages had expired and made room.
+    pub(super) expired: usize,
+}
 
 impl Session {
     pub(super) fn new(client_id: &str, number: u64) -> Self {
@@ -89,6 +98,7 @@ impl Session {
             expiry_s: 0,
             window: 0,
             in_flight: VecDeque::new(),
+            unsent: 0,
             odd_ids: 0,
             is_unfinished: false,
             rare: None,
@@ -102,7 +112,31 @@ impl Session {
 
     /// True when a QoS 1 or 2 message may be sent now, with nothing waiting before it.
     pub(super) fn has_window(&self) -> bool {
-        self.in_flight.len() < self.window as usize
+        self.unsent == 0 && self.in_flight.len() < self.window as usize
+    }
+
+    /// On a new connection everything in flight is to be sent again.
+    // [MQTT-4.4.0-1]
+    pub(super) fn forget_sent(&mut self) {
+        self.unsent = self.in_flight.len() as u32;
+        self.in_flight.iter_mut().for_each(|entry| entry.is_unsent = true);
+    }
+
+    /// True when something in flight is still to be sent again.
+    pub(super) const fn has_unsent(&self) -> bool {
+        self.unsent > 0
+    }
+
+    /// The next exchange to send again, in order, if the window allows.
+    // [MQTT-3.3.4-9]
+    pub(super) fn next_unsent(&mut self) -> Option<(u16, Option<Delivery>)> {
+        if self.in_flight.len() - self.unsent as usize >= self.window as usize {
+            return None;
+        }
+        let entry = self.in_flight.iter_mut().find(|entry| entry.is_unsent)?;
+        entry.is_unsent = false;
+        self.unsent -= 1;
+        Some((entry.packet_id, entry.delivery.clone()))
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -138,7 +172,8 @@ impl Session {
 
     /// Notes that a delivery of the publish `serial` is sent now, as [`Self::packet_id`] said.
     pub(super) fn send(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
-        let entry = InFlight { packet_id, serial, delivery: Some(delivery) };
+        let delivery = Some(delivery);
+        let entry = InFlight { packet_id, serial, delivery, is_unsent: false };
         self.odd_ids += u32::from(entry.is_odd());
         self.in_flight.push_back(entry);
     }
@@ -162,15 +197,11 @@ impl Session {
             self.in_flight.remove(position)
         }?;
         self.odd_ids -= u32::from(entry.is_odd());
+        self.unsent -= u32::from(entry.is_unsent);
         if self.in_flight.is_empty() && self.in_flight.capacity() > 64 {
             self.in_flight = VecDeque::new();
         }
         Some(entry)
-    }
-
-    /// Everything in flight, in order, to be sent again.
-    pub(super) fn all_in_flight(&self) -> impl Iterator<Item = &InFlight> {
-        self.in_flight.iter()
     }
 
     /// Queues a message behind the others; what has expired makes room.
@@ -180,8 +211,9 @@ impl Session {
         now: Time,
         messages_max: usize,
         bytes_max: usize,
-    ) -> Result<(), QueueFull> {
+    ) -> Enqueued {
         let rare = self.rare();
+        let before = rare.queue.len();
         let size = delivery.message.bytes().len();
         let is_full = |rare: &Rare| {
             rare.queue.len() >= messages_max || rare.queue_bytes.saturating_add(size) > bytes_max
@@ -189,12 +221,13 @@ impl Session {
         if is_full(rare) {
             rare.keep_queued(|queued| !queued.message.is_expired(now));
         }
-        if is_full(rare) {
-            return Err(QueueFull);
+        let expired = before - rare.queue.len();
+        let is_queued = !is_full(rare);
+        if is_queued {
+            rare.queue_bytes += size;
+            rare.queue.push_back(delivery);
         }
-        rare.queue_bytes += size;
-        rare.queue.push_back(delivery);
-        Ok(())
+        Enqueued { is_queued, expired }
     }
 
     /// The next queued message.
@@ -221,6 +254,7 @@ impl Session {
     /// else. For a session that ends.
     // [MQTT-4.8.2-5]
     pub(super) fn take_shared_in_flight(&mut self) -> Vec<Delivery> {
+        self.unsent = 0;
         let deliveries = self.in_flight.drain(..).filter_map(|entry| entry.delivery);
         deliveries.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).collect()
     }

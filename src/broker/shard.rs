@@ -40,6 +40,8 @@ pub struct Shard {
     mesh_waiting: Vec<LinkId>,
     /// What is to be answered once nothing waits for a ring: see [`Self::answer_interest`].
     pub(super) done_later: Vec<(usize, Ticket)>,
+    /// How many answers to news of interest are still to come from other workers.
+    pub(super) interests_awaited: usize,
     /// Questions for retained messages that came since the last pass over the rings began, and
     /// those before them.
     pub(super) queries: Vec<(usize, Box<RetainedQuery>)>,
@@ -65,6 +67,7 @@ impl Shard {
             mesh_full: WorkerSet::default(),
             mesh_waiting: Vec::new(),
             done_later: Vec::new(),
+            interests_awaited: 0,
             queries: Vec::new(),
             queries_due: Vec::new(),
         }

@@ -231,6 +231,15 @@ impl Subscriptions {
         (group.filter.clone(), group.interest(self.worker))
     }
 
+    /// What the other workers are to know of the filter of a subscription that is there.
+    #[must_use]
+    pub fn interest(&self, place: Place) -> Interest {
+        match place.group() {
+            None => Interest { worker: self.worker, members: 1, online: 0 },
+            Some(id) => self.groups[id as usize].interest(self.worker),
+        }
+    }
+
     /// Another worker has told what it has of a filter; `text` is the whole of `filter`.
     pub fn learn(&mut self, text: &str, filter: TopicFilter<'_>, interest: Interest) {
         let node = self.tree.insert(filter.filter);

@@ -1,0 +1,349 @@
+//! What a worker does around its shard: it feeds inputs, carries outputs out, sends what the
+//! outbox holds, and looks at its rings.
+
+use super::client::Kind;
+use super::network;
+use super::wire::Phase;
+use super::world::{Event, World};
+use crate::base::slots::Slots;
+use crate::base::time::Time;
+use crate::broker::{Input, LinkId, Output, Shard};
+use crate::options::Options;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A pass over the rings that is not over.
+#[derive(Debug)]
+struct Pass {
+    /// Whose rings are still to be looked at, and how much of each to take.
+    rings: Vec<(usize, usize)>,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) shard: Shard,
+    /// Link → wire.
+    pub(super) links: Slots<usize>,
+    ticks_at: Option<Time>,
+    is_flush_scheduled: bool,
+    is_pass_scheduled: bool,
+    is_retry_scheduled: bool,
+    pass: Option<Pass>,
+    /// Wires that may have been parsed on their own.
+    resumed: Vec<usize>,
+}
+
+impl Worker {
+    pub(super) fn new(options: Arc<Options>, index: usize, count: usize, secret: u64) -> Self {
+        Self {
+            shard: Shard::new(options, index, count, secret),
+            links: Slots::default(),
+            ticks_at: None,
+            is_flush_scheduled: false,
+            is_pass_scheduled: false,
+            is_retry_scheduled: false,
+            pass: None,
+            resumed: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    /// Opens the wire at its worker.
+    pub(super) fn open(&mut self, wire: usize) {
+        let worker = self.wires[wire].worker;
+        let link = self.workers[worker].links.insert(wire);
+        self.wires[wire].link = Some(link);
+        let peer = std::net::SocketAddr::from(([192, 0, 2, 1], wire as u16));
+        self.workers[worker].shard.open(self.now, link, peer);
+        self.schedule_tick(worker);
+    }
+
+    /// Gives the shard an input and carries out what comes of it.
+    pub(super) fn feed(&mut self, worker: usize, input: Input<'_>) {
+        self.workers[worker].shard.handle(self.now, input);
+        self.drain(worker);
+        for wire in std::mem::take(&mut self.workers[worker].resumed) {
+            self.note_handled(wire);
+        }
+        let outbox_has_more = self.workers[worker].shard.outbox().has_dirty();
+        if outbox_has_more && self.prng.chance(self.scenario.flushes) {
+            self.flush(worker);
+        } else if outbox_has_more && !self.workers[worker].is_flush_scheduled {
+            self.workers[worker].is_flush_scheduled = true;
+            self.schedule_us(Event::Flush(worker), 300);
+        }
+        if self.mesh.has_overflow(worker) && !self.workers[worker].is_retry_scheduled {
+            self.workers[worker].is_retry_scheduled = true;
+            self.schedule_us(Event::Retry(worker), 500);
+        }
+        if self.workers[worker].shard.wants_pass() {
+            self.schedule_pass(worker);
+        }
+        self.schedule_tick(worker);
+    }
+
+    fn drain(&mut self, worker: usize) {
+        while let Some(output) = self.workers[worker].shard.next_output() {
+            match output {
+                Output::Close { link } => self.close(worker, link),
+                Output::Handover { link, to, received } => {
+                    let wire = self.unlink(worker, link);
+                    self.trace(|| format!("wire {wire} moves from worker {worker} to {to}"));
+                    self.wires[wire].worker = to;
+                    self.wires[wire].moving = Some(received);
+                    self.schedule_us(Event::Arrive(wire), 2_000);
+                }
+                Output::AwaitBytes { link, count } => {
+                    let wire = self.wire_of(worker, link);
+                    self.wires[wire].awaited = count;
+                }
+                Output::PauseReceive { link } => {
+                    let wire = self.wire_of(worker, link);
+                    let is_under_way = self.prng.chance(30);
+                    self.wires[wire].is_paused = true;
+                    self.wires[wire].is_under_way = is_under_way;
+                    self.trace(|| format!("wire {wire} pauses"));
+                }
+                Output::ResumeReceive { link } => {
+                    let wire = self.wire_of(worker, link);
+                    self.wires[wire].is_paused = false;
+                    self.workers[worker].resumed.push(wire);
+                    self.trace(|| format!("wire {wire} resumes"));
+                    self.schedule_up(wire);
+                }
+                Output::Mesh { to, message } => {
+                    self.trace(|| format!("worker {worker} → {to}: {}", brief(&message)));
+                    if self.mesh.push(worker, to, message) {
+                        self.trace(|| format!("ring {worker} → {to} is full"));
+                        self.workers[worker].shard.handle(self.now, Input::MeshFull { to });
+                    }
+                    self.schedule_pass(to);
+                }
+            }
+        }
+    }
+
+    fn wire_of(&self, worker: usize, link: LinkId) -> usize {
+        *self.workers[worker].links.get(link).expect("the shard names links that are open")
+    }
+
+    /// The link does not exist any more; which wire it was.
+    pub(super) fn unlink(&mut self, worker: usize, link: LinkId) -> usize {
+        let wire = self.workers[worker].links.remove(link).expect("it is open");
+        self.wires[wire].link = None;
+        self.wires[wire].is_paused = false;
+        wire
+    }
+
+    /// The shard wants the link closed.
+    fn close(&mut self, worker: usize, link: LinkId) {
+        let wire = self.wire_of(worker, link);
+        if !self.wires[wire].is_paused {
+            self.note_handled(wire);
+        }
+        self.transmit(worker, link);
+        self.trace(|| format!("wire {wire} is closed by the broker"));
+        let state = &mut self.wires[wire];
+        state.phase = Phase::Closing;
+        if state.goodbye.is_none() && self.clients[state.client].kind != Kind::Hostile {
+            self.explain_close(wire);
+        }
+        self.model.lose(wire, &self.wires[wire]);
+        self.schedule_us(Event::Finish(wire), 3_000);
+    }
+
+    /// The broker may close the connection of a client that behaves only for another one of it.
+    fn explain_close(&mut self, wire: usize) {
+        let Some(session) = self.wires[wire].session else {
+            return self.model.fail("I17", format!("the CONNECT of wire {wire} was refused"));
+        };
+        let client = self.wires[wire].client;
+        let has_newer = self.wires[wire + 1..].iter().any(|newer| newer.client == client);
+        if !has_newer {
+            let code = self.wires[wire].close_code;
+            let text = format!("wire {wire} of client {client} was closed with {code:02x?}");
+            return self.model.fail("I17", text);
+        }
+        let state = &self.wires[wire];
+        let can_hear = state.down.unsent.is_empty() && state.version.is_v5();
+        if can_hear && state.close_code != Some(0x8E) {
+            let code = state.close_code;
+            let text = format!("wire {wire} of session {session} taken over hears {code:02x?}");
+            self.model.fail("I6", text);
+        }
+    }
+
+    pub(super) fn flush_due(&mut self, worker: usize) {
+        self.workers[worker].is_flush_scheduled = false;
+        self.flush(worker);
+    }
+
+    /// Sends what the outbox holds.
+    fn flush(&mut self, worker: usize) {
+        while let Some(link) = self.workers[worker].shard.outbox().next_dirty() {
+            self.transmit(worker, link);
+            if !self.workers[worker].shard.outbox().has_dirty() {
+                self.drain(worker);
+            }
+        }
+        self.workers[worker].shard.outbox().reset();
+        self.schedule_tick(worker);
+    }
+
+    /// Sends what the outbox holds for one link.
+    pub(super) fn transmit(&mut self, worker: usize, link: LinkId) {
+        let wire = self.workers[worker].links.get(link).copied();
+        let outbox = self.workers[worker].shard.outbox();
+        let bytes: Vec<u8> = outbox.segments(link).flatten().copied().collect();
+        let Some(wire) = wire.filter(|_| !bytes.is_empty()) else {
+            return outbox.sent(link);
+        };
+        if self.wires[wire].phase != Phase::Open {
+            let text = format!("wire {wire} is to be sent {bytes:02x?} after it was closed");
+            self.model.fail("I6", text);
+        }
+        if !self.wires[wire].down.unsent.is_empty() {
+            let text = format!("wire {wire} is to be sent something while it is blocked");
+            self.model.fail("I18", text);
+        }
+        let bytes = self.spoil(wire, bytes);
+        self.log.mix(wire as u64);
+        self.log.mix_bytes(&bytes);
+        self.note_emitted(wire, &bytes);
+        let sent = bytes.len().min(self.wires[wire].room());
+        let state = &mut self.wires[wire];
+        state.down.bytes.extend(&bytes[..sent]);
+        let outbox = self.workers[worker].shard.outbox();
+        if sent < bytes.len() {
+            state.down.unsent = outbox.take_rest(link, sent);
+            self.trace(|| format!("wire {wire} is blocked"));
+            self.workers[worker].shard.handle(self.now, Input::Blocked { link });
+        } else {
+            outbox.sent(link);
+        }
+        self.schedule_down(wire);
+    }
+
+    /// Remembers when these bytes came out, and looks at what the model must know at once.
+    fn note_emitted(&mut self, wire: usize, bytes: &[u8]) {
+        let (event, now) = (self.model.event, self.now);
+        let state = &mut self.wires[wire];
+        state.down.emitted += bytes.len() as u64;
+        state.down.marks.push_back((state.down.emitted, event, now));
+        state.close_code = network::last_disconnect(bytes).or(state.close_code);
+        if !std::mem::replace(&mut state.is_answered, true)
+            && let Some((present, code)) = network::connack(bytes, state.version)
+        {
+            self.trace(|| format!("wire {wire}: CONNACK {code:#04x}, session present {present}"));
+            if code == 0 {
+                self.model.accept(wire, &mut self.wires[wire], present);
+            }
+        }
+    }
+
+    fn schedule_tick(&mut self, worker: usize) {
+        let Some(due) = self.workers[worker].shard.deadline() else { return };
+        let due = due.max(self.now);
+        let known = self.workers[worker].ticks_at;
+        if known.is_some_and(|at| at <= due.after(Duration::from_millis(5))) {
+            return;
+        }
+        let late = Duration::from_micros(self.prng.below(3_000));
+        let at = due.after(late);
+        self.workers[worker].ticks_at = Some(at);
+        self.schedule(Event::Tick(worker), at);
+    }
+
+    pub(super) fn tick(&mut self, worker: usize) {
+        if self.workers[worker].ticks_at.is_some_and(|at| at <= self.now) {
+            self.workers[worker].ticks_at = None;
+        }
+        if self.workers[worker].shard.deadline().is_some_and(|due| due <= self.now) {
+            self.feed(worker, Input::Tick);
+        } else {
+            self.schedule_tick(worker);
+        }
+    }
+
+    fn schedule_pass(&mut self, worker: usize) {
+        if !std::mem::replace(&mut self.workers[worker].is_pass_scheduled, true) {
+            let most_us = if self.prng.chance(5) { 30_000 } else { 500 };
+            self.schedule_us(Event::Pass(worker), most_us);
+        }
+    }
+
+    /// Begins a pass over the rings or goes on with it.
+    pub(super) fn pass(&mut self, worker: usize) {
+        let mut pass = self.workers[worker].pass.take().unwrap_or_else(|| self.new_pass(worker));
+        while let Some((from, count)) = pass.rings.pop() {
+            for _ in 0..count {
+                let Some(message) = self.mesh.pop(from, worker) else { break };
+                self.trace(|| format!("worker {worker} ← {from}: {}", brief(&message)));
+                self.feed(worker, Input::Mesh { from, message });
+            }
+            self.retry_soon(from);
+            if !pass.rings.is_empty() && self.prng.chance(20) {
+                self.workers[worker].pass = Some(pass);
+                return self.schedule_us(Event::Pass(worker), 500);
+            }
+        }
+        self.workers[worker].is_pass_scheduled = false;
+        self.feed(worker, Input::MeshPass);
+        let has_more = (0..self.scenario.workers).any(|from| self.mesh.visible(from, worker) > 0);
+        if has_more {
+            self.schedule_pass(worker);
+        }
+    }
+
+    /// What the rings hold now, in a random order.
+    fn new_pass(&mut self, worker: usize) -> Pass {
+        let others = (0..self.scenario.workers).filter(|&from| from != worker);
+        let mut rings: Vec<_> =
+            others.map(|from| (from, self.mesh.visible(from, worker))).collect();
+        for last in (1..rings.len()).rev() {
+            rings.swap(last, self.prng.below(last as u64 + 1) as usize);
+        }
+        Pass { rings }
+    }
+
+    fn retry_soon(&mut self, worker: usize) {
+        let has_overflow = self.mesh.has_overflow(worker);
+        let scheduled = &mut self.workers[worker].is_retry_scheduled;
+        if has_overflow && !std::mem::replace(scheduled, true) {
+            self.schedule_us(Event::Retry(worker), 500);
+        }
+    }
+
+    /// Moves what waits for room.
+    pub(super) fn retry(&mut self, worker: usize) {
+        self.workers[worker].is_retry_scheduled = false;
+        let (opened, _) = self.mesh.retry(worker);
+        for to in 0..self.scenario.workers {
+            if self.mesh.visible(worker, to) > 0 {
+                self.schedule_pass(to);
+            }
+        }
+        for to in opened {
+            self.trace(|| format!("ring {worker} → {to} is open"));
+            self.feed(worker, Input::MeshOpen { to });
+        }
+    }
+}
+
+/// A mesh message on one line.
+fn brief(message: &crate::broker::MeshMessage) -> String {
+    use crate::broker::MeshMessage;
+    match message {
+        MeshMessage::Publish { message, plain, shares, passed } => format!(
+            "Publish {} {} plain {plain} shares {shares:?} passed {passed}",
+            message.topic(),
+            super::model::name_of(message.payload()),
+        ),
+        MeshMessage::Retain { message, .. } => {
+            format!("Retain {} {}", message.topic(), super::model::name_of(message.payload()))
+        }
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,441 @@
+//! What the broker was told and when: messages, sessions, subscriptions, as intervals of events.
+//!
+//! A packet is *handed* to a shard at one event and *handled* at the same or a later one, since a
+//! paused link keeps packets. What a publish met is therefore between two bounds: a subscription
+//! that was there for certain from the first to the last moment of the publish must be served, one
+//! that may have been there at any moment of it may be.
+
+use super::wills::Will;
+use super::wire::{Item, Wire};
+use crate::base::time::Time;
+use crate::mqtt::{QoS, RetainHandling, SubscriptionOptions, TopicFilter, matches};
+use crate::options::Options;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// It has not happened.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// Bytes of a payload that say whose it is.
+pub(super) const NAME_BYTES: usize = 16;
+
+/// An application message that a client sent, or left as its will.
+#[derive(Clone)]
+pub(super) struct Message {
+    pub(super) publisher: u32,
+    pub(super) sequence: u32,
+    /// Of the publisher, when it was first handed over.
+    pub(super) session: Option<usize>,
+    pub(super) topic: String,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) payload: Vec<u8>,
+    /// Encoded.
+    pub(super) properties: Vec<u8>,
+    pub(super) expiry_s: Option<u32>,
+    pub(super) is_will: bool,
+    /// How often it was handed to a shard, and how often a shard was done with it for certain.
+    pub(super) handed: u32,
+    pub(super) handled: u32,
+    /// The first event and time at which a shard may have seen it, the last ones at which it did.
+    pub(super) first: u64,
+    pub(super) first_time: Time,
+    pub(super) last: u64,
+    pub(super) last_time: Time,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, topic, qos, retain, expiry_s, handed, handled, first, last, .. } = self;
+        write!(
+            formatter,
+            "m{}.{} on {topic} {qos:?} retain {retain} expiry {expiry_s:?} of session {session:?}, \
+             handed {handed} handled {handled} times from event {first} to {last}",
+            self.publisher, self.sequence,
+        )
+    }
+}
+
+impl Message {
+    pub(super) const fn clears(&self) -> bool {
+        self.payload.is_empty()
+    }
+
+    /// True when it is not known whether each copy that was handed over was also handled.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.handled == 0 || (self.qos != QoS::ExactlyOnce && self.handed > self.handled)
+    }
+
+    /// How many copies the broker may take for different messages.
+    pub(super) const fn copies_max(&self) -> u32 {
+        match self.qos {
+            QoS::AtLeastOnce if self.handed > 1 => self.handed,
+            _ => 1,
+        }
+    }
+}
+
+/// One SUBSCRIBE's effect on one filter of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Subscription {
+    /// The whole filter.
+    pub(super) filter: String,
+    pub(super) options: SubscriptionOptions,
+    pub(super) id: Option<u32>,
+    pub(super) from_possible: u64,
+    /// SUBACK has come.
+    pub(super) from_certain: u64,
+    pub(super) until_certain: u64,
+    pub(super) until_possible: u64,
+}
+
+impl Subscription {
+    pub(super) fn is_shared(&self) -> bool {
+        self.filter.starts_with("$share/")
+    }
+
+    pub(super) fn matches(&self, topic: &str) -> bool {
+        let filter = TopicFilter::parse(&self.filter, usize::MAX);
+        filter.is_ok_and(|filter| matches(filter.filter, topic))
+    }
+
+    /// Whether it may have asked for retained messages.
+    pub(super) fn asks_retained(&self) -> bool {
+        !self.is_shared() && self.options.retain_handling != RetainHandling::DoNotSend
+    }
+}
+
+/// What a session's client got of one message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    /// Deliveries without DUP, replays of the retained store not among them.
+    pub(super) fresh: u32,
+    /// Deliveries that the client took for new: fresh ones, and those first seen with DUP.
+    pub(super) taken: u32,
+    /// Replays without DUP.
+    pub(super) replays: u32,
+    /// Some may have been replays.
+    pub(super) is_unclear: bool,
+}
+
+/// A session of the broker.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The wire that has it.
+    pub(super) wire: Option<usize>,
+    pub(super) connections: u32,
+    pub(super) expiry_s: u32,
+    /// When it lost its last connection.
+    pub(super) lost: Option<Time>,
+    pub(super) ended: bool,
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) seen: BTreeMap<usize, Seen>,
+    /// (publisher, topic, QoS) → the sequence of the last first delivery.
+    pub(super) order: BTreeMap<(u32, String, QoS), u32>,
+    /// Topic → live retained messages that came, and when they came out of the shard.
+    pub(super) live: BTreeMap<String, Vec<(usize, u64)>>,
+    /// The will of its present or last connection.
+    pub(super) will: Option<usize>,
+    /// The smallest Maximum Packet Size that it ever had.
+    pub(super) packet_bytes_max: u32,
+}
+
+impl Session {
+    /// True when it has ended, or its time has come.
+    pub(super) fn is_over(&self, now: Time) -> bool {
+        let is_late =
+            |lost: Time| self.expiry_s < u32::MAX && lost.after_seconds(self.expiry_s) <= now;
+        self.ended || self.lost.is_some_and(is_late)
+    }
+}
+
+/// What is known, and the first thing that is wrong.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) options: Options,
+    pub(super) now: Time,
+    /// How many events there were.
+    pub(super) event: u64,
+    pub(super) messages: Vec<Message>,
+    by_name: BTreeMap<(u32, u32), usize>,
+    pub(super) sessions: Vec<Session>,
+    /// Client → the session that it has or had last.
+    pub(super) current: BTreeMap<usize, usize>,
+    pub(super) wills: Vec<Will>,
+    pub(super) will_of_message: BTreeMap<usize, usize>,
+    /// When nothing was under way between workers: (first, last) event.
+    quiet: Vec<(u64, u64)>,
+    pub(super) deliveries: u64,
+    pub(super) violation: Option<String>,
+}
+
+impl Model {
+    pub(super) const fn new(options: Options) -> Self {
+        Self {
+            options,
+            now: Time::ZERO,
+            event: 0,
+            messages: Vec::new(),
+            by_name: BTreeMap::new(),
+            sessions: Vec::new(),
+            current: BTreeMap::new(),
+            wills: Vec::new(),
+            will_of_message: BTreeMap::new(),
+            quiet: Vec::new(),
+            deliveries: 0,
+            violation: None,
+        }
+    }
+
+    /// Something does not hold; the first finding stands.
+    pub(super) fn fail(&mut self, invariant: &str, text: String) {
+        let event = self.event;
+        self.violation.get_or_insert_with(|| format!("{invariant}: {text} (event {event})"));
+    }
+
+    pub(super) const fn advance(&mut self, now: Time) {
+        self.now = now;
+        self.event += 1;
+    }
+
+    /// Nothing is under way between workers at the end of this event.
+    pub(super) fn note_quiet(&mut self) {
+        match self.quiet.last_mut() {
+            Some((_, last)) if *last + 1 >= self.event => *last = self.event,
+            _ => self.quiet.push((self.event, self.event)),
+        }
+    }
+
+    /// The event by which everything is done that the message set going.
+    pub(super) fn settled(&self, message: &Message) -> u64 {
+        if message.is_in_doubt() {
+            return NEVER;
+        }
+        let place = self.quiet.partition_point(|&(_, last)| last < message.last);
+        self.quiet.get(place).map_or(NEVER, |&(first, _)| first.max(message.last))
+    }
+
+    pub(super) fn add_message(&mut self, message: Message) -> usize {
+        let index = self.messages.len();
+        self.by_name.insert((message.publisher, message.sequence), index);
+        self.messages.push(message);
+        index
+    }
+
+    /// The message that a payload names.
+    pub(super) fn find_message(&self, payload: &[u8]) -> Option<usize> {
+        let publisher = u32::from_be_bytes(payload.get(..4)?.try_into().ok()?);
+        let sequence = u32::from_be_bytes(payload.get(4..8)?.try_into().ok()?);
+        self.by_name.get(&(publisher, sequence)).copied()
+    }
+
+    /// The shard gets a packet whole. Which subscriptions of the session it will end.
+    pub(super) fn handed(&mut self, wire: &mut Wire, item: &Item) -> Vec<usize> {
+        let mut ends = Vec::new();
+        match item {
+            Item::Publish(index) => {
+                let message = &mut self.messages[*index];
+                message.handed += 1;
+                if message.first == NEVER {
+                    message.first = self.event;
+                    message.first_time = self.now;
+                    message.session = wire.session;
+                }
+            }
+            Item::Subscribe { packet_id, id, filters } => {
+                let Some(session) = wire.session else { return ends };
+                let mut places = Vec::new();
+                for (filter, options) in filters {
+                    ends.extend(self.call_off(session, filter));
+                    places.push(self.subscribe(session, filter, *options, *id));
+                }
+                wire.subscribing.insert(*packet_id, places);
+            }
+            Item::Unsubscribe(filters) => {
+                let Some(session) = wire.session else { return ends };
+                for filter in filters {
+                    ends.extend(self.call_off(session, filter));
+                }
+            }
+            Item::Disconnect { .. } | Item::Other => {}
+        }
+        ends
+    }
+
+    fn subscribe(
+        &mut self,
+        session: usize,
+        filter: &str,
+        options: SubscriptionOptions,
+        id: Option<u32>,
+    ) -> usize {
+        let subscriptions = &mut self.sessions[session].subscriptions;
+        subscriptions.push(Subscription {
+            filter: filter.into(),
+            options,
+            id,
+            from_possible: self.event,
+            from_certain: NEVER,
+            until_certain: NEVER,
+            until_possible: NEVER,
+        });
+        subscriptions.len() - 1
+    }
+
+    /// The subscriptions of the filter, which are there for certain only until now.
+    fn call_off(&mut self, session: usize, filter: &str) -> Vec<usize> {
+        let event = self.event;
+        let mut called_off = Vec::new();
+        let subscriptions = &mut self.sessions[session].subscriptions;
+        for (place, subscription) in subscriptions.iter_mut().enumerate() {
+            if subscription.filter == filter && subscription.until_possible == NEVER {
+                subscription.until_certain = subscription.until_certain.min(event);
+                called_off.push(place);
+            }
+        }
+        called_off
+    }
+
+    /// The shard has dealt with a packet, which ended the subscriptions `ends`.
+    pub(super) fn handled(&mut self, wire: &Wire, item: &Item, ends: &[usize]) {
+        if let Item::Publish(index) = item {
+            let message = &mut self.messages[*index];
+            if message.qos != QoS::ExactlyOnce || message.handled == 0 {
+                message.handled += 1;
+                message.last = self.event;
+                message.last_time = self.now;
+            }
+        }
+        let Some(session) = wire.session else { return };
+        for &place in ends {
+            let until = &mut self.sessions[session].subscriptions[place].until_possible;
+            *until = (*until).min(self.event);
+        }
+    }
+
+    /// An accepting CONNACK came out of a shard.
+    pub(super) fn accept(&mut self, index: usize, wire: &mut Wire, present: bool) {
+        let client = wire.client;
+        let known = self.current.get(&client).copied();
+        self.check_present(client, known, wire.terms.clean_start, present);
+        let session = match known.filter(|_| present) {
+            Some(session) => session,
+            None => self.add_session(client, known),
+        };
+        self.resume_will(known, present);
+        let state = &mut self.sessions[session];
+        state.wire = Some(index);
+        state.connections += 1;
+        state.lost = None;
+        state.expiry_s = wire.terms.expiry_s.min(self.options.max_session_expiry);
+        state.packet_bytes_max =
+            state.packet_bytes_max.min(wire.terms.packet_bytes_max.unwrap_or(u32::MAX));
+        wire.session = Some(session);
+        self.arm_will(session, wire);
+    }
+
+    fn add_session(&mut self, client: usize, before: Option<usize>) -> usize {
+        if let Some(before) = before {
+            self.sessions[before].ended = true;
+        }
+        self.sessions.push(Session {
+            wire: None,
+            connections: 0,
+            expiry_s: 0,
+            lost: None,
+            ended: false,
+            subscriptions: Vec::new(),
+            seen: BTreeMap::new(),
+            order: BTreeMap::new(),
+            live: BTreeMap::new(),
+            will: None,
+            packet_bytes_max: u32::MAX,
+        });
+        self.current.insert(client, self.sessions.len() - 1);
+        self.sessions.len() - 1
+    }
+
+    /// I7: Session Present says whether the state was kept, and it is kept as long as it should.
+    fn check_present(
+        &mut self,
+        client: usize,
+        known: Option<usize>,
+        clean_start: bool,
+        present: bool,
+    ) {
+        let kept = known.map(|known| &self.sessions[known]).filter(|s| !s.ended && !clean_start);
+        let must = match kept {
+            None => Some(false),
+            Some(session) => match (session.lost, session.expiry_s) {
+                (None, 0) => Some(false),
+                (None, _) | (_, u32::MAX) => Some(true),
+                (Some(lost), expiry_s) => {
+                    let ends = lost.after_seconds(expiry_s);
+                    let is_sure = self.now < ends || self.now > ends.after(Duration::from_secs(1));
+                    is_sure.then_some(self.now < ends)
+                }
+            },
+        };
+        if must.is_some_and(|must| must != present) {
+            let text =
+                format!("client {client}: session present is {present}, clean {clean_start}");
+            self.fail("I7", text);
+        }
+    }
+
+    /// The shard does not know the connection any more, or is about to be told that it has gone.
+    pub(super) fn lose(&mut self, index: usize, wire: &Wire) {
+        let Some(session) = wire.session else { return };
+        if self.sessions[session].wire != Some(index) {
+            return;
+        }
+        let expiry_max_s = self.options.max_session_expiry;
+        let state = &mut self.sessions[session];
+        state.wire = None;
+        state.lost = Some(self.now);
+        if let Some((_, Some(expiry_s))) = wire.goodbye {
+            state.expiry_s = expiry_s.min(expiry_max_s);
+        }
+        state.ended |= state.expiry_s == 0;
+        self.release_will(session, wire);
+    }
+
+    /// The subscriptions of a session that match, and that were there for certain, or may have
+    /// been, while the message went through.
+    pub(super) fn wanting(
+        &self,
+        session: usize,
+        message: &Message,
+    ) -> (Vec<&Subscription>, Vec<&Subscription>) {
+        let settled = self.settled(message);
+        let is_own = message.session == Some(session);
+        let possible: Vec<_> = self.sessions[session]
+            .subscriptions
+            .iter()
+            .filter(|s| s.matches(&message.topic) && !(is_own && s.options.no_local))
+            // A shared message may come late, from a member that was lost.
+            .filter(|s| s.from_possible <= settled || s.is_shared())
+            .filter(|s| s.until_possible >= message.first)
+            .collect();
+        let is_certain = |s: &&Subscription| {
+            s.from_certain < message.first
+                && (s.until_certain > settled || s.until_certain == NEVER)
+        };
+        let certain = possible.iter().copied().filter(is_certain).collect();
+        (certain, possible)
+    }
+}
+
+/// A payload in a trace.
+pub(super) fn name_of(payload: &[u8]) -> String {
+    match payload.get(..8) {
+        Some(name) => {
+            let number = |at: usize| {
+                u32::from_be_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]])
+            };
+            format!("m{}.{}", number(0), number(4))
+        }
+        None => format!("{payload:02x?}"),
+    }
+}

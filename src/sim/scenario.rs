@@ -1,0 +1,76 @@
+//! What a seed decides before anything happens.
+
+use crate::base::prng::Prng;
+use crate::options::Options;
+
+/// Topics that clients publish to.
+pub(super) const TOPICS: [&str; 9] =
+    ["a", "a/b", "a/c", "a/b/c", "b", "b/c", "/a", "$d/a", "a/b/c/d"];
+
+/// Filters that clients subscribe to.
+pub(super) const FILTERS: [&str; 16] = [
+    "#", "+", "a/#", "a/+", "+/b", "a/b", "a/b/c", "+/+", "/+", "b/#", "$d/#", "a/b/#", "w/#", "a",
+    "b/c", "w/+",
+];
+
+/// Shared filters, and the QoS at which every member subscribes.
+pub(super) const SHARES: [(&str, u8); 4] =
+    [("$share/g/a/#", 1), ("$share/h/+/b", 1), ("$share/g/a/b", 2), ("$share/i/#", 2)];
+
+/// The world that a seed stands for.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) workers: usize,
+    pub(super) options: Options,
+    /// Clients besides the observer.
+    pub(super) clients: usize,
+    /// How many things clients do in all.
+    pub(super) steps: u32,
+    pub(super) ring_capacity: usize,
+    /// The longest usual delay of the network, in microseconds.
+    pub(super) delay_us: u64,
+    /// How often bytes are cut into small pieces, in percent.
+    pub(super) cuts: u64,
+    /// How often the outbox is flushed at once, in percent.
+    pub(super) flushes: u64,
+    /// Topics in use: few of them make conflicts likely.
+    pub(super) topics: usize,
+}
+
+impl Scenario {
+    pub(super) fn new(prng: &mut Prng) -> Self {
+        let workers = 1 + prng.below(4) as usize;
+        let options = options(prng);
+        Self {
+            workers,
+            options,
+            clients: 3 + prng.below(10) as usize,
+            steps: 150 + prng.below(450) as u32,
+            ring_capacity: pick(prng, &[1, 2, 4, 64]),
+            delay_us: pick(prng, &[50, 1_000, 10_000]),
+            cuts: pick(prng, &[0, 20, 70]),
+            flushes: pick(prng, &[20, 80, 100]),
+            topics: pick(prng, &[2, 4, TOPICS.len()]),
+        }
+    }
+}
+
+fn options(prng: &mut Prng) -> Options {
+    let is_roomy = prng.chance(60);
+    Options {
+        max_inflight: pick(prng, &[1, 2, 5, 256]),
+        receive_maximum: pick(prng, &[1, 3, 20, 1024]),
+        max_queued_messages: if is_roomy { 1_000_000 } else { pick(prng, &[1, 3, 10]) },
+        max_queued_bytes: if is_roomy { 1 << 40 } else { 65_536 },
+        max_session_expiry: pick(prng, &[2, 60, u32::MAX]),
+        max_topic_alias: pick(prng, &[0, 1, 3, 64]),
+        max_packet_size: 100_000,
+        retain_available: !prng.chance(10),
+        ..Options::default()
+    }
+}
+
+/// One of `choices`.
+pub(super) fn pick<T: Copy>(prng: &mut Prng, choices: &[T]) -> T {
+    choices[prng.below(choices.len() as u64) as usize]
+}

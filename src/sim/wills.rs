@@ -1,0 +1,118 @@
+//! I10: what must become of each will.
+
+use super::model::{Message, Model, NEVER};
+use super::wire::Wire;
+use crate::base::time::Time;
+use crate::mqtt::ReasonCode;
+use std::time::Duration;
+
+/// What is known of a will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Its connection lives.
+    Armed,
+    /// It is to be published then.
+    Due(Time),
+    /// It was to be published at about the time at which that was called off.
+    Either(Time),
+    /// It is not to be published.
+    Discarded,
+}
+
+/// A will of one connection.
+#[derive(Debug)]
+pub(super) struct Will {
+    pub(super) message: usize,
+    pub(super) delay_s: u32,
+    pub(super) fate: Fate,
+    pub(super) published: u32,
+}
+
+/// How late a will may come out of the observer's shard.
+const LATE_MAX: Duration = Duration::from_millis(1_100);
+
+impl Model {
+    /// A connection was accepted, perhaps with a will.
+    pub(super) fn arm_will(&mut self, session: usize, wire: &Wire) {
+        self.sessions[session].will = wire.terms.will.map(|(message, delay_s)| {
+            self.messages[message].session = Some(session);
+            self.will_of_message.insert(message, self.wills.len());
+            self.wills.push(Will { message, delay_s, fate: Fate::Armed, published: 0 });
+            self.wills.len() - 1
+        });
+    }
+
+    /// The session has lost its connection.
+    // [MQTT-3.1.2-8], [MQTT-3.14.4-3]
+    pub(super) fn release_will(&mut self, session: usize, wire: &Wire) {
+        let Some(will) = self.sessions[session].will else { return };
+        let is_normal = wire.goodbye.is_some_and(|(code, _)| code == ReasonCode::Success);
+        let will = &mut self.wills[will];
+        if is_normal {
+            will.fate = Fate::Discarded;
+            return;
+        }
+        let wait_s = will.delay_s.min(self.sessions[session].expiry_s);
+        will.fate = Fate::Due(self.now.after_seconds(wait_s));
+        let message = &mut self.messages[will.message];
+        message.first = self.event;
+        message.first_time = self.now;
+        message.handed = 1;
+    }
+
+    /// The client is back: on with its session, or with a new one.
+    // [MQTT-3.1.3-9]
+    pub(super) fn resume_will(&mut self, session: Option<usize>, present: bool) {
+        let Some(session) = session else { return };
+        let lost = self.sessions[session].lost;
+        let Some(will) = self.sessions[session].will else { return };
+        let will = &mut self.wills[will];
+        let Fate::Due(due) = will.fate else { return };
+        let was_at_once = lost == Some(due);
+        if was_at_once || self.now > due.after(LATE_MAX) {
+            return;
+        }
+        if !present {
+            will.fate = Fate::Due(due.min(self.now));
+        } else if self.now < due {
+            will.fate = Fate::Discarded;
+        } else {
+            will.fate = Fate::Either(due);
+        }
+    }
+
+    /// The observer, who misses nothing, sees a will that came out of its shard at `emitted`.
+    pub(super) fn observe_will(&mut self, message: usize, emitted: Time) {
+        let Some(&will) = self.will_of_message.get(&message) else { return };
+        let will = &mut self.wills[will];
+        will.published += 1;
+        let is_right = match will.fate {
+            Fate::Due(due) | Fate::Either(due) => due <= emitted && emitted <= due.after(LATE_MAX),
+            Fate::Armed | Fate::Discarded => false,
+        };
+        if !is_right || will.published > 1 {
+            let text =
+                format!("will m{}: {will:?} at {emitted:?}", self.messages[message].publisher);
+            return self.fail("I10", text);
+        }
+        let message: &mut Message = &mut self.messages[message];
+        message.handled = 1;
+        message.last = self.event;
+        message.last_time = emitted;
+        if message.first == NEVER {
+            message.first = self.event;
+        }
+    }
+
+    /// At the end: every will that was due has come.
+    pub(super) fn check_wills(&mut self) {
+        let is_missing = |will: &&Will| {
+            matches!(will.fate, Fate::Due(due) if due.after(LATE_MAX) < self.now)
+                && will.published == 0
+        };
+        if let Some(will) = self.wills.iter().find(is_missing) {
+            let name = self.messages[will.message].publisher;
+            self.fail("I10", format!("will m{name} never came: {will:?}"));
+        }
+    }
+}

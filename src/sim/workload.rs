@@ -1,0 +1,368 @@
+//! What clients do next: all of it by chance.
+
+use super::client::{Client, Kind, Outgoing, Patience};
+use super::model::{Message, NAME_BYTES, NEVER};
+use super::scenario::{FILTERS, SHARES, TOPICS, pick};
+use super::wire::{Item, Phase, Terms, Wire};
+use super::world::{Event, World};
+use crate::base::time::Time;
+use crate::mqtt::{
+    Disconnect, PINGREQ, Property, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter,
+    SubscriptionOptions, Unsubscribe, Version,
+};
+
+/// Wills have publishers of their own, from here on, and so has each connection of a client that
+/// the broker names.
+const WILLS_FROM: u32 = 1_000;
+const ANONYMOUS_FROM: u32 = 1_000_000;
+
+impl World {
+    pub(super) fn add_clients(&mut self) {
+        self.clients.push(Client::new("observer", Kind::Observer, Version::V5));
+        for index in 0..self.scenario.clients {
+            let kind = match self.prng.below(100) {
+                0..20 => Kind::Member(self.prng.below(SHARES.len() as u64) as usize),
+                20..28 => Kind::Anonymous,
+                28..36 => Kind::Hostile,
+                _ => Kind::Normal,
+            };
+            let version = if self.prng.chance(60) { Version::V5 } else { Version::V311 };
+            let id = match kind {
+                Kind::Anonymous => String::new(),
+                _ => format!("c{index}"),
+            };
+            self.clients.push(Client::new(&id, kind, version));
+        }
+    }
+
+    /// The observer comes first.
+    pub(super) fn connect_observer(&mut self) {
+        let receive_maximum = u16::MAX;
+        let terms = Terms { clean_start: true, receive_maximum, ..Terms::default() };
+        let wire = self.connect(0, terms);
+        self.settle();
+        let all = SubscriptionOptions {
+            retain_handling: RetainHandling::DoNotSend,
+            ..SubscriptionOptions::default()
+        };
+        self.send_subscribe(wire, vec![("#".into(), all)], None);
+    }
+
+    /// A client does something, and will again.
+    pub(super) fn act(&mut self, client: usize) {
+        if self.is_ending {
+            return;
+        }
+        self.steps_left = self.steps_left.saturating_sub(1);
+        let most_us = match self.prng.below(100) {
+            0..4 => 3_500_000,
+            4..30 => 100_000,
+            _ => 10_000,
+        };
+        self.schedule_us(Event::Act(client), most_us);
+        if self.clients[client].kind == Kind::Hostile {
+            return self.act_hostile(client);
+        }
+        match self.clients[client].wire {
+            Some(wire) if self.wires[wire].hung_up.is_none() => self.act_connected(client, wire),
+            _ => self.act_disconnected(client),
+        }
+    }
+
+    fn act_disconnected(&mut self, client: usize) {
+        if self.clients[client].opening.is_some() || self.prng.chance(30) {
+            return;
+        }
+        self.connect_somehow(client);
+    }
+
+    fn connect_somehow(&mut self, client: usize) {
+        // A connection given up before its answer may still take over the next one.
+        let is_unheard = |w: &Wire| w.client == client && w.phase == Phase::Open && !w.is_accepted;
+        if self.wires.iter().any(is_unheard) {
+            return;
+        }
+        let terms = self.terms(client);
+        let wire = self.connect(client, terms);
+        if self.prng.chance(15) {
+            self.wires[wire].capacity = 1 + self.prng.below(300) as usize;
+        }
+        if self.prng.chance(3) {
+            // Gone before the answer.
+            self.hang_up(wire, true);
+            self.miss_answer(wire);
+        }
+    }
+
+    fn terms(&mut self, client: usize) -> Terms {
+        let (version, kind) = (self.clients[client].version, self.clients[client].kind);
+        let is_anonymous = kind == Kind::Anonymous;
+        let will = self.prng.chance(40).then(|| self.new_will(version));
+        let must_clean = is_anonymous || self.clients[client].must_clean;
+        let clean_start = must_clean || self.prng.chance(25);
+        if !version.is_v5() {
+            let expiry_s = if clean_start { 0 } else { u32::MAX };
+            let receive_maximum = u16::MAX;
+            return Terms { clean_start, expiry_s, receive_maximum, will, ..Terms::default() };
+        }
+        let expiry_s = pick(&mut self.prng, &[0, 1, 2, 5, 1000, u32::MAX]);
+        Terms {
+            clean_start,
+            expiry_s: if is_anonymous { 0 } else { expiry_s },
+            receive_maximum: pick(&mut self.prng, &[1, 2, 5, 100, u16::MAX]),
+            packet_bytes_max: self.prng.chance(15).then(|| 60 + self.prng.below(200) as u32),
+            alias_max: pick(&mut self.prng, &[0, 0, 1, 2, 10]),
+            keep_alive_s: 0,
+            will,
+        }
+    }
+
+    fn new_will(&mut self, version: Version) -> (usize, u32) {
+        let publisher = WILLS_FROM + self.wires.len() as u32;
+        let topic = format!("w/{}", self.prng.below(3));
+        let mut message = self.new_message(publisher, 0, topic, version);
+        message.is_will = true;
+        let delay_s = match version {
+            Version::V5 => pick(&mut self.prng, &[0, 0, 1, 2, 4]),
+            _ => 0,
+        };
+        (self.model.add_message(message), delay_s)
+    }
+
+    fn new_message(
+        &mut self,
+        publisher: u32,
+        sequence: u32,
+        topic: String,
+        version: Version,
+    ) -> Message {
+        let length = match self.prng.below(200) {
+            0 => 17_000 + self.prng.below(3_000),
+            1..40 => self.prng.below(300),
+            _ => self.prng.below(8),
+        };
+        let mut payload = Vec::with_capacity(NAME_BYTES + length as usize);
+        payload.extend_from_slice(&publisher.to_be_bytes());
+        payload.extend_from_slice(&sequence.to_be_bytes());
+        payload.extend_from_slice(&self.prng.next().to_be_bytes());
+        payload.extend((0..length).map(|_| self.prng.next() as u8));
+        let is_v5 = version.is_v5();
+        Message {
+            publisher,
+            sequence,
+            session: None,
+            topic,
+            qos: QoS::from_bits(self.prng.below(3) as u8).expect("below 3"),
+            retain: self.scenario.options.retain_available && self.prng.chance(25),
+            payload,
+            properties: if is_v5 { self.new_properties() } else { Vec::new() },
+            expiry_s: (is_v5 && self.prng.chance(20)).then(|| 1 + self.prng.below(3) as u32),
+            is_will: false,
+            handed: 0,
+            handled: 0,
+            first: NEVER,
+            first_time: Time::ZERO,
+            last: 0,
+            last_time: Time::ZERO,
+        }
+    }
+
+    fn new_properties(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut add = |percent, property: Property<'_>| {
+            if self.prng.chance(percent) {
+                property.encode(&mut bytes);
+            }
+        };
+        add(10, Property::PayloadFormatIndicator(false));
+        add(20, Property::ContentType("text/plain"));
+        add(10, Property::UserProperty(("name", "value")));
+        add(10, Property::ResponseTopic("answer"));
+        add(10, Property::CorrelationData(b"\0\x01"));
+        add(10, Property::UserProperty(("name", "")));
+        bytes
+    }
+
+    fn act_connected(&mut self, client: usize, wire: usize) {
+        match self.prng.below(100) {
+            0..45 => {
+                for _ in 0..=self.prng.below(4) {
+                    self.publish_something(client, wire);
+                }
+            }
+            45..63 => self.subscribe_something(client, wire),
+            63..69 => self.unsubscribe_something(client, wire),
+            69..72 => self.send(wire, &PINGREQ, Item::Other),
+            72..78 => self.change_patience(client),
+            78..84 => self.change_reading(wire),
+            84..89 => self.say_goodbye(client, wire),
+            89..94 => {
+                let lossy = self.prng.chance(60);
+                self.leave(client, wire, lossy);
+            }
+            _ => {
+                let is_named = self.clients[client].kind != Kind::Anonymous;
+                if is_named && self.clients[client].opening.is_none() {
+                    self.connect_somehow(client);
+                }
+            }
+        }
+    }
+
+    fn publish_something(&mut self, client: usize, wire: usize) {
+        let topic = TOPICS[self.prng.below(self.scenario.topics as u64) as usize];
+        let version = self.clients[client].version;
+        self.clients[client].sequence += 1;
+        let sequence = self.clients[client].sequence;
+        let publisher = match self.clients[client].kind {
+            Kind::Anonymous => ANONYMOUS_FROM + wire as u32,
+            _ => client as u32,
+        };
+        let mut message = self.new_message(publisher, sequence, topic.into(), version);
+        if message.retain && self.prng.chance(15) {
+            message.payload.clear();
+        }
+        self.publish(client, wire, message);
+    }
+
+    /// Sends a message, unless the server's Receive Maximum is reached.
+    pub(super) fn publish(&mut self, client: usize, wire: usize, message: Message) {
+        let state = &self.clients[client];
+        let qos = message.qos;
+        if qos > QoS::AtMostOnce && state.outgoing.len() >= state.quota {
+            return;
+        }
+        let index = self.model.add_message(message);
+        if qos == QoS::AtMostOnce {
+            return self.send_publish(wire, index, 0, false);
+        }
+        let packet_id = self.clients[client].packet_id();
+        let outgoing = Outgoing { packet_id, message: index, is_released: false };
+        self.clients[client].outgoing.push(outgoing);
+        self.send_outgoing(wire, outgoing, false);
+    }
+
+    fn subscribe_something(&mut self, client: usize, wire: usize) {
+        if let Kind::Member(share) = self.clients[client].kind {
+            let (filter, qos) = SHARES[share];
+            let qos = QoS::from_bits(qos).expect("a valid one");
+            let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+            return self.send_subscribe(wire, vec![(filter.into(), options)], None);
+        }
+        let is_v5 = self.clients[client].version.is_v5();
+        let mut filters: Vec<(String, SubscriptionOptions)> = Vec::new();
+        for _ in 0..=self.prng.below(3) {
+            let filter = pick(&mut self.prng, &FILTERS);
+            if filters.iter().all(|(known, _)| known != filter) {
+                filters.push((filter.into(), self.new_options(is_v5)));
+            }
+        }
+        let id = (is_v5 && self.prng.chance(40)).then(|| 1 + self.prng.below(300) as u32);
+        self.send_subscribe(wire, filters, id);
+    }
+
+    fn new_options(&mut self, is_v5: bool) -> SubscriptionOptions {
+        let qos = QoS::from_bits(self.prng.below(3) as u8).expect("below 3");
+        if !is_v5 {
+            return SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+        }
+        let handling = [RetainHandling::Send, RetainHandling::SendIfNew, RetainHandling::DoNotSend];
+        SubscriptionOptions {
+            qos,
+            no_local: self.prng.chance(15),
+            retain_as_published: self.prng.chance(30),
+            retain_handling: pick(&mut self.prng, &handling),
+        }
+    }
+
+    pub(super) fn send_subscribe(
+        &mut self,
+        wire: usize,
+        filters: Vec<(String, SubscriptionOptions)>,
+        id: Option<u32>,
+    ) {
+        let (client, version) = (self.wires[wire].client, self.wires[wire].version);
+        let packet_id = self.clients[client].packet_id();
+        let entries =
+            filters.iter().map(|(filter, options)| SubscribeFilter { filter, options: *options });
+        let subscribe = Subscribe {
+            packet_id,
+            subscription_id: id,
+            filters: entries.collect(),
+            ..Subscribe::default()
+        };
+        let mut bytes = Vec::new();
+        subscribe.encode(version, &mut bytes);
+        drop(subscribe);
+        self.trace(|| format!("wire {wire} → SUBSCRIBE {packet_id} {filters:?} {id:?}"));
+        self.send(wire, &bytes, Item::Subscribe { packet_id, id, filters });
+    }
+
+    fn unsubscribe_something(&mut self, client: usize, wire: usize) {
+        let version = self.clients[client].version;
+        let packet_id = self.clients[client].packet_id();
+        let filter = match self.clients[client].kind {
+            Kind::Member(share) => SHARES[share].0,
+            _ => pick(&mut self.prng, &FILTERS),
+        };
+        let unsubscribe = Unsubscribe {
+            packet_id,
+            filters: [filter].into_iter().collect(),
+            ..Default::default()
+        };
+        let mut bytes = Vec::new();
+        unsubscribe.encode(version, &mut bytes);
+        self.trace(|| format!("wire {wire} → UNSUBSCRIBE {packet_id} {filter}"));
+        self.send(wire, &bytes, Item::Unsubscribe(vec![filter.into()]));
+    }
+
+    fn change_patience(&mut self, client: usize) {
+        let choices =
+            [Patience::AtOnce, Patience::Later(5_000), Patience::Later(500_000), Patience::Never];
+        self.clients[client].patience = pick(&mut self.prng, &choices);
+        self.acknowledge(client);
+    }
+
+    fn change_reading(&mut self, wire: usize) {
+        self.wires[wire].is_stalled = !self.wires[wire].is_stalled;
+        self.wires[wire].capacity = pick(&mut self.prng, &[10, 200, 5_000, 1 << 20]);
+        self.schedule_down(wire);
+    }
+
+    /// DISCONNECT, one way or the other.
+    fn say_goodbye(&mut self, client: usize, wire: usize) {
+        let is_v5 = self.clients[client].version.is_v5();
+        let code = match is_v5 && self.prng.chance(30) {
+            true => ReasonCode::DisconnectWithWill,
+            false => ReasonCode::Success,
+        };
+        let may_change = is_v5
+            && self.wires[wire].terms.expiry_s > 0
+            && self.model.options.max_session_expiry > 0;
+        let changes = may_change && self.prng.chance(30);
+        let expiry_s = changes.then(|| pick(&mut self.prng, &[0, 1, 30]));
+        self.send_disconnect(client, wire, code, expiry_s);
+    }
+
+    pub(super) fn send_disconnect(
+        &mut self,
+        client: usize,
+        wire: usize,
+        code: ReasonCode,
+        expiry_s: Option<u32>,
+    ) {
+        let packet = Disconnect { code, session_expiry_s: expiry_s, ..Disconnect::default() };
+        let mut bytes = Vec::new();
+        packet.encode(self.wires[wire].version, &mut bytes);
+        self.trace(|| format!("wire {wire} → DISCONNECT {code} {expiry_s:?}"));
+        self.send(wire, &bytes, Item::Disconnect { code, expiry_s });
+        self.leave(client, wire, false);
+    }
+
+    /// The client closes its connection.
+    pub(super) fn leave(&mut self, client: usize, wire: usize, lossy: bool) {
+        let state = &mut self.clients[client];
+        state.wire = state.wire.filter(|&known| known != wire);
+        self.hang_up(wire, lossy);
+    }
+}

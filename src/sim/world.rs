@@ -1,0 +1,234 @@
+//! Virtual time and the queue of what is to come.
+
+use super::client::{Client, Kind};
+use super::driver::Worker;
+use super::log::Log;
+use super::mesh::Mesh;
+use super::model::Model;
+use super::scenario::Scenario;
+use super::wire::Wire;
+use super::{Report, Settings};
+use crate::base::prng::Prng;
+use crate::base::time::Time;
+use crate::broker::Counters;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that happens at its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Event {
+    /// A client does the next thing.
+    Act(usize),
+    /// A client sends the acknowledgements that it owes.
+    Acknowledge(usize),
+    /// Bytes reach the worker.
+    Up(usize),
+    /// Bytes reach the client.
+    Down(usize),
+    /// The network has room for what it did not take.
+    Push(usize),
+    /// The worker learns that the client has gone.
+    HangUp(usize),
+    /// The worker has closed the connection.
+    Finish(usize),
+    /// A connection arrives at its other worker.
+    Arrive(usize),
+    /// A worker sends what its outbox holds.
+    Flush(usize),
+    /// A worker looks at its rings.
+    Pass(usize),
+    /// A worker looks for room in its rings.
+    Retry(usize),
+    /// A worker's deadline.
+    Tick(usize),
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) scenario: Scenario,
+    pub(super) settings: Settings,
+    pub(super) prng: Prng,
+    pub(super) now: Time,
+    queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    serial: u64,
+    /// Events to come that are neither a deadline nor a client's next step.
+    under_way: usize,
+    pub(super) workers: Vec<Worker>,
+    pub(super) mesh: Mesh,
+    pub(super) wires: Vec<Wire>,
+    pub(super) clients: Vec<Client>,
+    pub(super) model: Model,
+    pub(super) log: Log,
+    pub(super) steps_left: u32,
+    /// The clients do nothing new any more.
+    pub(super) is_ending: bool,
+    /// How often the network is still to do harm on purpose.
+    pub(super) sabotages_left: u32,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, settings: Settings, is_traced: bool) -> Self {
+        let mut prng = Prng::new(seed);
+        let scenario = Scenario::new(&mut prng);
+        let options = Arc::new(scenario.options.clone());
+        let secret = prng.next();
+        let count = scenario.workers;
+        let worker = |index| Worker::new(options.clone(), index, count, secret);
+        let workers = (0..count).map(worker).collect();
+        let mesh = Mesh::new(count, scenario.ring_capacity);
+        let steps_left = settings.steps.unwrap_or(scenario.steps);
+        let mut log = Log::new(seed, is_traced);
+        log.line(|| format!("{scenario:?}"));
+        Self {
+            settings,
+            prng,
+            now: Time::from_nanoseconds(1),
+            queue: BinaryHeap::new(),
+            serial: 0,
+            under_way: 0,
+            workers,
+            mesh,
+            wires: Vec::new(),
+            clients: Vec::new(),
+            model: Model::new(scenario.options.clone()),
+            log,
+            steps_left,
+            is_ending: false,
+            sabotages_left: 3,
+            scenario,
+        }
+    }
+
+    /// Runs to the end, or to the first violation.
+    pub(super) fn run(&mut self) {
+        self.add_clients();
+        self.connect_observer();
+        self.settle();
+        for client in 1..self.clients.len() {
+            self.schedule_us(Event::Act(client), 20_000);
+        }
+        while self.steps_left > 0 && self.model.violation.is_none() && self.step() {}
+        self.end();
+    }
+
+    pub(super) fn report(&self) -> Report {
+        Report {
+            hash: self.log.hash(),
+            events: self.model.event,
+            virtual_ms: self.now.nanoseconds() / 1_000_000,
+            workers: self.scenario.workers,
+            connections: self.wires.len(),
+            messages: self.model.messages.len(),
+            deliveries: self.model.deliveries,
+            dropped: self.dropped(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for worker in &self.workers {
+            sum.add(worker.shard.counters());
+        }
+        sum
+    }
+
+    fn dropped(&self) -> u64 {
+        let sum = self.counters();
+        sum.dropped_expired + sum.dropped_no_member + sum.dropped_queue_full + sum.dropped_too_large
+    }
+
+    /// Lets `event` happen within `most_us` microseconds.
+    pub(super) fn schedule_us(&mut self, event: Event, most_us: u64) {
+        let nanoseconds = 1 + self.prng.below(most_us.max(1) * 1000);
+        self.schedule(event, self.now.after(Duration::from_nanos(nanoseconds)));
+    }
+
+    pub(super) fn schedule(&mut self, event: Event, at: Time) {
+        self.serial += 1;
+        self.under_way += usize::from(is_transient(event));
+        self.queue.push(Reverse((at, self.serial, event)));
+    }
+
+    /// A delay of the network, sometimes a long one.
+    pub(super) fn network_delay_us(&mut self) -> u64 {
+        if self.prng.chance(2) { 300_000 } else { self.scenario.delay_us }
+    }
+
+    /// Lets the next thing happen; false when nothing is to come.
+    pub(super) fn step(&mut self) -> bool {
+        let Some(Reverse((at, _, event))) = self.queue.pop() else { return false };
+        self.under_way -= usize::from(is_transient(event));
+        self.now = at.max(self.now.after(Duration::from_nanos(1)));
+        self.model.advance(self.now);
+        self.log.mix(self.now.nanoseconds());
+        match event {
+            Event::Act(client) => self.act(client),
+            Event::Acknowledge(client) => self.acknowledge(client),
+            Event::Up(wire) => self.up(wire),
+            Event::Down(wire) => self.down(wire),
+            Event::Push(wire) => self.push(wire),
+            Event::HangUp(wire) => self.hang_up_arrives(wire),
+            Event::Finish(wire) => self.finish(wire),
+            Event::Arrive(wire) => self.arrive(wire),
+            Event::Flush(worker) => self.flush_due(worker),
+            Event::Pass(worker) => self.pass(worker),
+            Event::Retry(worker) => self.retry(worker),
+            Event::Tick(worker) => self.tick(worker),
+        }
+        if self.mesh.is_quiet() {
+            self.model.note_quiet();
+        }
+        true
+    }
+
+    /// Lets everything happen that is under way, and what is due at once.
+    pub(super) fn settle(&mut self) {
+        let mut steps = 0;
+        while self.model.violation.is_none() && !self.is_settled() {
+            self.step();
+            steps += 1;
+            if steps > STEPS_TO_SETTLE {
+                self.model.fail("I20", "the world does not come to rest".into());
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while self.model.violation.is_none()
+            && self.queue.peek().is_some_and(|Reverse((at, ..))| *at <= end)
+        {
+            self.step();
+        }
+        self.now = self.now.max(end);
+        self.model.advance(self.now);
+    }
+
+    fn is_settled(&self) -> bool {
+        let soon = self.now.after(Duration::from_millis(20));
+        self.under_way == 0
+            && self.workers.iter().all(|w| w.shard.deadline().is_none_or(|due| due > soon))
+    }
+
+    /// Writes a line of the trace.
+    pub(super) fn trace(&mut self, line: impl FnOnce() -> String) {
+        let (event, now) = (self.model.event, self.now.nanoseconds());
+        self.log
+            .line(|| format!("[{event} {}.{:06} ms] {}", now / 1_000_000, now % 1_000_000, line()));
+    }
+
+    /// The client that sees everything.
+    pub(super) fn is_observer(&self, client: usize) -> bool {
+        self.clients[client].kind == Kind::Observer
+    }
+}
+
+const STEPS_TO_SETTLE: u32 = 2_000_000;
+
+const fn is_transient(event: Event) -> bool {
+    !matches!(event, Event::Tick(_) | Event::Act(_))
+}

@@ -1,0 +1,95 @@
+//! The simulator on a fixed list of seeds, and the simulator's own tests: the same seed does the
+//! same, and a defect planted in the network is found.
+
+use ringmq::sim::{Report, Sabotage, Settings, run};
+use std::ops::Range;
+
+/// Besides every seed below `SEEDS`: those that once found a bug of the broker.
+const FOUND_BUGS: [u64; 8] = [712, 718, 1395, 9362, 18_742, 23_416, 27_751, 64];
+const SEEDS: u64 = 2000;
+const THREADS: u64 = 4;
+
+/// Runs seeds on several threads; their reports, in order of thread.
+fn run_all(seeds: Vec<u64>, settings: Settings) -> Vec<Result<Report, String>> {
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let seeds = seeds.clone();
+            std::thread::spawn(move || {
+                let mine = seeds.into_iter().filter(|seed| seed % THREADS == thread);
+                mine.map(|seed| run(seed, settings).map_err(|failure| failure.to_string()))
+                    .collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+}
+
+#[test]
+fn the_invariants_hold_for_the_fixed_seeds() {
+    let seeds = (0..SEEDS).chain(FOUND_BUGS).collect();
+    let results = run_all(seeds, Settings::default());
+    let failures: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    if let Some(first) = failures.first() {
+        panic!("{} seeds failed, the first of them:\n{first}", failures.len());
+    }
+    let reports = || results.iter().flatten();
+    for workers in 1..=4 {
+        assert!(reports().any(|report| report.workers == workers), "never {workers} workers");
+    }
+    assert!(reports().any(|report| report.dropped > 0), "no queue was ever full");
+    assert!(reports().map(|report| report.deliveries).sum::<u64>() > 100 * SEEDS);
+}
+
+/// I22
+#[test]
+fn the_same_seed_does_the_same() {
+    for seed in 0..20 {
+        let first = run(seed, Settings::default()).unwrap();
+        assert_eq!(first, run(seed, Settings::default()).unwrap(), "seed {seed}");
+        let other = run(seed + 1000, Settings::default()).unwrap();
+        assert_ne!(first.hash, other.hash);
+    }
+}
+
+/// Which invariants fail when the network does harm, seed by seed.
+fn found(seeds: Range<u64>, sabotage: Sabotage) -> Vec<String> {
+    let settings = Settings { sabotage: Some(sabotage), ..Settings::default() };
+    let results = run_all(seeds.collect(), settings);
+    results.into_iter().filter_map(Result::err).collect()
+}
+
+/// The second line of a failure begins with the invariant's name.
+fn names(failures: &[String], invariants: &[&str]) -> bool {
+    failures.iter().all(|failure| {
+        let violation = failure.lines().nth(1).unwrap();
+        invariants.iter().any(|name| violation.starts_with(&format!("{name}:")))
+    })
+}
+
+#[test]
+fn a_delivery_that_comes_twice_is_found() {
+    let failures = found(0..20, Sabotage::Duplicate);
+    assert!(failures.len() > 15, "only {}", failures.len());
+    assert!(names(&failures, &["I2", "I8", "I9", "I12"]), "{failures:#?}");
+}
+
+#[test]
+fn a_lost_delivery_is_found() {
+    let failures = found(0..60, Sabotage::Lose);
+    assert!(failures.len() > 10, "only {}", failures.len());
+    assert!(failures.iter().any(|failure| failure.contains("\nI1: missing")), "{failures:#?}");
+}
+
+#[test]
+fn two_deliveries_that_change_places_are_found() {
+    let failures = found(0..60, Sabotage::Swap);
+    assert!(failures.len() > 5, "only {}", failures.len());
+    assert!(failures.iter().any(|failure| failure.contains("\nI3: ")), "{failures:#?}");
+}
+
+#[test]
+fn an_altered_payload_is_found() {
+    let failures = found(0..20, Sabotage::Alter);
+    assert!(failures.len() > 15, "only {}", failures.len());
+    assert!(names(&failures, &["I4"]), "{failures:#?}");
+}
