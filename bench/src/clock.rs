@@ -8,6 +8,16 @@ pub(crate) fn now_ns() -> u64 {
     read(ClockId::Monotonic)
 }
 
+/// Nanoseconds since 1970.
+pub(crate) fn unix_ns() -> u64 {
+    read(ClockId::Realtime)
+}
+
+/// CPU time that the calling thread has used, in nanoseconds.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    read(ClockId::ThreadCPUTime)
+}
+
 /// CPU time that all threads of this process have used, in nanoseconds.
 pub(crate) fn process_cpu_ns() -> u64 {
     read(ClockId::ProcessCPUTime)

@@ -3,6 +3,7 @@
 use crate::clock::now_ns;
 use crate::handshake::Opened;
 use crate::link::{End, Link};
+use crate::poller::Readiness;
 use crate::publisher::Unanswered;
 use crate::shared::Shared;
 use crate::stamp::Stamp;
@@ -48,10 +49,17 @@ impl Connection {
         self.unanswered.room() > 0 && self.link.backlog() < BACKLOG_BYTES_MAX
     }
 
-    pub(crate) fn read(&mut self, buffer: &mut [u8], tally: &mut Tally, shared: &Shared) -> End {
+    /// Takes what the socket is ready for.
+    pub(crate) fn read(
+        &mut self,
+        readiness: Readiness,
+        buffer: &mut [u8],
+        tally: &mut Tally,
+        shared: &Shared,
+    ) -> End {
         let (unanswered, role) = (&mut self.unanswered, self.role);
         let echoed = &mut self.echoed;
-        self.link.read(buffer, |bytes, out| {
+        self.link.read(readiness, buffer, |bytes, out| {
             let now_ns = now_ns();
             Input { unanswered, echoed, role, tally, shared, now_ns, out }.take(bytes)
         })

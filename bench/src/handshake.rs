@@ -3,7 +3,7 @@
 use crate::clock::now_ns;
 use crate::failure::{Failure, Result};
 use crate::link::{End, Link, Sources};
-use crate::poller::{Poller, Ready};
+use crate::poller::{Poller, Readiness, Ready};
 use crate::wire::{RawFrame, raw_frame};
 use ringmq::mqtt::{
     ConnAck, Connect, Frame, PacketType, QoS, ReasonCode, SubAck, Subscribe, SubscribeFilter,
@@ -60,6 +60,19 @@ pub(crate) fn open_all(
     Opening { poller, endpoint, wanted, entries, buffer, done: 0, opened }.run(at_once)
 }
 
+/// Starts to connect: what comes next is CONNACK.
+pub(crate) fn start(endpoint: &Endpoint, wanted: &Wanted) -> Result<Link> {
+    let source = endpoint.sources.of(wanted.index);
+    let mut link = Link::connect(endpoint.address, source).map_err(|error| {
+        Failure::new(format_args!("cannot connect to {}: {error}", endpoint.address))
+    })?;
+    let mut connect = Connect::new(endpoint.version, &wanted.client_id);
+    connect.keep_alive_s = KEEP_ALIVE_S;
+    connect.encode(&mut link.out);
+    link.flush();
+    Ok(link)
+}
+
 struct Opening<'a, F> {
     poller: &'a mut Poller,
     endpoint: &'a Endpoint,
@@ -92,9 +105,8 @@ impl<F: FnMut(u64)> Opening<'_, F> {
                 )));
             }
             for index in 0..count {
-                if let Ready::Socket { token, is_readable, is_writable } = self.poller.ready(index)
-                {
-                    self.on_ready(token, is_readable, is_writable)?;
+                if let Ready::Socket { token, readiness } = self.poller.ready(index) {
+                    self.on_ready(token, readiness)?;
                 }
             }
         }
@@ -105,25 +117,15 @@ impl<F: FnMut(u64)> Opening<'_, F> {
         let token = self.entries.len();
         let wanted = &self.wanted[token];
         let start_ns = now_ns();
-        let source = self.endpoint.sources.of(wanted.index);
-        let mut link = Link::connect(self.endpoint.address, source).map_err(|error| {
-            Failure::new(format_args!("cannot connect to {}: {error}", self.endpoint.address))
-        })?;
-        let mut connect = Connect::new(self.endpoint.version, &wanted.client_id);
-        connect.keep_alive_s = KEEP_ALIVE_S;
-        connect.encode(&mut link.out);
+        let link = start(self.endpoint, wanted)?;
         self.poller.add(&link.socket, token)?;
-        link.flush();
         let connection = Opened { link, receive_maximum: u16::MAX };
         self.entries.push(Entry { connection, start_ns, is_done: false });
         Ok(())
     }
 
-    fn on_ready(&mut self, token: usize, is_readable: bool, is_writable: bool) -> Result<()> {
+    fn on_ready(&mut self, token: usize, readiness: Readiness) -> Result<()> {
         let entry = &mut self.entries[token];
-        if is_writable {
-            entry.connection.link.unblock();
-        }
         let mut steps = Steps {
             endpoint: self.endpoint,
             wanted: &self.wanted[token],
@@ -131,10 +133,8 @@ impl<F: FnMut(u64)> Opening<'_, F> {
             is_done: entry.is_done,
             failure: None,
         };
-        let mut end = End::Drained;
-        if is_readable {
-            end = entry.connection.link.read(&mut self.buffer, |bytes, out| steps.take(bytes, out));
-        }
+        let link = &mut entry.connection.link;
+        let end = link.read(readiness, &mut self.buffer, |bytes, out| steps.take(bytes, out));
         let (is_done, failure) = (steps.is_done, steps.failure);
         if let Some(failure) = failure {
             return Err(failure);

@@ -1,5 +1,6 @@
 //! A connection's bytes: what was read in part, and what is to be written.
 
+use crate::poller::Readiness;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
@@ -54,15 +55,20 @@ impl Link {
         Self { socket, partial: Vec::new(), out: Vec::new(), written: 0, is_blocked: false }
     }
 
-    /// Reads until nothing is left and hands each piece to `take`, which says how many of its
-    /// bytes are whole packets.
+    /// Reads what the socket is ready for and hands each piece to `take`, which says how many of
+    /// its bytes are whole packets, or that they are none.
     #[inline]
     pub(crate) fn read(
         &mut self,
+        readiness: Readiness,
         buffer: &mut [u8],
         mut take: impl FnMut(&[u8], &mut Vec<u8>) -> Option<usize>,
     ) -> End {
-        loop {
+        if readiness.is_writable {
+            self.is_blocked = false;
+        }
+        let mut is_readable = readiness.is_readable;
+        while is_readable {
             let kept = self.partial.len();
             buffer[..kept].copy_from_slice(&self.partial);
             self.partial.clear();
@@ -80,11 +86,10 @@ impl Link {
             let filled = kept + count;
             let Some(used) = take(&buffer[..filled], &mut self.out) else { return End::Closed };
             self.partial.extend_from_slice(&buffer[used..filled]);
-            // Less than there was room for: the next byte makes a new event.
-            if filled < buffer.len() {
-                return End::Drained;
-            }
+            // Less than there was room for: the next byte makes a new event, or the end does.
+            is_readable = filled == buffer.len() || readiness.is_ending;
         }
+        End::Drained
     }
 
     /// Writes what there is to write; false when the connection is gone.
@@ -104,11 +109,6 @@ impl Link {
             self.written = 0;
         }
         true
-    }
-
-    /// The kernel takes bytes again.
-    pub(crate) fn unblock(&mut self) {
-        self.is_blocked = false;
     }
 
     /// Bytes that the kernel has not taken.
@@ -144,6 +144,9 @@ mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+    const READABLE: Readiness =
+        Readiness { is_readable: true, is_writable: false, is_ending: false };
+
     fn pair() -> (Link, OwnedFd) {
         let flags = SocketFlags::NONBLOCK;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
@@ -157,7 +160,7 @@ mod tests {
         let mut whole = Vec::new();
         for piece in [&b"abc"[..], b"d", b"efgh"] {
             rustix::io::write(&far, piece).unwrap();
-            let end = link.read(&mut buffer, |bytes, _| {
+            let end = link.read(READABLE, &mut buffer, |bytes, _| {
                 let used = bytes.len() / 4 * 4;
                 whole.extend_from_slice(&bytes[..used]);
                 Some(used)
@@ -166,7 +169,21 @@ mod tests {
         }
         assert_eq!(whole, b"abcdefgh");
         drop(far);
-        assert_eq!(link.read(&mut buffer, |_, _| Some(0)), End::Closed);
+        assert_eq!(link.read(READABLE, &mut buffer, |_, _| Some(0)), End::Closed);
+    }
+
+    #[test]
+    fn the_end_is_seen_behind_the_last_bytes() {
+        let (mut link, far) = pair();
+        rustix::io::write(&far, b"bye").unwrap();
+        drop(far);
+        let ending = Readiness { is_ending: true, ..READABLE };
+        let mut count = 0;
+        let end = link.read(ending, &mut [0; 64], |bytes, _| {
+            count += bytes.len();
+            Some(bytes.len())
+        });
+        assert_eq!((end, count), (End::Closed, 3));
     }
 
     #[test]
@@ -180,7 +197,8 @@ mod tests {
         while rustix::io::read(&far, &mut sink).is_ok() {}
         assert!(link.flush());
         assert_eq!(link.backlog(), backlog);
-        link.unblock();
+        let writable = Readiness { is_readable: false, is_writable: true, is_ending: false };
+        link.read(writable, &mut sink, |_, _| None);
         assert!(link.flush());
         assert!(link.backlog() < backlog);
     }

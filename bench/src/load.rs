@@ -5,10 +5,11 @@ use crate::connection::{Connection, Role};
 use crate::failure::Result;
 use crate::flags::Pacing;
 use crate::handshake::{Endpoint, Wanted, open_all};
+use crate::histogram_files::INTERVAL_S;
 use crate::link::End;
 use crate::pace::Schedule;
 use crate::plan::Plan;
-use crate::poller::{Poller, Ready};
+use crate::poller::{Poller, Readiness, Ready};
 use crate::publisher::Publisher;
 use crate::shared::{Progress, Shared};
 use crate::tally::Tally;
@@ -26,6 +27,9 @@ const HANDSHAKES: usize = 128;
 /// The longest wait: a thread without work still sees that the run ended.
 const IDLE_NS: u64 = 100_000_000;
 
+/// One interval of the histogram log.
+const INTERVAL_NS: u64 = INTERVAL_S * 1_000_000_000;
+
 /// How long before a publish is due the thread stops sleeping.
 const SPIN_NS: u64 = 60_000;
 
@@ -40,6 +44,8 @@ pub(crate) struct Load<'a> {
     tally: Tally,
     pace: Pace,
     buffer: Vec<u8>,
+    /// When the interval of the measurement ends.
+    next_cut_ns: u64,
 }
 
 struct Publishing {
@@ -89,6 +95,7 @@ impl<'a> Load<'a> {
             tally: Tally::new(&shared.plan, thread, counting),
             pace: pace(shared, &publishers),
             publishers,
+            next_cut_ns: u64::MAX,
             buffer: vec![0; READ_BYTES.max(4 * packet_bytes.unwrap_or(0))],
         })
     }
@@ -97,6 +104,9 @@ impl<'a> Load<'a> {
     pub(crate) fn run(mut self) -> Result<Outcome> {
         let times = self.shared.times();
         self.tally.measure(times.measured.clone());
+        if self.shared.has_intervals {
+            self.next_cut_ns = times.measured.start + INTERVAL_NS;
+        }
         if let Pace::Rate(schedule) = &mut self.pace {
             schedule.start(times.start_ns);
         }
@@ -110,9 +120,7 @@ impl<'a> Load<'a> {
             for index in 0..count {
                 match self.poller.ready(index) {
                     Ready::Woken => self.wake_all(),
-                    Ready::Socket { token, is_readable, is_writable } => {
-                        self.on_ready(token, is_readable, is_writable);
-                    }
+                    Ready::Socket { token, readiness } => self.on_ready(token, readiness),
                 }
             }
             self.hand_on_completions();
@@ -121,20 +129,15 @@ impl<'a> Load<'a> {
         Ok(self.finish())
     }
 
-    fn on_ready(&mut self, token: usize, is_readable: bool, is_writable: bool) {
+    fn on_ready(&mut self, token: usize, readiness: Readiness) {
         let connection = &mut self.connections[token];
-        if is_writable {
-            connection.link.unblock();
+        let echoed = connection.echoed;
+        let end = connection.read(readiness, &mut self.buffer, &mut self.tally, self.shared);
+        if end == End::Closed && !matches!(connection.role, Role::Closed) {
+            connection.role = Role::Closed;
+            Progress::add(&self.progress.closed, 1);
         }
-        if is_readable {
-            let echoed = connection.echoed;
-            let end = connection.read(&mut self.buffer, &mut self.tally, self.shared);
-            if end == End::Closed && !matches!(connection.role, Role::Closed) {
-                connection.role = Role::Closed;
-                Progress::add(&self.progress.closed, 1);
-            }
-            Progress::add(&self.progress.expected, u64::from(connection.echoed - echoed));
-        }
+        Progress::add(&self.progress.expected, u64::from(connection.echoed - echoed));
         match (connection.role, &self.pace) {
             (Role::Closed, _) => {}
             // Its answers leave with its next publishes.
@@ -176,6 +179,10 @@ impl<'a> Load<'a> {
     fn publish(&mut self, end_ns: u64) {
         let now_ns = now_ns();
         let is_open = now_ns < end_ns;
+        while now_ns >= self.next_cut_ns && self.next_cut_ns < end_ns {
+            self.tally.cut();
+            self.next_cut_ns += INTERVAL_NS;
+        }
         match &mut self.pace {
             Pace::Window { window, awake } => {
                 let window = if is_open { *window } else { 0 };

@@ -1,12 +1,24 @@
 //! The load generator of ringmq: puts any MQTT broker under load and measures what it does.
+//!
+//! ```text
+//! flags ── plan: who publishes what to whom
+//!           │
+//!          run ── report, histogram_files          scenarios: retained, connect, churn, floor
+//!           │                                          │
+//!          load: a thread's loop                       │
+//!           ├ publisher, pace, window: what to send    │
+//!           ├ connection, tally, track: what came      │
+//!           └──────────┬───────────────────────────────┘
+//!          handshake, link, poller, wire, stamp
+//! ```
 #![forbid(unsafe_code)]
 
 mod clock;
-mod connect;
 mod connection;
 mod failure;
 mod flags;
 mod handshake;
+mod histogram_files;
 mod link;
 mod load;
 mod pace;
@@ -17,8 +29,10 @@ mod progress;
 mod publisher;
 mod report;
 mod run;
+mod scenarios;
 mod shared;
 mod stamp;
+mod summary;
 mod tally;
 mod threads;
 mod track;
@@ -30,6 +44,8 @@ use failure::Result;
 use flags::{Flags, Scenario};
 use handshake::Endpoint;
 use link::Sources;
+use serde::Serialize;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 /// Descriptors besides those of connections.
@@ -55,16 +71,27 @@ fn execute(flags: &Flags) -> Result<bool> {
     let address = flags.address()?;
     let sources = Sources::new(address, std::process::id());
     let endpoint = Endpoint { address, version: flags.version(), qos: flags.qos(), sources };
-    match flags.scenario {
-        Scenario::Connect => connect::run(flags, &endpoint).map(|()| true),
-        _ => {
+    let summary = match flags.scenario {
+        Scenario::Connect => scenarios::connect::run(flags, &endpoint)?,
+        Scenario::Floor => scenarios::floor::run(flags)?,
+        Scenario::Retained => scenarios::retained::run(flags, &endpoint)?,
+        Scenario::Churn => scenarios::churn::run(flags, &endpoint)?,
+        Scenario::Fanout | Scenario::Fanin | Scenario::Pairs | Scenario::Pingpong => {
             let report = run::run(flags, &endpoint)?;
-            if flags.json {
-                println!("{}", serde_json::to_string_pretty(&report).expect("it has a form"));
-            } else {
-                print!("{report}");
-            }
-            Ok(report.faults().is_empty())
+            report.write_files(flags)?;
+            show(flags, &report);
+            return Ok(report.faults().is_empty());
         }
+    };
+    show(flags, &summary);
+    Ok(summary.is_good())
+}
+
+/// Prints what was found out.
+fn show<R: Serialize + Display>(flags: &Flags, report: &R) {
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(report).expect("a report has only numbers"));
+    } else {
+        print!("{report}");
     }
 }

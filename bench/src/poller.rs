@@ -25,7 +25,16 @@ pub(crate) enum Ready {
     /// Another thread woke this one.
     Woken,
     /// A socket can be read, written or is closed.
-    Socket { token: usize, is_readable: bool, is_writable: bool },
+    Socket { token: usize, readiness: Readiness },
+}
+
+/// What a socket is ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) is_readable: bool,
+    pub(crate) is_writable: bool,
+    /// The peer sends no more: no other event will say so.
+    pub(crate) is_ending: bool,
 }
 
 /// Ends another thread's wait.
@@ -84,11 +93,12 @@ impl Poller {
         }
         let closed = EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP;
         let flags = event.flags;
-        Ready::Socket {
-            token: token as usize,
+        let readiness = Readiness {
             is_readable: flags.intersects(EventFlags::IN | closed),
             is_writable: flags.intersects(EventFlags::OUT),
-        }
+            is_ending: flags.intersects(closed),
+        };
+        Ready::Socket { token: token as usize, readiness }
     }
 }
 

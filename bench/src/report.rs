@@ -1,8 +1,12 @@
 //! What a run found out: for people and as JSON.
 
+use crate::clock::{now_ns, unix_ns};
+use crate::failure::Result;
 use crate::flags::{Flags, Pacing};
+use crate::histogram_files::{interval_log, percentile_text, write_file};
 use crate::process::Memory;
 use crate::run::Snapshot;
+use crate::summary::thousands;
 use crate::tally::{Troubles, new_histogram};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -21,7 +25,11 @@ pub(crate) struct Report {
     broker: Option<BrokerReport>,
     latency_us: LatencyReport,
     #[serde(skip)]
-    pub(crate) histogram: Histogram<u64>,
+    histogram: Histogram<u64>,
+    #[serde(skip)]
+    intervals: Vec<Histogram<u64>>,
+    #[serde(skip)]
+    start_unix_ns: u64,
     lost: u64,
     duplicated: u64,
     reordered: u64,
@@ -87,6 +95,8 @@ impl Report {
             broker,
             latency_us: LatencyReport::default(),
             histogram: new_histogram(),
+            intervals: Vec::new(),
+            start_unix_ns: unix_ns().saturating_sub(now_ns() - before.time_ns),
             lost: 0,
             duplicated: 0,
             reordered: 0,
@@ -104,8 +114,12 @@ impl Report {
         }
     }
 
-    /// How long deliveries took, in nanoseconds.
-    pub(crate) fn add_latencies(&mut self, histogram: Histogram<u64>) {
+    /// How long deliveries took, in nanoseconds, by interval.
+    pub(crate) fn add_latencies(&mut self, intervals: Vec<Histogram<u64>>) {
+        for interval in &intervals {
+            self.histogram.add(interval).expect("all histograms have the same bounds");
+        }
+        let histogram = &self.histogram;
         let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         self.latency_us = LatencyReport {
             p50: us(0.5),
@@ -114,7 +128,18 @@ impl Report {
             p99_9: us(0.999),
             max: histogram.max() as f64 / 1e3,
         };
-        self.histogram = histogram;
+        self.intervals = intervals;
+    }
+
+    /// Writes the latencies to the files that the flags name.
+    pub(crate) fn write_files(&self, flags: &Flags) -> Result<()> {
+        if let Some(path) = &flags.hgrm {
+            write_file(path, percentile_text(&self.histogram))?;
+        }
+        if let Some(path) = &flags.histogram_log {
+            write_file(path, interval_log(&self.intervals, self.start_unix_ns)?)?;
+        }
+        Ok(())
     }
 
     /// What went wrong.
@@ -200,31 +225,6 @@ impl fmt::Display for MemoryReport {
 }
 
 /// One line of a summary.
-pub(crate) fn row(out: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
+fn row(out: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     writeln!(out, "  {name:<18}{value}")
-}
-
-/// A number with its digits in groups of three.
-pub(crate) fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_come_in_groups() {
-        assert_eq!(thousands(0.4), "0");
-        assert_eq!(thousands(999.0), "999");
-        assert_eq!(thousands(1_234_567.2), "1,234,567");
-    }
 }

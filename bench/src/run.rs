@@ -15,6 +15,7 @@ use crate::shared::{Progress, Shared, Times, Totals};
 use crate::tally::{Troubles, new_histogram};
 use crate::threads;
 use crate::window::Completions;
+use hdrhistogram::Histogram;
 use ringmq::mqtt::QoS;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -56,8 +57,9 @@ pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<Report> {
         let start = |thread| {
             let (cores, ready) = (cores.clone(), ready.clone());
             scope.spawn(move || {
-                threads::pin(&cores, thread)?;
-                load(shared, endpoint, thread, barrier, &ready)
+                let load = threads::pin(&cores, thread)
+                    .and_then(|()| Load::open(shared, endpoint, thread));
+                run_load(load, shared, barrier, &ready)
             })
         };
         let handles: Vec<_> = (0..flags.threads).map(start).collect();
@@ -86,6 +88,7 @@ fn shared(flags: &Flags, endpoint: &Endpoint) -> Result<Shared> {
         pacing,
         version: endpoint.version,
         is_answered: endpoint.qos != QoS::AtMostOnce,
+        has_intervals: flags.histogram_log.is_some(),
         nap: Duration::from_micros(flags.nap_us),
         completions: Completions::new(&plan, window),
         progress: (0..flags.threads).map(|_| Progress::default()).collect(),
@@ -96,15 +99,13 @@ fn shared(flags: &Flags, endpoint: &Endpoint) -> Result<Shared> {
     })
 }
 
-/// One thread's part.
-fn load(
+/// One thread's part, once its connections are open.
+fn run_load(
+    load: Result<Load<'_>>,
     shared: &Shared,
-    endpoint: &Endpoint,
-    thread: usize,
     barrier: &Barrier,
     ready: &Sender<bool>,
 ) -> Result<Option<Outcome>> {
-    let load = Load::open(shared, endpoint, thread);
     // The receiver lives until all threads have ended.
     let _ = ready.send(load.is_ok());
     barrier.wait();
@@ -150,9 +151,9 @@ fn measure(
     line: &Line,
 ) -> Result<[Snapshot; 2]> {
     let mut watch = Watch::new(shared, line);
-    watch.until(measured_ns, "warming up")?;
+    watch.until(measured_ns, "warming up");
     let before = Snapshot::take(shared, broker)?;
-    watch.until(end_ns, "measuring")?;
+    watch.until(end_ns, "measuring");
     let after = Snapshot::take(shared, broker)?;
     watch.until_all_has_come();
     Ok([before, after])
@@ -180,21 +181,25 @@ impl<'a> Watch<'a> {
         Self { shared, line, totals: Totals::default(), arrival_ns: now_ns() }
     }
 
-    fn until(&mut self, moment_ns: u64, what: &str) -> Result<()> {
-        while now_ns() < moment_ns {
+    /// Waits for a moment, or until nothing goes on any more.
+    fn until(&mut self, moment_ns: u64, what: &str) {
+        while now_ns() < moment_ns && !self.is_stuck() {
             sleep_until(moment_ns.min(now_ns() + LOOK_NS));
             self.look(what);
         }
-        Ok(())
+    }
+
+    /// Whether what was published has not come, and nothing has for a long time.
+    fn is_stuck(&self) -> bool {
+        let is_missing = self.totals.delivered < self.totals.expected;
+        is_missing && now_ns() > self.arrival_ns + SILENCE_NS
     }
 
     fn until_all_has_come(&mut self) {
-        while now_ns() < self.arrival_ns + SILENCE_NS {
-            self.look("waiting for the rest");
-            if self.totals.delivered >= self.totals.expected {
-                break;
-            }
+        self.look("waiting for the rest");
+        while self.totals.delivered < self.totals.expected && !self.is_stuck() {
             sleep_until(now_ns() + LOOK_NS / 10);
+            self.look("waiting for the rest");
         }
         sleep_until(now_ns() + GRACE_NS);
     }
@@ -202,7 +207,7 @@ impl<'a> Watch<'a> {
     fn look(&mut self, what: &str) {
         let totals = self.shared.totals();
         let new = totals.delivered - self.totals.delivered;
-        if new > 0 {
+        if new > 0 || totals.delivered >= totals.expected {
             self.arrival_ns = now_ns();
         }
         self.totals = totals;
@@ -223,17 +228,27 @@ fn add_outcomes(report: &mut Report, shared: &Shared, outcomes: Vec<Outcome>) {
     for (stream, count) in outcomes.iter().flat_map(|outcome| &outcome.sent) {
         sent[*stream as usize] += *count;
     }
-    let mut histogram = new_histogram();
+    let mut intervals = Vec::new();
     let mut troubles = Troubles::default();
     let mut lost = 0;
     let mut unanswered = 0;
-    for outcome in &outcomes {
-        histogram.add(&outcome.tally.histogram).expect("all histograms have the same bounds");
+    for outcome in outcomes {
         troubles = troubles + outcome.tally.troubles;
         unanswered += outcome.unanswered;
         let missing = |(stream, seen)| u64::from(sent[stream as usize] - seen);
         lost += outcome.tally.seen().into_iter().map(missing).sum::<u64>();
+        merge(&mut intervals, outcome.tally.into_intervals());
     }
-    report.add_latencies(histogram);
+    report.add_latencies(intervals);
     report.add_troubles(lost, troubles, unanswered, shared.totals().closed);
+}
+
+/// Adds each histogram of `more` to the one at its place.
+fn merge(intervals: &mut Vec<Histogram<u64>>, more: Vec<Histogram<u64>>) {
+    if intervals.len() < more.len() {
+        intervals.resize_with(more.len(), new_histogram);
+    }
+    for (interval, more) in intervals.iter_mut().zip(more) {
+        interval.add(more).expect("all histograms have the same bounds");
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) version: Version,
     /// Whether publishes are answered: QoS 1 and 2.
     pub(crate) is_answered: bool,
+    /// Whether latencies are kept by interval, for the histogram log.
+    pub(crate) has_intervals: bool,
     /// How long threads sleep before they look for what has arrived.
     pub(crate) nap: Duration,
     pub(crate) completions: Completions,

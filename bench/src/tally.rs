@@ -63,7 +63,9 @@ pub(crate) struct Tally {
     trackers: Vec<Tracker>,
     run: Run,
     /// How long messages took that were sent while `measured`.
-    pub(crate) histogram: Histogram<u64>,
+    histogram: Histogram<u64>,
+    /// The same for intervals that have ended.
+    intervals: Vec<Histogram<u64>>,
     pub(crate) troubles: Troubles,
     /// Messages that came for the first time.
     pub(crate) fresh: u64,
@@ -107,6 +109,7 @@ impl Tally {
             trackers: (0..trackers).map(|_| Tracker::default()).collect(),
             run: Run { stream: u32::MAX, first: 0, count: 0, time_ns: 0 },
             histogram: new_histogram(),
+            intervals: Vec::new(),
             troubles: Troubles::default(),
             fresh: 0,
             measured: 0..0,
@@ -118,6 +121,17 @@ impl Tally {
     /// Times messages that are sent within `measured`.
     pub(crate) fn measure(&mut self, measured: Range<u64>) {
         self.measured = measured;
+    }
+
+    /// Ends an interval of the measurement.
+    pub(crate) fn cut(&mut self) {
+        self.intervals.push(std::mem::replace(&mut self.histogram, new_histogram()));
+    }
+
+    /// How long messages took, by interval.
+    pub(crate) fn into_intervals(mut self) -> Vec<Histogram<u64>> {
+        self.cut();
+        self.intervals
     }
 
     /// `receiver` got `payload`; [`Self::settle`] must follow before another receiver's turn.

@@ -5,8 +5,8 @@ use crate::failure::Result;
 use crate::flags::Flags;
 use crate::handshake::{Endpoint, Opened, Wanted, open_all};
 use crate::poller::{Poller, Waker};
-use crate::process::{Memory, Process};
-use crate::report::thousands;
+use crate::process::Process;
+use crate::summary::{Part, Summary};
 use crate::tally::new_histogram;
 use crate::threads;
 use hdrhistogram::Histogram;
@@ -16,13 +16,17 @@ use std::time::Duration;
 const AT_ONCE: u32 = 64;
 
 /// Runs the scenario: steadily, then all at once.
-pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<()> {
+pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<Summary> {
     let broker = flags.pid.map(Process::new).transpose()?;
-    let at_once = flags.window.unwrap_or(AT_ONCE) as usize;
-    println!("{} connections, MQTT {}", flags.connections(), flags.mqtt.name());
-    one_round(flags, endpoint, broker.as_ref(), at_once, "steady")?;
+    let at_once = flags.window.unwrap_or(AT_ONCE);
+    let mut summary = Summary::new(flags);
+    let steady = format!("{at_once} at once");
+    summary.add(one_round(flags, endpoint, broker.as_ref(), at_once as usize, steady)?);
+    // The broker notices that they are gone.
     std::thread::sleep(Duration::from_secs_f64(flags.warmup));
-    one_round(flags, endpoint, broker.as_ref(), usize::MAX, "storm")
+    let storm = "all at once".to_string();
+    summary.add(one_round(flags, endpoint, broker.as_ref(), usize::MAX, storm)?);
+    Ok(summary)
 }
 
 fn one_round(
@@ -30,40 +34,28 @@ fn one_round(
     endpoint: &Endpoint,
     broker: Option<&Process>,
     at_once: usize,
-    name: &str,
-) -> Result<()> {
-    let before = broker.map(Process::usage).transpose()?;
+    name: String,
+) -> Result<Part> {
+    let usage = || broker.map(Process::usage).transpose();
+    let before = usage()?;
     let start_ns = now_ns();
     let (opened, histogram) = open(flags, endpoint, at_once)?;
     let seconds = (now_ns() - start_ns) as f64 / 1e9;
-    let after = broker.map(Process::usage).transpose()?;
+    let after = usage()?;
     std::thread::sleep(Duration::from_secs_f64(flags.duration));
-    let settled = broker.map(Process::memory).transpose()?;
+    let settled = usage()?;
     let count = f64::from(flags.connections());
-    let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-    println!(
-        "  {name}: {} connects/s, p50 {:.0} us, p99 {:.0} us",
-        thousands(count / seconds),
-        us(0.5),
-        us(0.99)
-    );
-    if let (Some(before), Some(after), Some(settled)) = (before, after, settled) {
-        let cpu = (after.cpu_ns - before.cpu_ns) as f64 / count;
-        println!("  {name}: broker CPU {cpu:.0} ns per connect");
-        let [resident, anonymous] = growth(before.memory, settled).map(|bytes| bytes / count);
-        println!(
-            "  {name}: broker memory {resident:.0} bytes per connection, {anonymous:.0} anonymous"
-        );
+    let mut part = Part::new(name);
+    part.add("connects/s", count / seconds);
+    part.add_times(&histogram);
+    part.add_broker(before, after, count);
+    part.add_memory(before, settled, count);
+    if let Some((after, settled)) = after.zip(settled) {
+        let idle_cpu_ns = (settled.cpu_ns - after.cpu_ns) as f64;
+        part.add("broker CPU us/s when idle", idle_cpu_ns / 1e3 / flags.duration);
     }
     drop(opened);
-    Ok(())
-}
-
-fn growth(before: Memory, after: Memory) -> [f64; 2] {
-    [
-        after.resident_bytes as f64 - before.resident_bytes as f64,
-        after.anonymous_bytes as f64 - before.anonymous_bytes as f64,
-    ]
+    Ok(part)
 }
 
 fn open(
