@@ -160,7 +160,7 @@ impl Model {
         let live = self.sessions[delivered.session].live.get(&message.topic);
         let is_stale = live.into_iter().flatten().any(|&(live, emitted)| {
             let newer = &self.messages[live];
-            emitted > since
+            newer.first > since
                 && !message.is_in_doubt()
                 && newer.first > message.last
                 && emitted < delivered.emitted.0
