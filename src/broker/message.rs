@@ -62,8 +62,7 @@ impl Message {
     /// The topic name.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let bytes = &self.bytes[..self.topic_length as usize];
-        std::str::from_utf8(bytes).expect("it was a string when it came")
+        std::str::from_utf8(self.topic_bytes()).expect("it was a string when it came")
     }
 
     /// The properties that go on to subscribers, encoded.
@@ -98,6 +97,10 @@ impl Message {
 impl RetainedMessage for Message {
     fn topic(&self) -> &str {
         self.topic()
+    }
+
+    fn topic_bytes(&self) -> &[u8] {
+        &self.bytes[..self.topic_length as usize]
     }
 
     fn version(&self) -> (u64, u32) {

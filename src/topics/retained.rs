@@ -3,7 +3,9 @@
 
 use crate::base::time::Time;
 use crate::mqtt;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,6 +13,10 @@ use std::sync::Arc;
 pub trait RetainedMessage {
     /// The topic name.
     fn topic(&self) -> &str;
+    /// The same as bytes, where that is cheaper: messages are ordered by them.
+    fn topic_bytes(&self) -> &[u8] {
+        self.topic().as_bytes()
+    }
     /// The order of two messages on one topic: the greater one stands.
     fn version(&self) -> (u64, u32);
     /// True when the message clears the topic: its payload is empty.
@@ -28,16 +34,20 @@ pub struct Page<M> {
     pub next: Option<Arc<str>>,
 }
 
-/// Topic → the message retained on it.
+/// The message retained on a topic, which is its key.
+#[derive(Debug)]
+struct Entry<M>(Arc<M>);
+
+/// The messages by their topics.
 #[derive(Debug)]
 pub struct Retained<M> {
-    messages: BTreeMap<Arc<str>, Arc<M>>,
+    messages: BTreeSet<Entry<M>>,
     expiring: BTreeSet<(Time, Arc<str>)>,
 }
 
-impl<M> Default for Retained<M> {
+impl<M: RetainedMessage> Default for Retained<M> {
     fn default() -> Self {
-        Self { messages: BTreeMap::new(), expiring: BTreeSet::new() }
+        Self { messages: BTreeSet::new(), expiring: BTreeSet::new() }
     }
 }
 
@@ -46,27 +56,24 @@ impl<M: RetainedMessage> Retained<M> {
     /// is newer. Returns whether it did.
     // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
     pub fn store(&mut self, message: Arc<M>) -> bool {
-        let known = self.messages.get_key_value(message.topic());
-        let topic = match known {
-            Some((_, stands)) if stands.version() > message.version() => return false,
-            Some((topic, stands)) => {
-                let topic = topic.clone();
-                if let Some(expires) = stands.expires() {
-                    self.expiring.remove(&(expires, topic.clone()));
-                }
-                topic
-            }
-            None if message.clears() => return false,
-            None => message.topic().into(),
+        let before = match message.clears() {
+            true => self.messages.take(message.topic_bytes()),
+            false => self.messages.replace(Entry(message.clone())),
         };
-        if message.clears() {
-            self.messages.remove(&topic);
-            return true;
+        if let Some(Entry(stood)) = before {
+            if stood.version() > message.version() {
+                self.messages.replace(Entry(stood));
+                return false;
+            }
+            if let Some(expires) = stood.expires() {
+                self.expiring.remove(&(expires, stood.topic().into()));
+            }
+        } else if message.clears() {
+            return false;
         }
-        if let Some(expires) = message.expires() {
-            self.expiring.insert((expires, topic.clone()));
+        if let Some(expires) = message.expires().filter(|_| !message.clears()) {
+            self.expiring.insert((expires, message.topic().into()));
         }
-        self.messages.insert(topic, message);
         true
     }
 
@@ -81,15 +88,18 @@ impl<M: RetainedMessage> Retained<M> {
         visits_max: usize,
     ) -> Page<M> {
         let Some(wildcard) = filter.find(['+', '#']) else {
-            let messages = self.messages.get(filter).cloned().into_iter().collect();
+            let messages = self.messages.get(filter.as_bytes()).map(|entry| entry.0.clone());
+            let messages = messages.into_iter().collect();
             return Page { messages, next: None };
         };
         // `a/#` also matches `a`, so the slash before a wildcard is not part of the prefix.
         let prefix = filter[..wildcard].strip_suffix('/').unwrap_or(&filter[..wildcard]);
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let first = Bound::Included(prefix.as_bytes());
+        let from = after.map_or(first, |after| Bound::Excluded(after.as_bytes()));
         let mut messages = Vec::new();
-        let candidates = self.messages.range::<str, _>((from, Bound::Unbounded));
-        for (visits, (topic, message)) in candidates.enumerate() {
+        let candidates = self.messages.range::<[u8], _>((from, Bound::Unbounded));
+        for (visits, Entry(message)) in candidates.enumerate() {
+            let topic = message.topic();
             if !topic.starts_with(prefix) {
                 break;
             }
@@ -97,7 +107,7 @@ impl<M: RetainedMessage> Retained<M> {
                 messages.push(message.clone());
             }
             if messages.len() == count_max || visits + 1 == visits_max {
-                return Page { messages, next: Some(topic.clone()) };
+                return Page { messages, next: Some(topic.into()) };
             }
         }
         Page { messages, next: None }
@@ -117,7 +127,7 @@ impl<M: RetainedMessage> Retained<M> {
             && *expires <= now
         {
             let (_, topic) = self.expiring.pop_first().expect("there is a first");
-            self.messages.remove(&topic);
+            self.messages.remove(topic.as_bytes());
         }
         before - self.messages.len()
     }
@@ -134,3 +144,29 @@ impl<M: RetainedMessage> Retained<M> {
         self.messages.is_empty()
     }
 }
+
+impl<M: RetainedMessage> Borrow<[u8]> for Entry<M> {
+    fn borrow(&self) -> &[u8] {
+        self.0.topic_bytes()
+    }
+}
+
+impl<M: RetainedMessage> Ord for Entry<M> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.topic_bytes().cmp(other.0.topic_bytes())
+    }
+}
+
+impl<M: RetainedMessage> PartialOrd for Entry<M> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<M: RetainedMessage> PartialEq for Entry<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<M: RetainedMessage> Eq for Entry<M> {}
