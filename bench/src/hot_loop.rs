@@ -46,7 +46,8 @@ impl HotLoop {
         for packet_id in 1..=PUBLISHES {
             let packet_id = if qos == QoS::AtMostOnce { 0 } else { packet_id };
             let payload = &[b'x'; 64];
-            let publish = Publish { qos, packet_id, topic: "a/b/c", payload, ..Publish::default() };
+            let topic = "a/b/c";
+            let publish = Publish { qos, packet_id, topic, payload, ..Publish::default() };
             publish.encode(Version::V311, &mut publishes);
         }
         let mut hot =
