@@ -62,8 +62,8 @@ impl HotLoop {
         self.subscribers as u64 * PUBLISHES as u64
     }
 
-    /// The publishes come, everything is sent, and with QoS 1 every subscriber acknowledges. Returns
-    /// how many bytes were sent.
+    /// The publishes come, everything is sent, and with QoS 1 every subscriber acknowledges.
+    /// Returns how many bytes were sent.
     pub fn turn(&mut self) -> usize {
         let link = self.publisher;
         self.shard.handle(Time::ZERO, Input::Received { link, bytes: &self.publishes });
