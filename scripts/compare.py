@@ -67,6 +67,7 @@ def arguments():
     p.add_argument("--load-cores", default="1")
     p.add_argument("--workers", default="1", help="ringmq's workers")
     p.add_argument("--out", help="folder for the results")
+    p.add_argument("--again", help="write table and page of this folder anew from its raw data")
     return p.parse_args()
 
 
@@ -203,8 +204,23 @@ def summarize(raw, names, loads):
     return summary
 
 
+def write(out, about, raw):
+    """The table and the page, from what was measured."""
+    loads = list(dict.fromkeys(r["load"] for r in raw))
+    summary = summarize(raw, list(about["brokers"]), loads)
+    titles = {load: LOADS[load][0] for load in loads}
+    (out / "summary.md").write_text(plots.markdown(about, summary, titles))
+    (out / "report.html").write_text(plots.page(about, summary, titles, out / "hgrm"))
+    print((out / "summary.md").read_text())
+    print(f"written to {out}")
+
+
 def main():
     args = arguments()
+    if args.again:
+        out = pathlib.Path(args.again)
+        about = json.loads((out / "environment.json").read_text())
+        return write(out, about, json.loads((out / "raw.json").read_text()))
     names = [n for n in args.brokers.split(",") if shutil.which(BROKERS[n][0])]
     loads = args.loads.split(",")
     about = environment(args, names)
@@ -221,14 +237,9 @@ def main():
                 cpu = (result.get("broker") or {}).get("cpu_ns_per_delivery")
                 said = result.get("failed") or f"{result['deliveries_per_s']:,.0f}/s {cpu:,.0f} ns"
                 print(f"round {round_number} {load:18} {name:10} {said}", flush=True)
-    summary = summarize(raw, names, loads)
     (out / "environment.json").write_text(json.dumps(about, indent=2) + "\n")
     (out / "raw.json").write_text(json.dumps(raw, indent=1) + "\n")
-    titles = {load: LOADS[load][0] for load in loads}
-    (out / "summary.md").write_text(plots.markdown(about, summary, titles))
-    (out / "report.html").write_text(plots.page(about, summary, titles, out / "hgrm"))
-    print((out / "summary.md").read_text())
-    print(f"written to {out}")
+    write(out, about, raw)
 
 
 if __name__ == "__main__":

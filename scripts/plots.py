@@ -74,7 +74,7 @@ def markdown(about, summary, titles):
 
 
 def percentiles(path):
-    """(1 / (1 - percentile), value) of an HdrHistogram percentile text."""
+    """(1 / (1 - percentile), microseconds) of an HdrHistogram percentile text in milliseconds."""
     points = []
     for line in path.read_text().splitlines():
         fields = line.split()
@@ -85,7 +85,7 @@ def percentiles(path):
         except ValueError:
             continue
         if math.isfinite(inverse):
-            points.append((inverse, value))
+            points.append((inverse, value * 1000))
     return points
 
 
