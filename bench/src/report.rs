@@ -180,7 +180,11 @@ fn describe(flags: &Flags) -> String {
         Pacing::Window(window) => format!("window {window}"),
         Pacing::Rate(rate) => format!("{rate} publishes/s"),
     };
-    format!("{}, {pacing}", flags.title())
+    let nap = match flags.nap_us() {
+        0 => String::new(),
+        nap_us => format!(", nap {nap_us} us"),
+    };
+    format!("{}, {pacing}{nap}", flags.title())
 }
 
 impl fmt::Display for Report {
