@@ -3,7 +3,7 @@
 use super::model::{Message, Model, NEVER, Subscription, name_of};
 use crate::base::time::Time;
 use crate::broker::Counters;
-use crate::mqtt::{Publish, QoS};
+use crate::mqtt::{Publish, QoS, RetainHandling};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ impl Model {
         let live = self.sessions[delivered.session].live.get(&message.topic);
         let is_stale = live.into_iter().flatten().any(|&(live, emitted)| {
             let newer = &self.messages[live];
-            emitted > since
+            newer.first > since
                 && !message.is_in_doubt()
                 && newer.first > message.last
                 && emitted < delivered.emitted.0
@@ -187,6 +187,7 @@ impl Model {
         let session = &mut self.sessions[delivered.session];
         ensure(!publish.dup || session.connections > 1, "I2", "DUP on the first connection")?;
         let seen = session.seen.entry(index).or_default();
+        seen.came = true;
         if origin == Origin::Replay {
             seen.replays += u32::from(!publish.dup);
             return ensure(seen.replays <= asked, "I9", "replayed more often than asked for");
@@ -236,7 +237,9 @@ impl Model {
                 continue;
             }
             for (index, message) in self.messages.iter().enumerate() {
-                if self.is_missing(session, index, message) {
+                if self.is_missing(session, index, message)
+                    || self.is_replay_missing(session, index, message)
+                {
                     missing.add(session, index, message, state.packet_bytes_max);
                 }
             }
@@ -260,6 +263,37 @@ impl Model {
         let seen = state.seen.get(&index).copied().unwrap_or_default();
         // At QoS 0 only a connection that never ended is owed anything.
         seen.taken == 0 && (qos > QoS::AtMostOnce || state.connections == 1)
+    }
+
+    /// True when a subscription asked for what is retained, and the message, the only one that can
+    /// be, came neither before nor after.
+    // I9
+    fn is_replay_missing(&self, session: usize, index: usize, message: &Message) -> bool {
+        let is_plain = message.retain && !message.clears() && message.expiry_s.is_none();
+        if !is_plain || message.is_in_doubt() || message.is_will {
+            return false;
+        }
+        let state = &self.sessions[session];
+        if state.seen.get(&index).is_some_and(|seen| seen.came) {
+            return false;
+        }
+        let asked = state.subscriptions.iter().filter(|s| {
+            s.options.retain_handling == RetainHandling::Send
+                && s.asks_retained()
+                && s.until_certain == NEVER
+                && s.from_certain < NEVER
+                && !(s.options.no_local && message.session == Some(session))
+                && s.matches(&message.topic)
+        });
+        let Some(qos) = asked.map(|s| s.options.qos.min(message.qos)).min() else { return false };
+        if qos == QoS::AtMostOnce && state.connections > 1 {
+            return false;
+        }
+        let is_before = |other: &Message| other.handed == 0 || self.settled(other) < message.first;
+        let mut others = self.messages.iter().enumerate();
+        others.all(|(other, m)| {
+            other == index || !m.retain || m.topic != message.topic || is_before(m)
+        })
     }
 
     /// I12: each message went to one member of each group, and none was lost with its member.

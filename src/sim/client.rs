@@ -440,9 +440,10 @@ impl World {
         let client = self.wires[wire].client;
         let before = self.wires[..wire].iter().rev();
         let before = before.filter(|known| known.client == client).find(|known| known.is_accepted);
-        let lasts = |known: &Wire| known.terms.expiry_s >= 1000 && known.goodbye.is_none();
+        let lasts = |known: &Wire| known.terms.expiry_s >= 1000 && known.hung_up != Some(false);
         let is_certain = self.model.options.max_session_expiry >= 1000
             && before.is_none_or(lasts)
+            && self.wires[wire].terms.expiry_s >= 1000
             && !self.wires[wire].terms.clean_start;
         let state = &mut self.clients[client];
         state.opening = None;

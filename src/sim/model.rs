@@ -115,6 +115,8 @@ pub(super) struct Seen {
     pub(super) taken: u32,
     /// Replays without DUP.
     pub(super) replays: u32,
+    /// It came at all, in whatever way.
+    pub(super) came: bool,
     /// Some may have been replays.
     pub(super) is_unclear: bool,
 }

@@ -33,6 +33,8 @@ pub(super) struct Scenario {
     pub(super) cuts: u64,
     /// How often the outbox is flushed at once, in percent.
     pub(super) flushes: u64,
+    /// How many payloads in a hundred are large.
+    pub(super) large: u64,
     /// Topics in use: few of them make conflicts likely.
     pub(super) topics: usize,
 }
@@ -50,6 +52,7 @@ impl Scenario {
             delay_us: pick(prng, &[50, 1_000, 10_000]),
             cuts: pick(prng, &[0, 20, 70]),
             flushes: pick(prng, &[20, 80, 100]),
+            large: pick(prng, &[0, 1, 25]),
             topics: pick(prng, &[2, 4, TOPICS.len()]),
         }
     }

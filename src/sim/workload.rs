@@ -136,16 +136,19 @@ impl World {
         topic: String,
         version: Version,
     ) -> Message {
-        let length = match self.prng.below(200) {
-            0 => 17_000 + self.prng.below(3_000),
-            1..40 => self.prng.below(300),
-            _ => self.prng.below(8),
+        let length = if self.prng.chance(self.scenario.large) {
+            12_000 + self.prng.below(8_000)
+        } else if self.prng.chance(20) {
+            self.prng.below(300)
+        } else {
+            self.prng.below(8)
         };
         let mut payload = Vec::with_capacity(NAME_BYTES + length as usize);
         payload.extend_from_slice(&publisher.to_be_bytes());
         payload.extend_from_slice(&sequence.to_be_bytes());
         payload.extend_from_slice(&self.prng.next().to_be_bytes());
-        payload.extend((0..length).map(|_| self.prng.next() as u8));
+        let filler = self.prng.next();
+        payload.extend((0..length).map(|at| (filler.wrapping_mul(at | 1) >> 32) as u8));
         let is_v5 = version.is_v5();
         Message {
             publisher,

@@ -8,21 +8,25 @@ trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 fail() { echo "mosquitto: $*" >&2; exit 1; }
 pub() { mosquitto_pub -h "$host" -p "$port" "$@"; }
 sub() { timeout 20 stdbuf -oL mosquitto_sub -h "$host" -p "$port" "$@"; }
-# Waits until a subscriber has said that it is subscribed.
-subscribed() {
+# Starts a subscriber in the background, its output in a file, and waits until it is subscribed:
+# background FILE COMMAND...
+background() {
+    local file=$1
+    shift
+    : > "$file"
+    "$@" > "$file" &
     for _ in $(seq 100); do
-        grep -q 'Subscribed' "$1" && return
+        grep -q 'Subscribed' "$file" && return
         sleep 0.05
     done
-    fail "no SUBACK in $1"
+    fail "no SUBACK in $file"
 }
 
 for version in mqttv31 mqttv311 mqttv5; do
     for qos in 0 1 2; do
         topic=mosquitto/$version/$qos
-        sub -V $version -d -q $qos -t "$topic/+" -C 3 > "$work/out" &
+        background "$work/out" sub -V $version -d -q $qos -t "$topic/+" -C 3
         subscriber=$!
-        subscribed "$work/out"
         for i in 1 2 3; do pub -V $version -q $qos -t "$topic/$i" -m "message $i"; done
         wait $subscriber || fail "$version QoS $qos: not all came"
         [ "$(grep -c '^message [123]$' "$work/out")" = 3 ] || fail "$version QoS $qos: $(cat "$work/out")"
@@ -35,13 +39,11 @@ for version in mqttv31 mqttv311 mqttv5; do
     sub -V $version -t "$topic" -C 1 -W 1 >/dev/null && fail "$version: cleared, and still there"
 
     topic=mosquitto/$version/will
-    sub -V $version -d -t "$topic" -C 1 > "$work/out" &
+    background "$work/out" sub -V $version -d -t "$topic" -C 1
     watcher=$!
-    subscribed "$work/out"
-    stdbuf -oL mosquitto_sub -V $version -h "$host" -p "$port" -d -i "lost-$version" -t none \
-        --will-topic "$topic" --will-payload gone --will-qos 1 > "$work/lost" &
+    background "$work/lost" stdbuf -oL mosquitto_sub -V $version -h "$host" -p "$port" -d \
+        -i "lost-$version" -t none --will-topic "$topic" --will-payload gone --will-qos 1
     lost=$!
-    subscribed "$work/lost"
     kill -9 $lost
     wait $watcher || fail "$version: no will"
     grep -qx gone "$work/out" || fail "$version: another will: $(cat "$work/out")"
@@ -54,8 +56,7 @@ for version in mqttv31 mqttv311 mqttv5; do
 done
 
 for member in 1 2; do
-    sub -V mqttv5 -d -q 1 -t '$share/group/mosquitto/shared' -W 3 > "$work/member$member" &
-    subscribed "$work/member$member"
+    background "$work/member$member" sub -V mqttv5 -d -q 1 -t '$share/group/mosquitto/shared' -W 3
 done
 for i in $(seq 20); do echo "shared $i"; done | pub -V mqttv5 -q 1 -t mosquitto/shared -l
 wait
