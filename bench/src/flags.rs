@@ -77,10 +77,10 @@ pub(crate) struct Flags {
     /// Cores of the threads, such as 1 or 2,4-7
     #[arg(long)]
     pub(crate) pin: Option<String>,
-    /// Sleep so long before each look at the sockets: more arrives per read, and the broker wakes
-    /// this process less often
-    #[arg(long, value_name = "TIME", default_value_t = 0)]
-    pub(crate) nap_us: u64,
+    /// Sleep so long before each look at the sockets: more arrives per read, and waking this
+    /// process costs the broker less [0; fanout and fanin with a window: 50]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) nap_us: Option<u64>,
     /// The broker's process: adds its CPU time, context switches and memory
     #[arg(long)]
     pub(crate) pid: Option<u32>,
@@ -196,6 +196,12 @@ impl Flags {
     pub(crate) fn cores(&self) -> Result<Vec<usize>> {
         let Some(list) = &self.pin else { return Ok(Vec::new()) };
         core_list(list).ok_or_else(|| Failure::new("--pin is a list of cores such as 0,2,4-7"))
+    }
+
+    /// How long threads sleep before they look at their sockets.
+    pub(crate) fn nap_us(&self) -> u64 {
+        let is_fan = matches!(self.scenario, Scenario::Fanout | Scenario::Fanin);
+        self.nap_us.unwrap_or(if is_fan && self.rate.is_none() { 50 } else { 0 })
     }
 
     /// Publishing connections.

@@ -52,8 +52,8 @@ pub(crate) struct StreamPlan {
 }
 
 impl Plan {
-    /// The plan for a scenario that publishes.
-    pub(crate) fn new(flags: &Flags) -> Self {
+    /// The plan for a scenario that publishes, with all topics below `prefix`.
+    pub(crate) fn new(flags: &Flags, prefix: &str) -> Self {
         let threads = u32::try_from(flags.threads).unwrap_or(u32::MAX);
         let (publishers, subscribers) = (flags.publishers(), flags.subscribers());
         let mut plan = match flags.scenario {
@@ -61,6 +61,12 @@ impl Plan {
             Scenario::Pingpong => Self::pingpong(flags.pairs(), threads),
             _ => Self::crossed(publishers, subscribers, flags.topics, threads),
         };
+        for topic in &mut plan.topics {
+            topic.insert_str(0, prefix);
+        }
+        for receiver in &mut plan.receivers {
+            receiver.filter.insert_str(0, prefix);
+        }
         if flags.share.is_some() {
             plan.share();
         }
@@ -125,7 +131,7 @@ impl Plan {
         self.is_shared = true;
         for receiver in &mut self.receivers {
             receiver.thread = 0;
-            receiver.filter = format!("$share/bench/{}", receiver.filter);
+            receiver.filter.insert_str(0, "$share/group/");
         }
         for stream in &mut self.streams {
             stream.fan = stream.fan.min(1);
@@ -179,8 +185,9 @@ pub(crate) struct StreamShare {
     pub(crate) threads: u32,
 }
 
+/// A topic's name below the prefix of the run.
 fn topic_name(index: u32) -> String {
-    format!("bench/{index}")
+    format!("/{index}")
 }
 
 /// How many of `subscribers`, dealt out over `topics`, `topic` gets.
@@ -247,7 +254,7 @@ mod tests {
         assert!(plan.streams.iter().all(|stream| stream.fan == 1));
         let share = StreamShare { receivers: 1, threads: 1 };
         assert_eq!(plan.shares(0), [share, share]);
-        assert_eq!(plan.receivers[4].filter, "$share/bench/bench/0");
+        assert_eq!(plan.receivers[4].filter, "$share/group//0");
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub(crate) struct Report {
     foreign: u64,
     unanswered: u64,
     closed: u64,
+    /// Whether the machine or this process stood still, or the broker fell silent: then the rates
+    /// mean nothing.
+    is_interrupted: bool,
 }
 
 /// What the broker used for it.
@@ -103,6 +106,7 @@ impl Report {
             foreign: 0,
             unanswered: 0,
             closed: 0,
+            is_interrupted: (seconds - flags.duration).abs() > flags.duration / 20.0 + 0.02,
         }
     }
 
@@ -168,6 +172,7 @@ impl Report {
             (self.unanswered, "publishers left without an answer"),
             (self.closed, "connections closed by the broker"),
             (u64::from(self.deliveries_per_s == 0.0), "measurement without a delivery"),
+            (u64::from(self.is_interrupted), "measurement shorter or longer than asked for"),
         ];
         let faults = faults.iter().filter(|(count, _)| *count > 0);
         faults.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
@@ -180,7 +185,11 @@ fn describe(flags: &Flags) -> String {
         Pacing::Window(window) => format!("window {window}"),
         Pacing::Rate(rate) => format!("{rate} publishes/s"),
     };
-    format!("{}, {pacing}", flags.title())
+    let nap = match flags.nap_us() {
+        0 => String::new(),
+        nap_us => format!(", nap {nap_us} us"),
+    };
+    format!("{}, {pacing}{nap}", flags.title())
 }
 
 impl fmt::Display for Report {

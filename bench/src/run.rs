@@ -76,7 +76,8 @@ pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<Report> {
 }
 
 fn shared(flags: &Flags, endpoint: &Endpoint) -> Result<Shared> {
-    let plan = Plan::new(flags);
+    // Runs at the same time, or one after the other, do not hear each other.
+    let plan = Plan::new(flags, &format!("bench/{:06x}", std::process::id()));
     let wakers = (0..flags.threads).map(|_| Waker::new());
     let pacing = flags.pacing();
     let window = match pacing {
@@ -89,7 +90,7 @@ fn shared(flags: &Flags, endpoint: &Endpoint) -> Result<Shared> {
         version: endpoint.version,
         is_answered: endpoint.qos != QoS::AtMostOnce,
         has_intervals: flags.histogram_log.is_some(),
-        nap: Duration::from_micros(flags.nap_us),
+        nap: Duration::from_micros(flags.nap_us()),
         completions: Completions::new(&plan, window),
         progress: (0..flags.threads).map(|_| Progress::default()).collect(),
         wakers: wakers.collect::<std::result::Result<_, _>>()?,
@@ -235,7 +236,7 @@ fn add_outcomes(report: &mut Report, shared: &Shared, outcomes: Vec<Outcome>) {
     for outcome in outcomes {
         troubles = troubles + outcome.tally.troubles;
         unanswered += outcome.unanswered;
-        let missing = |(stream, seen)| u64::from(sent[stream as usize] - seen);
+        let missing = |(stream, seen)| u64::from(sent[stream as usize].saturating_sub(seen));
         lost += outcome.tally.seen().into_iter().map(missing).sum::<u64>();
         merge(&mut intervals, outcome.tally.into_intervals());
     }

@@ -249,7 +249,7 @@ mod tests {
     impl Bench {
         fn new(subscribers: &str) -> Self {
             let arguments = ["ringmq-bench", "fanout", "--subscribers", subscribers];
-            let plan = Plan::new(&Flags::parse_from(arguments));
+            let plan = Plan::new(&Flags::parse_from(arguments), "test");
             let counting = Counting::new(&plan, 0, 8);
             let mut tally = Tally::new(&plan, 0, Some(counting));
             tally.measure(100..200);

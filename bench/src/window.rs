@@ -117,7 +117,7 @@ mod tests {
 
     fn plan(arguments: &str) -> Plan {
         let words = std::iter::once("ringmq-bench").chain(arguments.split(' '));
-        Plan::new(&Flags::parse_from(words))
+        Plan::new(&Flags::parse_from(words), "test")
     }
 
     #[test]
