@@ -64,7 +64,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--duration", type=int, default=4, help="seconds measured of each run")
     p.add_argument("--broker-cores", default="0")
-    p.add_argument("--load-cores", default="1")
+    p.add_argument("--load-cores", default="1", help="or none: wherever the kernel puts it")
     p.add_argument("--workers", default="1", help="ringmq's workers")
     p.add_argument("--out", help="folder for the results")
     p.add_argument("--again", help="write table and page of this folder anew from its raw data")
@@ -135,7 +135,8 @@ def run(name, load, args, hgrm):
     try:
         command = [
             str(BENCH), *LOADS[load][1].split(), "--port", str(broker.port),
-            "--pid", str(broker.process.pid), "--pin", args.load_cores,
+            "--pid", str(broker.process.pid),
+            *([] if args.load_cores == "none" else ["--pin", args.load_cores]),
             "--duration", str(args.duration), "--json", "--hgrm", str(hgrm),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=args.duration + 90)
