@@ -133,6 +133,12 @@ impl Drop for Buffers {
 fn allocate(layout: Layout) -> NonNull<u8> {
     assert!(layout.size() > 0);
     // SAFETY: the layout's size is not zero.
-    let block = unsafe { alloc_zeroed(layout) };
-    NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout))
+    let block = NonNull::new(unsafe { alloc_zeroed(layout) });
+    let block = block.unwrap_or_else(|| handle_alloc_error(layout));
+    for page in (0..layout.size()).step_by(PAGE) {
+        // The page is there from the start, not from the first time that a buffer is used.
+        // SAFETY: the byte lies within the block.
+        unsafe { block.add(page).write_volatile(0) };
+    }
+    block
 }

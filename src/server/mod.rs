@@ -7,6 +7,7 @@ mod failure;
 mod kernel;
 mod listening;
 mod logging;
+mod memory;
 mod pinning;
 mod start;
 mod summary;
@@ -25,6 +26,7 @@ pub fn main() -> ExitCode {
     };
     let log = logging::start(options.log_level, options.log_format);
     abort_on_panic();
+    memory::use_ordinary_pages();
     let result = start::serve(*options);
     // What was logged has to be out before a last line may follow.
     drop(log);
