@@ -4,7 +4,7 @@ use super::model::{Message, Model, NEVER, Subscription, name_of};
 use crate::base::time::Time;
 use crate::broker::Counters;
 use crate::mqtt::{Publish, QoS, RetainHandling};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A delivery as the client got it.
@@ -231,6 +231,7 @@ impl Model {
     /// In the end, with everybody connected and everything read: what is missing is accounted for.
     pub(super) fn check_completeness(&mut self, counters: &Counters) {
         let mut missing = Missing::default();
+        let last_retained = self.last_retained();
         for session in 0..self.sessions.len() {
             let state = &self.sessions[session];
             if state.ended || state.wire.is_none() {
@@ -238,7 +239,8 @@ impl Model {
             }
             for (index, message) in self.messages.iter().enumerate() {
                 if self.is_missing(session, index, message)
-                    || self.is_replay_missing(session, index, message)
+                    || (last_retained.contains(&index)
+                        && self.is_replay_missing(session, index, message))
                 {
                     missing.add(session, index, message, state.packet_bytes_max);
                 }
@@ -265,14 +267,10 @@ impl Model {
         seen.taken == 0 && (qos > QoS::AtMostOnce || state.connections == 1)
     }
 
-    /// True when a subscription asked for what is retained, and the message, the only one that can
-    /// be, came neither before nor after.
+    /// True when a subscription asked for what is retained, and the message, which was and stays
+    /// retained, came neither before nor after.
     // I9
     fn is_replay_missing(&self, session: usize, index: usize, message: &Message) -> bool {
-        let is_plain = message.retain && !message.clears() && message.expiry_s.is_none();
-        if !is_plain || message.is_in_doubt() || message.is_will {
-            return false;
-        }
         let state = &self.sessions[session];
         if state.seen.get(&index).is_some_and(|seen| seen.came) {
             return false;
@@ -286,14 +284,27 @@ impl Model {
                 && s.matches(&message.topic)
         });
         let Some(qos) = asked.map(|s| s.options.qos.min(message.qos)).min() else { return false };
-        if qos == QoS::AtMostOnce && state.connections > 1 {
-            return false;
+        qos > QoS::AtMostOnce || state.connections == 1
+    }
+
+    /// The messages that are retained on their topics for good, and nothing else after them.
+    fn last_retained(&self) -> BTreeSet<usize> {
+        let mut topics: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, message) in self.messages.iter().enumerate() {
+            if message.retain && message.handed > 0 {
+                topics.entry(&message.topic).or_default().push(index);
+            }
         }
-        let is_before = |other: &Message| other.handed == 0 || self.settled(other) < message.first;
-        let mut others = self.messages.iter().enumerate();
-        others.all(|(other, m)| {
-            other == index || !m.retain || m.topic != message.topic || is_before(m)
-        })
+        let is_last = |index: &usize, all: &[usize]| {
+            let message = &self.messages[*index];
+            let is_before = |other: &usize| self.settled(&self.messages[*other]) < message.first;
+            let is_fit = !message.clears() && !message.is_in_doubt() && !message.is_will;
+            is_fit
+                && message.expiry_s.is_none()
+                && all.iter().all(|other| other == index || is_before(other))
+        };
+        let last = topics.values().flat_map(|all| all.iter().filter(|index| is_last(index, all)));
+        last.copied().collect()
     }
 
     /// I12: each message went to one member of each group, and none was lost with its member.
@@ -388,12 +399,9 @@ impl Model {
             let is_last = |m: &&&Message| !messages.iter().any(|n| is_newer(n, m));
             let last: Vec<&&Message> = messages.iter().filter(is_last).collect();
             let is_right = match found.get(topic) {
+                // Whether it came too late, the delivery has shown.
                 Some(&index) => {
-                    let message = &self.messages[index];
-                    let ends = message.expiry_s.map(|s| message.last_time.after_seconds(s));
-                    let is_late = ends.is_some_and(|ends| ends.after(SECOND) < self.now);
-                    let is_one = last.iter().any(|m| m.payload == message.payload);
-                    is_one && (!is_late || message.is_in_doubt())
+                    last.iter().any(|message| message.payload == self.messages[index].payload)
                 }
                 None => {
                     let may_end = |m: &&&Message| {

@@ -7,6 +7,7 @@ use super::wire::Terms;
 use super::world::World;
 use crate::base::time::Time;
 use crate::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl World {
@@ -108,8 +109,9 @@ impl World {
             self.model.fail("I9", format!("{stored} are stored, {} were sent", found.len()));
         }
         if self.scenario.options.retain_available {
-            let wills = (0..3).map(|number| format!("w/{number}"));
-            for topic in TOPICS.iter().map(ToString::to_string).chain(wills) {
+            let sent = self.model.messages.iter().filter(|message| message.retain);
+            let topics: BTreeSet<_> = sent.map(|message| message.topic.clone()).collect();
+            for topic in topics {
                 self.clear(client, wire, topic);
                 self.settle();
             }

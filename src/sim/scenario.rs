@@ -8,9 +8,9 @@ pub(super) const TOPICS: [&str; 9] =
     ["a", "a/b", "a/c", "a/b/c", "b", "b/c", "/a", "$d/a", "a/b/c/d"];
 
 /// Filters that clients subscribe to.
-pub(super) const FILTERS: [&str; 16] = [
+pub(super) const FILTERS: [&str; 18] = [
     "#", "+", "a/#", "a/+", "+/b", "a/b", "a/b/c", "+/+", "/+", "b/#", "$d/#", "a/b/#", "w/#", "a",
-    "b/c", "w/+",
+    "b/c", "w/+", "r/#", "r/+/+",
 ];
 
 /// Shared filters, and the QoS at which every member subscribes.
@@ -35,6 +35,8 @@ pub(super) struct Scenario {
     pub(super) flushes: u64,
     /// How many payloads in a hundred are large.
     pub(super) large: u64,
+    /// How many publishes in a hundred are for a topic of their own, and retained.
+    pub(super) unique: u64,
     /// Topics in use: few of them make conflicts likely.
     pub(super) topics: usize,
 }
@@ -53,6 +55,7 @@ impl Scenario {
             cuts: pick(prng, &[0, 20, 70]),
             flushes: pick(prng, &[20, 80, 100]),
             large: pick(prng, &[0, 1, 25]),
+            unique: pick(prng, &[0, 0, 50]),
             topics: pick(prng, &[2, 4, TOPICS.len()]),
         }
     }

@@ -213,6 +213,7 @@ impl World {
     }
 
     fn publish_something(&mut self, client: usize, wire: usize) {
+        let is_unique = self.prng.chance(self.scenario.unique);
         let topic = TOPICS[self.prng.below(self.scenario.topics as u64) as usize];
         let version = self.clients[client].version;
         self.clients[client].sequence += 1;
@@ -221,8 +222,14 @@ impl World {
             Kind::Anonymous => ANONYMOUS_FROM + wire as u32,
             _ => client as u32,
         };
-        let mut message = self.new_message(publisher, sequence, topic.into(), version);
-        if message.retain && self.prng.chance(15) {
+        let topic = match is_unique {
+            true => format!("r/{client}/{sequence}"),
+            false => topic.to_string(),
+        };
+        let mut message = self.new_message(publisher, sequence, topic, version);
+        if is_unique {
+            message.retain = self.scenario.options.retain_available;
+        } else if message.retain && self.prng.chance(15) {
             message.payload.clear();
         }
         self.publish(client, wire, message);
