@@ -14,6 +14,7 @@ load=("$@")
 [ ${#load[@]} -gt 0 ] || load=(fanout --subscribers 1000 --window 64)
 name=$(echo "${load[*]}" | tr -c 'a-z0-9\n' '-' | tr -s '-')
 out=perf/profiles
+commit=$(git describe --always --dirty)
 mkdir -p $out
 work=$(mktemp -d)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -31,7 +32,7 @@ wait $run
 
 {
     echo "scripts/profile.sh ${load[*]}"
-    echo "commit $(git describe --always --dirty), Linux $(uname -r), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
+    echo "commit $commit, Linux $(uname -r), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
     echo
     cat "$work/run" "$work/stat"
     echo "Where the broker's time goes, by function:"
@@ -49,7 +50,7 @@ instructions() {
 }
 {
     echo "Instructions per delivery in the sans-io core (callgrind, 64 publishes a turn; QoS 1 with"
-    echo "the acknowledgement), commit $(git describe --always --dirty):"
+    echo "the acknowledgement), commit $commit:"
     for qos in 0 1; do
         for subscribers in 1 100 1000; do
             few=$(instructions $qos $subscribers 2)
