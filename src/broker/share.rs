@@ -76,20 +76,24 @@ impl Shard {
         };
         let has_members = !self.subscriptions.group(group).members.as_slice().is_empty();
         match self.pick(group, message.qos, !has_members && !passed) {
-            Pick::Here(subscriber) => {
-                let serial = self.clients.next_serial();
-                let mut publication = Publication::kept(message, self.clients.now, serial);
-                self.deliver_share(group, &subscriber, &mut publication);
-            }
-            Pick::There(to) => self.pass_on(to, share, message),
+            Pick::Here(subscriber) => self.give(group, &subscriber, message),
+            Pick::There(to) => self.send_share(to, share, message, true),
             Pick::Nobody => self.clients.counters.dropped_no_member += 1,
         }
     }
 
-    fn pass_on(&mut self, to: usize, share: &str, message: &Arc<Message>) {
+    /// Delivers a message that was kept to a member here.
+    fn give(&mut self, group: GroupId, subscriber: &Subscriber, message: &Arc<Message>) {
+        let serial = self.clients.next_serial();
+        let mut publication = Publication::kept(message, self.clients.now, serial);
+        self.deliver_share(group, subscriber, &mut publication);
+    }
+
+    /// Sends a message to another worker, for one member there. `passed`: it was for one here.
+    fn send_share(&mut self, to: usize, share: &str, message: &Arc<Message>, passed: bool) {
         let shares = SmallVec::from_elem(share.into(), 1);
         let message = message.clone();
-        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed: true });
+        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed });
     }
 
     /// Gives messages that a member has lost, or will not take soon, to other members.
@@ -107,19 +111,8 @@ impl Shard {
     fn redistribute_one(&mut self, share: &str, message: &Arc<Message>) {
         let pick = self.find_group(share).map(|group| (group, self.pick(group, message.qos, true)));
         match pick {
-            Some((group, Pick::Here(subscriber))) => {
-                let serial = self.clients.next_serial();
-                let mut publication = Publication::kept(message, self.clients.now, serial);
-                self.deliver_share(group, &subscriber, &mut publication);
-            }
-            Some((_, Pick::There(to))) => {
-                let shares = SmallVec::from_elem(share.into(), 1);
-                let message = message.clone();
-                self.mesh(
-                    to,
-                    MeshMessage::Publish { message, plain: false, shares, passed: false },
-                );
-            }
+            Some((group, Pick::Here(subscriber))) => self.give(group, &subscriber, message),
+            Some((_, Pick::There(to))) => self.send_share(to, share, message, false),
             Some((_, Pick::Nobody)) | None => self.clients.counters.dropped_no_member += 1,
         }
     }
