@@ -36,6 +36,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("hdrhistogram", &["worker", "server"]),
     ("slab", &["base", "topics"]),
     ("socket2", &["io", "server"]),
+    ("ipnet", &["options"]),
 ];
 
 /// The files that may hold `unsafe`.
