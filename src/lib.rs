@@ -3,10 +3,11 @@
 //! Dependencies point downward only; `tests/tidy.rs` holds the table.
 //!
 //! ```text
-//! main → server → worker → broker → topics → mqtt | mesh, io → base, limits, options
+//! main → server → worker → broker → topics, access → mqtt | mesh, io → base, limits, options
 //! sim sees broker, topics, mqtt, base; never worker or io
 //! ```
 
+pub mod access;
 pub mod base;
 pub mod broker;
 pub mod io;

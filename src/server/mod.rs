@@ -1,5 +1,6 @@
 //! Composition: reads the options, starts the workers, and stops them when told to.
 
+pub mod authentication;
 mod cli;
 mod control;
 mod descriptors;

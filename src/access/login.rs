@@ -1,0 +1,131 @@
+//! What a client presents, and what comes of it.
+
+use super::rules::Rules;
+use super::scram::Exchange;
+use super::secret::Secret;
+use crate::mqtt::ReasonCode;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a client presented in CONNECT or in AUTH.
+#[derive(Default)]
+pub struct Login {
+    /// The index of the listener's policy.
+    pub listener: u16,
+    /// Where the client really is; none on a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The client identifier, given or assigned.
+    pub client_id: Box<str>,
+    /// The user name of CONNECT, not yet verified.
+    pub user_name: Option<Box<str>>,
+    /// The password of CONNECT.
+    pub password: Option<Secret>,
+    /// The user that the verified client certificate stands for, where the listener asks for that.
+    pub certificate: Option<Box<str>>,
+    /// The authentication method.
+    pub method: Option<Box<str>>,
+    /// The authentication data.
+    pub data: Option<Box<[u8]>>,
+    /// What the last [`Verdict::Continue`] left.
+    pub exchange: Option<Box<Exchange>>,
+    /// Who the client is already, when it authenticates again: it cannot become another user.
+    pub current: Option<Arc<Identity>>,
+}
+
+/// Password, data and exchange are left out, so that no log line can hold them.
+impl fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Login")
+            .field("listener", &self.listener)
+            .field("address", &self.address)
+            .field("client_id", &self.client_id)
+            .field("user_name", &self.user_name)
+            .field("certificate", &self.certificate)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who a client is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The verified user name; none for an anonymous client.
+    pub user: Option<Box<str>>,
+    /// The client identifier.
+    pub client_id: Box<str>,
+    /// What the name rests on.
+    pub proof: Proof,
+    /// Rules that came with a token or from the hook; they are used instead of the ACL file.
+    pub rules: Option<Arc<Rules>>,
+    /// The hook said that this client may do everything.
+    pub is_superuser: bool,
+}
+
+/// What a verified name rests on, so that a reload can tell whether it still does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: the client is anonymous.
+    None,
+    /// A client certificate.
+    Certificate,
+    /// A password; holds a fingerprint of the password file's entry.
+    Password(u64),
+    /// A token; holds a fingerprint of the key and the algorithm that verified it.
+    Token(u64),
+    /// The hook's word.
+    Hook,
+}
+
+/// What is to be answered to a login.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The client is who it says.
+    Accept {
+        /// Who that is.
+        identity: Arc<Identity>,
+        /// Authentication data for CONNACK or AUTH: the server's last SCRAM message.
+        data: Option<Box<[u8]>>,
+        /// How long the proof lasts; none when it has no end.
+        valid_for: Option<Duration>,
+    },
+    /// The client has to answer first.
+    Continue {
+        /// Authentication data for AUTH.
+        data: Box<[u8]>,
+        /// Belongs into the next [`Login`] of this client.
+        exchange: Box<Exchange>,
+    },
+    /// The client is not let in.
+    Refuse {
+        /// For CONNACK or DISCONNECT.
+        code: ReasonCode,
+        /// For the log; never holds what the client sent.
+        cause: &'static str,
+    },
+}
+
+impl Verdict {
+    pub(super) fn accept(identity: Identity) -> Self {
+        Self::Accept { identity: Arc::new(identity), data: None, valid_for: None }
+    }
+
+    pub(super) const fn bad_password(cause: &'static str) -> Self {
+        Self::Refuse { code: ReasonCode::BadUserNameOrPassword, cause }
+    }
+
+    pub(super) const fn not_authorized(cause: &'static str) -> Self {
+        Self::Refuse { code: ReasonCode::NotAuthorized, cause }
+    }
+}
+
+/// What [`Policy::verify`](super::Policy::verify) came to.
+#[derive(Debug)]
+pub enum Step {
+    /// The verdict stands.
+    Done(Verdict),
+    /// Only the hook knows; [`Policy::heed_hook`](super::Policy::heed_hook) takes its answer.
+    AskHook(Login),
+}

@@ -1,0 +1,28 @@
+//! Bytes that nobody should see.
+
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// A password or another secret: not shown by `Debug`, and overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Box<[u8]>>);
+
+impl Secret {
+    /// Copies the bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    /// The bytes themselves, for whoever verifies them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
