@@ -12,6 +12,9 @@ pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
 /// beyond [`UNAUTHENTICATED_BYTES_MAX`] stays in the kernel until all of it has arrived.
 pub const CONNECT_BYTES_MAX: usize = 512 * 1024;
 
+/// Logins that wait to be verified; more are refused as busy.
+pub const LOGINS_WAITING_MAX: usize = 1024;
+
 /// How long a peer may take to send its CONNECT.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 

@@ -6,7 +6,9 @@ mod support;
 use proptest::prelude::*;
 use ringmq::base::time::Time;
 use ringmq::mqtt::{self, SubscriptionOptions, TopicFilter};
-use ringmq::topics::{Interest, Matches, Retained, RetainedMessage, Subscriber, Subscriptions};
+use ringmq::topics::{
+    Extras, Interest, Matches, Retained, RetainedMessage, Subscriber, Subscriptions,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -60,7 +62,7 @@ fn apply(change: &Change, tree: &mut Subscriptions, naive: &mut Naive) {
         Change::Subscribe(session, text) => {
             let Some(filter) = parse(text) else { return };
             let options = SubscriptionOptions::default();
-            let subscriber = Subscriber { session: *session, subscription_id: 0, options };
+            let subscriber = Subscriber { session: *session, extras: Extras::default(), options };
             let done = tree.subscribe(text, filter, subscriber);
             assert_eq!(&*tree.filter(done.place), text);
             assert_eq!(tree.subscriber(*session, done.place), Some(&subscriber));
@@ -202,7 +204,7 @@ fn groups_live_as_long_as_any_member() {
     let filter = parse(text).unwrap();
     let options = SubscriptionOptions::default();
     for session in 0..40 {
-        tree.subscribe(text, filter, Subscriber { session, subscription_id: 0, options });
+        tree.subscribe(text, filter, Subscriber { session, extras: Extras::default(), options });
     }
     tree.learn(text, filter, Interest { worker: 3, members: 2, online: 1 });
     let mut matches = Matches::default();

@@ -7,7 +7,7 @@ use ringmq::mqtt::{
     self, Ack, AckType, Connect, Frame, Framed, Packet, Publish, QoS, ReasonCode, Sender,
     Subscribe, SubscribeFilter, SubscriptionOptions, TopicFilter, Version, next_frame,
 };
-use ringmq::topics::{Matches, Retained, RetainedMessage, Subscriber, Subscriptions};
+use ringmq::topics::{Extras, Matches, Retained, RetainedMessage, Subscriber, Subscriptions};
 use ringmq_bench::hot_loop::HotLoop;
 use std::sync::Arc;
 
@@ -108,7 +108,11 @@ fn tree(count: u32) -> Subscriptions {
         };
         let filter = TopicFilter::parse(&text, 200).expect("a valid filter");
         let options = SubscriptionOptions::default();
-        tree.subscribe(&text, filter, Subscriber { session: i, subscription_id: 0, options });
+        tree.subscribe(
+            &text,
+            filter,
+            Subscriber { session: i, extras: Extras::default(), options },
+        );
     }
     tree
 }

@@ -6,9 +6,12 @@
 #![expect(missing_docs, reason = "a variant's sentence speaks of its fields")]
 
 use super::mesh_message::MeshMessage;
+use crate::access::{Login, Policy, Verdict};
 use crate::base::slots;
+use crate::options::Options;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Names a connection. The driver chooses it, and never reuses one while it lives.
 pub type LinkId = slots::Id;
@@ -22,11 +25,24 @@ pub struct Origin {
     pub listener: u16,
     /// The user name that the client's certificate stands for, where the listener wants that.
     pub certificate_user: Option<Box<str>>,
+    /// Why its CONNECT is to be refused, whatever it says.
+    pub excess: Option<Excess>,
+}
+
+/// What there is too much of to let one more connection in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// Connections.
+    Connections,
+    /// Connections from this address.
+    ConnectionsOfAddress,
+    /// Connections within this second.
+    ConnectRate,
 }
 
 impl From<SocketAddr> for Origin {
     fn from(peer: SocketAddr) -> Self {
-        Self { peer: Some(peer), listener: 0, certificate_user: None }
+        Self { peer: Some(peer), listener: 0, certificate_user: None, excess: None }
     }
 }
 
@@ -42,6 +58,13 @@ impl fmt::Display for Origin {
 /// What happened, told to the shard with the time at which it did.
 #[derive(Debug)]
 pub enum Input<'a> {
+    /// The layers below MQTT are up, and have found out who is connected. Owed before the first
+    /// bytes of a link whose [`Origin`] was not known when it opened.
+    Identified { link: LinkId, peer: Option<SocketAddr>, certificate_user: Option<Box<str>> },
+    /// What came of [`Output::Authenticate`].
+    Authenticated { link: LinkId, verdict: Verdict },
+    /// The settings have changed; there are as many policies as before.
+    Reload { options: Arc<Options>, policies: Arc<[Policy]> },
     /// Bytes came in on a link, in order, cut anywhere.
     Received { link: LinkId, bytes: &'a [u8] },
     /// The link is gone: the peer closed it or it failed. Owed exactly once for every link opened,
@@ -76,6 +99,9 @@ pub enum Output {
     /// everything that came in on it, from its CONNECT on; over there it is the first input.
     /// The shard has forgotten the link.
     Handover { link: LinkId, to: usize, origin: Origin, received: Vec<u8> },
+    /// Find out whether the client is who it says; then say [`Input::Authenticated`]. At most one
+    /// is under way for a link.
+    Authenticate { link: LinkId, login: Box<Login> },
     /// The first packet is large: wake up only when `count` bytes more have arrived, and leave
     /// them in the kernel until then. Back to any number once they came.
     AwaitBytes { link: LinkId, count: usize },

@@ -19,6 +19,18 @@ pub struct Counters {
     pub dropped_too_large: u64,
     /// Deliveries given up because the message had expired.
     pub dropped_expired: u64,
+    /// Logins refused: wrong credentials, or none.
+    pub logins_refused: u64,
+    /// Connections refused because there were too many.
+    pub excess_refused: u64,
+    /// Connections closed because their client published more than it may.
+    pub rates_exceeded: u64,
+    /// PUBLISH packets of clients that may not write there, wills included.
+    pub publishes_denied: u64,
+    /// Subscriptions to what the client may not read.
+    pub subscriptions_denied: u64,
+    /// Deliveries given up because the client may not read the topic, perhaps not any more.
+    pub deliveries_denied: u64,
     /// Messages to a shared group of which nobody could take them.
     pub dropped_no_member: u64,
 }
@@ -34,6 +46,12 @@ impl Counters {
         self.dropped_queue_full += other.dropped_queue_full;
         self.dropped_too_large += other.dropped_too_large;
         self.dropped_expired += other.dropped_expired;
+        self.logins_refused += other.logins_refused;
+        self.excess_refused += other.excess_refused;
+        self.rates_exceeded += other.rates_exceeded;
+        self.publishes_denied += other.publishes_denied;
+        self.subscriptions_denied += other.subscriptions_denied;
+        self.deliveries_denied += other.deliveries_denied;
         self.dropped_no_member += other.dropped_no_member;
     }
 }

@@ -7,7 +7,7 @@ use super::publication::{Head, Publication};
 use super::session::Delivery;
 use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
-use crate::topics::{Matches, Subscriber, Subscriptions};
+use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -52,12 +52,16 @@ impl Clients {
             if self.is_own(subscriber, publisher) {
                 continue;
             }
-            let id = (subscriber.subscription_id != 0).then_some(subscriber.subscription_id);
+            let id = subscriber.extras.subscription_id();
             let place = *places.entry(subscriber.session).or_insert(merged.len());
             if let Some(known) = merged.get_mut(place) {
                 let options = &mut known.subscriber.options;
                 options.qos = options.qos.max(subscriber.options.qos);
                 options.retain_as_published |= subscriber.options.retain_as_published;
+                // What one of them may certainly be sent need not be checked.
+                let extras = &mut known.subscriber.extras;
+                *extras =
+                    extras.with_checked(extras.is_checked() && subscriber.extras.is_checked());
                 known.subscription_ids.extend(id);
             } else {
                 let subscription_ids = id.into_iter().collect();
@@ -66,8 +70,9 @@ impl Clients {
         }
         for Merged { subscriber, subscription_ids } in merged {
             if subscription_ids.len() < 2 {
-                let subscription_id = subscription_ids.first().copied().unwrap_or(0);
-                self.deliver_one(&Subscriber { subscription_id, ..subscriber }, publication);
+                let id = subscription_ids.first().copied().unwrap_or(0);
+                let extras = Extras::new(id, subscriber.extras.is_checked());
+                self.deliver_one(&Subscriber { extras, ..subscriber }, publication);
             } else {
                 self.deliver_slowly(&subscriber, publication, subscription_ids, None);
             }
@@ -84,14 +89,13 @@ impl Clients {
     fn deliver_one(&mut self, subscriber: &Subscriber, publication: &mut Publication<'_>) {
         let route = self.routes[subscriber.session as usize];
         let qos = publication.traits().qos.min(subscriber.options.qos);
-        let is_plain = subscriber.subscription_id == 0 && !subscriber.options.no_local;
+        let is_plain = subscriber.extras.is_none() && !subscriber.options.no_local;
         if qos == QoS::AtMostOnce && route.is_plain && is_plain {
             let retain = subscriber.options.retain_as_published && publication.traits().retain;
             let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
             self.send_frame(route, run, publication);
         } else if !self.is_own(subscriber, publication.traits().publisher) {
-            let id = subscriber.subscription_id;
-            let subscription_ids = (id != 0).then_some(id).into_iter().collect();
+            let subscription_ids = subscriber.extras.subscription_id().into_iter().collect();
             self.deliver_slowly(subscriber, publication, subscription_ids, None);
         }
     }
@@ -106,6 +110,10 @@ impl Clients {
         share: Option<Arc<str>>,
     ) {
         let slot = subscriber.session;
+        if subscriber.extras.is_checked() && !self.may_read(slot, publication.topic()) {
+            self.counters.deliveries_denied += 1;
+            return;
+        }
         let route = self.routes[slot as usize];
         let traits = *publication.traits();
         let delivery = Delivery {

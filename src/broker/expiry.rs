@@ -46,13 +46,21 @@ impl Shard {
             // What a paused link has received may still be waiting.
             link.heard = now;
         }
-        match (link.state, link.silent_at()) {
+        let is_expired = link.due() != link.silent_at();
+        match (link.state, link.due()) {
             (State::Fresh { .. }, _) => {
                 tracing::info!(peer = %link.origin, "Client closed: no CONNECT in time");
                 self.close(id);
             }
+            (State::Authenticating, _) => {
+                tracing::info!(peer = %link.origin, "Client closed: it did not log in in time");
+                self.close(id);
+            }
             (State::Connected { .. }, Some(due)) if due > now => {
                 self.clients.set_link_timer(id, Some(due));
+            }
+            (State::Connected { .. }, Some(_)) if is_expired => {
+                self.disconnect(id, ReasonCode::NotAuthorized, Some("its token has expired"));
             }
             (State::Connected { .. }, Some(_)) => {
                 let reason = Some("nothing came for one and a half keep alive periods");

@@ -1,20 +1,33 @@
 //! CONNECT: whose session it is, where that lives, and what both sides agree on.
 
-use super::boundary::{LinkId, Output};
+use super::boundary::{Excess, LinkId, Output};
 use super::link::State;
 use super::session::{Session, SessionId};
 use super::shard::Shard;
 use super::will::Will;
+use crate::access::{Grants, Identity};
 use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
 };
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A refusal that the client is told.
 #[derive(Debug)]
-struct Refusal {
-    version: Version,
-    error: ProtocolError,
+pub(super) struct Refusal {
+    pub(super) version: Version,
+    pub(super) error: ProtocolError,
+}
+
+/// A client that has shown who it is.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) grants: Option<Arc<Grants>>,
+    /// The last of the authentication data.
+    pub(super) data: Option<Box<[u8]>>,
+    pub(super) valid_for: Option<Duration>,
 }
 
 impl Shard {
@@ -45,27 +58,24 @@ impl Shard {
                 return Ok(());
             }
         };
-        if let Err(error) = self.check_connect(&connect) {
+        if let Err(error) = self.check_excess(id).and_then(|()| self.check_connect(&connect)) {
             self.refuse_connect(id, &Refusal { version: connect.version, error });
             return Ok(());
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
-        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let home = self.client_home(client_id);
-        if home != self.index {
-            if let Some(link) = self.clients.remove_link(id) {
-                let (origin, received) = (link.origin, rest.to_vec());
-                let handover = Output::Handover { link: id, to: home, origin, received };
-                self.clients.outputs.push_back(handover);
-            }
-            return Ok(());
+        let home = self.client_home(assigned.as_deref().unwrap_or(connect.client_id));
+        if home == self.index {
+            self.authenticate(id, &connect, assigned, &rest[..frame.length]);
+        } else if let Some(link) = self.clients.remove_link(id) {
+            let (origin, received) = (link.origin, rest.to_vec());
+            let handover = Output::Handover { link: id, to: home, origin, received };
+            self.clients.outputs.push_back(handover);
         }
-        self.accept(id, &connect, client_id, assigned.is_some());
         Ok(())
     }
 
     // [MQTT-3.1.4-2], [MQTT-3.2.2-7]
-    fn refuse_connect(&mut self, id: LinkId, refusal: &Refusal) {
+    pub(super) fn refuse_connect(&mut self, id: LinkId, refusal: &Refusal) {
         let Refusal { version, error } = *refusal;
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
@@ -77,16 +87,27 @@ impl Shard {
         self.close(id);
     }
 
+    /// Too many connections: the client was let in only to hear that.
+    fn check_excess(&mut self, id: LinkId) -> Result<(), ProtocolError> {
+        let Some(excess) = self.clients.link(id).and_then(|link| link.origin.excess) else {
+            return Ok(());
+        };
+        self.clients.counters.excess_refused += 1;
+        let (code, cause) = match excess {
+            Excess::Connections => (ReasonCode::QuotaExceeded, "too many connections"),
+            Excess::ConnectionsOfAddress => {
+                (ReasonCode::QuotaExceeded, "too many connections from this address")
+            }
+            Excess::ConnectRate => {
+                (ReasonCode::ConnectionRateExceeded, "too many connections at once")
+            }
+        };
+        Err(ProtocolError::new(code, cause))
+    }
+
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ProtocolError> {
         let options = &self.clients.options;
         let refuse = |code, cause| Err(ProtocolError::new(code, cause));
-        if connect.authentication_method.is_some() {
-            // [MQTT-4.12.0-1]
-            return refuse(
-                ReasonCode::BadAuthenticationMethod,
-                "no authentication method is known",
-            );
-        }
         let is_empty = connect.client_id.is_empty();
         if is_empty
             && (connect.version == Version::V31 || !connect.clean_start)
@@ -122,15 +143,33 @@ impl Shard {
         }
     }
 
-    fn accept(&mut self, id: LinkId, connect: &Connect<'_>, client_id: &str, is_assigned: bool) {
+    /// The client is let in.
+    pub(super) fn accept(
+        &mut self,
+        id: LinkId,
+        connect: &Connect<'_>,
+        assigned: Option<&str>,
+        admitted: &Admitted,
+    ) {
+        let client_id = assigned.unwrap_or(connect.client_id);
+        if let Some(will) = &connect.will
+            && admitted.grants.as_ref().is_some_and(|grants| !grants.may_write(will.topic))
+        {
+            self.clients.counters.publishes_denied += 1;
+            let cause = "the client may not publish its will";
+            let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
+            return self.refuse_connect(id, &Refusal { version: connect.version, error });
+        }
         let known = self.clients.find_session(client_id);
         if let Some(session) = known {
-            self.take_over(session, connect.clean_start);
+            let is_same_user = self.clients.sessions[session.slot].user() == admitted.user();
+            // What one user has left behind is not for another who knows the client identifier.
+            self.take_over(session, connect.clean_start || !is_same_user);
         }
         let kept = known.filter(|known| self.clients.sessions.get(*known).is_some());
         let session = kept.unwrap_or_else(|| self.make_session(client_id));
-        self.attach(id, session, connect);
-        self.send_connack(id, session, connect, kept.is_some(), is_assigned);
+        self.attach(id, session, connect, admitted);
+        self.send_connack(id, session, connect, kept.is_some(), assigned.is_some(), admitted);
         if let Some(link) = self.clients.link(id) {
             tracing::info!(
                 "New client connected from {} as {} (p{}, c{}, k{}{}).",
@@ -139,11 +178,15 @@ impl Shard {
                 protocol_level(connect.version),
                 u8::from(connect.clean_start),
                 connect.keep_alive_s,
-                connect
-                    .user_name
+                admitted
+                    .user()
+                    .or(connect.user_name)
                     .map(|name| format!(", u'{}'", name.escape_debug()))
                     .unwrap_or_default(),
             );
+        }
+        if kept.is_some() {
+            self.judge_subscriptions(session);
         }
         self.clients.sessions[session.slot].forget_sent();
         self.pump(session);
@@ -173,12 +216,23 @@ impl Shard {
     }
 
     /// The session belongs to the link from now on.
-    fn attach(&mut self, id: LinkId, session_id: SessionId, connect: &Connect<'_>) {
+    fn attach(
+        &mut self,
+        id: LinkId,
+        session_id: SessionId,
+        connect: &Connect<'_>,
+        admitted: &Admitted,
+    ) {
         let options = self.clients.options.clone();
         let keep_alive_s =
             server_keep_alive(connect, options.max_keep_alive).unwrap_or(connect.keep_alive_s);
+        let now = self.clients.now;
+        let listener = self.clients.link(id).map_or(0, |link| link.origin.listener);
         let session = &mut self.clients.sessions[session_id.slot];
         session.link = Some(id);
+        session.listener = listener;
+        session.identity = admitted.identity.clone();
+        session.grants = admitted.grants.clone();
         session.ends = None;
         // [MQTT-3.1.3-9]: back before the delay is over, so there is no will.
         session.will_due = None;
@@ -194,8 +248,13 @@ impl Shard {
         if aliases > 0 {
             link.rare().aliases_out_max = aliases;
         }
+        if connect.authentication_method.is_some() || admitted.valid_for.is_some() {
+            let rare = link.rare();
+            rare.method = connect.authentication_method.map(Into::into);
+            rare.expires = admitted.valid_for.map(|time| now.after(time));
+        }
         link.keep_alive_s = keep_alive_s;
-        let due = link.silent_at();
+        let due = link.due();
         self.clients.set_link_timer(id, due);
         self.clients.refresh_route(session_id);
         self.tell_online(session_id, true);
@@ -208,6 +267,7 @@ impl Shard {
         connect: &Connect<'_>,
         session_present: bool,
         is_assigned: bool,
+        admitted: &Admitted,
     ) {
         let options = self.clients.options.clone();
         let session = &self.clients.sessions[session.slot];
@@ -227,9 +287,18 @@ impl Shard {
             topic_alias_max: Some(options.max_topic_alias).filter(|max| *max > 0),
             server_keep_alive_s: server_keep_alive(connect, options.max_keep_alive),
             response_information: response_information.as_deref(),
+            // [MQTT-4.12.0-5]
+            authentication_method: connect.authentication_method,
+            authentication_data: admitted.data.as_deref(),
             ..ConnAck::default()
         };
         self.clients.send(id, |out| connack.encode(connect.version, out));
+    }
+}
+
+impl Admitted {
+    fn user(&self) -> Option<&str> {
+        self.identity.as_ref().and_then(|identity| identity.user.as_deref())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::boundary::LinkId;
 use super::session::SessionId;
 use super::shard::Shard;
+use super::will::Author;
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender, Version};
 
 impl Shard {
@@ -74,7 +75,7 @@ impl Shard {
             }
         }
         if let Some(will) = session.will.take() {
-            self.publish_will(session.number, &will);
+            self.publish_will(&Author::of(&session), &will);
         }
         let mut lost = session.take_shared_in_flight();
         lost.extend(session.take_shared_queue());
@@ -90,9 +91,9 @@ impl Shard {
         }
         if session.will_due.is_some_and(|due| due <= now) {
             session.will_due = None;
-            let number = session.number;
             if let Some(will) = session.will.take() {
-                self.publish_will(number, &will);
+                let author = Author::of(session);
+                self.publish_will(&author, &will);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::boundary::LinkId;
 use super::mesh_message::Ticket;
-use super::message::Traits;
+use super::message::{Source, Traits};
 use super::publication::Publication;
 use super::session::SessionId;
 use super::shard::Shard;
@@ -32,16 +32,18 @@ impl Shard {
             publish.topic = &known;
         }
         self.check_publish(&publish)?;
+        self.check_rate(id, frame.length)?;
         if publish.qos == QoS::ExactlyOnce && !self.note_received(session, publish.packet_id)? {
             self.acknowledge(id, version, &publish, ReasonCode::Success);
             return Ok(());
         }
-        if is_reserved(publish.topic) {
+        if !self.may_publish(session, publish.topic) {
             self.reject(id, session, version, &publish, ReasonCode::NotAuthorized);
             return Ok(());
         }
-        let publisher = self.clients.sessions[session.slot].number;
-        let mut publication = self.publication(&publish, publisher);
+        let author = &self.clients.sessions[session.slot];
+        let source = author.source().filter(|_| publish.retain);
+        let mut publication = self.publication(&publish, author.number, source);
         let is_wanted = self.route(&mut publication);
         let code = match is_wanted || !version.is_v5() {
             true => ReasonCode::Success,
@@ -59,6 +61,7 @@ impl Shard {
         &mut self,
         publish: &Publish<'a>,
         publisher: u64,
+        source: Option<Source>,
     ) -> Publication<'a> {
         let now = self.clients.now;
         if publish.retain {
@@ -71,7 +74,36 @@ impl Shard {
             publisher,
             version: (self.version, self.index as u32),
         };
-        Publication::received(publish, traits, self.clients.next_serial())
+        Publication::received(publish, traits, source, self.clients.next_serial())
+    }
+
+    fn may_publish(&mut self, session: SessionId, topic: &str) -> bool {
+        let session = &self.clients.sessions[session.slot];
+        let may = !is_reserved(topic) && session.may_write(topic);
+        if !may {
+            let client_id = session.client_id.escape_debug();
+            tracing::debug!(%client_id, topic = %topic.escape_debug(), "Publish denied");
+            self.clients.counters.publishes_denied += 1;
+        }
+        may
+    }
+
+    /// Counts a PUBLISH of `length` bytes against what one client may publish.
+    fn check_rate(&mut self, id: LinkId, length: usize) -> Result<(), ProtocolError> {
+        let options = &self.clients.options;
+        let (messages, bytes) = (u64::from(options.max_publish_rate), options.max_publish_bytes);
+        if messages == 0 && bytes == 0 {
+            return Ok(());
+        }
+        let now = self.clients.now;
+        let Some(link) = self.clients.link(id) else { return Ok(()) };
+        let rare = link.rare();
+        if rare.messages.count(now, 1, messages) && rare.bytes.count(now, length as u64, bytes) {
+            return Ok(());
+        }
+        self.clients.counters.rates_exceeded += 1;
+        let code = ReasonCode::MessageRateTooHigh;
+        Err(ProtocolError::new(code, "the client publishes more than it may"))
     }
 
     /// The topic that a PUBLISH with an alias is for; an alias with a topic is set.

@@ -78,7 +78,13 @@ impl Shard {
             // [MQTT-3.8.3-4]
             return Err(ProtocolError::protocol("No Local on a shared subscription"));
         }
-        let subscriber = Subscriber { session: session.slot, subscription_id, options };
+        let Some(extras) = self.extras(session, filter.filter, subscription_id) else {
+            // 3.1 has no code for it.
+            let code = ReasonCode::NotAuthorized as u8;
+            outcome.codes.push(if version == Version::V31 { options.qos as u8 } else { code });
+            return Ok(());
+        };
+        let subscriber = Subscriber { session: session.slot, extras, options };
         let subscribed = self.subscriptions.subscribe(text, filter, subscriber);
         self.remember(session, subscribed.place);
         outcome.codes.push(options.qos as u8);

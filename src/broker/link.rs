@@ -1,7 +1,9 @@
 //! A connection, as far as the broker knows of it.
 
 use super::boundary::{LinkId, Origin};
+use super::rate::Rate;
 use super::session::{Delivery, SessionId};
+use crate::access::Exchange;
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::mqtt::Version;
@@ -48,12 +50,33 @@ pub(super) struct Rare {
     pub(super) aliases_out: HashMap<Box<str>, u16>,
     /// How many of them it takes.
     pub(super) aliases_out_max: u16,
+    /// Who the client is, while that is being found out.
+    pub(super) login: Option<Box<PendingLogin>>,
+    /// The authentication method of its CONNECT.
+    pub(super) method: Option<Box<str>>,
+    /// When what it has shown of itself expires.
+    pub(super) expires: Option<Time>,
+    pub(super) messages: Rate,
+    pub(super) bytes: Rate,
+}
+
+/// A login that is not over.
+#[derive(Debug, Default)]
+pub(super) struct PendingLogin {
+    /// The whole CONNECT; empty when a connected client authenticates again.
+    pub(super) connect: Vec<u8>,
+    /// The client identifier that CONNECT left to the broker.
+    pub(super) assigned: Option<String>,
+    /// What the last step left for the next one; None while the authenticator has it.
+    pub(super) exchange: Option<Box<Exchange>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// CONNECT is awaited. `whole`: all of it has arrived in the kernel, so it may be taken out.
     Fresh { whole: bool },
+    /// CONNECT is read, and it is being found out who the client is.
+    Authenticating,
     /// CONNECT was accepted.
     Connected { session: SessionId },
     /// Nothing the peer says counts any more.
@@ -67,11 +90,13 @@ pub(super) struct Pauses {
     pub(super) backlog: bool,
     /// It publishes, and a ring to another worker is full.
     pub(super) mesh: bool,
+    /// Its CONNECT or AUTH is being looked at.
+    pub(super) login: bool,
 }
 
 impl Pauses {
     pub(super) const fn any(self) -> bool {
-        self.backlog || self.mesh
+        self.backlog || self.mesh || self.login
     }
 }
 
@@ -110,10 +135,16 @@ impl Link {
         (self.keep_alive_s > 0).then(|| self.heard.after(silence))
     }
 
+    /// When the peer has to be looked after: it is silent, or what it has shown expires.
+    pub(super) fn due(&self) -> Option<Time> {
+        let expires = self.rare.as_ref().and_then(|rare| rare.expires);
+        self.silent_at().into_iter().chain(expires).min()
+    }
+
     pub(super) fn session(&self) -> Option<SessionId> {
         match self.state {
             State::Connected { session } => Some(session),
-            State::Fresh { .. } | State::Closing => None,
+            State::Fresh { .. } | State::Authenticating | State::Closing => None,
         }
     }
 

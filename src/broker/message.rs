@@ -1,9 +1,11 @@
 //! A message that outlives the turn it came in: queued, in flight, retained or on its way to
 //! another worker. One allocation holds its bytes, however many refer to it.
 
+use crate::access::Identity;
 use crate::base::time::Time;
 use crate::mqtt::{Properties, QoS};
 use crate::topics::RetainedMessage;
+use std::sync::Arc;
 
 /// An application message.
 #[derive(Debug)]
@@ -20,8 +22,18 @@ pub struct Message {
     pub expires: Option<Time>,
     /// The session that published it: for No Local.
     pub publisher: u64,
+    /// Who published it, where that matters later: a retained message is withheld when its publisher
+    /// may not write there any more.
+    pub(super) source: Option<Source>,
     /// Orders the retained messages of one topic: (count, worker).
     pub version: (u64, u32),
+}
+
+/// Who published a message, and by which listener.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) identity: Arc<Identity>,
+    pub(super) listener: u16,
 }
 
 /// What a message is made of besides its bytes.
@@ -40,6 +52,7 @@ impl Message {
         properties: &Properties<'_>,
         payload: &[u8],
         traits: Traits,
+        source: Option<Source>,
     ) -> Self {
         let properties_length = properties.len();
         let mut bytes = Vec::with_capacity(topic.len() + properties_length + payload.len());
@@ -55,6 +68,7 @@ impl Message {
             retain,
             expires,
             publisher,
+            source,
             version,
         }
     }

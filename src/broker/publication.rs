@@ -1,6 +1,6 @@
 //! A publish on its way to many: what is decided and encoded once, whoever gets it.
 
-use super::message::{Message, Traits};
+use super::message::{Message, Source, Traits};
 use super::outbox::{Outbox, PRIVATE, Run};
 use crate::base::time::Time;
 use crate::limits::PAYLOAD_COPIED_MAX;
@@ -16,6 +16,7 @@ pub(super) struct Publication<'a> {
     payload: &'a [u8],
     traits: Traits,
     expiry_s: Option<u32>,
+    source: Option<Source>,
     message: Option<Arc<Message>>,
     frames: [Option<Run>; 12],
     /// Identifies the publish within the shard; its packet identifier follows from it.
@@ -34,13 +35,19 @@ pub(super) struct Head<'a> {
 
 impl<'a> Publication<'a> {
     /// A PUBLISH that came just now.
-    pub(super) fn received(publish: &Publish<'a>, traits: Traits, serial: u64) -> Self {
+    pub(super) fn received(
+        publish: &Publish<'a>,
+        traits: Traits,
+        source: Option<Source>,
+        serial: u64,
+    ) -> Self {
         Self {
             topic: publish.topic,
             properties: publish.properties.clone(),
             payload: publish.payload,
             traits,
             expiry_s: publish.message_expiry_s,
+            source,
             message: None,
             frames: [None; 12],
             serial,
@@ -56,6 +63,7 @@ impl<'a> Publication<'a> {
             payload: message.payload(),
             traits: Traits { qos, retain, expires, publisher, version },
             expiry_s: message.expires.map(|expires| seconds_left(expires, now)),
+            source: None,
             message: Some(message.clone()),
             frames: [None; 12],
             serial,
@@ -73,7 +81,8 @@ impl<'a> Publication<'a> {
     /// The message, made when it is first needed.
     pub(super) fn message(&mut self) -> &Arc<Message> {
         self.message.get_or_insert_with(|| {
-            Arc::new(Message::new(self.topic, &self.properties, self.payload, self.traits))
+            let source = self.source.take();
+            Arc::new(Message::new(self.topic, &self.properties, self.payload, self.traits, source))
         })
     }
 

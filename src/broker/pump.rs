@@ -64,6 +64,9 @@ impl Clients {
             self.counters.dropped_expired += 1;
             return;
         }
+        if !self.may_still_read(id.slot, delivery.message.topic()) {
+            return;
+        }
         let message = delivery.message.clone();
         let serial = self.next_serial();
         let mut publication = Publication::kept(&message, self.now, serial);
@@ -94,6 +97,10 @@ impl Clients {
                 continue;
             };
             let message = Arc::clone(&delivery.message);
+            if !self.may_still_read(id.slot, message.topic()) {
+                self.sessions[id.slot].complete(packet_id);
+                continue;
+            }
             let mut publication = Publication::kept(&message, self.now, 0);
             self.send_private(route, &delivery, &mut publication, packet_id, true);
         }

@@ -176,12 +176,13 @@ impl Shard {
 
     /// The next part that the query asks for.
     pub(super) fn answer(&self, query: &RetainedQuery) -> RetainedPage {
-        let page = self.retained.page(
+        let mut page = self.retained.page(
             &query.filter,
             query.after.as_deref(),
             RETAINED_PAGE_MESSAGES,
             RETAINED_PAGE_VISITS,
         );
+        self.retain_permitted(&mut page.messages);
         RetainedPage {
             session: query.session,
             replay: query.replay,

@@ -27,7 +27,7 @@ impl Shard {
             .collect();
         self.clients.deliver(&self.subscriptions, &matches, publication);
         for &group in &matches.groups {
-            match self.pick(group, publication.traits().qos, true) {
+            match self.pick(group, publication.topic(), publication.traits().qos) {
                 Pick::Here(subscriber) => self.deliver_share(group, &subscriber, publication),
                 Pick::There(to) => {
                     let share = self.subscriptions.group(group).filter.clone();

@@ -1,10 +1,11 @@
 //! A client's session: what outlives its connection.
 
 use super::boundary::LinkId;
-use super::message::Message;
+use super::message::{Message, Source};
 use super::publication::packet_id;
 use super::replay::Replay;
 use super::will::Will;
+use crate::access::{Grants, Identity};
 use crate::base::slots;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
@@ -41,6 +42,12 @@ pub(super) struct Session {
     pub(super) client_id: Box<str>,
     /// Unlike that of any other session of this process.
     pub(super) number: u64,
+    /// The listener by which its client came last.
+    pub(super) listener: u16,
+    /// Who its client is; None when there is nothing to tell clients by.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// What its client may do; None for everything.
+    pub(super) grants: Option<Arc<Grants>>,
     /// The connection that owns it now.
     pub(super) link: Option<LinkId>,
     /// How long it outlives its connection; `u32::MAX` is for ever.
@@ -94,6 +101,9 @@ impl Session {
         Self {
             client_id: client_id.into(),
             number,
+            listener: 0,
+            identity: None,
+            grants: None,
             link: None,
             expiry_s: 0,
             window: 0,
@@ -108,6 +118,17 @@ impl Session {
             ends: None,
             timer: None,
         }
+    }
+
+    /// The verified name of its client.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.identity.as_ref().and_then(|identity| identity.user.as_deref())
+    }
+
+    /// Who publishes what its client publishes, if there is anything to tell clients by.
+    pub(super) fn source(&self) -> Option<Source> {
+        let identity = self.identity.clone()?;
+        Some(Source { identity, listener: self.listener })
     }
 
     /// True when a QoS 1 or 2 message may be sent now, with nothing waiting before it.

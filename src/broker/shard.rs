@@ -7,6 +7,7 @@ use super::link::{Link, State};
 use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
 use super::message::Message;
 use super::outbox::Outbox;
+use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
 use crate::limits::{CONNECT_BYTES_MAX, CONNECT_TIME_MAX, UNAUTHENTICATED_BYTES_MAX};
@@ -25,6 +26,8 @@ pub struct Shard {
     pub(super) clients: Clients,
     pub(super) subscriptions: Subscriptions,
     pub(super) retained: Retained<Message>,
+    /// By listener.
+    pub(super) policies: Arc<[Policy]>,
     pub(super) index: usize,
     pub(super) workers: usize,
     pub(super) matches: Matches,
@@ -48,14 +51,21 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Worker `worker` of `workers`; all of them are given the same `seed`, which should be
-    /// unpredictable outside tests.
+    /// Worker `worker` of `workers`; all of them are given the same `policies`, one for each of the
+    /// options' listeners, and the same `seed`, which should be unpredictable outside tests.
     #[must_use]
-    pub fn new(options: Arc<Options>, worker: usize, workers: usize, seed: u64) -> Self {
+    pub fn new(
+        options: Arc<Options>,
+        policies: Arc<[Policy]>,
+        worker: usize,
+        workers: usize,
+        seed: u64,
+    ) -> Self {
         Self {
             clients: Clients::new(options, seed),
             subscriptions: Subscriptions::new(worker, seed),
             retained: Retained::default(),
+            policies,
             index: worker,
             workers,
             matches: Matches::default(),
@@ -84,6 +94,13 @@ impl Shard {
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.clients.now = self.clients.now.max(now);
         match input {
+            Input::Identified { link, peer, certificate_user } => {
+                if let Some(link) = self.clients.link(link) {
+                    link.origin = Origin { peer, certificate_user, ..link.origin };
+                }
+            }
+            Input::Authenticated { link, verdict } => self.authenticated(link, verdict),
+            Input::Reload { options, policies } => self.reload(options, policies),
             Input::Received { link, bytes } => self.received(link, bytes),
             Input::Closed { link } => self.closed(link),
             Input::Blocked { link } => self.set_blocked(link, true),
@@ -195,6 +212,7 @@ impl Shard {
             let Some(link) = self.clients.link(id) else { return bytes.len() };
             let (max, is_fresh) = match link.state {
                 State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
+                State::Authenticating => (UNAUTHENTICATED_BYTES_MAX, false),
                 State::Connected { .. } => (packet_bytes_max, false),
                 State::Closing => return bytes.len(),
             };
@@ -282,7 +300,7 @@ impl Shard {
     }
 
     /// Goes on with what was received while the link was paused.
-    fn go_on(&mut self, id: LinkId) {
+    pub(super) fn go_on(&mut self, id: LinkId) {
         let Some(link) = self.clients.link(id) else { return };
         if !link.pauses.any() && !link.carry.is_empty() {
             self.parse_carry(id);
@@ -327,8 +345,10 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let kind = frame.kind().ok_or(ProtocolError::malformed("reserved packet type"))?;
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let State::Connected { session } = link.state else {
-            return self.handle_first(id, frame, rest);
+        let session = match link.state {
+            State::Connected { session } => session,
+            State::Authenticating => return self.handle_unauthenticated(id, frame),
+            State::Fresh { .. } | State::Closing => return self.handle_first(id, frame, rest),
         };
         let version = link.version;
         match kind {
@@ -340,9 +360,7 @@ impl Shard {
             PacketType::Unsubscribe => self.handle_unsubscribe(id, session, version, frame),
             PacketType::PingReq => self.handle_ping(id, frame),
             PacketType::Disconnect => self.handle_disconnect(id, session, version, frame),
-            PacketType::Auth => {
-                Err(ProtocolError::protocol("AUTH without an authentication method"))
-            }
+            PacketType::Auth => self.handle_auth(id, session, version, frame),
             PacketType::Connect => Err(ProtocolError::protocol("a second CONNECT")),
             PacketType::ConnAck
             | PacketType::SubAck

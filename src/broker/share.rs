@@ -21,19 +21,19 @@ pub(super) enum Pick {
 }
 
 impl Shard {
-    /// Picks a member: in turn among those connected, on whichever worker; for QoS 1 and 2 among
-    /// all when none is. `elsewhere`: other workers' members count.
+    /// Picks a member for a message: in turn among those connected, on whichever worker; for QoS 1
+    /// and 2 among all when none is. Nobody is picked who may not read the topic.
     // [MQTT-4.8.2-4]
-    pub(super) fn pick(&mut self, group: GroupId, qos: QoS, elsewhere: bool) -> Pick {
+    pub(super) fn pick(&mut self, group: GroupId, topic: &str, qos: QoS) -> Pick {
         let group = self.subscriptions.group_mut(group);
         let turn = group.turn;
         group.turn = turn.wrapping_add(1);
-        let others = if elsewhere { group.elsewhere.as_slice() } else { &[] };
-        let online = group.online + others.iter().map(|worker| worker.online).sum::<u32>();
+        let online = group.online + group.elsewhere.iter().map(|worker| worker.online).sum::<u32>();
         let members = group.members.as_slice();
         let anyone = qos > QoS::AtMostOnce && online == 0;
         let here = if anyone { members.len() as u32 } else { group.online };
-        let there = others
+        let there = group
+            .elsewhere
             .iter()
             .map(|worker| (worker.worker, if anyone { worker.members } else { worker.online }));
         let total = here + there.clone().map(|(_, count)| count).sum::<u32>();
@@ -42,7 +42,12 @@ impl Shard {
         }
         let mut place = turn % total;
         if place < here {
-            return self.clients.pick_member(members, turn);
+            let member = self.clients.pick_member(members, turn, topic);
+            let elsewhere = || there.clone().find(|&(_, count)| count > 0);
+            return member
+                .map(Pick::Here)
+                .or_else(|| elsewhere().map(|(worker, _)| Pick::There(worker)))
+                .unwrap_or(Pick::Nobody);
         }
         place -= here;
         for (worker, count) in there {
@@ -54,6 +59,16 @@ impl Shard {
         Pick::Nobody
     }
 
+    /// Picks a member here, connected or, for QoS 1 and 2, not.
+    fn pick_here(&mut self, group: GroupId, topic: &str, qos: QoS) -> Option<Subscriber> {
+        let group = self.subscriptions.group_mut(group);
+        let turn = group.turn;
+        group.turn = turn.wrapping_add(1);
+        let can_take = group.online > 0 || qos > QoS::AtMostOnce;
+        let members = group.members.as_slice();
+        self.clients.pick_member(members, turn, topic).filter(|_| can_take)
+    }
+
     /// Delivers to the member of the group that was picked.
     pub(super) fn deliver_share(
         &mut self,
@@ -62,8 +77,7 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let share = self.subscriptions.group(group).filter.clone();
-        let id = subscriber.subscription_id;
-        let subscription_ids: SmallVec<[u32; 1]> = (id != 0).then_some(id).into_iter().collect();
+        let subscription_ids = subscriber.extras.subscription_id().into_iter().collect();
         self.clients.deliver_slowly(subscriber, publication, subscription_ids, Some(share));
     }
 
@@ -74,11 +88,14 @@ impl Shard {
             self.clients.counters.dropped_no_member += 1;
             return;
         };
-        let has_members = !self.subscriptions.group(group).members.as_slice().is_empty();
-        match self.pick(group, message.qos, !has_members && !passed) {
-            Pick::Here(subscriber) => self.give(group, &subscriber, message),
-            Pick::There(to) => self.send_share(to, share, message, true),
-            Pick::Nobody => self.clients.counters.dropped_no_member += 1,
+        if let Some(subscriber) = self.pick_here(group, message.topic(), message.qos) {
+            return self.give(group, &subscriber, message);
+        }
+        let elsewhere = self.subscriptions.group(group).elsewhere.iter();
+        let best = elsewhere.max_by_key(|worker| (worker.online, worker.members));
+        match best.map(|worker| worker.worker).filter(|_| !passed) {
+            Some(to) => self.send_share(to, share, message, true),
+            None => self.clients.counters.dropped_no_member += 1,
         }
     }
 
@@ -109,7 +126,8 @@ impl Shard {
     }
 
     fn redistribute_one(&mut self, share: &str, message: &Arc<Message>) {
-        let pick = self.find_group(share).map(|group| (group, self.pick(group, message.qos, true)));
+        let group = self.find_group(share);
+        let pick = group.map(|group| (group, self.pick(group, message.topic(), message.qos)));
         match pick {
             Some((group, Pick::Here(subscriber))) => self.give(group, &subscriber, message),
             Some((_, Pick::There(to))) => self.send_share(to, share, message, false),
@@ -125,10 +143,13 @@ impl Shard {
 
 impl Clients {
     /// The next member who can take a message at once; else the next who is connected; else any.
-    fn pick_member(&self, members: &[Subscriber], turn: u32) -> Pick {
-        let start = turn as usize % members.len();
+    /// None when no member may read the topic.
+    fn pick_member(&self, members: &[Subscriber], turn: u32, topic: &str) -> Option<Subscriber> {
+        let start = turn as usize % members.len().max(1);
         let probes = members.len().min(SHARE_PROBES_MAX);
-        let candidates = || (0..probes).map(|i| &members[(start + i) % members.len()]);
+        let from = |count| (0..count).map(|i| &members[(start + i) % members.len()]);
+        let may_read =
+            |s: &&Subscriber| !s.extras.is_checked() || self.sessions[s.session].may_read(topic);
         let is_online = |s: &&Subscriber| self.routes[s.session as usize].is_online();
         let is_ready = |s: &&Subscriber| {
             let route = self.routes[s.session as usize];
@@ -136,8 +157,11 @@ impl Clients {
             let blocked = link.and_then(Option::as_deref).is_none_or(|link| link.blocked);
             route.is_online() && !blocked && self.sessions[s.session].has_window()
         };
-        let ready = candidates().find(is_ready);
-        let online = || candidates().find(is_online).or_else(|| members.iter().find(is_online));
-        Pick::Here(*ready.or_else(online).unwrap_or(&members[start]))
+        from(probes)
+            .filter(may_read)
+            .find(is_ready)
+            .or_else(|| from(members.len()).filter(may_read).find(is_online))
+            .or_else(|| from(members.len()).find(may_read))
+            .copied()
     }
 }

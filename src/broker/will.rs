@@ -1,12 +1,16 @@
 //! The message that a client leaves with the broker for the case that it is lost.
 
+use super::message::Source;
+use super::session::Session;
 use super::shard::Shard;
+use crate::access::Grants;
 use crate::mqtt::{self, Properties, Publish, QoS};
+use std::sync::Arc;
 
 /// As CONNECT gave it.
 #[derive(Debug)]
 pub(super) struct Will {
-    topic: Box<str>,
+    pub(super) topic: Box<str>,
     payload: Box<[u8]>,
     properties: Box<[u8]>,
     qos: QoS,
@@ -32,10 +36,33 @@ impl Will {
     }
 }
 
+/// Whose will it is.
+#[derive(Debug)]
+pub(super) struct Author {
+    number: u64,
+    source: Option<Source>,
+    grants: Option<Arc<Grants>>,
+}
+
+impl Author {
+    pub(super) fn of(session: &Session) -> Self {
+        let Session { number, ref grants, .. } = *session;
+        Self { number, source: session.source(), grants: grants.clone() }
+    }
+
+    fn may_write(&self, topic: &str) -> bool {
+        self.grants.as_ref().is_none_or(|grants| grants.may_write(topic))
+    }
+}
+
 impl Shard {
-    /// Publishes the will of the session numbered `publisher`.
+    /// Publishes the will of a session, if its client may write there.
     // [MQTT-3.1.2-8], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
-    pub(super) fn publish_will(&mut self, publisher: u64, will: &Will) {
+    pub(super) fn publish_will(&mut self, author: &Author, will: &Will) {
+        if !author.may_write(&will.topic) {
+            self.clients.counters.publishes_denied += 1;
+            return;
+        }
         let publish = Publish {
             dup: false,
             qos: will.qos,
@@ -48,7 +75,8 @@ impl Shard {
             properties: Properties::from_bytes(&will.properties),
             payload: &will.payload,
         };
-        let mut publication = self.publication(&publish, publisher);
+        let source = author.source.clone().filter(|_| will.retain);
+        let mut publication = self.publication(&publish, author.number, source);
         self.route(&mut publication);
         if will.retain {
             self.retain(&mut publication, None);

@@ -54,6 +54,11 @@ impl Doorbell {
     /// Tells the worker to stop, from any thread.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+        self.call();
+    }
+
+    /// Wakes the worker, from any thread, after something was put where it looks before it sleeps.
+    pub fn call(&self) {
         fence(Ordering::SeqCst);
         self.ring();
     }

@@ -2,11 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::failure::Failure;
-use crate::mesh::Doorbell;
+use super::start::Running;
 use crate::worker::Report;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Longer than a worker takes to cut off its last connections, shorter than supervisors wait.
 const STOP_TIME_MAX: Duration = Duration::from_millis(4700);
@@ -47,14 +46,11 @@ impl Signals {
 }
 
 /// Runs until a signal comes; then gives the reports of the workers that stopped in time.
-pub(super) async fn run(
-    mut signals: Signals,
-    doorbells: &[Doorbell],
-    mut reports: UnboundedReceiver<Report>,
-) -> Vec<Report> {
+pub(super) async fn run(mut signals: Signals, running: Running) -> Vec<Report> {
+    let Running { doorbells, mut reports, .. } = running;
     let signal = signals.stop().await;
     tracing::info!(signal, "Stopping");
-    for doorbell in doorbells {
+    for doorbell in &*doorbells {
         doorbell.stop();
     }
     let mut stopped = Vec::new();

@@ -10,6 +10,7 @@ mod listening;
 mod logging;
 mod memory;
 mod pinning;
+mod settings;
 mod start;
 mod summary;
 

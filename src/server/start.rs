@@ -1,20 +1,22 @@
 //! Starting: everything that can fail is tried before the first connection is accepted.
 #![forbid(unsafe_code)]
 
+use super::authentication::{self, DeskSettings};
 use super::control::{self, Signals};
 use super::failure::Failure;
 use super::listening::{self, Listening};
 use super::pinning::{self, Plan};
 use super::summary::{self, Started};
-use super::{descriptors, kernel};
+use super::{descriptors, kernel, settings};
 use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
 use crate::io::wake::Waker;
-use crate::limits::mesh_capacity;
+use crate::limits::{LOGINS_WAITING_MAX, mesh_capacity};
 use crate::mesh::{Doorbell, mesh};
 use crate::options::Options;
-use crate::worker::{Places, Report, Setup, Worker};
+use crate::worker::{Desk, Notice, Places, Report, Settings, Setup, Worker};
+use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::sync::{Arc, mpsc};
@@ -37,10 +39,11 @@ pub(super) fn serve(mut options: Options) -> Result<(), Failure> {
     let Listening { sockets, files } = listening::listen(&mut options.listeners, workers)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
+    let options = Arc::new(options);
+    let settings = settings::load(&options).map_err(Failure::usage)?;
     let reports = runtime.block_on(async {
         let signals = Signals::heed()?;
-        let options = Arc::new(options);
-        let (doorbells, reports) = start_workers(&options, &plan, connections, sockets)?;
+        let running = start_workers(&settings, &plan, connections, sockets)?;
         summary::print(&Started {
             options: &options,
             plan: &plan,
@@ -49,7 +52,7 @@ pub(super) fn serve(mut options: Options) -> Result<(), Failure> {
             descriptors,
             connections,
         });
-        Ok(control::run(signals, &doorbells, reports).await)
+        Ok(control::run(signals, running).await)
     })?;
     drop(files);
     summary::log_end(&reports);
@@ -67,11 +70,41 @@ fn warn(options: &Options, plan: &Plan, allowed: usize) {
     }
 }
 
-type Running = (Arc<[Doorbell]>, UnboundedReceiver<Report>);
+/// The running workers, and what speaks to them.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) doorbells: Arc<[Doorbell]>,
+    pub(super) reports: UnboundedReceiver<Report>,
+    pub(super) notices: Notices,
+    pub(super) desk: Arc<authentication::Desk>,
+}
+
+/// Tells workers things.
+#[derive(Debug, Clone)]
+pub(super) struct Notices {
+    senders: Arc<[Sender<Notice>]>,
+    doorbells: Arc<[Doorbell]>,
+}
+
+impl Notices {
+    /// Tells one worker.
+    pub(super) fn send(&self, worker: usize, notice: Notice) {
+        // A worker that has stopped wants to know nothing.
+        let _ = self.senders[worker].send(notice);
+        self.doorbells[worker].call();
+    }
+
+    /// Tells all of them that the settings have changed.
+    pub(super) fn reload(&self, settings: &Settings) {
+        for worker in 0..self.senders.len() {
+            self.send(worker, Notice::Reload(settings.clone()));
+        }
+    }
+}
 
 /// Starts all workers; they run when this returns.
 fn start_workers(
-    options: &Arc<Options>,
+    settings: &Settings,
     plan: &Plan,
     connections: usize,
     listeners: Vec<Vec<Listener>>,
@@ -83,15 +116,20 @@ fn start_workers(
         .map_err(not_started)?;
     let doorbells: Arc<[Doorbell]> = wakers.iter().map(|waker| doorbell(waker, workers)).collect();
     let ends = mesh(Arc::clone(&doorbells), mesh_capacity(workers));
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
+    let notices = Notices { senders: senders.into(), doorbells: Arc::clone(&doorbells) };
+    let desk = start_desk(settings, notices.clone()).map_err(not_started)?;
     let (seed, clock) = (seed().map_err(not_started)?, Clock::start());
     let places = Arc::new(Places::new(connections));
     let (reports_in, reports) = unbounded_channel();
     let (started_in, started) = mpsc::channel();
-    let parts = ends.into_iter().zip(wakers).zip(listeners).zip(&plan.cores).enumerate();
-    for (worker, (((mesh, waker), listeners), &core)) in parts {
+    let parts = ends.into_iter().zip(receivers).zip(wakers).zip(listeners).zip(&plan.cores);
+    for (worker, ((((mesh, notices), waker), listeners), &core)) in parts.enumerate() {
         let setup = Setup {
             worker,
-            options: Arc::clone(options),
+            settings: settings.clone(),
+            desk: counter(&desk, worker),
+            notices,
             seed,
             clock,
             mesh,
@@ -105,7 +143,30 @@ fn start_workers(
     drop(started_in);
     // Each worker says once how its start went, then lets go of its end.
     started.iter().collect::<Result<Vec<()>, RingError>>().map_err(Failure::start)?;
-    Ok((doorbells, reports))
+    Ok(Running { doorbells, reports, notices, desk })
+}
+
+/// Starts the threads that verify logins.
+fn start_desk(settings: &Settings, notices: Notices) -> io::Result<Arc<authentication::Desk>> {
+    let options = &settings.options;
+    let desk_settings = DeskSettings {
+        threads: options.login_threads.into(),
+        queue: LOGINS_WAITING_MAX,
+        cache_s: options.login_cache_s.into(),
+        login_failures_max: options.max_login_failures,
+    };
+    let answer = move |worker, link, verdict| {
+        notices.send(worker, Notice::Verdict { link, verdict });
+    };
+    let desk = authentication::Desk::start(desk_settings, answer)?;
+    desk.set_policies(Arc::clone(&settings.policies));
+    Ok(Arc::new(desk))
+}
+
+/// One worker's way to the desk.
+fn counter(desk: &Arc<authentication::Desk>, worker: usize) -> Desk {
+    let desk = Arc::clone(desk);
+    Desk::new(move |link, login| desk.submit(worker, link, login))
 }
 
 fn doorbell(waker: &Arc<Waker>, workers: usize) -> Doorbell {

@@ -4,7 +4,9 @@
 use super::client::Kind;
 use super::network;
 use super::wire::Phase;
+use super::wire::Wire;
 use super::world::{Event, World};
+use crate::access::{Policy, Step, Workspace};
 use crate::base::slots::Slots;
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId, Output, Shard};
@@ -35,9 +37,15 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(options: Arc<Options>, index: usize, count: usize, secret: u64) -> Self {
+    pub(super) fn new(
+        options: Arc<Options>,
+        policies: Arc<[Policy]>,
+        index: usize,
+        count: usize,
+        secret: u64,
+    ) -> Self {
         Self {
-            shard: Shard::new(options, index, count, secret),
+            shard: Shard::new(options, policies, index, count, secret),
             links: Slots::default(),
             ticks_at: None,
             is_flush_scheduled: false,
@@ -88,6 +96,11 @@ impl World {
         while let Some(output) = self.workers[worker].shard.next_output() {
             match output {
                 Output::Close { link } => self.close(worker, link),
+                Output::Authenticate { link, login } => {
+                    let wire = self.wire_of(worker, link);
+                    self.wires[wire].login = Some(login);
+                    self.schedule_us(Event::Verify(wire), 5_000);
+                }
                 Output::Handover { link, to, received, origin: _ } => {
                     let wire = self.unlink(worker, link);
                     self.trace(|| format!("wire {wire} moves from worker {worker} to {to}"));
@@ -123,6 +136,17 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The verdict about a login comes, long or soon after it was asked for.
+    pub(super) fn verify(&mut self, wire: usize) {
+        let Wire { worker, link, .. } = self.wires[wire];
+        let (Some(link), Some(login)) = (link, self.wires[wire].login.take()) else { return };
+        let policy = &self.policies[login.listener as usize];
+        let Step::Done(verdict) = policy.verify(*login, 0, &mut Workspace::default()) else {
+            unreachable!("no policy here asks a hook")
+        };
+        self.feed(worker, Input::Authenticated { link, verdict });
     }
 
     fn wire_of(&self, worker: usize, link: LinkId) -> usize {

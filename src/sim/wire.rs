@@ -1,5 +1,6 @@
 //! A connection: what is under way in both directions, and what is known of it at its two ends.
 
+use crate::access::Login;
 use crate::base::time::Time;
 use crate::broker::{LinkId, Unsent};
 use crate::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
@@ -87,6 +88,8 @@ pub(super) struct Wire {
     pub(super) worker: usize,
     /// None while it moves from worker to worker, and in the end.
     pub(super) link: Option<LinkId>,
+    /// What its client has shown, while that is verified.
+    pub(super) login: Option<Box<Login>>,
     /// What arrives with it on another worker.
     pub(super) moving: Option<Vec<u8>>,
     pub(super) phase: Phase,
@@ -134,6 +137,7 @@ impl Wire {
             client,
             worker,
             link: None,
+            login: None,
             moving: None,
             phase: Phase::Open,
             version,

@@ -8,6 +8,7 @@ use super::model::Model;
 use super::scenario::Scenario;
 use super::wire::Wire;
 use super::{Report, Settings};
+use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
 use crate::broker::Counters;
@@ -33,6 +34,8 @@ pub(super) enum Event {
     HangUp(usize),
     /// The worker has closed the connection.
     Finish(usize),
+    /// The verdict about a login comes.
+    Verify(usize),
     /// A connection arrives at its other worker.
     Arrive(usize),
     /// A worker sends what its outbox holds.
@@ -57,6 +60,7 @@ pub(super) struct World {
     /// Events to come that are neither a deadline nor a client's next step.
     under_way: usize,
     pub(super) workers: Vec<Worker>,
+    pub(super) policies: Arc<[Policy]>,
     pub(super) mesh: Mesh,
     pub(super) wires: Vec<Wire>,
     pub(super) clients: Vec<Client>,
@@ -76,7 +80,8 @@ impl World {
         let options = Arc::new(scenario.options.clone());
         let secret = prng.next();
         let count = scenario.workers;
-        let worker = |index| Worker::new(options.clone(), index, count, secret);
+        let policies: Arc<[Policy]> = Arc::new([Policy::open()]);
+        let worker = |index| Worker::new(options.clone(), policies.clone(), index, count, secret);
         let workers = (0..count).map(worker).collect();
         let mesh = Mesh::new(count, scenario.ring_capacity);
         let steps_left = settings.steps.unwrap_or(scenario.steps);
@@ -90,6 +95,7 @@ impl World {
             serial: 0,
             under_way: 0,
             workers,
+            policies,
             mesh,
             wires: Vec::new(),
             clients: Vec::new(),
@@ -173,6 +179,7 @@ impl World {
             Event::HangUp(wire) => self.hang_up_arrives(wire),
             Event::Finish(wire) => self.finish(wire),
             Event::Arrive(wire) => self.arrive(wire),
+            Event::Verify(wire) => self.verify(wire),
             Event::Flush(worker) => self.flush_due(worker),
             Event::Pass(worker) => self.pass(worker),
             Event::Retry(worker) => self.retry(worker),

@@ -9,7 +9,7 @@ mod subscriptions;
 
 pub use filter_tree::{FilterTree, NodeId};
 pub use retained::{Page, Retained, RetainedMessage};
-pub use subscribers::{Subscriber, Subscribers};
+pub use subscribers::{Extras, Subscriber, Subscribers};
 pub use subscriptions::{
     Group, GroupId, Interest, Matches, Place, Subscribed, Subscriptions, Unsubscribed, WorkerSet,
 };

@@ -8,10 +8,51 @@ use crate::mqtt::SubscriptionOptions;
 pub struct Subscriber {
     /// The slot of the session.
     pub session: u32,
-    /// The Subscription Identifier; 0 is none.
-    pub subscription_id: u32,
+    /// What makes its deliveries unlike those of others.
+    pub extras: Extras,
     /// As the session asked for.
     pub options: SubscriptionOptions,
+}
+
+/// A Subscription Identifier, and whether each message is to be checked against what the client may
+/// read: one word, so that the loop that delivers sees at once that there is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extras(u32);
+
+/// Identifiers have 28 bits.
+const CHECKED: u32 = 1 << 31;
+
+impl Extras {
+    /// `subscription_id` is 0 for none, at most 268,435,455.
+    #[must_use]
+    pub const fn new(subscription_id: u32, is_checked: bool) -> Self {
+        Self(subscription_id | if is_checked { CHECKED } else { 0 })
+    }
+
+    /// True when there is neither.
+    #[inline]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The Subscription Identifier.
+    #[must_use]
+    pub fn subscription_id(self) -> Option<u32> {
+        Some(self.0 & !CHECKED).filter(|&id| id != 0)
+    }
+
+    /// True when the client may perhaps not read everything that the filter matches.
+    #[must_use]
+    pub const fn is_checked(self) -> bool {
+        self.0 & CHECKED != 0
+    }
+
+    /// The same, checked or not.
+    #[must_use]
+    pub const fn with_checked(self, is_checked: bool) -> Self {
+        Self::new(self.0 & !CHECKED, is_checked)
+    }
 }
 
 /// Subscribers in no order.
@@ -36,6 +77,14 @@ impl Subscribers {
     #[must_use]
     pub fn get(&self, session: u32) -> Option<&Subscriber> {
         self.place(session).map(|place| &self.list[place])
+    }
+
+    /// Sets whether deliveries to `session` are checked.
+    pub fn set_checked(&mut self, session: u32, is_checked: bool) {
+        if let Some(place) = self.place(session) {
+            let extras = &mut self.list[place].extras;
+            *extras = extras.with_checked(is_checked);
+        }
     }
 
     /// Adds a subscriber, or replaces its subscription; true when it was there already.

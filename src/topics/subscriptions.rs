@@ -317,6 +317,14 @@ impl Subscriptions {
         }
     }
 
+    /// Sets whether deliveries for the subscription of `session` that hangs at `place` are checked.
+    pub fn set_checked(&mut self, session: u32, place: Place, is_checked: bool) {
+        match place.group() {
+            None => self.tree[place.node].subscribers.set_checked(session, is_checked),
+            Some(id) => self.groups[id as usize].members.set_checked(session, is_checked),
+        }
+    }
+
     /// How many nodes the tree has: 0 when nobody anywhere subscribes to anything.
     #[must_use]
     pub fn node_count(&self) -> usize {

@@ -90,7 +90,8 @@ impl Worker {
             tracing::debug!(?peer, "Connection refused: --max-connections is reached");
             return;
         }
-        self.open(socket, Origin { peer, listener: listener as u16, certificate_user: None });
+        let listener = listener as u16;
+        self.open(socket, Origin { peer, listener, certificate_user: None, excess: None });
     }
 
     /// Descriptors or memory ran out: connections wait in the kernel meanwhile.

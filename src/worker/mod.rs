@@ -11,6 +11,7 @@ mod accept;
 mod closing;
 mod connection;
 mod exchange;
+mod notices;
 mod places;
 mod receive;
 mod report;
@@ -19,6 +20,7 @@ mod transmit;
 mod worker;
 
 pub use exchange::Parcel;
+pub use notices::{Desk, Notice, Settings};
 pub use places::Places;
 pub use report::Report;
 pub use worker::{Setup, Worker};

@@ -3,6 +3,7 @@
 use super::accept::Accepting;
 use super::connection::Connection;
 use super::exchange::Parcel;
+use super::notices::{Desk, Notice, Settings};
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
 use crate::base::slots::Slots;
@@ -16,7 +17,7 @@ use crate::io::socket::Listener;
 use crate::io::wake::Waker;
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::mesh::Mesh;
-use crate::options::Options;
+use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -28,8 +29,12 @@ use std::time::Duration;
 pub struct Setup {
     /// Which worker, from 0.
     pub worker: usize,
-    /// The settings.
-    pub options: Arc<Options>,
+    /// What it goes by, until it is told otherwise.
+    pub settings: Settings,
+    /// Where logins are verified.
+    pub desk: Desk,
+    /// What comes from the rest of the process.
+    pub notices: Receiver<Notice>,
     /// The same unpredictable number for all workers.
     pub seed: u64,
     /// The same clock for all workers.
@@ -54,6 +59,8 @@ pub struct Worker {
     pub(super) ring: Ring<Unsent>,
     pub(super) mesh: Mesh<Parcel>,
     pub(super) waker: Arc<Waker>,
+    pub(super) desk: Desk,
+    pub(super) notices: Receiver<Notice>,
     pub(super) clock: Clock,
     /// When this turn began.
     pub(super) now: Time,
@@ -103,12 +110,15 @@ impl Worker {
     /// When the kernel has no ring for it.
     pub fn new(setup: Setup) -> Result<Self, RingError> {
         let workers = setup.mesh.workers();
-        let busy_poll = Duration::from_micros(u64::from(setup.options.busy_poll_us));
+        let busy_poll = Duration::from_micros(u64::from(setup.settings.options.busy_poll_us));
+        let Settings { options, policies } = setup.settings;
         let mut ring = Ring::new(setup.sizes)?;
         ring.watch(&setup.waker);
         Ok(Self {
             worker: setup.worker,
-            shard: Shard::new(setup.options, setup.worker, workers, setup.seed),
+            shard: Shard::new(options, policies, setup.worker, workers, setup.seed),
+            desk: setup.desk,
+            notices: setup.notices,
             ring,
             mesh: setup.mesh,
             waker: setup.waker,
@@ -147,6 +157,7 @@ impl Worker {
         self.ring.poll();
         let mut busy = self.handle_events();
         busy |= self.exchange();
+        busy |= self.take_notices();
         busy |= self.run_timers();
         busy |= self.transmit();
         if busy {
@@ -163,6 +174,9 @@ impl Worker {
             return;
         }
         if self.mesh.fall_asleep(self.stage != Stage::Running) {
+            if !self.notices.is_empty() {
+                return self.mesh.doorbell().stay_awake();
+            }
             let now = self.clock.now();
             self.ring.wait(self.deadline().map(|deadline| deadline.since(now)));
             self.mesh.doorbell().stay_awake();
@@ -189,6 +203,7 @@ impl Worker {
         self.ring.has_events()
             || self.ring.is_ready()
             || self.mesh.has_work()
+            || !self.notices.is_empty()
             || (self.mesh.doorbell().is_stopped() && self.stage == Stage::Running)
     }
 

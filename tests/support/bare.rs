@@ -1,5 +1,6 @@
 //! A bare shard with links and a clock of its own: no socket, no thread.
 
+use ringmq::access::{Policy, Step, Workspace};
 use ringmq::base::maps::HashMap;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
@@ -10,6 +11,7 @@ use std::time::Duration;
 /// One worker, alone.
 pub struct Bare {
     pub shard: Shard,
+    policies: Arc<[Policy]>,
     pub now: Time,
     links: HashMap<LinkId, Link>,
     opened: u32,
@@ -29,8 +31,13 @@ impl Default for Bare {
 
 impl Bare {
     pub fn with(options: Options) -> Self {
-        let shard = Shard::new(Arc::new(options), 0, 1, 1);
-        Self { shard, now: Time::ZERO, links: HashMap::default(), opened: 0 }
+        Self::with_policies(options, Arc::new([Policy::open()]))
+    }
+
+    /// A shard with as many listeners as there are policies.
+    pub fn with_policies(options: Options, policies: Arc<[Policy]>) -> Self {
+        let shard = Shard::new(Arc::new(options), policies.clone(), 0, 1, 1);
+        Self { shard, policies, now: Time::ZERO, links: HashMap::default(), opened: 0 }
     }
 
     pub fn open(&mut self) -> LinkId {
@@ -99,6 +106,12 @@ impl Bare {
                 Output::Close { link } => {
                     self.links.get_mut(&link).unwrap().closed = true;
                     self.shard.handle(self.now, Input::Closed { link });
+                }
+                Output::Authenticate { link, login } => {
+                    let policy = &self.policies[login.listener as usize];
+                    let step = policy.verify(*login, 0, &mut Workspace::default());
+                    let Step::Done(verdict) = step else { unreachable!("no hook") };
+                    self.shard.handle(self.now, Input::Authenticated { link, verdict });
                 }
                 Output::AwaitBytes { .. }
                 | Output::PauseReceive { .. }

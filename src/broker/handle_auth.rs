@@ -1,0 +1,309 @@
+//! Who a client is: asked for at CONNECT, perhaps in steps by AUTH, and again when it wants.
+//!
+//! The shard verifies nothing itself, since that may take long: it hands a [`Login`] out and goes
+//! on when the [`Verdict`] comes. Until then the CONNECT is kept as it came.
+
+use super::boundary::{LinkId, Output};
+use super::handle_connect::{Admitted, Refusal};
+use super::link::{Link, PendingLogin, State};
+use super::permission::policy;
+use super::session::SessionId;
+use super::shard::Shard;
+use crate::access::{Identity, Login, Secret, Verdict};
+use crate::mqtt::{
+    Auth, Connect, Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, Sender,
+    Version, next_frame,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A client was verified.
+#[derive(Debug)]
+struct Verified {
+    identity: Arc<Identity>,
+    data: Option<Box<[u8]>>,
+    valid_for: Option<Duration>,
+}
+
+impl Shard {
+    /// Finds out who sent `connect`, whose bytes are `packet`, then lets it in or not.
+    pub(super) fn authenticate(
+        &mut self,
+        id: LinkId,
+        connect: &Connect<'_>,
+        assigned: Option<String>,
+        packet: &[u8],
+    ) {
+        let Some(link) = self.clients.link(id) else { return };
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let login = login(link, connect, client_id);
+        let policy = policy(&self.policies, login.listener);
+        match policy.verify_at_once(&login) {
+            Some(Verdict::Accept { identity, data, valid_for }) => {
+                let verified = Verified { identity, data, valid_for };
+                self.admit(id, connect, assigned.as_deref(), verified);
+            }
+            Some(Verdict::Refuse { code, cause }) => {
+                let error = ProtocolError::new(code, cause);
+                self.refuse_login(id, &Refusal { version: connect.version, error });
+            }
+            Some(Verdict::Continue { .. }) | None => {
+                link.state = State::Authenticating;
+                let pending = PendingLogin { connect: packet.to_vec(), assigned, exchange: None };
+                link.rare().login = Some(Box::new(pending));
+                self.verify(id, login);
+            }
+        }
+    }
+
+    /// Hands a login out. Nothing more is taken from the client until the verdict comes, but for
+    /// one that authenticates again and goes on meanwhile.
+    fn verify(&mut self, id: LinkId, login: Login) {
+        if login.current.is_none() {
+            self.clients.pause(id, |pauses| pauses.login = true);
+        }
+        self.clients.outputs.push_back(Output::Authenticate { link: id, login: Box::new(login) });
+    }
+
+    pub(super) fn authenticated(&mut self, id: LinkId, verdict: Verdict) {
+        let Some(link) = self.clients.link(id) else { return };
+        let Some(pending) = link.rare().login.take() else { return };
+        match link.state {
+            State::Authenticating => self.go_on_connecting(id, pending, verdict),
+            State::Connected { session } => self.go_on_again(id, session, pending, verdict),
+            State::Fresh { .. } | State::Closing => {}
+        }
+        if self.clients.resume(id, |pauses| pauses.login = false) {
+            self.go_on(id);
+        }
+    }
+
+    fn go_on_connecting(&mut self, id: LinkId, pending: Box<PendingLogin>, verdict: Verdict) {
+        let Ok(Framed::Whole(frame)) = next_frame(&pending.connect, usize::MAX) else { return };
+        let Ok(connect) = Connect::decode(&frame) else { return };
+        match verdict {
+            Verdict::Accept { identity, data, valid_for } => {
+                let verified = Verified { identity, data, valid_for };
+                self.admit(id, &connect, pending.assigned.as_deref(), verified);
+            }
+            Verdict::Continue { data, exchange } => {
+                self.demand(id, connect.authentication_method, &data);
+                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..*pending });
+            }
+            Verdict::Refuse { code, cause } => {
+                let error = ProtocolError::new(code, cause);
+                self.refuse_login(id, &Refusal { version: connect.version, error });
+            }
+        }
+    }
+
+    fn go_on_again(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        pending: Box<PendingLogin>,
+        verdict: Verdict,
+    ) {
+        let Some(link) = self.clients.link(id) else { return };
+        let method = link.rare().method.clone();
+        match verdict {
+            Verdict::Accept { identity, data, valid_for } => {
+                self.renew(id, session, identity, valid_for);
+                let (method, data) = (method.as_deref(), data.as_deref());
+                self.send_auth(id, ReasonCode::Success, method, data);
+            }
+            Verdict::Continue { data, exchange } => {
+                self.demand(id, method.as_deref(), &data);
+                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..*pending });
+            }
+            // [MQTT-4.12.1-2]
+            Verdict::Refuse { code, cause } => {
+                self.clients.counters.logins_refused += 1;
+                self.refuse(id, ProtocolError::new(code, cause));
+            }
+        }
+    }
+
+    fn keep_login(&mut self, id: LinkId, pending: PendingLogin) {
+        if let Some(link) = self.clients.link(id) {
+            link.rare().login = Some(Box::new(pending));
+        }
+    }
+
+    /// A connected client has shown anew who it is.
+    fn renew(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        identity: Arc<Identity>,
+        valid_for: Option<Duration>,
+    ) {
+        let now = self.clients.now;
+        let known = &mut self.clients.sessions[session.slot];
+        let grants = policy(&self.policies, known.listener).grants(&identity);
+        known.identity = Some(identity);
+        known.grants = grants;
+        self.judge_subscriptions(session);
+        if let Some(link) = self.clients.link(id) {
+            link.rare().expires = valid_for.map(|time| now.after(time));
+            let due = link.due();
+            self.clients.set_link_timer(id, due);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        id: LinkId,
+        connect: &Connect<'_>,
+        assigned: Option<&str>,
+        verified: Verified,
+    ) {
+        let Verified { identity, data, valid_for } = verified;
+        let Some(link) = self.clients.link(id) else { return };
+        let policy = policy(&self.policies, link.origin.listener);
+        let grants = policy.grants(&identity);
+        // Where nothing tells clients apart, nothing of them is kept.
+        let identity = Some(identity).filter(|_| !policy.admits_all() || grants.is_some());
+        let admitted = Admitted { identity, grants, data, valid_for };
+        self.accept(id, connect, assigned, &admitted);
+    }
+
+    fn refuse_login(&mut self, id: LinkId, refusal: &Refusal) {
+        self.clients.counters.logins_refused += 1;
+        self.refuse_connect(id, refusal);
+    }
+
+    // [MQTT-4.12.0-2]
+    fn demand(&mut self, id: LinkId, method: Option<&str>, data: &[u8]) {
+        self.send_auth(id, ReasonCode::ContinueAuthentication, method, Some(data));
+    }
+
+    fn send_auth(
+        &mut self,
+        id: LinkId,
+        code: ReasonCode,
+        method: Option<&str>,
+        data: Option<&[u8]>,
+    ) {
+        let auth = Auth {
+            code,
+            authentication_method: method,
+            authentication_data: data,
+            ..Auth::default()
+        };
+        self.clients.send(id, |out| auth.encode(out));
+    }
+
+    /// Handles a packet that comes while it is being found out who the client is.
+    // [MQTT-3.1.2-30]
+    pub(super) fn handle_unauthenticated(
+        &mut self,
+        id: LinkId,
+        frame: &Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let Some(link) = self.clients.link(id) else { return Ok(()) };
+        let Some(pending) = link.rare().login.take() else { return Ok(()) };
+        let whole = next_frame(&pending.connect, usize::MAX);
+        let Ok(Framed::Whole(first)) = whole else { return Ok(()) };
+        let Ok(connect) = Connect::decode(&first) else { return Ok(()) };
+        let version = connect.version;
+        match frame.kind() {
+            Some(PacketType::Disconnect) => {
+                Disconnect::decode(frame, version, Sender::Client)?;
+                self.close(id);
+                return Ok(());
+            }
+            Some(PacketType::Auth) => {}
+            _ => return Err(ProtocolError::protocol("a packet before CONNACK")),
+        }
+        let step = step(frame, version, connect.authentication_method);
+        let step = step.and_then(|auth| match auth.code {
+            ReasonCode::ContinueAuthentication => Ok(auth),
+            _ => Err(ProtocolError::protocol("AUTH that continues nothing")),
+        });
+        let auth = match step {
+            Ok(auth) => auth,
+            Err(error) => {
+                self.refuse_connect(id, &Refusal { version, error });
+                return Ok(());
+            }
+        };
+        let client_id = pending.assigned.as_deref().unwrap_or(connect.client_id);
+        let mut login = login(link, &connect, client_id);
+        login.data = auth.authentication_data.map(Into::into);
+        let PendingLogin { connect, assigned, exchange } = *pending;
+        login.exchange = exchange;
+        self.keep_login(id, PendingLogin { connect, assigned, exchange: None });
+        self.verify(id, login);
+        Ok(())
+    }
+
+    /// Handles AUTH of a connected client: it wants to show anew who it is.
+    // [MQTT-4.12.1-1]
+    pub(super) fn handle_auth(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        version: Version,
+        frame: &Frame<'_>,
+    ) -> Result<(), ProtocolError> {
+        let Some(link) = self.clients.link(id) else { return Ok(()) };
+        let Some(method) = link.rare.as_ref().and_then(|rare| rare.method.clone()) else {
+            return Err(ProtocolError::protocol("AUTH without an authentication method"));
+        };
+        let auth = step(frame, version, Some(&method))?;
+        let pending = link.rare().login.take();
+        let exchange = match (auth.code, pending) {
+            (ReasonCode::ReAuthenticate, None) => None,
+            (ReasonCode::ContinueAuthentication, Some(pending)) if pending.exchange.is_some() => {
+                pending.exchange
+            }
+            _ => return Err(ProtocolError::protocol("AUTH out of order")),
+        };
+        let origin = link.origin.clone();
+        let known = &self.clients.sessions[session.slot];
+        let login = Login {
+            listener: known.listener,
+            address: origin.peer.map(|peer| peer.ip()),
+            client_id: known.client_id.clone(),
+            certificate: origin.certificate_user,
+            method: Some(method),
+            data: auth.authentication_data.map(Into::into),
+            exchange,
+            current: known.identity.clone(),
+            ..Login::default()
+        };
+        self.keep_login(id, PendingLogin::default());
+        self.verify(id, login);
+        Ok(())
+    }
+}
+
+/// An AUTH of the method that CONNECT named.
+// [MQTT-4.12.0-5]
+fn step<'a>(
+    frame: &Frame<'a>,
+    version: Version,
+    method: Option<&str>,
+) -> Result<Auth<'a>, ProtocolError> {
+    let auth = Auth::decode(frame, version)?;
+    match method.is_some() && auth.authentication_method == method {
+        true => Ok(auth),
+        false => Err(ProtocolError::protocol("AUTH with another authentication method")),
+    }
+}
+
+fn login(link: &Link, connect: &Connect<'_>, client_id: &str) -> Login {
+    Login {
+        listener: link.origin.listener,
+        address: link.origin.peer.map(|peer| peer.ip()),
+        client_id: client_id.into(),
+        user_name: connect.user_name.map(Into::into),
+        password: connect.password.map(Secret::new),
+        certificate: link.origin.certificate_user.clone(),
+        method: connect.authentication_method.map(Into::into),
+        data: connect.authentication_data.map(Into::into),
+        exchange: None,
+        current: None,
+    }
+}

@@ -1,0 +1,87 @@
+//! The one question asked on every path: may this client write, or read, this topic?
+//!
+//! A subscription is judged once, when it is made: what it reaches is all permitted, which costs
+//! its deliveries nothing, or partly, and then each delivery is checked, or not at all, and it is
+//! refused. What waited (queued, in flight, retained) is checked when it is sent, since rights may
+//! have changed meanwhile. A reload judges everything anew.
+
+use super::clients::Clients;
+use super::message::{Message, Source};
+use super::session::{Session, SessionId};
+use super::shard::Shard;
+use crate::access::{Grants, Identity, Policy, Reach};
+use crate::topics::Extras;
+use std::sync::Arc;
+
+impl Session {
+    /// True when the client may publish to the topic now.
+    pub(super) fn may_write(&self, topic: &str) -> bool {
+        self.grants.as_ref().is_none_or(|grants| grants.may_write(topic))
+    }
+
+    /// True when the client may be sent what is published to the topic now.
+    pub(super) fn may_read(&self, topic: &str) -> bool {
+        self.grants.as_ref().is_none_or(|grants| grants.may_read(topic))
+    }
+
+    /// Whether deliveries for a subscription to `filter` are to be checked; None when it can
+    /// reach nothing that the client may read.
+    pub(super) fn check_of(&self, filter: &str) -> Option<bool> {
+        match self.grants.as_ref().map_or(Reach::All, |grants| grants.reach(filter)) {
+            Reach::All => Some(false),
+            Reach::Part => Some(true),
+            Reach::None => None,
+        }
+    }
+}
+
+impl Clients {
+    /// True when the client of the session in `slot` may be sent what is published to `topic`.
+    pub(super) fn may_read(&self, slot: u32, topic: &str) -> bool {
+        self.sessions[slot].may_read(topic)
+    }
+
+    /// As [`Self::may_read`], for what waited; what is denied is counted.
+    pub(super) fn may_still_read(&mut self, slot: u32, topic: &str) -> bool {
+        let may = self.may_read(slot, topic);
+        self.counters.deliveries_denied += u64::from(!may);
+        may
+    }
+}
+
+impl Shard {
+    /// What is special about a subscription that is asked for; None when it is not permitted.
+    pub(super) fn extras(
+        &mut self,
+        session: SessionId,
+        filter: &str,
+        subscription_id: u32,
+    ) -> Option<Extras> {
+        let check = self.clients.sessions[session.slot].check_of(filter);
+        self.clients.counters.subscriptions_denied += u64::from(check.is_none());
+        check.map(|is_checked| Extras::new(subscription_id, is_checked))
+    }
+
+    /// Leaves out retained messages whose publishers may not write there any more.
+    pub(super) fn retain_permitted(&self, messages: &mut Vec<Arc<Message>>) {
+        let mut last: Option<(&Arc<Identity>, Option<Arc<Grants>>)> = None;
+        let policies = &self.policies;
+        let keep = messages.iter().map(|message| {
+            let Some(source) = &message.source else { return true };
+            let Source { identity, listener } = source;
+            if !last.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, identity)) {
+                last = Some((identity, policy(policies, *listener).grants(identity)));
+            }
+            let grants = last.as_ref().and_then(|(_, grants)| grants.as_ref());
+            grants.is_none_or(|grants| grants.may_write(message.topic()))
+        });
+        let keep: smallvec::SmallVec<[bool; 256]> = keep.collect();
+        let mut keep = keep.into_iter();
+        messages.retain(|_| keep.next().unwrap_or(true));
+    }
+}
+
+/// The policy of a listener.
+pub(super) fn policy(policies: &[Policy], listener: u16) -> &Policy {
+    &policies[listener as usize]
+}

@@ -1,0 +1,65 @@
+//! New settings while clients are connected: who may come in and who may do what is judged anew.
+
+use super::permission::policy;
+use super::session::SessionId;
+use super::shard::Shard;
+use crate::access::Policy;
+use crate::mqtt::{ReasonCode, TopicFilter};
+use crate::options::Options;
+use std::sync::Arc;
+
+impl Shard {
+    pub(super) fn reload(&mut self, options: Arc<Options>, policies: Arc<[Policy]>) {
+        self.clients.options = options;
+        self.policies = policies;
+        let sessions: Vec<SessionId> = self.clients.sessions.iter().map(|(id, _)| id).collect();
+        for id in sessions {
+            self.judge(id);
+        }
+    }
+
+    /// Gives a session the rights that its client has now; disconnects a client that would not be
+    /// let in any more.
+    fn judge(&mut self, id: SessionId) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let policy = policy(&self.policies, session.listener);
+        let identity = session
+            .identity
+            .clone()
+            .unwrap_or_else(|| Arc::new(policy.anonymous(&session.client_id)));
+        session.grants = policy.grants(&identity);
+        let stands = policy.still_holds(&identity);
+        session.identity =
+            Some(identity).filter(|_| !policy.admits_all() || session.grants.is_some());
+        if !stands {
+            // Nobody speaks for whoever has left it any more.
+            session.will = None;
+            session.will_due = None;
+        }
+        let link = session.link.filter(|_| !stands);
+        self.judge_subscriptions(id);
+        if let Some(link) = link {
+            let reason = Some("the client would not be let in any more");
+            self.disconnect(link, ReasonCode::NotAuthorized, reason);
+        }
+    }
+
+    /// Decides anew which of the session's subscriptions need a check for each delivery. One that
+    /// reaches nothing stays, so that a right given back works again, and is checked.
+    pub(super) fn judge_subscriptions(&mut self, id: SessionId) {
+        let session = &self.clients.sessions[id.slot];
+        let judged: Vec<_> = session
+            .subscriptions
+            .iter()
+            .map(|&place| {
+                let text = self.subscriptions.filter(place);
+                let filter = TopicFilter::parse(&text, usize::MAX);
+                let filter = filter.map_or(&*text, |filter| filter.filter);
+                (place, session.check_of(filter).unwrap_or(true))
+            })
+            .collect();
+        for (place, is_checked) in judged {
+            self.subscriptions.set_checked(id.slot, place, is_checked);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What comes to a worker from the rest of the process: verdicts about logins, new settings.
+
+use super::worker::Worker;
+use crate::access::{Login, Policy, Verdict};
+use crate::broker::{Input, LinkId};
+use crate::mqtt::ReasonCode;
+use crate::options::Options;
+use std::fmt;
+use std::sync::Arc;
+
+/// Tells a worker something. Ring its doorbell afterwards.
+#[derive(Debug)]
+pub enum Notice {
+    /// What came of a login.
+    Verdict {
+        /// Whose it was.
+        link: LinkId,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// The settings have changed.
+    Reload(Settings),
+}
+
+/// What a worker goes by. Each list has one entry for each listener.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The options.
+    pub options: Arc<Options>,
+    /// Who may come in, and who may do what.
+    pub policies: Arc<[Policy]>,
+}
+
+/// Takes logins to be verified; the verdict comes as a [`Notice`].
+#[derive(Clone)]
+pub struct Desk(Arc<Submit>);
+
+type Submit = dyn Fn(LinkId, Login) -> bool + Send + Sync;
+
+impl Desk {
+    /// `submit` returns at once; false when it has too many to take another one.
+    pub fn new(submit: impl Fn(LinkId, Login) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(submit))
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Desk")
+    }
+}
+
+impl Worker {
+    /// Takes what has come. True when there was anything.
+    pub(super) fn take_notices(&mut self) -> bool {
+        let mut busy = false;
+        while let Ok(notice) = self.notices.try_recv() {
+            busy = true;
+            match notice {
+                Notice::Verdict { link, verdict } => {
+                    self.feed(Input::Authenticated { link, verdict });
+                }
+                Notice::Reload(Settings { options, policies }) => {
+                    self.feed(Input::Reload { options, policies });
+                }
+            }
+        }
+        busy
+    }
+
+    /// Has a login verified.
+    pub(super) fn submit(&mut self, link: LinkId, login: Login) {
+        if !(self.desk.0)(link, login) {
+            let (code, cause) = (ReasonCode::ServerBusy, "too many logins at once");
+            let verdict = Verdict::Refuse { code, cause };
+            self.shard.handle(self.now, Input::Authenticated { link, verdict });
+        }
+    }
+}
