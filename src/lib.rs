@@ -3,7 +3,7 @@
 //! Dependencies point downward only; `tests/tidy.rs` holds the table.
 //!
 //! ```text
-//! main → server → worker → broker → topics → mqtt | mesh, io → base, limits, options
+//! main → server → worker → broker → topics → mqtt | mesh, io, transport → base, limits, options
 //! sim sees broker, topics, mqtt, base; never worker or io
 //! ```
 
@@ -17,4 +17,5 @@ pub mod options;
 pub mod server;
 pub mod sim;
 pub mod topics;
+pub mod transport;
 pub mod worker;

@@ -88,3 +88,17 @@ pub const fn mesh_capacity(workers: usize) -> usize {
         _ => MESH_MESSAGES_MAX / 16,
     }
 }
+
+/// The longest PROXY protocol header taken; proxies send some 200 bytes of it, with extensions.
+pub const PROXY_BYTES_MAX: usize = 4 * 1024;
+/// The longest head of a WebSocket's HTTP request.
+pub const UPGRADE_BYTES_MAX: usize = 8 * 1024;
+/// Header fields of a WebSocket's HTTP request.
+pub const UPGRADE_FIELDS_MAX: usize = 64;
+/// The most plaintext that one TLS record holds.
+pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// What is held of a TLS peer's input that cannot be processed yet: 16 KiB of a handshake message,
+/// and one record at its largest.
+pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + TLS_RECORD_BYTES_MAX + 2048 + 5;
+
+const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);

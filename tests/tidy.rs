@@ -14,8 +14,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("broker", &["base", "limits", "options", "mqtt", "topics"]),
     ("mesh", &["base", "limits"]),
     ("io", &["base", "limits"]),
-    ("worker", &["base", "limits", "options", "broker", "mesh", "io"]),
-    ("server", &["base", "limits", "options", "broker", "mesh", "io", "worker"]),
+    ("transport", &["base", "limits"]),
+    ("worker", &["base", "limits", "options", "broker", "mesh", "io", "transport"]),
+    ("server", &["base", "limits", "options", "broker", "mesh", "io", "transport", "worker"]),
     ("sim", &["base", "limits", "options", "mqtt", "topics", "broker"]),
     ("main", &["server"]),
     ("bin", &["sim"]),
@@ -36,6 +37,11 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("hdrhistogram", &["worker", "server"]),
     ("slab", &["base", "topics"]),
     ("socket2", &["io", "server"]),
+    ("rustls", &["transport"]),
+    ("tungstenite", &["transport"]),
+    ("httparse", &["transport"]),
+    ("ppp", &["transport"]),
+    ("x509_parser", &["transport"]),
 ];
 
 /// The files that may hold `unsafe`.
