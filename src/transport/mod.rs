@@ -224,7 +224,7 @@ impl Transport {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.proxy.is_none()
-            && !self.is_handshaking()
+            && self.tls.as_ref().is_none_or(Tls::is_open)
             && self.websocket.as_ref().is_none_or(WebSocket::is_open)
     }
 

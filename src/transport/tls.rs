@@ -116,7 +116,7 @@ impl Tls {
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => break Flow::Ended,
                 Ok(_) => return Err(TransportError::new("TLS: early data without being asked")),
                 Err(error) => {
-                    self.encode_alert(done);
+                    self.encode_alert();
                     return Err(describe(error));
                 }
             }
@@ -128,11 +128,12 @@ impl Tls {
         Ok(flow)
     }
 
-    /// rustls gives out the alert for an error when it is asked once more.
-    fn encode_alert(&mut self, done: usize) {
-        let rest = &mut self.incoming[done..];
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            self.connection.process_tls_records(rest).state
+    /// After an error rustls may have an alert to send. It is asked for without input, which would
+    /// only fail again.
+    fn encode_alert(&mut self) {
+        while self.connection.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                self.connection.process_tls_records(&mut []).state
         {
             encode(&mut data, &mut self.outgoing);
         }
@@ -171,7 +172,7 @@ impl Tls {
         out: &mut Vec<u8>,
     ) -> Flow {
         out.append(&mut std::mem::take(&mut self.outgoing));
-        if self.phase != Phase::Open || self.goodbye == Goodbye::Said {
+        if !self.is_open() || self.goodbye == Goodbye::Said {
             return Flow::Open;
         }
         let flow = self.send_records(parts, out);
@@ -238,7 +239,7 @@ impl Tls {
         }
         out.truncate(start);
         self.phase = Phase::Failed;
-        self.encode_alert(0);
+        self.encode_alert();
         out.append(&mut std::mem::take(&mut self.outgoing));
         Flow::Ended
     }
@@ -253,7 +254,7 @@ impl Tls {
     }
 
     pub(super) fn has_output(&self) -> bool {
-        !self.outgoing.is_empty() || self.phase == Phase::Open && self.goodbye == Goodbye::Due
+        !self.outgoing.is_empty() || self.is_open() && self.goodbye == Goodbye::Due
     }
 
     pub(super) fn close(&mut self) {
@@ -264,6 +265,10 @@ impl Tls {
 
     pub(super) const fn is_handshaking(&self) -> bool {
         matches!(self.phase, Phase::Fresh | Phase::Handshake)
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
     }
 
     /// The client's certificate and those it sent along.
