@@ -3,8 +3,9 @@
 //! Dependencies point downward only; `tests/tidy.rs` holds the table.
 //!
 //! ```text
-//! main → server → worker → broker → topics, access → mqtt | mesh, io → base, limits, options
-//! sim sees broker, topics, mqtt, base; never worker or io
+//! main → server → worker → broker → topics, access → mqtt | mesh, io, transport
+//! all → base, limits, options
+//! sim sees broker, topics, access, mqtt, base; never worker, io or transport
 //! ```
 
 pub mod access;
@@ -18,4 +19,5 @@ pub mod options;
 pub mod server;
 pub mod sim;
 pub mod topics;
+pub mod transport;
 pub mod worker;

@@ -12,6 +12,16 @@ pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
 /// beyond [`UNAUTHENTICATED_BYTES_MAX`] stays in the kernel until all of it has arrived.
 pub const CONNECT_BYTES_MAX: usize = 512 * 1024;
 
+/// Connections beyond the limits that are open at a time only to be told so.
+pub const TURNED_AWAY_MAX: usize = 64;
+
+/// Steps of TLS handshakes that a worker takes in one turn; each may cost a signature.
+pub const HANDSHAKE_STEPS_MAX: usize = 4;
+
+/// CONNECT packets above [`UNAUTHENTICATED_BYTES_MAX`] that a worker holds at a time for peers
+/// behind TLS or WebSocket, where the kernel cannot hold them.
+pub const LARGE_CONNECTS_MAX: usize = 16;
+
 /// Logins that wait to be verified; more are refused as busy.
 pub const LOGINS_WAITING_MAX: usize = 1024;
 
@@ -91,3 +101,17 @@ pub const fn mesh_capacity(workers: usize) -> usize {
         _ => MESH_MESSAGES_MAX / 16,
     }
 }
+
+/// The longest PROXY protocol header taken; proxies send some 200 bytes of it, with extensions.
+pub const PROXY_BYTES_MAX: usize = 4 * 1024;
+/// The longest head of a WebSocket's HTTP request.
+pub const UPGRADE_BYTES_MAX: usize = 8 * 1024;
+/// Header fields of a WebSocket's HTTP request.
+pub const UPGRADE_FIELDS_MAX: usize = 64;
+/// The most plaintext that one TLS record holds.
+pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// What is held of a TLS peer's input that cannot be processed yet: 16 KiB of a handshake message,
+/// and one record at its largest.
+pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + TLS_RECORD_BYTES_MAX + 2048 + 5;
+
+const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);

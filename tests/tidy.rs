@@ -15,8 +15,26 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("broker", &["base", "limits", "options", "mqtt", "topics", "access"]),
     ("mesh", &["base", "limits"]),
     ("io", &["base", "limits"]),
-    ("worker", &["base", "limits", "options", "mqtt", "access", "broker", "mesh", "io"]),
-    ("server", &["base", "limits", "options", "mqtt", "access", "broker", "mesh", "io", "worker"]),
+    ("transport", &["base", "limits", "options"]),
+    (
+        "worker",
+        &["base", "limits", "options", "mqtt", "access", "broker", "mesh", "io", "transport"],
+    ),
+    (
+        "server",
+        &[
+            "base",
+            "limits",
+            "options",
+            "mqtt",
+            "access",
+            "broker",
+            "mesh",
+            "io",
+            "transport",
+            "worker",
+        ],
+    ),
     ("sim", &["base", "limits", "options", "mqtt", "topics", "access", "broker"]),
     ("main", &["server"]),
     ("bin", &["sim"]),
@@ -38,6 +56,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("slab", &["base", "topics"]),
     ("socket2", &["io", "server"]),
     ("ipnet", &["options"]),
+    ("dashmap", &["worker"]),
     ("argon2", &["access"]),
     ("base64", &["access"]),
     ("crossbeam_channel", &["server", "worker"]),
@@ -52,6 +71,11 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("subtle", &["access"]),
     ("ureq", &["server"]),
     ("zeroize", &["access"]),
+    ("rustls", &["transport"]),
+    ("tungstenite", &["transport"]),
+    ("httparse", &["transport"]),
+    ("ppp", &["transport"]),
+    ("x509_parser", &["transport"]),
 ];
 
 /// The files that may hold `unsafe`.

@@ -60,7 +60,14 @@ impl fmt::Display for Origin {
 pub enum Input<'a> {
     /// The layers below MQTT are up, and have found out who is connected. Owed before the first
     /// bytes of a link whose [`Origin`] was not known when it opened.
-    Identified { link: LinkId, peer: Option<SocketAddr>, certificate_user: Option<Box<str>> },
+    Identified {
+        link: LinkId,
+        peer: Option<SocketAddr>,
+        certificate_user: Option<Box<str>>,
+        excess: Option<Excess>,
+    },
+    /// The layers below MQTT do not accept any more what the client has shown of itself.
+    Disowned { link: LinkId },
     /// What came of [`Output::Authenticate`].
     Authenticated { link: LinkId, verdict: Verdict },
     /// The settings have changed; there are as many policies as before.

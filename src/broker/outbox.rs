@@ -284,6 +284,13 @@ pub struct Unsent {
     chunks: VecDeque<Chunk>,
 }
 
+impl From<Vec<u8>> for Unsent {
+    fn from(bytes: Vec<u8>) -> Self {
+        let chunk = (!bytes.is_empty()).then(|| Chunk::Bytes(bytes.into(), 0));
+        Self { chunks: chunk.into_iter().collect() }
+    }
+}
+
 #[derive(Debug)]
 enum Chunk {
     /// Bytes, and how many of them are sent.

@@ -94,10 +94,15 @@ impl Shard {
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.clients.now = self.clients.now.max(now);
         match input {
-            Input::Identified { link, peer, certificate_user } => {
+            Input::Identified { link, peer, certificate_user, excess } => {
                 if let Some(link) = self.clients.link(link) {
-                    link.origin = Origin { peer, certificate_user, ..link.origin };
+                    let excess = link.origin.excess.or(excess);
+                    link.origin = Origin { peer, certificate_user, excess, ..link.origin };
                 }
+            }
+            Input::Disowned { link } => {
+                let reason = Some("the client's certificate is not accepted any more");
+                self.disconnect(link, ReasonCode::NotAuthorized, reason);
             }
             Input::Authenticated { link, verdict } => self.authenticated(link, verdict),
             Input::Reload { options, policies } => self.reload(options, policies),

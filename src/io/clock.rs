@@ -2,7 +2,14 @@
 #![forbid(unsafe_code)]
 
 use crate::base::time::Time;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+/// The wall clock, for what has a date: certificates and tokens.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
 
 /// The monotonic clock (`CLOCK_MONOTONIC`); copies agree, on all threads.
 #[derive(Debug, Clone, Copy)]

@@ -77,9 +77,10 @@ pub enum Endpoint {
 }
 
 /// Whether clients have to show a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientCertificates {
     /// They are not asked.
+    #[default]
     None,
     /// They may; what they show has to be valid.
     Optional,
@@ -99,9 +100,10 @@ pub enum CertificateUser {
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TlsVersion {
     /// 1.2
+    #[default]
     V1_2,
     /// 1.3
     V1_3,

@@ -1,10 +1,12 @@
 //! How many descriptors this process may have.
 
 use super::failure::Failure;
+use crate::limits::TURNED_AWAY_MAX;
 use std::io;
 
-/// Descriptors left for everything that is not a connection, besides those of the workers.
-const RESERVED: usize = 64;
+/// Descriptors left for everything that is not a connection, besides those of the workers, and for
+/// connections that are only turned away.
+const RESERVED: usize = 64 + TURNED_AWAY_MAX;
 /// Descriptors of a worker besides its listeners: its ring and its eventfd, and as many to spare.
 const PER_WORKER: usize = 4;
 
@@ -55,7 +57,7 @@ mod tests {
 
     #[test]
     fn too_few_descriptors_are_told() {
-        assert_eq!(connections(1000, 2, 1).unwrap(), 1000 - 64 - 10);
-        assert!(connections(64, 1, 1).unwrap_err().line().contains("raise it above 69"));
+        assert_eq!(connections(1000, 2, 1).unwrap(), 1000 - 128 - 10);
+        assert!(connections(64, 1, 1).unwrap_err().line().contains("raise it above 133"));
     }
 }

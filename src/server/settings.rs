@@ -3,21 +3,56 @@
 
 use crate::access::{Algorithm, HookSource, JwtSource, Policy, Sources};
 use crate::options::{JwtAlgorithm, ListenerOptions, Options};
+use crate::transport::{Protocol, TlsFiles, TlsSettings, WebSocketSettings};
 use crate::worker::Settings;
 use std::sync::Arc;
 
-/// Reads all files. What may not be meant so is logged.
+/// Reads all files. What may not be meant so is logged. `before` is what held until now, with as
+/// many listeners.
 ///
 /// # Errors
 /// One line about the first that cannot be used.
-pub(super) fn load(options: &Arc<Options>) -> Result<Settings, String> {
+pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<Settings, String> {
     let policies = options.listeners.iter().map(policy).collect::<Result<Vec<_>, _>>()?;
     for (listener, policy) in options.listeners.iter().zip(&policies) {
         for warning in policy.warnings() {
             tracing::warn!(%listener, "{warning}");
         }
     }
-    Ok(Settings { options: Arc::clone(options), policies: policies.into() })
+    let protocols = options.listeners.iter().enumerate().map(|(index, listener)| {
+        protocol(listener, before.and_then(|before| before.protocols[index].tls.as_deref()))
+    });
+    let protocols = protocols.collect::<Result<Vec<_>, _>>()?;
+    Ok(Settings {
+        options: Arc::clone(options),
+        policies: policies.into(),
+        protocols: protocols.into(),
+    })
+}
+
+fn protocol(listener: &ListenerOptions, before: Option<&TlsSettings>) -> Result<Protocol, String> {
+    let files = listener.scheme.has_tls().then(|| TlsFiles {
+        certificates: listener.tls_cert.clone(),
+        keys: listener.tls_key.clone(),
+        client_ca: listener.tls_client_ca.clone(),
+        crls: listener.tls_crl.clone(),
+        client_certificates: listener.client_certificates,
+        min_version: listener.tls_min_version,
+        websocket: listener.scheme.has_websocket(),
+    });
+    let load = |files: TlsFiles| match before {
+        Some(before) => before.reload(&files),
+        None => TlsSettings::load(&files),
+    };
+    let tls = files.map(load).transpose()?;
+    for warning in tls.iter().flat_map(TlsSettings::warnings) {
+        tracing::warn!(%listener, "{warning}");
+    }
+    let websocket = listener.scheme.has_websocket().then(|| WebSocketSettings {
+        path: listener.websocket_path.clone(),
+        origins: listener.websocket_origins.clone(),
+    });
+    Ok(Protocol { proxy: false, tls: tls.map(Arc::new), websocket: websocket.map(Arc::new) })
 }
 
 fn policy(listener: &ListenerOptions) -> Result<Policy, String> {

@@ -40,7 +40,7 @@ pub(super) fn serve(mut options: Options) -> Result<(), Failure> {
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
-    let settings = settings::load(&options).map_err(Failure::usage)?;
+    let settings = settings::load(&options, None).map_err(Failure::usage)?;
     let reports = runtime.block_on(async {
         let signals = Signals::heed()?;
         let running = start_workers(&settings, &plan, connections, sockets)?;
@@ -120,7 +120,7 @@ fn start_workers(
     let notices = Notices { senders: senders.into(), doorbells: Arc::clone(&doorbells) };
     let desk = start_desk(settings, notices.clone()).map_err(not_started)?;
     let (seed, clock) = (seed().map_err(not_started)?, Clock::start());
-    let places = Arc::new(Places::new(connections));
+    let places = Arc::new(Places::new(connections, seed));
     let (reports_in, reports) = unbounded_channel();
     let (started_in, started) = mpsc::channel();
     let parts = ends.into_iter().zip(receivers).zip(wakers).zip(listeners).zip(&plan.cores);

@@ -5,6 +5,7 @@ use super::worker::{Stage, Worker};
 use crate::broker::{LinkId, Origin};
 use crate::io::socket::{self, Listener};
 use crate::limits::ACCEPT_RETRY_MS;
+use crate::transport::Protocol;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -74,24 +75,44 @@ impl Worker {
         }
     }
 
-    /// Opens a link for a socket.
-    pub(super) fn open(&mut self, socket: OwnedFd, origin: Origin) -> LinkId {
-        let link = self.connections.insert(Connection::new(socket));
+    /// Opens a link for a connection.
+    pub(super) fn open(&mut self, connection: Connection, origin: Origin) -> LinkId {
+        let has_output = connection.transport.as_ref().is_some_and(|t| t.has_output());
+        let link = self.connections.insert(connection);
         self.shard.open(self.now, link, origin);
         self.attention.push(link);
+        if has_output {
+            self.talkative.push(link);
+        }
         link
     }
 
     fn welcome(&mut self, listener: u32, socket: OwnedFd) {
         // The connection may have ended already.
         let Ok(peer) = socket::peer_address(socket.as_fd()) else { return };
-        if !self.places.take() {
-            self.connections_refused += 1;
-            tracing::debug!(?peer, "Connection refused: --max-connections is reached");
-            return;
-        }
         let listener = listener as u16;
-        self.open(socket, Origin { peer, listener, certificate_user: None, excess: None });
+        let options = &self.settings.options;
+        let Some((mut place, mut excess)) = self.places.take(self.now, options.max_connect_rate)
+        else {
+            self.connections_refused += 1;
+            if !std::mem::replace(&mut self.is_full, true) {
+                tracing::warn!(worker = self.worker, "Connections are closed at once: too many");
+            }
+            return;
+        };
+        self.is_full &= excess.is_some();
+        let address = peer.map(|peer| peer.ip());
+        let settings = &options.listeners[listener as usize];
+        let proxy = address.is_some_and(|address| settings.is_proxy(address));
+        if let (Some(address), false) = (address, proxy) {
+            let max = options.max_connections_per_address;
+            excess = excess.or(self.places.count_address(&mut place, address, max));
+        }
+        let layers = self.settings.protocols[listener as usize].clone();
+        let transport = Protocol { proxy, ..layers }.open();
+        let mut connection = Connection::new(socket, transport, listener, place);
+        connection.is_identified = connection.transport.is_none();
+        self.open(connection, Origin { peer, listener, certificate_user: None, excess });
     }
 
     /// Descriptors or memory ran out: connections wait in the kernel meanwhile.

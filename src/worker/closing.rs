@@ -34,6 +34,10 @@ impl Worker {
         if matches!(connection.phase, Phase::Open) {
             connection.phase = Phase::Closing;
             self.attention.push(link);
+            if let Some(transport) = &mut connection.transport {
+                transport.close();
+                self.talkative.push(link);
+            }
         }
     }
 
@@ -135,11 +139,12 @@ impl Worker {
 
     fn move_away(&mut self, link: LinkId) {
         let Some(connection) = self.connections.remove(link) else { return };
-        let Connection { socket, phase: Phase::Moving(moving), .. } = connection else {
+        let Connection { socket, transport, place, phase: Phase::Moving(moving), .. } = connection
+        else {
             unreachable!("only a moving connection is moved away")
         };
         let Move { to, origin, received } = *moving;
-        self.post(to, Parcel::Connection { socket, origin, received });
+        self.post(to, Parcel::Connection { socket, transport, place, origin, received });
         // If that filled the ring, the shard hears of it before it can hear of the opposite.
         self.carry_out_all();
     }
@@ -154,8 +159,8 @@ impl Worker {
     fn free(&mut self, link: LinkId) {
         let connection = self.connections.remove(link).expect("it was just found");
         assert!(connection.receive == Receive::Idle && !connection.sending);
-        drop(connection);
-        self.places.give_back();
+        self.large_connects -= usize::from(connection.has_large_connect);
+        self.places.give_back(&connection.place);
     }
 
     fn stop(&mut self) {

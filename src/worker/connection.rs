@@ -1,13 +1,29 @@
 //! One connection, as its worker sees it.
 
+use super::places::Place;
 use crate::base::time::Time;
 use crate::broker::{Origin, Unsent};
+use crate::io::socket;
+use crate::transport::Transport;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A connection. Its slot is freed only when it is [`Phase::Ended`] and nothing is in flight.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
+    /// What stands between the socket and MQTT; None for plain MQTT.
+    pub(super) transport: Option<Box<Transport>>,
+    /// Which listener accepted it.
+    pub(super) listener: u16,
+    /// What it takes up of the limits.
+    pub(super) place: Place,
+    /// Received, and waiting for a turn with time for a handshake.
+    pub(super) waiting: Vec<u8>,
+    /// The shard was told who is connected.
+    pub(super) is_identified: bool,
+    /// A large CONNECT may be held for it.
+    pub(super) has_large_connect: bool,
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     /// The shard wants no input for now.
@@ -67,9 +83,20 @@ pub(super) enum Receive {
 }
 
 impl Connection {
-    pub(super) const fn new(socket: OwnedFd) -> Self {
+    pub(super) const fn new(
+        socket: OwnedFd,
+        transport: Option<Box<Transport>>,
+        listener: u16,
+        place: Place,
+    ) -> Self {
         Self {
             socket,
+            transport,
+            listener,
+            place,
+            waiting: Vec::new(),
+            is_identified: false,
+            has_large_connect: false,
             phase: Phase::Open,
             receive: Receive::Idle,
             paused: false,
@@ -81,10 +108,20 @@ impl Connection {
         }
     }
 
+    /// Who is connected, as the socket knows it.
+    pub(super) fn peer_address(&self) -> Option<SocketAddr> {
+        socket::peer_address(self.as_fd()).ok().flatten()
+    }
+
+    /// The same, for the log.
+    pub(super) fn peer(&self) -> String {
+        self.peer_address().map_or_else(|| "a Unix socket".to_owned(), |peer| peer.to_string())
+    }
+
     /// True when bytes from the peer have somewhere to go, if only to be thrown away.
     pub(super) const fn wants_input(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.paused,
+            Phase::Open => !self.paused && self.waiting.is_empty(),
             Phase::Draining { .. } | Phase::Lingering { .. } => true,
             Phase::Closing | Phase::Moving(_) | Phase::Ended => false,
         }

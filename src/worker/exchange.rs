@@ -1,10 +1,12 @@
 //! What the shard asks for, and what goes to and comes from other workers.
 
 use super::connection::{Connection, Move, Phase};
+use super::places::Place;
 use super::worker::{Stage, Worker};
 use crate::broker::{Input, LinkId, MeshMessage, Origin, Output};
-use crate::limits::MESH_BATCH_MAX;
+use crate::limits::{LARGE_CONNECTS_MAX, MESH_BATCH_MAX};
 use crate::mesh::Sent;
+use crate::transport::Transport;
 use smallvec::SmallVec;
 use std::os::fd::OwnedFd;
 
@@ -17,6 +19,10 @@ pub enum Parcel {
     Connection {
         /// Nothing is in flight on it.
         socket: OwnedFd,
+        /// What stands between the socket and MQTT.
+        transport: Option<Box<Transport>>,
+        /// What it takes up of the limits.
+        place: Place,
         /// Where it comes from.
         origin: Origin,
         /// What came in on it so far, from its CONNECT on.
@@ -76,9 +82,7 @@ impl Worker {
             Output::PauseReceive { link } => self.set_paused(link, true),
             Output::ResumeReceive { link } => self.set_paused(link, false),
             Output::AwaitBytes { link, count } => {
-                if let Some(connection) = self.open_connection(link) {
-                    connection.await_bytes = count;
-                }
+                self.await_bytes(link, count);
             }
             Output::Handover { link, to, origin, received } => {
                 if let Some(connection) = self.open_connection(link) {
@@ -86,6 +90,22 @@ impl Worker {
                     self.attention.push(link);
                 }
             }
+        }
+    }
+
+    /// A large CONNECT is coming. On a plain socket it waits in the kernel; what comes through other
+    /// layers has to be taken, so only some may do so at a time.
+    fn await_bytes(&mut self, link: LinkId, count: usize) {
+        let has_room = self.large_connects < LARGE_CONNECTS_MAX;
+        let Some(connection) = self.open_connection(link) else { return };
+        if connection.transport.is_none() {
+            connection.await_bytes = count;
+        } else if has_room {
+            connection.has_large_connect = true;
+            self.large_connects += 1;
+        } else {
+            tracing::info!("Client closed: too many large CONNECT packets at once");
+            self.close(link);
         }
     }
 
@@ -105,9 +125,12 @@ impl Worker {
     fn unpack(&mut self, from: usize, parcel: Parcel) {
         match parcel {
             Parcel::Message(message) => self.feed(Input::Mesh { from, message }),
-            Parcel::Connection { .. } if self.stage != Stage::Running => self.places.give_back(),
-            Parcel::Connection { socket, origin, received } => {
-                let link = self.open(socket, origin);
+            Parcel::Connection { place, .. } if self.stage != Stage::Running => {
+                self.places.give_back(&place);
+            }
+            Parcel::Connection { socket, transport, place, origin, received } => {
+                let connection = Connection::new(socket, transport, origin.listener, place);
+                let link = self.open(connection, origin);
                 self.feed(Input::Received { link, bytes: &received });
             }
         }

@@ -11,6 +11,7 @@ mod accept;
 mod closing;
 mod connection;
 mod exchange;
+mod layers;
 mod notices;
 mod places;
 mod receive;
@@ -21,6 +22,6 @@ mod worker;
 
 pub use exchange::Parcel;
 pub use notices::{Desk, Notice, Settings};
-pub use places::Places;
+pub use places::{Place, Places};
 pub use report::Report;
 pub use worker::{Setup, Worker};

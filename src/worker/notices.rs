@@ -1,10 +1,13 @@
 //! What comes to a worker from the rest of the process: verdicts about logins, new settings.
 
+use super::connection::Connection;
 use super::worker::Worker;
 use crate::access::{Login, Policy, Verdict};
 use crate::broker::{Input, LinkId};
+use crate::io::clock;
 use crate::mqtt::ReasonCode;
 use crate::options::Options;
+use crate::transport::Protocol;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,6 +32,8 @@ pub struct Settings {
     pub options: Arc<Options>,
     /// Who may come in, and who may do what.
     pub policies: Arc<[Policy]>,
+    /// What is spoken below MQTT.
+    pub protocols: Arc<[Protocol]>,
 }
 
 /// Takes logins to be verified; the verdict comes as a [`Notice`].
@@ -60,12 +65,33 @@ impl Worker {
                 Notice::Verdict { link, verdict } => {
                     self.feed(Input::Authenticated { link, verdict });
                 }
-                Notice::Reload(Settings { options, policies }) => {
-                    self.feed(Input::Reload { options, policies });
-                }
+                Notice::Reload(settings) => self.reload(settings),
             }
         }
         busy
+    }
+
+    /// Goes by new settings. Clients whose certificates are not good any more have to go.
+    fn reload(&mut self, settings: Settings) {
+        let Settings { options, policies, .. } = settings.clone();
+        self.settings = settings;
+        self.feed(Input::Reload { options, policies });
+        let now = clock::wall();
+        let protocols = &self.settings.protocols;
+        let is_refused = |connection: &Connection| {
+            let tls = protocols[connection.listener as usize].tls.as_ref();
+            let transport = connection.transport.as_ref();
+            tls.zip(transport).is_some_and(|(tls, transport)| !transport.still_accepted(tls, now))
+        };
+        let refused: Vec<LinkId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| is_refused(connection))
+            .map(|(link, _)| link)
+            .collect();
+        for link in refused {
+            self.feed(Input::Disowned { link });
+        }
     }
 
     /// Has a login verified.

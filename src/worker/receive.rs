@@ -1,6 +1,6 @@
 //! Bytes from a peer to the shard.
 
-use super::connection::{Phase, Receive};
+use super::connection::{Connection, Phase, Receive};
 use super::worker::Worker;
 use crate::broker::{Input, LinkId};
 use crate::io::buffers::Lent;
@@ -68,15 +68,19 @@ impl Worker {
 
     /// Lends the bytes to whoever wants them, and gives the buffer back.
     fn take_in(&mut self, link: LinkId, lent: Lent) {
-        match self.connections.get_mut(link).map(|connection| &mut connection.phase) {
-            Some(Phase::Open) => {
+        match self.connections.get_mut(link) {
+            Some(Connection { phase: Phase::Open, transport: None, .. }) => {
                 let bytes = self.ring.bytes(&lent);
                 self.shard.handle(self.now, Input::Received { link, bytes });
             }
-            Some(Phase::Moving(moving)) => {
+            Some(Connection { phase: Phase::Moving(moving), transport: None, .. }) => {
                 moving.received.extend_from_slice(self.ring.bytes(&lent));
             }
-            _ => {}
+            Some(connection) => {
+                connection.waiting.extend_from_slice(self.ring.bytes(&lent));
+                self.unwrap_later(link);
+            }
+            None => {}
         }
         self.ring.recycle(lent);
         self.carry_out_all();

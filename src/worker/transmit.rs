@@ -1,12 +1,16 @@
 //! The outbox to the kernel: one send per link, in slices, and what sockets did not take.
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::worker::Worker;
-use crate::broker::{Input, LinkId, Unsent};
+use crate::broker::{Input, LinkId, Segments, Unsent};
 use crate::io::event::SendFailure;
 use crate::limits::SLICE_SENDS_MAX;
+use crate::transport::Flow;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::iter::{Once, once};
+use std::mem::take;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 impl Worker {
     /// Sends everything and sees to the connections that need it, which may cause more to be sent.
@@ -75,38 +79,79 @@ impl Worker {
         }
     }
 
-    /// Takes the next dirty links that may be sent to. False when there are none.
+    /// Takes the next links that have something to send and may. False when there are none.
     fn take_slice(&mut self) -> bool {
         self.slice.clear();
-        let outbox = self.shard.outbox();
+        self.wrapped.clear();
         while self.slice.len() < SLICE_SENDS_MAX {
-            let Some(link) = outbox.next_dirty() else { break };
-            let Some(connection) = self.connections.get_mut(link) else {
-                outbox.sent(link);
-                continue;
-            };
-            if connection.sending {
-                let rest = outbox.take_rest(link, 0);
-                connection.backlogs.push(rest);
-                continue;
+            let next = self.shard.outbox().next_dirty();
+            let Some(link) = next.or_else(|| self.talkative.pop()) else { break };
+            match self.connections.get_mut(link) {
+                None => self.shard.outbox().sent(link),
+                Some(Connection { transport: Some(_), .. }) => self.wrap(link),
+                Some(connection) if connection.sending => {
+                    let rest = self.shard.outbox().take_rest(link, 0);
+                    connection.backlogs.push(rest);
+                }
+                Some(connection) => {
+                    connection.settled = true;
+                    self.slice.push(Send {
+                        link,
+                        socket: connection.socket.as_raw_fd(),
+                        wrapped: None,
+                    });
+                }
             }
-            connection.settled = true;
-            self.slice.push((link, connection.socket.as_raw_fd()));
         }
         !self.slice.is_empty()
+    }
+
+    /// Passes what a link is to be sent through its layers; what comes out is in the slice, or
+    /// behind what the socket has not taken yet.
+    fn wrap(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        let Some(transport) = &mut connection.transport else { return };
+        let outbox = self.shard.outbox();
+        let start = self.wrapped.len();
+        if !connection.settled && outbox.segments(link).next().is_some() {
+            connection.settled = true;
+            self.large_connects -= usize::from(take(&mut connection.has_large_connect));
+        }
+        let flow = transport.send(outbox.segments(link), &mut self.wrapped);
+        outbox.sent(link);
+        if connection.sending {
+            let rest = self.wrapped.split_off(start);
+            if !rest.is_empty() {
+                connection.backlogs.push(rest.into());
+            }
+        } else if self.wrapped.len() > start {
+            let wrapped = Some(start..self.wrapped.len());
+            self.slice.push(Send { link, socket: connection.socket.as_raw_fd(), wrapped });
+        }
+        if flow == Flow::Ended {
+            self.close(link);
+        }
     }
 
     /// One send per link of the slice. All of them are done when this returns: the outbox keeps
     /// nothing of them, and only then does the shard hear of those that failed.
     fn send_slice(&mut self) {
-        let mut failures = std::mem::take(&mut self.failures);
+        let mut failures = take(&mut self.failures);
         let outbox = &*self.shard.outbox();
-        let sends = self.slice.iter().map(|&(link, socket)| (link, socket, outbox.segments(link)));
+        let wrapped = &self.wrapped;
+        let sends = self.slice.iter().map(|send| {
+            let pieces = match send.wrapped.clone() {
+                Some(range) => Pieces::Wrapped(once(&wrapped[range])),
+                None => Pieces::Shared(outbox.segments(send.link)),
+            };
+            (send.link, send.socket, pieces)
+        });
         self.ring.send_all(sends, &mut failures);
         for failure in &failures {
             self.keep_rest(failure);
         }
-        for &(link, _) in &self.slice {
+        for send in self.slice.iter().filter(|send| send.wrapped.is_none()) {
+            let link = send.link;
             if failures.is_empty() || !self.connections.get(link).is_some_and(|c| c.sending) {
                 self.shard.outbox().sent(link);
             }
@@ -119,11 +164,14 @@ impl Worker {
 
     /// Takes over what the kernel did not take of a send.
     fn keep_rest(&mut self, failure: &SendFailure) {
-        if let Ok(sent) = failure.sent {
-            let rest = self.shard.outbox().take_rest(failure.link, sent);
-            if !rest.is_empty() {
-                self.send_backlog(failure.link, rest);
-            }
+        let (Ok(sent), link) = (&failure.sent, failure.link) else { return };
+        let wrapped = self.slice.iter().find(|send| send.link == link);
+        let rest = match wrapped.and_then(|send| send.wrapped.clone()) {
+            Some(range) => self.wrapped[range][*sent..].to_vec().into(),
+            None => self.shard.outbox().take_rest(link, *sent),
+        };
+        if !rest.is_empty() {
+            self.send_backlog(link, rest);
         }
     }
 
@@ -142,5 +190,32 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(link) else { return };
         connection.sending = true;
         self.ring.send_backlog(link, connection.as_fd(), backlog);
+    }
+}
+
+/// One send of a slice.
+#[derive(Debug)]
+pub(super) struct Send {
+    link: LinkId,
+    socket: RawFd,
+    /// Where its bytes are among the wrapped ones; None for those in the outbox.
+    wrapped: Option<Range<usize>>,
+}
+
+/// The bytes of one send.
+enum Pieces<'a> {
+    Shared(Segments<'a>),
+    Wrapped(Once<&'a [u8]>),
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        match self {
+            Self::Shared(segments) => segments.next(),
+            Self::Wrapped(once) => once.next(),
+        }
     }
 }

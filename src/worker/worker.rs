@@ -6,6 +6,7 @@ use super::exchange::Parcel;
 use super::notices::{Desk, Notice, Settings};
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
+use super::transmit::Send;
 use crate::base::slots::Slots;
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId, Shard, Unsent};
@@ -20,7 +21,6 @@ use crate::mesh::Mesh;
 use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +59,7 @@ pub struct Worker {
     pub(super) ring: Ring<Unsent>,
     pub(super) mesh: Mesh<Parcel>,
     pub(super) waker: Arc<Waker>,
+    pub(super) settings: Settings,
     pub(super) desk: Desk,
     pub(super) notices: Receiver<Notice>,
     pub(super) clock: Clock,
@@ -72,14 +73,26 @@ pub struct Worker {
     pub(super) accept_at: Option<Time>,
     /// Descriptors or memory have run out, and no connection was accepted since.
     pub(super) is_starved: bool,
+    /// Connections are closed unheard, and none was let in since.
+    pub(super) is_full: bool,
     /// Connections to look at once the output is taken: to receive, to go on closing, to free.
     pub(super) attention: Vec<LinkId>,
+    /// Connections whose layers below MQTT may have something to send.
+    pub(super) talkative: Vec<LinkId>,
+    /// Connections whose handshakes wait for a turn.
+    pub(super) handshakes: VecDeque<LinkId>,
+    /// How many connections may have a large CONNECT held.
+    pub(super) large_connects: usize,
+    /// What came out of the layers below MQTT, for the shard; kept for its memory.
+    pub(super) plain: Vec<u8>,
+    /// What goes into the sockets of the present slice, out of the layers below MQTT.
+    pub(super) wrapped: Vec<u8>,
     /// Deadlines of closing connections, in order because each is the same time ahead.
     pub(super) lingering: VecDeque<(Time, LinkId)>,
     /// Workers of whose full ring the shard is still to be told.
     pub(super) mesh_full: Vec<usize>,
     /// The links of the sends being submitted; kept for its memory, as are the failures.
-    pub(super) slice: Vec<(LinkId, RawFd)>,
+    pub(super) slice: Vec<Send>,
     pub(super) failures: Vec<SendFailure>,
     pub(super) stage: Stage,
     busy_poll: Duration,
@@ -111,12 +124,13 @@ impl Worker {
     pub fn new(setup: Setup) -> Result<Self, RingError> {
         let workers = setup.mesh.workers();
         let busy_poll = Duration::from_micros(u64::from(setup.settings.options.busy_poll_us));
-        let Settings { options, policies } = setup.settings;
+        let Settings { options, policies, .. } = setup.settings.clone();
         let mut ring = Ring::new(setup.sizes)?;
         ring.watch(&setup.waker);
         Ok(Self {
             worker: setup.worker,
             shard: Shard::new(options, policies, setup.worker, workers, setup.seed),
+            settings: setup.settings,
             desk: setup.desk,
             notices: setup.notices,
             ring,
@@ -130,7 +144,13 @@ impl Worker {
             listeners: setup.listeners.into_iter().map(Accepting::new).collect(),
             accept_at: None,
             is_starved: false,
+            is_full: false,
             attention: Vec::new(),
+            talkative: Vec::new(),
+            handshakes: VecDeque::new(),
+            large_connects: 0,
+            plain: Vec::new(),
+            wrapped: Vec::new(),
             lingering: VecDeque::new(),
             mesh_full: Vec::new(),
             slice: Vec::new(),
@@ -158,6 +178,7 @@ impl Worker {
         let mut busy = self.handle_events();
         busy |= self.exchange();
         busy |= self.take_notices();
+        busy |= self.shake_hands();
         busy |= self.run_timers();
         busy |= self.transmit();
         if busy {
@@ -167,7 +188,8 @@ impl Worker {
 
     /// Sleeps until there is something to do; returns at once when there is.
     fn sleep(&mut self) {
-        if self.ring.has_events() || self.shard.wants_pass() || self.is_done() {
+        let has_more = self.shard.wants_pass() || !self.handshakes.is_empty();
+        if self.ring.has_events() || has_more || self.is_done() {
             return;
         }
         if !self.busy_poll.is_zero() && self.spin() {

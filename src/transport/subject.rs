@@ -1,0 +1,132 @@
+//! Distinguished names as text, as OpenSSL's `XN_FLAG_RFC2253` prints them.
+
+use std::fmt::Write;
+use x509_parser::asn1_rs::{Any, Tag, ToDer};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+/// The short names that OpenSSL prints for the attributes that are met in subjects. What is not
+/// here is printed with its number and, since its type is not known, with its value in hexadecimal.
+const SHORT_NAMES: &[(&str, &str)] = &[
+    ("2.5.4.3", "CN"),
+    ("2.5.4.4", "SN"),
+    ("2.5.4.5", "serialNumber"),
+    ("2.5.4.6", "C"),
+    ("2.5.4.7", "L"),
+    ("2.5.4.8", "ST"),
+    ("2.5.4.9", "street"),
+    ("2.5.4.10", "O"),
+    ("2.5.4.11", "OU"),
+    ("2.5.4.12", "title"),
+    ("2.5.4.13", "description"),
+    ("2.5.4.15", "businessCategory"),
+    ("2.5.4.16", "postalAddress"),
+    ("2.5.4.17", "postalCode"),
+    ("2.5.4.18", "postOfficeBox"),
+    ("2.5.4.20", "telephoneNumber"),
+    ("2.5.4.41", "name"),
+    ("2.5.4.42", "GN"),
+    ("2.5.4.43", "initials"),
+    ("2.5.4.44", "generationQualifier"),
+    ("2.5.4.45", "x500UniqueIdentifier"),
+    ("2.5.4.46", "dnQualifier"),
+    ("2.5.4.65", "pseudonym"),
+    ("2.5.4.97", "organizationIdentifier"),
+    ("0.9.2342.19200300.100.1.1", "UID"),
+    ("0.9.2342.19200300.100.1.3", "mail"),
+    ("0.9.2342.19200300.100.1.25", "DC"),
+    ("1.2.840.113549.1.9.1", "emailAddress"),
+    ("1.2.840.113549.1.9.2", "unstructuredName"),
+    ("1.2.840.113549.1.9.8", "unstructuredAddress"),
+    ("1.3.6.1.4.1.311.60.2.1.1", "jurisdictionL"),
+    ("1.3.6.1.4.1.311.60.2.1.2", "jurisdictionST"),
+    ("1.3.6.1.4.1.311.60.2.1.3", "jurisdictionC"),
+];
+
+/// The whole name, most specific attribute first. None when a value cannot be encoded again.
+pub(super) fn rfc2253(name: &X509Name<'_>) -> Option<String> {
+    let mut text = String::new();
+    let sets: Vec<_> = name.iter_rdn().collect();
+    for set in sets.into_iter().rev() {
+        let attributes: Vec<_> = set.iter().collect();
+        for (position, attribute) in attributes.into_iter().rev().enumerate() {
+            if !text.is_empty() {
+                text.push(if position == 0 { ',' } else { '+' });
+            }
+            write_attribute(attribute, &mut text)?;
+        }
+    }
+    Some(text)
+}
+
+/// The common name, if there is one and only one, and it is text that cannot be taken for another.
+pub(super) fn common_name(name: &X509Name<'_>) -> Option<Box<str>> {
+    let mut names = name.iter_common_name();
+    let only = names.next().filter(|_| names.next().is_none())?;
+    let text = String::from_utf8(utf8(only.attr_value())?).ok()?;
+    (!text.is_empty() && !text.contains('\0')).then(|| text.into())
+}
+
+fn write_attribute(attribute: &AttributeTypeAndValue<'_>, text: &mut String) -> Option<()> {
+    let number = attribute.attr_type().to_id_string();
+    let short = SHORT_NAMES.iter().find(|(known, _)| *known == number).map(|(_, short)| *short);
+    text.push_str(short.unwrap_or(&number));
+    text.push('=');
+    match short.and_then(|_| utf8(attribute.attr_value())) {
+        Some(value) => write_escaped(&value, text),
+        None => write_der(attribute.attr_value(), text)?,
+    }
+    Some(())
+}
+
+/// A string type's characters in UTF-8; none for what is no string.
+fn utf8(value: &Any<'_>) -> Option<Vec<u8>> {
+    let from_chars = |chars: Vec<char>| Some(chars.into_iter().collect::<String>().into_bytes());
+    match value.tag() {
+        Tag::Utf8String => Some(value.data.to_vec()),
+        Tag::NumericString
+        | Tag::PrintableString
+        | Tag::T61String
+        | Tag::Ia5String
+        | Tag::UtcTime
+        | Tag::GeneralizedTime
+        | Tag::VisibleString => {
+            from_chars(value.data.iter().map(|byte| char::from(*byte)).collect())
+        }
+        Tag::BmpString => {
+            let (units, []) = value.data.as_chunks::<2>() else { return None };
+            let point = |unit: &[u8; 2]| char::from_u32(u16::from_be_bytes(*unit).into());
+            from_chars(units.iter().map(point).collect::<Option<_>>()?)
+        }
+        Tag::UniversalString => {
+            let (units, []) = value.data.as_chunks::<4>() else { return None };
+            let point = |unit: &[u8; 4]| char::from_u32(u32::from_be_bytes(*unit));
+            from_chars(units.iter().map(point).collect::<Option<_>>()?)
+        }
+        _ => None,
+    }
+}
+
+/// Every character with a meaning in the text form gets a backslash, and what is no printable
+/// ASCII is written in hexadecimal; so the text can be read back in one way only.
+fn write_escaped(value: &[u8], text: &mut String) {
+    for (at, &byte) in value.iter().enumerate() {
+        let is_edge_space = byte == b' ' && (at == 0 || at + 1 == value.len());
+        match byte {
+            b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' => text.extend(['\\', byte as char]),
+            b'#' if at == 0 => text.push_str("\\#"),
+            b' ' if is_edge_space => text.push_str("\\ "),
+            b' '..=b'~' => text.push(byte as char),
+            _ => write_hex(byte, "\\", text),
+        }
+    }
+}
+
+fn write_der(value: &Any<'_>, text: &mut String) -> Option<()> {
+    text.push('#');
+    value.to_der_vec().ok()?.into_iter().for_each(|byte| write_hex(byte, "", text));
+    Some(())
+}
+
+fn write_hex(byte: u8, before: &str, text: &mut String) {
+    write!(text, "{before}{byte:02X}").expect("a string takes whatever is written to it");
+}

@@ -1,0 +1,328 @@
+//! TLS of one connection: records in and out of rustls, which holds no buffers of its own.
+
+use super::certificate::Certificate;
+use super::tls_settings::TlsSettings;
+use super::{Flow, TransportError};
+use crate::limits::{TLS_INPUT_BYTES_MAX, TLS_RECORD_BYTES_MAX};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+};
+use rustls::{CertificateError, Error, HandshakeKind};
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What a record is longer than its plaintext, with every cipher of both versions.
+const RECORD_OVERHEAD_BYTES: usize = 32;
+/// What is enough for a close_notify with every cipher.
+const ALERT_BYTES_MAX: usize = 64;
+
+/// TLS, as its server.
+pub(super) struct Tls {
+    connection: UnbufferedServerConnection,
+    settings: Arc<TlsSettings>,
+    /// Received, and not yet a whole record, or not yet a whole handshake message.
+    incoming: Vec<u8>,
+    /// What the handshake has to say, or an alert.
+    outgoing: Vec<u8>,
+    phase: Phase,
+    goodbye: Goodbye,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was received yet.
+    Fresh,
+    Handshake,
+    Open,
+    /// It has failed; there may be an alert to send.
+    Failed,
+}
+
+/// Our close_notify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    No,
+    Due,
+    Said,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("phase", &self.phase)
+            .field("goodbye", &self.goodbye)
+            .field("incoming_bytes", &self.incoming.len())
+            .field("outgoing_bytes", &self.outgoing.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    pub(super) fn new(settings: Arc<TlsSettings>) -> Self {
+        let connection = UnbufferedServerConnection::new(settings.config());
+        Self {
+            connection: connection.expect("the settings were checked when they were loaded"),
+            settings,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+            phase: Phase::Fresh,
+            goodbye: Goodbye::No,
+        }
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        bytes: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<Flow, TransportError> {
+        if self.phase == Phase::Fresh && !bytes.is_empty() {
+            check_first(bytes[0])?;
+            self.phase = Phase::Handshake;
+        }
+        let start = plain.len();
+        self.incoming.extend_from_slice(bytes);
+        let flow = self.process(plain).and_then(|flow| self.check_progress().map(|()| flow));
+        if flow.is_err() {
+            self.phase = Phase::Failed;
+            self.incoming = Vec::new();
+            // What came beside a forgery or from a client that is refused is not to be believed.
+            plain.truncate(start);
+        }
+        flow
+    }
+
+    /// Processes whole records until there is none left.
+    fn process(&mut self, plain: &mut Vec<u8>) -> Result<Flow, TransportError> {
+        let mut done = 0;
+        let flow = loop {
+            let UnbufferedStatus { discard, state } =
+                self.connection.process_tls_records(&mut self.incoming[done..]);
+            done += discard;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        plain.extend_from_slice(record.map_err(describe)?.payload);
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut data, &mut self.outgoing)
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake) => {
+                    break Flow::Open;
+                }
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => break Flow::Ended,
+                Ok(_) => return Err(TransportError::new("TLS: early data without being asked")),
+                Err(error) => {
+                    self.encode_alert();
+                    return Err(describe(error));
+                }
+            }
+        };
+        self.incoming.drain(..done);
+        if self.incoming.is_empty() {
+            self.incoming = Vec::new();
+        }
+        Ok(flow)
+    }
+
+    /// After an error rustls may have an alert to send. It is asked for without input, which would
+    /// only fail again.
+    fn encode_alert(&mut self) {
+        while self.connection.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                self.connection.process_tls_records(&mut []).state
+        {
+            encode(&mut data, &mut self.outgoing);
+        }
+    }
+
+    fn check_progress(&mut self) -> Result<(), TransportError> {
+        if self.incoming.len() > TLS_INPUT_BYTES_MAX {
+            return Err(TransportError::new("TLS: a handshake message is too long"));
+        }
+        if self.phase == Phase::Handshake && !self.connection.is_handshaking() {
+            self.phase = Phase::Open;
+            return self.check_client();
+        }
+        Ok(())
+    }
+
+    /// What rustls does not check: that names can be read, and that the certificate in a ticket,
+    /// which was verified when the ticket was given, would be accepted today.
+    fn check_client(&self) -> Result<(), TransportError> {
+        let certificate = self.connection.peer_certificates().and_then(<[_]>::first);
+        if certificate.is_some_and(|der| Certificate::parse(der).is_none()) {
+            return Err(TransportError::new("TLS: the client's certificate cannot be read"));
+        }
+        let is_resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        match is_resumed && !self.settings.accepts(self.certificates(), self.settings.now()) {
+            true => Err(TransportError::new("TLS: the resumed client's certificate is refused")),
+            false => Ok(()),
+        }
+    }
+
+    /// Appends what the handshake has to say, then `parts` in as few records as possible, then the
+    /// close_notify if it is due.
+    pub(super) fn send<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        out: &mut Vec<u8>,
+    ) -> Flow {
+        out.append(&mut std::mem::take(&mut self.outgoing));
+        if !self.is_open() || self.goodbye == Goodbye::Said {
+            return Flow::Open;
+        }
+        let flow = self.send_records(parts, out);
+        if self.goodbye == Goodbye::Due {
+            self.goodbye = Goodbye::Said;
+            self.encrypt_goodbye(out);
+        }
+        flow
+    }
+
+    /// Fills records from several parts; whatever fills records by itself is not copied together.
+    fn send_records<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        out: &mut Vec<u8>,
+    ) -> Flow {
+        let mut staged = Vec::new();
+        let mut parts = parts.filter(|part| !part.is_empty()).peekable();
+        while let Some(mut part) = parts.next() {
+            if !staged.is_empty() {
+                let count = part.len().min(TLS_RECORD_BYTES_MAX - staged.len());
+                staged.extend_from_slice(&part[..count]);
+                part = &part[count..];
+                if staged.len() == TLS_RECORD_BYTES_MAX || parts.peek().is_none() {
+                    if self.encrypt(&staged, out) == Flow::Ended {
+                        return Flow::Ended;
+                    }
+                    staged.clear();
+                }
+            }
+            let rest = if parts.peek().is_none() { 0 } else { part.len() % TLS_RECORD_BYTES_MAX };
+            let (whole, rest) = part.split_at(part.len() - rest);
+            if self.encrypt(whole, out) == Flow::Ended {
+                return Flow::Ended;
+            }
+            staged.extend_from_slice(rest);
+        }
+        Flow::Open
+    }
+
+    fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Flow {
+        if plain.is_empty() {
+            return Flow::Open;
+        }
+        let start = out.len();
+        let records = plain.len().div_ceil(TLS_RECORD_BYTES_MAX);
+        out.resize(start + plain.len() + records * RECORD_OVERHEAD_BYTES, 0);
+        loop {
+            let state = self.connection.process_tls_records(&mut self.incoming).state;
+            let Ok(ConnectionState::WriteTraffic(mut traffic)) = state else {
+                break;
+            };
+            match traffic.encrypt(plain, &mut out[start..]) {
+                Ok(count) => {
+                    out.truncate(start + count);
+                    return Flow::Open;
+                }
+                // A key update goes first and needs room as well.
+                Err(EncryptError::InsufficientSize(size)) => {
+                    out.resize(start + size.required_size, 0);
+                }
+                Err(EncryptError::EncryptExhausted) => break,
+            }
+        }
+        out.truncate(start);
+        self.phase = Phase::Failed;
+        self.encode_alert();
+        out.append(&mut std::mem::take(&mut self.outgoing));
+        Flow::Ended
+    }
+
+    fn encrypt_goodbye(&mut self, out: &mut Vec<u8>) {
+        let state = self.connection.process_tls_records(&mut self.incoming).state;
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+            let mut alert = [0; ALERT_BYTES_MAX];
+            let count = traffic.queue_close_notify(&mut alert).unwrap_or(0);
+            out.extend_from_slice(&alert[..count]);
+        }
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        !self.outgoing.is_empty() || self.is_open() && self.goodbye == Goodbye::Due
+    }
+
+    pub(super) fn close(&mut self) {
+        if self.goodbye == Goodbye::No {
+            self.goodbye = Goodbye::Due;
+        }
+    }
+
+    pub(super) const fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Fresh | Phase::Handshake)
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// The client's certificate and those it sent along.
+    fn certificates(&self) -> &[rustls::pki_types::CertificateDer<'static>] {
+        self.connection.peer_certificates().unwrap_or_default()
+    }
+
+    pub(super) fn certificate(&self) -> Option<Certificate> {
+        match self.phase {
+            Phase::Open => self.certificates().first().and_then(|der| Certificate::parse(der)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_accepted_by(&self, settings: &TlsSettings, now: SystemTime) -> bool {
+        settings.accepts(self.certificates(), TlsSettings::unix_time(now))
+    }
+}
+
+/// Tells what is no TLS at all, which is more help than what TLS thinks of it.
+fn check_first(byte: u8) -> Result<(), TransportError> {
+    match byte {
+        0x10 => Err(TransportError::new("plain text on a TLS port: MQTT without TLS")),
+        b'A'..=b'Z' => Err(TransportError::new("plain text on a TLS port: HTTP without TLS")),
+        _ => Ok(()),
+    }
+}
+
+fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut room = 0;
+    loop {
+        out.resize(start + room, 0);
+        match data.encode(&mut out[start..]) {
+            Ok(count) => return out.truncate(start + count),
+            Err(EncodeError::InsufficientSize(size)) => room = size.required_size,
+            Err(EncodeError::AlreadyEncoded) => return out.truncate(start),
+        }
+    }
+}
+
+/// What went wrong, in the server's words.
+fn describe(error: Error) -> TransportError {
+    match error {
+        Error::NoCertificatesPresented => TransportError::new("TLS: the client has no certificate"),
+        Error::InvalidCertificate(CertificateError::Revoked) => {
+            TransportError::new("TLS: the client's certificate is revoked")
+        }
+        Error::InvalidCertificate(cause) => {
+            TransportError::new(format!("TLS: the client's certificate is refused: {cause}"))
+        }
+        Error::AlertReceived(alert) => {
+            TransportError::new(format!("TLS: the client gave up with the alert {alert:?}"))
+        }
+        error => TransportError::new(format!("TLS: {error}")),
+    }
+}

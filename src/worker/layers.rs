@@ -1,0 +1,100 @@
+//! The layers between a socket and MQTT, where there are any: TLS, WebSocket, a PROXY header.
+
+use super::connection::{Connection, Phase};
+use super::worker::Worker;
+use crate::broker::{Input, LinkId};
+use crate::limits::HANDSHAKE_STEPS_MAX;
+use crate::options::CertificateUser;
+use crate::transport::{Flow, Transport};
+
+impl Worker {
+    /// Takes up the handshakes that wait, as many as a turn has time for. True when there were any.
+    pub(super) fn shake_hands(&mut self) -> bool {
+        for step in 0..HANDSHAKE_STEPS_MAX {
+            let Some(link) = self.handshakes.pop_front() else { return step > 0 };
+            self.unwrap(link);
+            self.carry_out_all();
+            self.attention.push(link);
+        }
+        true
+    }
+
+    /// Passes what has come on a connection through its layers: at once, or, since a handshake
+    /// costs time, when it is its turn.
+    pub(super) fn unwrap_later(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get(link) else { return };
+        if connection.transport.as_ref().is_some_and(|t| t.is_handshaking()) {
+            self.handshakes.push_back(link);
+        } else {
+            self.unwrap(link);
+        }
+    }
+
+    fn unwrap(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        let bytes = std::mem::take(&mut connection.waiting);
+        let Some(transport) = &mut connection.transport else { return };
+        let mut plain = std::mem::take(&mut self.plain);
+        let flow = transport.receive(&bytes, &mut plain);
+        if transport.has_output() {
+            self.talkative.push(link);
+        }
+        if transport.is_ready() && !connection.is_identified {
+            connection.is_identified = true;
+            self.identify(link);
+        }
+        self.pass_on(link, &plain);
+        plain.clear();
+        self.plain = plain;
+        match flow {
+            Ok(Flow::Open) => {}
+            Ok(Flow::Ended) => self.close(link),
+            Err(error) => {
+                let peer = self.connections.get(link).map(Connection::peer);
+                tracing::info!(peer = %peer.unwrap_or_default(), "Client closed: {error}");
+                self.close(link);
+            }
+        }
+    }
+
+    /// What came through the layers goes to the shard, or with the connection to another worker.
+    fn pass_on(&mut self, link: LinkId, plain: &[u8]) {
+        if plain.is_empty() {
+            return;
+        }
+        match self.connections.get_mut(link).map(|connection| &mut connection.phase) {
+            Some(Phase::Open) => {
+                self.shard.handle(self.now, Input::Received { link, bytes: plain });
+            }
+            Some(Phase::Moving(moving)) => moving.received.extend_from_slice(plain),
+            _ => {}
+        }
+    }
+
+    /// All layers are up: tells the shard who is connected.
+    fn identify(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        let Some(transport) = &connection.transport else { return };
+        let options = &self.settings.options;
+        let choice = options.listeners[connection.listener as usize].certificate_user;
+        let certificate_user = certificate_user(transport, choice);
+        let proxied = transport.peer();
+        let excess = proxied.and_then(|peer| {
+            let max = options.max_connections_per_address;
+            self.places.count_address(&mut connection.place, peer.ip(), max)
+        });
+        let peer = proxied.or_else(|| connection.peer_address());
+        self.feed(Input::Identified { link, peer, certificate_user, excess });
+    }
+}
+
+/// The user name that the client's certificate stands for; None when it has none, or none that is
+/// clear.
+fn certificate_user(transport: &Transport, choice: CertificateUser) -> Option<Box<str>> {
+    let certificate = || transport.certificate();
+    match choice {
+        CertificateUser::None => None,
+        CertificateUser::CommonName => certificate()?.common_name,
+        CertificateUser::Subject => Some(certificate()?.subject),
+    }
+}
