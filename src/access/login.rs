@@ -64,6 +64,17 @@ pub struct Identity {
     pub is_superuser: bool,
 }
 
+impl Identity {
+    pub(super) fn new(client_id: &str, user: Option<&str>, proof: Proof) -> Self {
+        let user = user.map(Into::into);
+        Self { user, client_id: client_id.into(), proof, rules: None, is_superuser: false }
+    }
+
+    pub(super) fn accepted(self) -> Verdict {
+        Verdict::Accept { identity: Arc::new(self), data: None, valid_for: None }
+    }
+}
+
 /// What a verified name rests on, so that a reload can tell whether it still does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
@@ -108,10 +119,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn accept(identity: Identity) -> Self {
-        Self::Accept { identity: Arc::new(identity), data: None, valid_for: None }
-    }
-
     pub(super) const fn bad_password(cause: &'static str) -> Self {
         Self::Refuse { code: ReasonCode::BadUserNameOrPassword, cause }
     }
