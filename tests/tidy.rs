@@ -44,6 +44,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("hmac", &["access"]),
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),
+    ("rustls", &["server"]),
     ("rpassword", &["server"]),
     ("serde", &["access"]),
     ("serde_json", &["access"]),
@@ -61,6 +62,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/io/send.rs",
     "src/io/socket.rs",
     "src/io/wake.rs",
+    "src/server/authentication/priority.rs",
     "src/server/descriptors.rs",
     "src/server/memory.rs",
 ];

@@ -1,5 +1,6 @@
 //! What a client presents, and what comes of it.
 
+use super::random::process_hash;
 use super::rules::Rules;
 use super::scram::Exchange;
 use super::secret::Secret;
@@ -32,6 +33,19 @@ pub struct Login {
     pub exchange: Option<Box<Exchange>>,
     /// Who the client is already, when it authenticates again: it cannot become another user.
     pub current: Option<Arc<Identity>>,
+}
+
+impl Login {
+    /// Names what this login would prove by a plain password; none when it would do so otherwise.
+    /// Nobody outside this process can tell the password from it.
+    #[must_use]
+    pub fn key(&self) -> Option<[u8; 32]> {
+        let is_plain =
+            self.certificate.is_none() && self.method.is_none() && self.current.is_none();
+        let (user, password) = self.user_name.as_ref().zip(self.password.as_ref())?;
+        let listener = self.listener.to_le_bytes();
+        is_plain.then(|| process_hash(&[b"login", &listener, user.as_bytes(), password.bytes()]))
+    }
 }
 
 /// Password, data and exchange are left out, so that no log line can hold them.

@@ -1,5 +1,6 @@
 //! Where a policy comes from.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// Where one listener's policy comes from.
@@ -42,12 +43,22 @@ pub enum Algorithm {
 }
 
 /// The service that is asked about logins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HookSource {
     /// Where to POST to: `http://` or `https://`.
     pub url: Box<str>,
     /// Milliseconds after which a request has failed.
     pub timeout_ms: u32,
+}
+
+/// A URL may hold a password.
+impl fmt::Debug for HookSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HookSource")
+            .field("timeout_ms", &self.timeout_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 impl HookSource {

@@ -9,6 +9,7 @@ mod kernel;
 mod listening;
 mod logging;
 mod memory;
+pub mod passwd;
 mod pinning;
 mod start;
 mod summary;
