@@ -115,3 +115,27 @@ pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + TLS_RECORD_BYTES_MAX + 2048 + 5;
 
 const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
+/// Bytes of a password, ACL or key file; a larger one is refused.
+pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Iterations that a password file's entry may ask for: about two seconds of one core.
+pub const HASH_ITERATIONS_MAX: u32 = 2_000_000;
+/// KiB of memory that a password file's entry may ask for.
+pub const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
+/// Passes over that memory.
+pub const HASH_PASSES_MAX: u32 = 16;
+/// Lanes in that memory.
+pub const HASH_LANES_MAX: u32 = 16;
+/// Bytes of one message of an authentication exchange.
+pub const EXCHANGE_BYTES_MAX: usize = 2048;
+/// Bytes of a token: its length says how much there is to verify.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Rules that a token or the hook may bring along.
+pub const CLAIMED_RULES_MAX: usize = 1024;
+/// Bytes of the hook's answer.
+pub const HOOK_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// Threads that ask the hook, and so requests that it gets at the same time.
+pub const HOOK_THREADS: usize = 4;
+/// Verified logins that are remembered.
+pub const LOGIN_CACHE_MAX: usize = 10_000;
+/// Addresses whose failed logins are remembered.
+pub const LOGIN_FAILURES_TABLE_MAX: usize = 10_000;

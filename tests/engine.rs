@@ -4,6 +4,7 @@ mod engine_client;
 mod support;
 
 use engine_client::Client;
+use ringmq::access::Policy;
 use ringmq::base::time::Time;
 use ringmq::io::clock::Clock;
 use ringmq::io::setup::RingSizes;
@@ -11,7 +12,8 @@ use ringmq::io::socket::Listener;
 use ringmq::io::wake::Waker;
 use ringmq::mesh::{Doorbell, mesh};
 use ringmq::options::Options;
-use ringmq::worker::{Places, Report, Setup, Worker};
+use ringmq::transport::Protocol;
+use ringmq::worker::{Desk, Places, Report, Settings, Setup, Worker};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
@@ -36,8 +38,12 @@ impl Workers {
         };
         let doorbells: Arc<[Doorbell]> = wakers.iter().map(doorbell).collect();
         let options = Options { max_queued_messages: 1_000_000, ..Options::default() };
-        let (options, clock, places) = (Arc::new(options), Clock::start(), Places::new(1000));
-        let places = Arc::new(places);
+        let (clock, places) = (Clock::start(), Arc::new(Places::new(1000, 1)));
+        let settings = Settings {
+            options: Arc::new(options),
+            policies: Arc::new([Policy::open()]),
+            protocols: Arc::new([Protocol::default()]),
+        };
         let ends = mesh(Arc::clone(&doorbells), mesh_capacity).into_iter().zip(wakers);
         let mut threads = Vec::new();
         for (worker, (mesh, waker)) in ends.enumerate() {
@@ -47,7 +53,9 @@ impl Workers {
             address = listener.address().unwrap();
             let setup = Setup {
                 worker,
-                options: Arc::clone(&options),
+                settings: settings.clone(),
+                desk: Desk::new(|_, _| false),
+                notices: crossbeam_channel::never(),
                 seed: 1,
                 clock,
                 mesh,

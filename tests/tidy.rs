@@ -71,7 +71,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("subtle", &["access"]),
     ("ureq", &["server"]),
     ("zeroize", &["access"]),
-    ("rustls", &["transport"]),
+    ("rustls", &["transport", "server"]),
     ("tungstenite", &["transport"]),
     ("httparse", &["transport"]),
     ("ppp", &["transport"]),
@@ -86,6 +86,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/io/send.rs",
     "src/io/socket.rs",
     "src/io/wake.rs",
+    "src/server/authentication/priority.rs",
     "src/server/descriptors.rs",
     "src/server/memory.rs",
 ];

@@ -1,13 +1,13 @@
 //! What one client may do.
 
-use super::rules::Rules;
+use super::rules::{Action, Names, Rules};
 use std::sync::Arc;
 
 /// What one client may read and write: rules, and the identifiers that their patterns speak of.
 #[derive(Debug)]
 pub struct Grants {
-    #[expect(dead_code, reason = "types first")]
     rules: Arc<Rules>,
+    names: Names,
 }
 
 /// What of a filter's messages a client may read.
@@ -21,22 +21,39 @@ pub enum Reach {
     None,
 }
 
+impl Reach {
+    pub(super) const fn of(some_allowed: bool, some_denied: bool) -> Self {
+        match (some_allowed, some_denied) {
+            (true, false) => Self::All,
+            (true, true) => Self::Part,
+            (false, _) => Self::None,
+        }
+    }
+}
+
 impl Grants {
+    pub(super) const fn new(rules: Arc<Rules>, names: Names) -> Self {
+        Self { rules, names }
+    }
+
     /// Whether the client may publish to `topic`.
     #[must_use]
-    pub fn may_write(&self, _topic: &str) -> bool {
-        false
+    pub fn may_write(&self, topic: &str) -> bool {
+        self.rules.permits(Action::Write, &self.names, topic)
     }
 
     /// Whether the client may receive what is published to `topic`.
     #[must_use]
-    pub fn may_read(&self, _topic: &str) -> bool {
-        false
+    pub fn may_read(&self, topic: &str) -> bool {
+        self.rules.permits(Action::Read, &self.names, topic)
     }
 
     /// What the client may read of a subscription's messages; `filter` has no share name.
+    ///
+    /// [`Reach::All`] and [`Reach::None`] are certain; when several rules together cover a filter
+    /// it is [`Reach::Part`], although a closer look might find more.
     #[must_use]
-    pub fn reach(&self, _filter: &str) -> Reach {
-        Reach::None
+    pub fn reach(&self, filter: &str) -> Reach {
+        self.rules.reach(&self.names, filter)
     }
 }

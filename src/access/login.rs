@@ -1,5 +1,6 @@
 //! What a client presents, and what comes of it.
 
+use super::random::process_hash;
 use super::rules::Rules;
 use super::scram::Exchange;
 use super::secret::Secret;
@@ -34,6 +35,19 @@ pub struct Login {
     pub current: Option<Arc<Identity>>,
 }
 
+impl Login {
+    /// Names what this login would prove by a plain password; none when it would do so otherwise.
+    /// Nobody outside this process can tell the password from it.
+    #[must_use]
+    pub fn key(&self) -> Option<[u8; 32]> {
+        let is_plain =
+            self.certificate.is_none() && self.method.is_none() && self.current.is_none();
+        let (user, password) = self.user_name.as_ref().zip(self.password.as_ref())?;
+        let listener = self.listener.to_le_bytes();
+        is_plain.then(|| process_hash(&[b"login", &listener, user.as_bytes(), password.bytes()]))
+    }
+}
+
 /// Password, data and exchange are left out, so that no log line can hold them.
 impl fmt::Debug for Login {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +76,17 @@ pub struct Identity {
     pub rules: Option<Arc<Rules>>,
     /// The hook said that this client may do everything.
     pub is_superuser: bool,
+}
+
+impl Identity {
+    pub(super) fn new(client_id: &str, user: Option<&str>, proof: Proof) -> Self {
+        let user = user.map(Into::into);
+        Self { user, client_id: client_id.into(), proof, rules: None, is_superuser: false }
+    }
+
+    pub(super) fn accepted(self) -> Verdict {
+        Verdict::Accept { identity: Arc::new(self), data: None, valid_for: None }
+    }
 }
 
 /// What a verified name rests on, so that a reload can tell whether it still does.
@@ -108,10 +133,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn accept(identity: Identity) -> Self {
-        Self::Accept { identity: Arc::new(identity), data: None, valid_for: None }
-    }
-
     pub(super) const fn bad_password(cause: &'static str) -> Self {
         Self::Refuse { code: ReasonCode::BadUserNameOrPassword, cause }
     }

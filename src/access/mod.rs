@@ -6,16 +6,34 @@
 //! it away from the packet path.
 #![forbid(unsafe_code)]
 
+mod acl_file;
+mod claims;
+mod files;
 mod grants;
+mod hook;
 mod login;
+mod overlap;
+mod password_file;
+mod password_hash;
 mod policy;
+mod random;
 mod rules;
 mod scram;
 mod secret;
+mod sources;
+mod token;
 
 pub use grants::{Grants, Reach};
+pub use hook::{HookAnswer, hook_question};
 pub use login::{Identity, Login, Proof, Step, Verdict};
-pub use policy::{Algorithm, HookSource, JwtSource, Policy, Sources, Workspace};
+pub use password_hash::{HashMethod, Workspace, hash_password};
+pub use policy::Policy;
 pub use rules::Rules;
 pub use scram::Exchange;
 pub use secret::Secret;
+pub use sources::{Algorithm, HookSource, JwtSource, Sources};
+
+/// Whether a text can be somebody's name: names go into logs, files and rules.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
+}

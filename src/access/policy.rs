@@ -1,71 +1,37 @@
 //! One listener's policy.
 
+use super::acl_file::Acl;
+use super::files;
 use super::grants::Grants;
+use super::hook::HookAnswer;
+use super::is_name;
 use super::login::{Identity, Login, Proof, Step, Verdict};
-use std::path::PathBuf;
+use super::password_file::PasswordFile;
+use super::password_hash::Workspace;
+use super::rules::Names;
+use super::scram::{Exchange, METHOD, WRONG_PROOF};
+use super::sources::{HookSource, Sources};
+use super::token::{Tokens, is_token};
+use crate::mqtt::ReasonCode;
+use std::path::Path;
 use std::sync::Arc;
 
-/// Where one listener's policy comes from.
-#[derive(Debug, Clone, Default)]
-pub struct Sources {
-    /// Whether clients without a user name are let in.
-    pub allow_anonymous: bool,
-    /// Users and their passwords' hashes.
-    pub password_file: Option<PathBuf>,
-    /// What each user may do; without it everyone may do everything.
-    pub acl_file: Option<PathBuf>,
-    /// How tokens are verified.
-    pub jwt: Option<JwtSource>,
-    /// The service that is asked about users who are not in the password file.
-    pub hook: Option<HookSource>,
-}
-
-/// How JSON Web Tokens are verified.
-#[derive(Debug, Clone)]
-pub struct JwtSource {
-    /// The public key in PEM, or the secret itself for [`Algorithm::Hs256`].
-    pub key_file: PathBuf,
-    /// The only algorithm that is accepted.
-    pub algorithm: Algorithm,
-    /// The claim with the user's name; by default `username`, or else `sub`.
-    pub user_claim: Option<Box<str>>,
-    /// Who tokens must be meant for; without it a token that names an audience is refused.
-    pub audience: Option<Box<str>>,
-}
-
-/// How a token is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// HMAC with SHA-256 and a shared secret.
-    Hs256,
-    /// RSA with SHA-256.
-    Rs256,
-    /// ECDSA with P-256 and SHA-256.
-    Es256,
-}
-
-/// The service that is asked about logins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HookSource {
-    /// Where to POST to: `http://` or `https://`.
-    pub url: Box<str>,
-    /// Milliseconds after which a request has failed.
-    pub timeout_ms: u32,
-}
-
 /// Who may enter by one listener, and what they may do there.
-#[derive(Debug)]
-pub struct Policy {}
-
-/// Memory for hashing, kept from one login to the next.
 #[derive(Debug, Default)]
-pub struct Workspace {}
+pub struct Policy {
+    allow_anonymous: bool,
+    passwords: Option<PasswordFile>,
+    acl: Option<Acl>,
+    tokens: Option<Tokens>,
+    hook: Option<HookSource>,
+    warnings: Vec<String>,
+}
 
 impl Policy {
     /// Everyone may do everything, and nobody has a name.
     #[must_use]
     pub fn open() -> Self {
-        Self {}
+        Self { allow_anonymous: true, ..Self::default() }
     }
 
     /// Reads the files.
@@ -74,58 +40,285 @@ impl Policy {
     ///
     /// One line with the file, the line in it, the cause and the fix. Whatever is wrong in a file
     /// refuses all of it: half a policy may allow what the other half denies.
-    pub fn load(_sources: &Sources) -> Result<Self, String> {
-        Ok(Self {})
-    }
-
-    /// Whether there is nothing to verify: a client without a certificate's name and without an
-    /// authentication method is [`Policy::anonymous`] at once.
-    #[must_use]
-    pub fn admits_all(&self) -> bool {
-        true
-    }
-
-    /// Somebody who has no verified name.
-    #[must_use]
-    pub fn anonymous(&self, client_id: &str) -> Identity {
-        Identity {
-            user: None,
-            client_id: client_id.into(),
-            proof: Proof::None,
-            rules: None,
-            is_superuser: false,
+    pub fn load(sources: &Sources) -> Result<Self, String> {
+        let mut policy = Self {
+            allow_anonymous: sources.allow_anonymous,
+            hook: sources.hook.clone(),
+            ..Self::default()
+        };
+        if let Some(path) = &sources.password_file {
+            let bytes = policy.read_secret(path, "password file")?;
+            policy.passwords = Some(files::parse(path, &bytes, PasswordFile::parse)?);
         }
+        if let Some(path) = &sources.acl_file {
+            let contents = files::read(path, "ACL file")?;
+            policy.acl = Some(files::parse(path, &contents.bytes, Acl::parse)?);
+        }
+        if let Some(source) = &sources.jwt {
+            let path = &source.key_file;
+            let key = policy.read_secret(path, "token key")?;
+            let tokens = Tokens::new(source, &key);
+            let failed = |cause| format!("the token key {} is wrong: {cause}", path.display());
+            policy.tokens = Some(tokens.map_err(failed)?);
+        }
+        policy.look_for_mistakes(sources);
+        Ok(policy)
     }
 
-    /// What can be said of a login without hashing, tokens or the hook: clients with a
-    /// certificate's name and anonymous ones. None when [`Policy::verify`] has to be asked.
-    #[must_use]
-    pub fn verify_at_once(&self, _login: &Login) -> Option<Verdict> {
-        None
+    fn read_secret(&mut self, path: &Path, what: &str) -> Result<Vec<u8>, String> {
+        let contents = files::read(path, what)?;
+        if contents.mode & 0o004 != 0 {
+            let path = path.display();
+            self.warnings
+                .push(format!("every user of this machine can read the {what} {path}: chmod o-r"));
+        }
+        Ok(contents.bytes)
     }
 
-    /// Verifies a login at `now_s` seconds since 1970. May hash for 50 ms, so it is never called on
-    /// a worker.
-    #[must_use]
-    pub fn verify(&self, login: Login, _now_s: u64, _workspace: &mut Workspace) -> Step {
-        Step::Done(Verdict::accept(self.anonymous(&login.client_id)))
-    }
-
-    /// What `identity` may do; none when that is everything.
-    #[must_use]
-    pub fn grants(&self, _identity: &Identity) -> Option<Arc<Grants>> {
-        None
-    }
-
-    /// Whether `identity`, established under an earlier policy, would stand under this one.
-    #[must_use]
-    pub fn still_holds(&self, _identity: &Identity) -> bool {
-        true
+    fn look_for_mistakes(&mut self, sources: &Sources) {
+        let names_users = self.acl.as_ref().is_some_and(Acl::names_users);
+        if let Some(path) = sources.acl_file.as_ref().filter(|_| names_users && !self.verifies()) {
+            self.warnings.push(format!(
+                "the ACL file {} speaks of users, but only client certificates can give a client \
+                 a name: set a password file, a token key or a hook",
+                path.display()
+            ));
+        }
+        // Its address is not shown: there may be a password in it.
+        if self.hook.as_ref().is_some_and(HookSource::sends_in_clear) {
+            self.warnings.push("passwords go to the hook in clear: give it an https:// URL".into());
+        }
     }
 
     /// What may not be meant so; one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        self.warnings.clone()
     }
+
+    /// The service to ask when [`Policy::verify`] says so.
+    #[must_use]
+    pub const fn hook(&self) -> Option<&HookSource> {
+        self.hook.as_ref()
+    }
+
+    /// Whether there is nothing to verify: a client without a certificate's name and without an
+    /// authentication method is [`Policy::anonymous`] at once.
+    #[must_use]
+    pub const fn admits_all(&self) -> bool {
+        self.allow_anonymous && !self.verifies()
+    }
+
+    /// Whether user names are verified by something else than certificates.
+    const fn verifies(&self) -> bool {
+        self.passwords.is_some() || self.tokens.is_some() || self.hook.is_some()
+    }
+
+    /// Somebody who has no verified name.
+    #[must_use]
+    pub fn anonymous(&self, client_id: &str) -> Identity {
+        Identity::new(client_id, None, Proof::None)
+    }
+
+    /// What can be said of a login without hashing, tokens or the hook. None when
+    /// [`Policy::verify`] has to be asked.
+    #[must_use]
+    pub fn verify_at_once(&self, login: &Login) -> Option<Verdict> {
+        if let Some(method) = &login.method {
+            let is_offered = **method == *METHOD && self.scram().is_some();
+            let code = ReasonCode::BadAuthenticationMethod;
+            let cause = "authentication method that is not offered";
+            return (!is_offered).then_some(Verdict::Refuse { code, cause });
+        }
+        if let Some(user) = &login.certificate {
+            return Some(confirm(
+                login,
+                match is_name(user) {
+                    true => {
+                        Identity::new(&login.client_id, Some(user), Proof::Certificate).accepted()
+                    }
+                    false => Verdict::bad_password("certificate whose name is no user name"),
+                },
+            ));
+        }
+        if self.admits_all() {
+            return Some(confirm(login, self.anonymous(&login.client_id).accepted()));
+        }
+        match &login.user_name {
+            Some(user) if !is_name(user) => {
+                Some(Verdict::bad_password("user name that is empty or has control characters"))
+            }
+            Some(_) if login.password.is_none() && self.hook.is_none() => {
+                Some(Verdict::bad_password("user name without a password"))
+            }
+            None if login.password.is_none() && self.hook.is_none() => {
+                Some(self.without_name(login))
+            }
+            _ => None,
+        }
+    }
+
+    /// Verifies a login at `now_s` seconds since 1970. May hash for 50 ms, so it is never called on
+    /// a worker.
+    #[must_use]
+    pub fn verify(&self, mut login: Login, now_s: u64, workspace: &mut Workspace) -> Step {
+        if let Some(verdict) = self.verify_at_once(&login) {
+            return Step::Done(verdict);
+        }
+        let verdict = match login.method {
+            Some(_) => Some(self.exchange(&mut login)),
+            None => self.verify_password(&login, now_s, workspace),
+        };
+        match verdict {
+            Some(verdict) => Step::Done(confirm(&login, verdict)),
+            None => Step::AskHook(login),
+        }
+    }
+
+    /// The verdict on a plain password, or a token in its place; none when only the hook knows.
+    fn verify_password(
+        &self,
+        login: &Login,
+        now_s: u64,
+        workspace: &mut Workspace,
+    ) -> Option<Verdict> {
+        let password = login.password.as_ref().map_or(&[][..], |password| password.bytes());
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| is_token(password)) {
+            return Some(verify_token(tokens, login, password, now_s));
+        }
+        let user = match (&self.passwords, &login.user_name) {
+            (Some(file), Some(user)) if file.knows(user) || self.hook.is_none() => (file, user),
+            _ if self.hook.is_some() => return None,
+            (_, None) => return Some(Verdict::bad_password("password without a user name")),
+            (_, Some(_)) => return Some(Verdict::bad_password("password that is no token")),
+        };
+        let verified = user.0.verify(user.1, password, workspace);
+        Some(match verified {
+            Some(fingerprint) => {
+                let proof = Proof::Password(fingerprint);
+                Identity::new(&login.client_id, Some(user.1), proof).accepted()
+            }
+            None => Verdict::bad_password("wrong user name or password"),
+        })
+    }
+
+    fn scram(&self) -> Option<&PasswordFile> {
+        self.passwords.as_ref().filter(|passwords| passwords.has_scram())
+    }
+
+    /// One step of an exchange.
+    fn exchange(&self, login: &mut Login) -> Verdict {
+        let data = login.data.as_deref().unwrap_or_default();
+        let refused = |cause| match cause {
+            WRONG_PROOF => Verdict::bad_password(cause),
+            _ => Verdict::not_authorized(cause),
+        };
+        if let Some(exchange) = login.exchange.take() {
+            return exchange.finish(data).map_or_else(refused, |proved| {
+                let proof = Proof::Password(proved.fingerprint);
+                let identity = Identity::new(&login.client_id, Some(&proved.user), proof);
+                let data = Some(proved.data);
+                Verdict::Accept { identity: Arc::new(identity), data, valid_for: None }
+            });
+        }
+        let begun = self.scram().map(|passwords| Exchange::begin(data, passwords));
+        let begun = begun.unwrap_or(Err("SCRAM without a password file"));
+        begun.map_or_else(refused, |(exchange, data)| Verdict::Continue {
+            data,
+            exchange: Box::new(exchange),
+        })
+    }
+
+    /// The verdict on a login that nothing but the rule for anonymous clients speaks of.
+    fn without_name(&self, login: &Login) -> Verdict {
+        match self.allow_anonymous {
+            true => confirm(login, self.anonymous(&login.client_id).accepted()),
+            false => Verdict::not_authorized("anonymous clients are not allowed"),
+        }
+    }
+
+    /// The verdict that the hook's answer about `login` leads to.
+    #[must_use]
+    pub fn heed_hook(&self, login: &Login, answer: HookAnswer) -> Verdict {
+        match answer {
+            HookAnswer::Allow { user, rules, is_superuser } => {
+                let user = user.as_deref().or(login.user_name.as_deref());
+                let mut identity = Identity::new(&login.client_id, user, Proof::Hook);
+                identity.rules = rules;
+                identity.is_superuser = is_superuser;
+                confirm(login, identity.accepted())
+            }
+            HookAnswer::Ignore if login.user_name.is_none() && login.password.is_none() => {
+                self.without_name(login)
+            }
+            HookAnswer::Ignore => Verdict::bad_password("user whom the hook does not know"),
+            HookAnswer::Deny => Verdict::bad_password("denied by the hook"),
+            // Not the client's fault, so it does not count as a failed login.
+            HookAnswer::Failed(cause) => {
+                Verdict::Refuse { code: ReasonCode::ServerUnavailable, cause }
+            }
+        }
+    }
+
+    /// What `identity` may do; none when that is everything.
+    #[must_use]
+    pub fn grants(&self, identity: &Identity) -> Option<Arc<Grants>> {
+        if identity.is_superuser {
+            return None;
+        }
+        if let Some(rules) = &identity.rules {
+            let names = Names::new(&identity.client_id, identity.user.as_deref());
+            return Some(Arc::new(Grants::new(Arc::clone(rules), names)));
+        }
+        self.acl.as_ref().map(|acl| acl.grants(identity))
+    }
+
+    /// Whether `identity`, established under an earlier policy, would stand under this one.
+    #[must_use]
+    pub fn still_holds(&self, identity: &Identity) -> bool {
+        match identity.proof {
+            Proof::None => self.allow_anonymous,
+            Proof::Certificate => true,
+            Proof::Password(fingerprint) => {
+                let passwords = self.passwords.as_ref().zip(identity.user.as_deref());
+                let now = passwords.and_then(|(passwords, user)| passwords.fingerprint(user));
+                now == Some(fingerprint)
+            }
+            Proof::Token(fingerprint) => {
+                self.tokens.as_ref().is_some_and(|tokens| tokens.fingerprint == fingerprint)
+            }
+            Proof::Hook => self.hook.is_some(),
+        }
+    }
+}
+
+fn verify_token(tokens: &Tokens, login: &Login, token: &[u8], now_s: u64) -> Verdict {
+    let bearer = match tokens.verify(token, now_s) {
+        Ok(bearer) => bearer,
+        Err(cause) => return Verdict::bad_password(cause),
+    };
+    let proof = Proof::Token(tokens.fingerprint);
+    let mut identity = Identity::new(&login.client_id, Some(&bearer.user), proof);
+    identity.rules = bearer.rules;
+    Verdict::Accept { identity: Arc::new(identity), data: None, valid_for: bearer.valid_for }
+}
+
+/// Refuses what was accepted in another name than the one that the client goes by already: the
+/// certificate's, the one that it had before it authenticated again, or CONNECT's user name where
+/// something else than the password file verified it.
+fn confirm(login: &Login, verdict: Verdict) -> Verdict {
+    let Verdict::Accept { identity, .. } = &verdict else { return verdict };
+    let user = identity.user.as_deref();
+    let is_another = |name: Option<&str>| name.is_some_and(|name| user != Some(name));
+    if login.current.as_ref().is_some_and(|current| current.user != identity.user) {
+        return Verdict::not_authorized("re-authentication as another user");
+    }
+    if is_another(login.certificate.as_deref()) {
+        return Verdict::not_authorized("another user than the certificate's");
+    }
+    let has_own_name = matches!(identity.proof, Proof::Token(_)) || login.method.is_some();
+    if has_own_name && is_another(login.user_name.as_deref()) {
+        return Verdict::bad_password("user name that is not the one verified");
+    }
+    verdict
 }

@@ -1,5 +1,259 @@
 //! Rules: which topics may be read and written.
 
-/// Rules in the order in which they are asked; the first that speaks of a topic decides.
+use super::grants::Reach;
+use super::overlap::{Overlap, overlap};
+use crate::mqtt::{TopicFilter, matches};
+use std::sync::Arc;
+
+/// The level that stands for the client identifier in a pattern.
+pub(super) const CLIENT_ID: &str = "%c";
+/// The level that stands for the user name in a pattern.
+pub(super) const USER: &str = "%u";
+
+/// What a client wants to do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Read,
+    Write,
+}
+
+/// What a rule says of the topics that its filter matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Effect {
+    pub is_allowed: bool,
+    pub reads: bool,
+    pub writes: bool,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rule {
+    effect: Effect,
+    /// Checked; the levels [`CLIENT_ID`] and [`USER`] stay as they are, see [`Names`].
+    filter: Box<str>,
+    names_client: bool,
+    names_user: bool,
+}
+
+impl Rule {
+    /// A rule whose filter is taken as it stands.
+    pub(super) fn literal(effect: Effect, filter: &str) -> Result<Self, &'static str> {
+        let parsed = TopicFilter::parse(filter, usize::MAX).map_err(|error| error.cause)?;
+        if parsed.share_name.is_some() {
+            return Err("rules speak of topics: leave out $share and the share name");
+        }
+        Ok(Self { effect, filter: filter.into(), names_client: false, names_user: false })
+    }
+
+    /// A rule in whose filter the levels `%c` and `%u` stand for the client's identifiers.
+    pub(super) fn pattern(effect: Effect, filter: &str) -> Result<Self, &'static str> {
+        let mut rule = Self::literal(effect, filter)?;
+        for level in filter.split('/') {
+            match level {
+                CLIENT_ID => rule.names_client = true,
+                USER => rule.names_user = true,
+                // As a part of a level an identifier could complete a name that is another's.
+                _ if level.contains(CLIENT_ID) || level.contains(USER) => {
+                    return Err("%c and %u have to be whole levels");
+                }
+                _ => {}
+            }
+        }
+        Ok(rule)
+    }
+
+    /// Whether the rule denies.
+    pub(super) const fn is_denial(&self) -> bool {
+        !self.effect.is_allowed
+    }
+
+    /// What the rule has to do with `action` of a client with these `names`.
+    fn bearing(&self, action: Action, names: &Names) -> Bearing {
+        let concerns = match action {
+            Action::Read => self.effect.reads,
+            Action::Write => self.effect.writes,
+        };
+        let mentions = |name: &Name| {
+            let client = self.names_client && names.client_id == *name;
+            client || self.names_user && names.user == *name
+        };
+        if !concerns || mentions(&Name::Absent) {
+            return Bearing::None;
+        }
+        match (mentions(&Name::Unusable), self.effect.is_allowed) {
+            (false, _) => Bearing::Filter,
+            (true, true) => Bearing::None,
+            // Nobody can tell which topics were meant, so it denies whatever it could mean.
+            (true, false) => Bearing::Everything,
+        }
+    }
+
+    fn matches(&self, names: &Names, topic: &str) -> bool {
+        if !self.names_client && !self.names_user {
+            return matches(&self.filter, topic);
+        }
+        // An identifier is no way into the topics that no wildcard covers either.
+        if topic.starts_with('$') && self.filter.starts_with(['+', '#', '%']) {
+            return false;
+        }
+        let mut levels = topic.split('/');
+        for level in self.levels(names) {
+            match (level, levels.next()) {
+                (Level::Rest, _) => return true,
+                (Level::Any, Some(_)) => {}
+                (Level::Literal(wanted), Some(name)) if wanted == name => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+
+    /// The filter's levels, with the names in their places.
+    fn levels<'a>(&'a self, names: &'a Names) -> impl Iterator<Item = Level<'a>> {
+        self.filter.split('/').map(|level| match level {
+            "+" => Level::Any,
+            "#" => Level::Rest,
+            CLIENT_ID if self.names_client => Level::Literal(names.client_id.level()),
+            USER if self.names_user => Level::Literal(names.user.level()),
+            _ => Level::Literal(level),
+        })
+    }
+
+    fn overlap(&self, names: &Names, filter: &str) -> Overlap {
+        let is_wild = self.filter.starts_with(['+', '#'])
+            || self.filter.starts_with('%') && (self.names_client || self.names_user);
+        let crosses = is_wild && filter.starts_with('$')
+            || filter.starts_with(['+', '#']) && self.first_level(names).starts_with('$');
+        if crosses { Overlap::None } else { overlap(self.levels(names), filter) }
+    }
+
+    fn first_level<'a>(&'a self, names: &'a Names) -> &'a str {
+        match self.levels(names).next() {
+            Some(Level::Literal(level)) => level,
+            _ => "",
+        }
+    }
+}
+
+/// What a rule has to do with one client's action.
+enum Bearing {
+    None,
+    /// It speaks of the topics that its filter matches.
+    Filter,
+    /// It speaks of all topics.
+    Everything,
+}
+
+/// A level of a rule's filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level<'a> {
+    Literal(&'a str),
+    Any,
+    Rest,
+}
+
+/// A client's identifiers, as levels of a pattern.
+///
+/// They are never put into a filter as text: a level of a topic is compared with the whole
+/// identifier. So an identifier can be neither a wildcard nor more than one level, whatever it
+/// contains.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    client_id: Name,
+    user: Name,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Name {
+    /// One literal level.
+    Level(Box<str>),
+    /// No topic has such a level: it is empty, or `+`, `#` or `/` stands in it.
+    Unusable,
+    /// The client has no verified name.
+    Absent,
+}
+
+impl Name {
+    fn new(name: &str) -> Self {
+        match name.is_empty() || name.contains(['+', '#', '/']) {
+            true => Self::Unusable,
+            false => Self::Level(name.into()),
+        }
+    }
+
+    fn level(&self) -> &str {
+        match self {
+            Self::Level(level) => level,
+            // Neither is asked for: see `Rule::bearing`.
+            Self::Unusable | Self::Absent => "/",
+        }
+    }
+}
+
+impl Names {
+    pub(super) fn new(client_id: &str, user: Option<&str>) -> Self {
+        Self { client_id: Name::new(client_id), user: user.map_or(Name::Absent, Name::new) }
+    }
+}
+
+/// Rules in the order in which they are asked; the first that speaks of a topic decides, and what
+/// none speaks of is denied.
 #[derive(Debug, Default)]
-pub struct Rules {}
+pub struct Rules {
+    own: Box<[Rule]>,
+    /// Those of everyone, asked last.
+    common: Arc<[Rule]>,
+}
+
+impl Rules {
+    pub(super) fn new(own: Vec<Rule>, common: Arc<[Rule]>) -> Self {
+        Self { own: own.into(), common }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.own.iter().chain(self.common.iter())
+    }
+
+    /// Whether a rule speaks of the client identifier.
+    pub(super) fn names_client(&self) -> bool {
+        self.iter().any(|rule| rule.names_client)
+    }
+
+    /// Whether a rule speaks of the user's name.
+    pub(super) fn names_user(&self) -> bool {
+        self.iter().any(|rule| rule.names_user)
+    }
+
+    pub(super) fn permits(&self, action: Action, names: &Names, topic: &str) -> bool {
+        for rule in self.iter() {
+            match rule.bearing(action, names) {
+                Bearing::Filter if rule.matches(names, topic) => return rule.effect.is_allowed,
+                Bearing::Everything => return false,
+                Bearing::Filter | Bearing::None => {}
+            }
+        }
+        false
+    }
+
+    pub(super) fn reach(&self, names: &Names, filter: &str) -> Reach {
+        let (mut some_allowed, mut some_denied) = (false, false);
+        // Only the topics of which no rule before spoke are left to a rule.
+        for rule in self.iter() {
+            let covers = match rule.bearing(Action::Read, names) {
+                Bearing::None => continue,
+                Bearing::Everything => true,
+                Bearing::Filter => match rule.overlap(names, filter) {
+                    Overlap::None => continue,
+                    Overlap::Part => false,
+                    Overlap::All => true,
+                },
+            };
+            some_allowed |= rule.effect.is_allowed;
+            some_denied |= rule.is_denial();
+            if covers {
+                return Reach::of(some_allowed, some_denied);
+            }
+        }
+        Reach::of(some_allowed, true)
+    }
+}

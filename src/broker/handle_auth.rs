@@ -17,6 +17,8 @@ use crate::mqtt::{
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) const NOT_ANY_MORE: &str = "the client would not be let in any more";
+
 /// A client was verified.
 #[derive(Debug)]
 struct Verified {
@@ -140,7 +142,11 @@ impl Shard {
     ) {
         let now = self.clients.now;
         let known = &mut self.clients.sessions[session.slot];
-        let grants = policy(&self.policies, known.listener).grants(&identity);
+        let policy = policy(&self.policies, known.listener);
+        if !policy.still_holds(&identity) {
+            return self.refuse(id, ProtocolError::new(ReasonCode::NotAuthorized, NOT_ANY_MORE));
+        }
+        let grants = policy.grants(&identity);
         known.identity = Some(identity);
         known.grants = grants;
         self.judge_subscriptions(session);
@@ -161,6 +167,11 @@ impl Shard {
         let Verified { identity, data, valid_for } = verified;
         let Some(link) = self.clients.link(id) else { return };
         let policy = policy(&self.policies, link.origin.listener);
+        if !policy.still_holds(&identity) {
+            // The policy was replaced while the verdict was on its way.
+            let error = ProtocolError::new(ReasonCode::NotAuthorized, NOT_ANY_MORE);
+            return self.refuse_login(id, &Refusal { version: connect.version, error });
+        }
         let grants = policy.grants(&identity);
         // Where nothing tells clients apart, nothing of them is kept.
         let identity = Some(identity).filter(|_| !policy.admits_all() || grants.is_some());

@@ -22,8 +22,8 @@ pub struct Message {
     pub expires: Option<Time>,
     /// The session that published it: for No Local.
     pub publisher: u64,
-    /// Who published it, where that matters later: a retained message is withheld when its publisher
-    /// may not write there any more.
+    /// Who published it, where that matters later: a retained message is withheld when its
+    /// publisher may not write there any more.
     pub(super) source: Option<Source>,
     /// Orders the retained messages of one topic: (count, worker).
     pub version: (u64, u32),

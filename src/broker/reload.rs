@@ -1,5 +1,6 @@
 //! New settings while clients are connected: who may come in and who may do what is judged anew.
 
+use super::handle_auth::NOT_ANY_MORE;
 use super::permission::policy;
 use super::session::SessionId;
 use super::shard::Shard;
@@ -39,8 +40,7 @@ impl Shard {
         let link = session.link.filter(|_| !stands);
         self.judge_subscriptions(id);
         if let Some(link) = link {
-            let reason = Some("the client would not be let in any more");
-            self.disconnect(link, ReasonCode::NotAuthorized, reason);
+            self.disconnect(link, ReasonCode::NotAuthorized, Some(NOT_ANY_MORE));
         }
     }
 

@@ -95,6 +95,15 @@ impl Given {
         self
     }
 
+    /// True when both have the same texts for an option.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self, option: &OptionDef) -> bool {
+        let texts = |given: &'_ Self| -> Vec<String> {
+            given.values(option).iter().map(|value| value.text.clone()).collect()
+        };
+        texts(self) == texts(other)
+    }
+
     pub(super) fn values(&self, option: &OptionDef) -> &[Value] {
         self.values.get(option.name).map_or(&[], Vec::as_slice)
     }

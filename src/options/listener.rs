@@ -159,6 +159,15 @@ impl Scheme {
 }
 
 impl Endpoint {
+    /// True when `found` is what became of it: the same, or a port where any was asked for.
+    #[must_use]
+    pub fn is_at(&self, found: &Self) -> bool {
+        match (self, found) {
+            (Self::Tcp(asked), Self::Tcp(found)) if asked.port() == 0 => asked.ip() == found.ip(),
+            _ => self == found,
+        }
+    }
+
     /// True when nobody on another host can reach it.
     #[must_use]
     pub const fn is_local(&self) -> bool {

@@ -504,8 +504,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "text",
         "Write log lines for people or as JSON objects.",
         |options, value| parse(value, FORMAT).map(|format| options.log_format = format),
-    )
-    .reloaded(),
+    ),
 ];
 
 const BOOLEAN: &str = "true or false";

@@ -1,18 +1,20 @@
 //! The command line, made from the table of options.
 #![forbid(unsafe_code)]
 
+use super::configuration::Configuration;
 use super::failure::Failure;
-use crate::options::{Given, OPTIONS, OptionDef, Options, Value};
+use crate::options::{Given, OPTIONS, OptionDef, Value};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What the user wants.
 #[derive(Debug)]
 pub(super) enum Command {
     /// To run a broker.
-    Run(Box<Options>),
+    Run(Configuration),
     /// To read the help or the version.
     Show(String),
 }
@@ -21,8 +23,8 @@ pub(super) enum Command {
 pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
     match command().try_get_matches_from(arguments) {
         Ok(matches) => {
-            let options = Options::build(&read(&matches)).map_err(Failure::usage)?;
-            Ok(Command::Run(Box::new(options)))
+            let file = matches.get_one::<PathBuf>(CONFIG).cloned();
+            Ok(Command::Run(Configuration { given: read(&matches), file }))
         }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -40,8 +42,18 @@ fn command() -> clap::Command {
             "An MQTT 5.0 and 3.1.1 broker for Linux: one publish reaches thousands of subscribers.",
         )
         .max_term_width(100);
+    let config =
+        Arg::new(CONFIG).long(CONFIG).value_name("FILE").value_parser(value_parser!(PathBuf)).help(
+            "Read options from this file: TOML with the flags' names as keys, or, when its name \
+               ends in .conf, Mosquitto's format. Flags and variables win over it.",
+        );
+    let command = command.arg(config).after_help(COMMANDS);
     OPTIONS.iter().map(argument).fold(command, clap::Command::arg)
 }
+
+const CONFIG: &str = "config";
+const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a password file; ringmq \
+                        check FILE tells what is wrong with a configuration file.";
 
 fn argument(option: &OptionDef) -> Arg {
     let argument = Arg::new(option.name)
@@ -89,16 +101,21 @@ fn one_line(message: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
 
     fn run(arguments: &[&str]) -> Result<Command, Failure> {
         parse(std::iter::once("ringmq").chain(arguments.iter().copied()).map(OsString::from))
     }
 
-    fn options(arguments: &[&str]) -> Options {
-        match run(arguments).expect("accepted") {
-            Command::Run(options) => *options,
+    fn try_options(arguments: &[&str]) -> Result<Options, Failure> {
+        match run(arguments)? {
+            Command::Run(configuration) => configuration.options(),
             Command::Show(text) => panic!("{text}"),
         }
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        try_options(arguments).expect("accepted")
     }
 
     #[test]
@@ -126,7 +143,7 @@ mod tests {
             &["--log-level", "loud\nly"],
         ];
         for arguments in wrong {
-            let failure = run(arguments).expect_err("refused");
+            let failure = try_options(arguments).expect_err("refused");
             assert!(!failure.line().contains('\n'), "{}", failure.line());
         }
     }

@@ -2,13 +2,18 @@
 #![forbid(unsafe_code)]
 
 use super::failure::Failure;
-use super::start::Running;
+use super::reload::Reloader;
+use crate::mesh::Doorbell;
 use crate::worker::Report;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Longer than a worker takes to cut off its last connections, shorter than supervisors wait.
 const STOP_TIME_MAX: Duration = Duration::from_millis(4700);
+
+/// How often it is looked whether certificates have changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The signals that the broker heeds.
 #[derive(Debug)]
@@ -31,26 +36,30 @@ impl Signals {
         })
     }
 
-    /// Waits for one that ends the broker.
-    async fn stop(&mut self) -> &'static str {
+    /// Waits for one that ends the broker; reloads meanwhile.
+    async fn stop(&mut self, mut reloader: Reloader) -> &'static str {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
+                _ = look.tick() => reloader.look_at_files(),
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP ignored: there is nothing to reload");
-                }
+                _ = self.hang_up.recv() => reloader.reload(),
             }
         }
     }
 }
 
 /// Runs until a signal comes; then gives the reports of the workers that stopped in time.
-pub(super) async fn run(mut signals: Signals, running: Running) -> Vec<Report> {
-    let Running { doorbells, mut reports, .. } = running;
-    let signal = signals.stop().await;
+pub(super) async fn run(
+    mut signals: Signals,
+    reloader: Reloader,
+    doorbells: &[Doorbell],
+    mut reports: UnboundedReceiver<Report>,
+) -> Vec<Report> {
+    let signal = signals.stop(reloader).await;
     tracing::info!(signal, "Stopping");
-    for doorbell in &*doorbells {
+    for doorbell in doorbells {
         doorbell.stop();
     }
     let mut stopped = Vec::new();

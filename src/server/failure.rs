@@ -12,6 +12,12 @@ pub(super) struct Failure {
     status: u8,
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.line)
+    }
+}
+
 impl Failure {
     /// The options are wrong.
     pub(super) fn usage(line: impl Display) -> Self {

@@ -2,6 +2,7 @@
 
 pub mod authentication;
 mod cli;
+mod configuration;
 mod control;
 mod descriptors;
 mod failure;
@@ -9,33 +10,42 @@ mod kernel;
 mod listening;
 mod logging;
 mod memory;
+pub mod passwd;
 mod pinning;
+mod reload;
 mod settings;
 mod start;
 mod summary;
 
 use cli::Command;
+use configuration::Configuration;
+use failure::Failure;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// The whole program: 0 after an orderly stop, 1 when it could not start, 2 for wrong options.
 #[must_use]
 pub fn main() -> ExitCode {
-    let options = match cli::parse(std::env::args_os()) {
-        Ok(Command::Run(options)) => options,
-        Ok(Command::Show(text)) => return show(&text),
-        Err(failure) => return failure.report(),
-    };
-    let log = logging::start(options.log_level, options.log_format);
-    abort_on_panic();
-    memory::use_ordinary_pages();
-    let result = start::serve(*options);
-    // What was logged has to be out before a last line may follow.
-    drop(log);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    if std::env::args_os().nth(1).is_some_and(|command| command == "passwd") {
+        return passwd::run(std::env::args_os().skip(1));
+    }
+    match cli::parse(std::env::args_os()) {
+        Ok(Command::Run(configuration)) => match run(configuration) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        },
+        Ok(Command::Show(text)) => show(&text),
         Err(failure) => failure.report(),
     }
+}
+
+fn run(configuration: Configuration) -> Result<(), Failure> {
+    let options = configuration.options()?;
+    // What was logged has to be out before a last line may follow: the guard sees to that.
+    let (log, _guard) = logging::start(options.log_level, options.log_format);
+    abort_on_panic();
+    memory::use_ordinary_pages();
+    start::serve(options, configuration, log)
 }
 
 fn show(text: &str) -> ExitCode {

@@ -19,15 +19,22 @@ pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<
             tracing::warn!(%listener, "{warning}");
         }
     }
+    let protocols = protocols(options, before)?;
+    Ok(Settings { options: Arc::clone(options), policies: policies.into(), protocols })
+}
+
+/// Reads the files of TLS alone.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn protocols(
+    options: &Options,
+    before: Option<&Settings>,
+) -> Result<Arc<[Protocol]>, String> {
     let protocols = options.listeners.iter().enumerate().map(|(index, listener)| {
         protocol(listener, before.and_then(|before| before.protocols[index].tls.as_deref()))
     });
-    let protocols = protocols.collect::<Result<Vec<_>, _>>()?;
-    Ok(Settings {
-        options: Arc::clone(options),
-        policies: policies.into(),
-        protocols: protocols.into(),
-    })
+    protocols.collect()
 }
 
 fn protocol(listener: &ListenerOptions, before: Option<&TlsSettings>) -> Result<Protocol, String> {

@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::authentication::{self, DeskSettings};
+use super::configuration::Configuration;
 use super::control::{self, Signals};
 use super::failure::Failure;
 use super::listening::{self, Listening};
+use super::logging::Log;
 use super::pinning::{self, Plan};
+use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
 use super::{descriptors, kernel, settings};
 use crate::io::clock::Clock;
@@ -24,7 +27,11 @@ use std::thread;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Runs the broker until a signal ends it.
-pub(super) fn serve(mut options: Options) -> Result<(), Failure> {
+pub(super) fn serve(
+    mut options: Options,
+    configuration: Configuration,
+    log: Log,
+) -> Result<(), Failure> {
     let release = kernel::release()?;
     let descriptors = descriptors::raise_limit()?;
     let features = probe().map_err(Failure::start)?;
@@ -52,7 +59,11 @@ pub(super) fn serve(mut options: Options) -> Result<(), Failure> {
             descriptors,
             connections,
         });
-        Ok(control::run(signals, running).await)
+        let Running { doorbells, reports, notices, desk } = running;
+        let watched = Watched::new(&options);
+        let given = configuration.read()?;
+        let reloader = Reloader { configuration, given, settings, notices, desk, log, watched };
+        Ok(control::run(signals, reloader, &doorbells, reports).await)
     })?;
     drop(files);
     summary::log_end(&reports);

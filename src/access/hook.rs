@@ -1,0 +1,106 @@
+//! What the hook is asked and what it answers. The asking itself is the server's.
+
+use super::claims;
+use super::login::Login;
+use super::rules::Rules;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// The hook's answer about one login.
+#[derive(Debug)]
+pub enum HookAnswer {
+    /// The client is who it says.
+    Allow {
+        /// The user's name, if it is not the one that was asked about.
+        user: Option<Box<str>>,
+        /// What the client may do, instead of the ACL file.
+        rules: Option<Arc<Rules>>,
+        /// The client may do everything.
+        is_superuser: bool,
+    },
+    /// It is not.
+    Deny,
+    /// The hook does not know the client: the rule for anonymous ones decides.
+    Ignore,
+    /// There is no answer, or none that can be understood.
+    Failed(&'static str),
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    client_id: &'a str,
+    user_name: Option<&'a str>,
+    password: Option<&'a str>,
+    address: Option<String>,
+    listener: u16,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    result: Decision,
+    #[serde(default)]
+    is_superuser: bool,
+    #[serde(default)]
+    user_name: Option<Box<str>>,
+    #[serde(default)]
+    acl: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Decision {
+    Allow,
+    Deny,
+    Ignore,
+}
+
+/// The body of the request about `login`; none when its password is no text, which JSON cannot
+/// carry. It holds the password, so it is overwritten when it is dropped.
+#[must_use]
+pub fn hook_question(login: &Login) -> Option<Zeroizing<Vec<u8>>> {
+    let password = login.password.as_ref().map(|password| std::str::from_utf8(password.bytes()));
+    let question = Question {
+        client_id: &login.client_id,
+        user_name: login.user_name.as_deref(),
+        password: password.transpose().ok()?,
+        address: login.address.map(|address| address.to_string()),
+        listener: login.listener,
+    };
+    // Large enough at once: a vector that grows leaves copies behind.
+    let texts = [Some(question.client_id), question.user_name, question.password];
+    let bytes: usize = texts.iter().flatten().map(|text| text.len() * 6).sum();
+    let mut body = Zeroizing::new(Vec::with_capacity(bytes + 256));
+    serde_json::to_writer(&mut *body, &question).ok()?;
+    Some(body)
+}
+
+impl HookAnswer {
+    /// Reads a response. Whatever is not understood is a failure, and so a denial.
+    #[must_use]
+    pub fn parse(status: u16, body: &[u8]) -> Self {
+        let allow = |user, rules, is_superuser| Self::Allow { user, rules, is_superuser };
+        match status {
+            204 => return allow(None, None, false),
+            200 => {}
+            _ => return Self::Failed("the hook answered with another status than 200 or 204"),
+        }
+        let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
+            return Self::Failed("the hook answered something that is not understood");
+        };
+        match answer.result {
+            Decision::Deny => Self::Deny,
+            Decision::Ignore => Self::Ignore,
+            Decision::Allow
+                if answer.user_name.as_deref().is_some_and(|name| !super::is_name(name)) =>
+            {
+                Self::Failed("the hook answered with a user name that is none")
+            }
+            Decision::Allow => match claims::rules(answer.acl.as_ref()) {
+                Ok(rules) => allow(answer.user_name, rules, answer.is_superuser),
+                Err(_) => Self::Failed("the hook answered with an acl that is not understood"),
+            },
+        }
+    }
+}

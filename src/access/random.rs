@@ -1,0 +1,38 @@
+//! What nobody outside this process can guess.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::sync::OnceLock;
+
+/// Bytes from the kernel.
+///
+/// # Panics
+/// When the kernel has none to give; without them nothing is safe.
+pub(super) fn random<const COUNT: usize>() -> [u8; COUNT] {
+    let mut bytes = [0; COUNT];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}
+
+/// HMAC-SHA-256 under a key that this process made up for itself and that ends with it; the length
+/// of each part counts, so different parts never give the same bytes.
+pub(super) fn process_hash(parts: &[&[u8]]) -> [u8; 32] {
+    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+    let mut hash = hmac_sha256(KEY.get_or_init(random));
+    for part in parts {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into_bytes().into()
+}
+
+/// The first eight bytes of [`process_hash`] as a number.
+pub(super) fn process_number(parts: &[&[u8]]) -> u64 {
+    let [first, ..] = *process_hash(parts).as_chunks::<8>().0 else { return 0 };
+    u64::from_le_bytes(first)
+}
+
+/// HMAC-SHA-256 with `key`, for which any length will do.
+pub(super) fn hmac_sha256(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("a key of any length")
+}

@@ -1,0 +1,71 @@
+//! Where a policy comes from.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where one listener's policy comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// Whether clients without a user name are let in.
+    pub allow_anonymous: bool,
+    /// Users and their passwords' hashes.
+    pub password_file: Option<PathBuf>,
+    /// What each user may do; without it everyone may do everything.
+    pub acl_file: Option<PathBuf>,
+    /// How tokens are verified.
+    pub jwt: Option<JwtSource>,
+    /// The service that is asked about users who are not in the password file.
+    pub hook: Option<HookSource>,
+}
+
+/// How JSON Web Tokens are verified.
+#[derive(Debug, Clone)]
+pub struct JwtSource {
+    /// The public key in PEM, or the secret itself for [`Algorithm::Hs256`].
+    pub key_file: PathBuf,
+    /// The only algorithm that is accepted.
+    pub algorithm: Algorithm,
+    /// The claim with the user's name; by default `username`, or else `sub`.
+    pub user_claim: Option<Box<str>>,
+    /// Who tokens must be meant for; without it a token that names an audience is refused.
+    pub audience: Option<Box<str>>,
+}
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256 and a shared secret.
+    Hs256,
+    /// RSA with SHA-256.
+    Rs256,
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+}
+
+/// The service that is asked about logins.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HookSource {
+    /// Where to POST to: `http://` or `https://`.
+    pub url: Box<str>,
+    /// Milliseconds after which a request has failed.
+    pub timeout_ms: u32,
+}
+
+/// A URL may hold a password.
+impl fmt::Debug for HookSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HookSource")
+            .field("timeout_ms", &self.timeout_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HookSource {
+    /// Whether passwords would cross a network unencrypted.
+    pub(super) fn sends_in_clear(&self) -> bool {
+        let Some(rest) = self.url.strip_prefix("http://") else { return false };
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        !["localhost", "127.", "[::1]"].iter().any(|local| host.starts_with(local))
+    }
+}

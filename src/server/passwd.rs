@@ -1,0 +1,278 @@
+//! `ringmq passwd`: changes a password file.
+#![forbid(unsafe_code)]
+
+use super::failure::Failure;
+use crate::access::{HashMethod, Secret, hash_password};
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A password's length, as MQTT can carry it.
+const PASSWORD_BYTES_MAX: u64 = 65_535;
+
+/// Runs the command; `arguments` begin with its name, `passwd`.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error),
+    };
+    match Request::new(&matches).and_then(|request| request.run(read_password)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn command() -> Command {
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    Command::new("passwd")
+        .bin_name("ringmq passwd")
+        .about("Adds a user to a password file, changes a user's password, or deletes a user.")
+        .max_term_width(100)
+        .arg(
+            Arg::new("file").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)),
+        )
+        .arg(Arg::new("user").value_name("USER").required(true))
+        .arg(flag("create").short('c').help("Make the file, which must not exist"))
+        .arg(
+            flag("delete")
+                .short('D')
+                .conflicts_with_all(["create", "batch", "hash"])
+                .help("Delete the user"),
+        )
+        .arg(flag("batch").short('b').help("Read the password from the first line of the input"))
+        .arg(
+            Arg::new("hash")
+                .long("hash")
+                .short('H')
+                .value_parser(PossibleValuesParser::new(["argon2id", "pbkdf2", "scram"]))
+                .default_value("argon2id")
+                .help(
+                    "How to hash: argon2id resists guessing best, Mosquitto 2.0 reads pbkdf2, and \
+                     SCRAM-SHA-256 needs scram",
+                ),
+        )
+}
+
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        // clap lists missing arguments on lines of their own.
+        ErrorKind::MissingRequiredArgument => {
+            Failure::usage("FILE and USER are needed; see ringmq passwd --help").report()
+        }
+        _ => {
+            let line = text.lines().next().unwrap_or_default();
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            Failure::usage(format_args!("{line}; see ringmq passwd --help")).report()
+        }
+    }
+}
+
+/// What the user wants.
+#[derive(Debug)]
+struct Request {
+    file: PathBuf,
+    user: String,
+    change: Change,
+    is_batch: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Set { method: HashMethod, creates: bool },
+    Delete,
+}
+
+impl Request {
+    fn new(matches: &ArgMatches) -> Result<Self, Failure> {
+        let user = matches.get_one::<String>("user").expect("is required").clone();
+        check_name(&user)?;
+        let method = match matches.get_one::<String>("hash").map(String::as_str) {
+            Some("pbkdf2") => HashMethod::Pbkdf2,
+            Some("scram") => HashMethod::Scram,
+            _ => HashMethod::Argon2id,
+        };
+        let change = match matches.get_flag("delete") {
+            true => Change::Delete,
+            false => Change::Set { method, creates: matches.get_flag("create") },
+        };
+        let file = matches.get_one::<PathBuf>("file").expect("is required").clone();
+        Ok(Self { file, user, change, is_batch: matches.get_flag("batch") })
+    }
+
+    fn run(&self, password: impl Fn(&Self) -> Result<Secret, Failure>) -> Result<(), Failure> {
+        let (path, old) = self.open()?;
+        let text = match &old {
+            Some(file) => read(file).map_err(|error| self.failed("read", &error))?,
+            None => Vec::new(),
+        };
+        let entry = match self.change {
+            Change::Delete => None,
+            Change::Set { method, .. } => {
+                let password = password(self)?;
+                check_password(&password, method)?;
+                Some(format!("{}:{}", self.user, hash_password(method, password.bytes())))
+            }
+        };
+        let edited = edit(&text, &self.user, entry.as_deref()).ok_or_else(|| {
+            Failure::start(format_args!("{} has no user {:?}", self.file.display(), self.user))
+        })?;
+        replace(&path, old.as_ref(), &edited).map_err(|error| self.failed("write", &error))
+    }
+
+    /// The file to replace, which is not the symbolic link to it, and what it is now.
+    fn open(&self) -> Result<(PathBuf, Option<File>), Failure> {
+        let shown = self.file.display();
+        let creates = matches!(self.change, Change::Set { creates: true, .. });
+        match (fs::canonicalize(&self.file), creates) {
+            (Ok(_), true) => Err(Failure::start(format_args!(
+                "{shown} exists already: leave out --create to add to it, or remove it first"
+            ))),
+            (Ok(path), false) => {
+                let file = File::open(&path).map_err(|error| self.failed("read", &error))?;
+                Ok((path, Some(file)))
+            }
+            (Err(error), true) if error.kind() == io::ErrorKind::NotFound => {
+                Ok((self.file.clone(), None))
+            }
+            (Err(error), false) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Failure::start(format_args!("{shown} does not exist: make it with --create")))
+            }
+            (Err(error), _) => Err(self.failed("read", &error)),
+        }
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> Failure {
+        Failure::start(format_args!("cannot {what} {}: {error}", self.file.display()))
+    }
+}
+
+fn check_name(user: &str) -> Result<(), Failure> {
+    let cause = match user {
+        "" => "it is empty",
+        _ if user.contains(':') => "a colon ends the name in the file",
+        _ if user.contains(char::is_control) => "it has control characters",
+        _ if user.starts_with('#') => "a line that begins with # is a comment",
+        _ => return Ok(()),
+    };
+    Err(Failure::usage(format_args!("the user name {user:?} cannot be used: {cause}")))
+}
+
+fn check_password(password: &Secret, method: HashMethod) -> Result<(), Failure> {
+    let bytes = password.bytes();
+    let cause = match method {
+        _ if bytes.is_empty() => "the password is empty",
+        _ if bytes.len() as u64 > PASSWORD_BYTES_MAX => "the password has more than 65535 bytes",
+        // Clients may prepare other letters in one way or another before they hash them.
+        HashMethod::Scram if !bytes.is_ascii() => {
+            "for SCRAM the password has to be ASCII: choose another one, or another --hash"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::start(cause))
+}
+
+/// The password from the terminal, asked for twice, or from the standard input.
+fn read_password(request: &Request) -> Result<Secret, Failure> {
+    let failed = |error: io::Error| {
+        Failure::start(format_args!("cannot read the password: {error}; see --batch"))
+    };
+    if request.is_batch {
+        return first_line(io::stdin().lock()).map_err(failed);
+    }
+    let first = rpassword::prompt_password("Password: ").map_err(failed)?;
+    let second = rpassword::prompt_password("The same again: ").map_err(failed)?;
+    if first != second {
+        return Err(Failure::start("the two passwords differ: nothing was changed"));
+    }
+    Ok(Secret::new(first.as_bytes()))
+}
+
+fn first_line(input: impl Read) -> io::Result<Secret> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed tells that there are too many; two end the line.
+    input.take(PASSWORD_BYTES_MAX + 3).read_to_end(&mut bytes)?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line)))
+}
+
+fn read(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text with the user's entry set, or left out; all other lines stay as they are. None when
+/// there is nothing to leave out.
+fn edit(text: &[u8], user: &str, entry: Option<&str>) -> Option<Vec<u8>> {
+    let mut edited = Vec::with_capacity(text.len() + 256);
+    let mut entry_left = entry;
+    let mut is_found = false;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let is_users =
+            line.strip_prefix(user.as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
+        is_found |= is_users;
+        match (is_users, entry_left.take_if(|_| is_users)) {
+            (true, Some(entry)) => push_line(&mut edited, entry),
+            (true, None) => {}
+            (false, _) => edited.extend_from_slice(line),
+        }
+    }
+    if let Some(entry) = entry_left {
+        push_line(&mut edited, entry);
+    }
+    (is_found || entry.is_some()).then_some(edited)
+}
+
+fn push_line(text: &mut Vec<u8>, line: &str) {
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(line.as_bytes());
+    text.push(b'\n');
+}
+
+/// Puts `bytes` in the place of the file: whoever reads it gets the old ones or the new ones, also
+/// after a crash.
+fn replace(path: &Path, old: Option<&File>, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = folder.join(name);
+    let written = write_new(&temporary, old, bytes).and_then(|()| match old {
+        Some(_) => fs::rename(&temporary, path),
+        // Somebody else may have made the file meanwhile.
+        None => fs::hard_link(&temporary, path).and_then(|()| fs::remove_file(&temporary)),
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    File::open(folder)?.sync_all()
+}
+
+/// The broker has to be able to read the new file as it could read the old one: owner and group
+/// stay, and so does what they may do; others may do nothing.
+fn write_new(path: &Path, old: Option<&File>, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    if let Some(old) = old {
+        let (old, new) = (old.metadata()?, file.metadata()?);
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o660 | 0o600))?;
+    }
+    file.write_all(bytes)?;
+    file.sync_all()
+}

@@ -1,0 +1,131 @@
+//! New settings for a running broker: all of them or none.
+#![forbid(unsafe_code)]
+
+use super::authentication::Desk;
+use super::configuration::Configuration;
+use super::logging::Log;
+use super::settings;
+use super::start::Notices;
+use crate::options::{Given, ListenerOptions, OPTIONS, Options};
+use crate::worker::Settings;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a running broker goes by, and how to change it.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    pub(super) configuration: Configuration,
+    /// What was given last.
+    pub(super) given: Given,
+    pub(super) settings: Settings,
+    pub(super) notices: Notices,
+    pub(super) desk: Arc<Desk>,
+    pub(super) log: Log,
+    pub(super) watched: Watched,
+}
+
+impl Reloader {
+    /// Reads everything again: the configuration file, and every file that it names.
+    pub(super) fn reload(&mut self) {
+        match self.read() {
+            Ok(()) => tracing::info!("Reloaded"),
+            Err(cause) => tracing::error!("Not reloaded, the old settings stay: {cause}"),
+        }
+    }
+
+    fn read(&mut self) -> Result<(), String> {
+        let given = self.configuration.read().map_err(|failure| failure.to_string())?;
+        let mut options = Options::build(&given).map_err(|wrong| wrong.to_string())?;
+        keep_endpoints(&mut options.listeners, &self.settings.options.listeners)?;
+        for option in OPTIONS.iter().filter(|option| !option.is_reloaded) {
+            if !given.agrees_with(&self.given, option) {
+                tracing::warn!("{} has changed, which takes effect at the next start", option.name);
+            }
+        }
+        let options = Arc::new(options);
+        let settings = settings::load(&options, Some(&self.settings))?;
+        self.log.set_level(options.log_level);
+        self.desk.set_policies(Arc::clone(&settings.policies));
+        self.given = given;
+        self.apply(settings);
+        Ok(())
+    }
+
+    /// Reads certificates, keys, CAs and revocation lists again when they have changed, and no
+    /// change has followed for one look.
+    pub(super) fn look_at_files(&mut self) {
+        if !self.watched.have_settled(&self.settings.options) {
+            return;
+        }
+        match settings::protocols(&self.settings.options, Some(&self.settings)) {
+            Ok(protocols) => {
+                tracing::info!("Certificates have changed: reloaded");
+                self.apply(Settings { protocols, ..self.settings.clone() });
+            }
+            Err(cause) => tracing::error!("Certificates not reloaded, the old stay: {cause}"),
+        }
+    }
+
+    fn apply(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.notices.reload(&self.settings);
+        self.watched = Watched::new(&self.settings.options);
+    }
+}
+
+/// Listeners stay where they are, with the ports that they have found.
+fn keep_endpoints(
+    listeners: &mut [ListenerOptions],
+    before: &[ListenerOptions],
+) -> Result<(), String> {
+    let is_same = |(new, old): (&ListenerOptions, &ListenerOptions)| {
+        new.scheme == old.scheme && new.endpoint.is_at(&old.endpoint)
+    };
+    if listeners.len() != before.len() || !listeners.iter().zip(before).all(is_same) {
+        return Err("the listeners have changed, which needs a restart".to_owned());
+    }
+    for (new, old) in listeners.iter_mut().zip(before) {
+        new.endpoint = old.endpoint.clone();
+    }
+    Ok(())
+}
+
+/// The files of TLS, as they were when they were last looked at.
+#[derive(Debug)]
+pub(super) struct Watched {
+    stamps: Vec<Stamp>,
+    has_changed: bool,
+}
+
+/// Device, inode, size and time of change; None while the file is not there.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+impl Watched {
+    pub(super) fn new(options: &Options) -> Self {
+        Self { stamps: stamps(options), has_changed: false }
+    }
+
+    /// True once after a change, when nothing changed between two looks.
+    fn have_settled(&mut self, options: &Options) -> bool {
+        let stamps = stamps(options);
+        if stamps != self.stamps {
+            self.stamps = stamps;
+            self.has_changed = true;
+            return false;
+        }
+        std::mem::take(&mut self.has_changed)
+    }
+}
+
+fn stamps(options: &Options) -> Vec<Stamp> {
+    let files = options.listeners.iter().filter(|l| l.scheme.has_tls()).flat_map(|listener| {
+        let lists = [&listener.tls_cert, &listener.tls_key, &listener.tls_crl];
+        lists.into_iter().flatten().chain(&listener.tls_client_ca)
+    });
+    let stamp = |file: &PathBuf| {
+        let file = std::fs::metadata(file).ok()?;
+        Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
+    };
+    files.map(stamp).collect()
+}
