@@ -307,7 +307,7 @@ fn every_combination_of_layers_carries_the_same() {
             assert!(pair.server.transport.is_handshaking());
             pair.exchange(7).unwrap();
         }
-        let mut seal = |pair: &mut Pair, bytes: &[u8]| match tls {
+        let seal = |pair: &mut Pair, bytes: &[u8]| match tls {
             true => pair.client_sends(bytes),
             false => bytes.to_vec(),
         };
