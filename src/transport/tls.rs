@@ -95,8 +95,8 @@ impl Tls {
         flow
     }
 
-    /// Keeps the bytes until they make a record. The buffer grows in small steps instead of twofold,
-    /// so that what a peer can make us hold stays near what it has sent.
+    /// Keeps the bytes until they make a record. The buffer grows in small steps instead of
+    /// twofold, so that what a peer can make us hold stays near what it has sent.
     fn take_in(&mut self, bytes: &[u8]) {
         let held = self.incoming.len();
         let needed = (held + bytes.len()).next_multiple_of(INPUT_STEP_BYTES);
