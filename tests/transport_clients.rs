@@ -143,6 +143,30 @@ fn a_reload_reaches_those_who_are_connected_and_their_tickets() {
 }
 
 #[test]
+fn a_ticket_does_not_outlive_the_certificate() {
+    let clients = pki::authority("Clients");
+    let site = Site::new().with_clients(ClientCertificates::Required, &clients);
+    let settings = site.load();
+    let mut params = pki::client_params("brief", 1);
+    params.not_after = (SystemTime::now() + Duration::from_secs(1)).into();
+    let brief = pki::issue(&clients, params);
+    let known = VERSIONS.map(|version| Client::new(&site.authority, version, Some(&brief)));
+    for client in &known {
+        Pair::connect(client, &settings).unwrap();
+        let resumed = Pair::connect(client, &settings).unwrap();
+        assert_eq!(resumed.client.handshake_kind(), Some(HandshakeKind::Resumed));
+    }
+    // Certificates know whole seconds, and are good until the last one is over.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let end = Duration::from_secs(now.as_secs() + 2);
+    std::thread::sleep(end - now);
+    for client in &known {
+        let failure = Pair::connect(client, &settings).err().unwrap();
+        assert!(failure.server.unwrap().to_string().contains("resumed"));
+    }
+}
+
+#[test]
 fn acceptance_looks_at_the_time_and_at_what_is_required() {
     let clients = pki::authority("Clients");
     let good = pki::issue(&clients, pki::client_params("good", 1));

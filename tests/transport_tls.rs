@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use ringmq::transport::{Flow, Protocol, TlsFiles, TlsSettings, TlsVersion};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
+use std::process::Command;
 use std::sync::Arc;
 use transport_peer::Server;
 use transport_peer::client::{Client, Pair, VERSIONS, give_input, protocol, records, take_output};
@@ -296,6 +297,37 @@ fn files_that_cannot_be_used_say_why() {
     for (error, parts) in cases {
         parts.iter().for_each(|part| assert!(error.contains(part), "{part} in: {error}"));
     }
+}
+
+fn openssl(arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split(' ')).output();
+    let output = output.expect("the openssl command is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn keys_are_read_in_every_form() {
+    let mut site = Site::new();
+    let path = |name: &str| site.folder.path().join(name).display().to_string();
+    let (key, certificate) = (path("other.key"), path("other.pem"));
+    let kinds = [
+        ("BEGIN RSA PRIVATE KEY", format!("genrsa -traditional -out {key} 2048")),
+        ("BEGIN EC PRIVATE KEY", format!("ecparam -name prime256v1 -genkey -out {key}")),
+        ("BEGIN PRIVATE KEY", format!("genpkey -algorithm ed25519 -out {key}")),
+    ];
+    site.files.keys = vec![key.clone().into()];
+    site.files.certificates = vec![certificate.clone().into()];
+    for (label, command) in kinds {
+        openssl(&command);
+        assert!(std::fs::read_to_string(&key).unwrap().contains(label));
+        openssl(&format!("req -x509 -subj /CN=x -key {key} -out {certificate}"));
+        TlsSettings::load(&site.files).unwrap();
+    }
+    let (plain, secret) = (path("plain.key"), path("secret.key"));
+    openssl(&format!("genrsa -traditional -out {plain} 2048"));
+    openssl(&format!("rsa -traditional -aes128 -passout pass:x -in {plain} -out {secret}"));
+    site.files.keys = vec![secret.into()];
+    assert!(TlsSettings::load(&site.files).unwrap_err().contains("encrypted"));
 }
 
 #[test]

@@ -210,3 +210,46 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
 const fn protocol_error(cause: &'static str) -> FrameError {
     FrameError { code: CloseCode::Protocol, cause }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_mask_undoes_itself_from_any_byte_on(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            mask in any::<[u8; 4]>(),
+            cut in 0usize..60,
+        ) {
+            let masked: Vec<u8> =
+                bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            let mut frame = Frame { kind: Kind::Data, mask, bytes_left: bytes.len() as u64 };
+            let (mut first, mut second) = masked.split_at(cut.min(masked.len()));
+            let mut plain = Vec::new();
+            frame.unmask(&mut first, &mut plain);
+            frame.unmask(&mut second, &mut plain);
+            prop_assert_eq!((plain, frame.bytes_left), (bytes, 0));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            piece in 1usize..40,
+        ) {
+            let mut whole = (FrameReader::default(), Vec::new());
+            let mut parts = (FrameReader::default(), Vec::new());
+            let all = whole.0.read(&mut &bytes[..], &mut whole.1);
+            let mut last = Ok(Demand::More);
+            for mut part in bytes.chunks(piece) {
+                last = parts.0.read(&mut part, &mut parts.1);
+                prop_assert!(parts.0.control.len() <= CONTROL_BYTES_MAX);
+                if last != Ok(Demand::More) {
+                    break;
+                }
+            }
+            prop_assert_eq!((all, whole.1), (last, parts.1));
+        }
+    }
+}

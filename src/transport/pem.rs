@@ -20,7 +20,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// The one private key in a file.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = read(path)?;
-    if contains(&text, b"ENCRYPTED") {
+    if contains(&text, b"BEGIN ENCRYPTED") || contains(&text, b"4,ENCRYPTED") {
         let fix = "decrypt it with: openssl pkey -in <file> -out <new file>";
         return Err(failure(path, "the key is encrypted", fix));
     }

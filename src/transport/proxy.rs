@@ -116,3 +116,123 @@ const fn canonical(peer: SocketAddr) -> SocketAddr {
 fn malformed(cause: impl std::fmt::Display) -> TransportError {
     TransportError::new(format!("malformed PROXY header: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A version 2 header.
+    fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+        let length = (body.len() as u16).to_be_bytes();
+        [v2::PROTOCOL_PREFIX, &[command, family], &length, body].concat()
+    }
+
+    fn ipv4(tail: &[u8]) -> Vec<u8> {
+        binary(0x21, 0x11, &[&[192, 0, 2, 1, 10, 0, 0, 1, 0x30, 0x39, 7, 0x5b], tail].concat())
+    }
+
+    fn ipv6(source: std::net::Ipv6Addr) -> Vec<u8> {
+        binary(0x21, 0x21, &[&source.octets()[..], &[0; 16], &[0x30, 0x39, 7, 0x5b]].concat())
+    }
+
+    /// The header in one piece, and what is behind it left alone.
+    fn read(header: &[u8]) -> Result<Option<SocketAddr>, String> {
+        let bytes = [header, b"\x10next"].concat();
+        let whole = ProxyReader::default().read(&bytes).map_err(|error| error.to_string())?;
+        let whole = whole.ok_or("it is not complete")?;
+        assert_eq!(whole.bytes_used, header.len());
+        Ok(whole.peer)
+    }
+
+    fn peer(text: &str) -> Result<Option<SocketAddr>, String> {
+        Ok(Some(text.parse().unwrap()))
+    }
+
+    fn headers() -> Vec<(Vec<u8>, Option<SocketAddr>)> {
+        let text = |line: &str| line.as_bytes().to_vec();
+        let v4 = Some("192.0.2.1:12345".parse().unwrap());
+        let v6 = Some("[2001:db8::1]:12345".parse().unwrap());
+        vec![
+            (text("PROXY TCP4 192.0.2.1 10.0.0.1 12345 1883\r\n"), v4),
+            (text("PROXY TCP6 2001:db8::1 ::1 12345 1883\r\n"), v6),
+            (text("PROXY TCP6 ::ffff:192.0.2.1 ::1 12345 1883\r\n"), v4),
+            (text("PROXY UNKNOWN\r\n"), None),
+            (text("PROXY UNKNOWN a b c d e f g h i\r\n"), None),
+            (ipv4(&[]), v4),
+            (ipv4(&[4, 0, 3, 1, 2, 3]), v4),
+            (ipv6("2001:db8::1".parse().unwrap()), v6),
+            (ipv6("::ffff:192.0.2.1".parse().unwrap()), v4),
+            (binary(0x20, 0, &[]), None),
+            (binary(0x20, 0x11, &[1, 2, 3]), None),
+            (binary(0x21, 0, &[]), None),
+            (binary(0x21, 0x31, &[b'/'; 216]), None),
+        ]
+    }
+
+    #[test]
+    fn every_form_gives_the_client() {
+        for (header, peer) in headers() {
+            assert_eq!(read(&header), Ok(peer), "{header:?}");
+        }
+        assert_eq!(read(&headers()[0].0), peer("192.0.2.1:12345"));
+    }
+
+    #[test]
+    fn a_header_cut_anywhere_is_the_same_header() {
+        for (header, peer) in headers() {
+            let mut reader = ProxyReader::default();
+            let (last, before) = header.split_last().unwrap();
+            for byte in before {
+                assert_eq!(reader.read(&[*byte]).unwrap(), None, "{header:?}");
+            }
+            let whole = reader.read(&[*last, 0x10]).unwrap().unwrap();
+            assert_eq!(whole, ProxyHeader { peer, bytes_used: 1 });
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused_and_not_collected() {
+        let long = |length: usize| binary(0x21, 0x11, &vec![0; length]);
+        let cases: [(&[u8], &str); 9] = [
+            (b"\x10\x0c\0\x04MQTT", "no PROXY header"),
+            (b"PROXX TCP4", "no PROXY header"),
+            (b"\r\n\r\n\0\r\nQUIX", "no PROXY header"),
+            (b"PROXY TCP5 1.2.3.4 1.2.3.4 1 2\r\n", "malformed"),
+            (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 65536\r\n", "malformed"),
+            (&[&b"PROXY UNKNOWN "[..], &[b'x'; 100]].concat(), "too long"),
+            (&binary(0x31, 0x11, &[0; 12]), "malformed"),
+            (&binary(0x21, 0x11, &[0; 11]), "malformed"),
+            (&long(PROXY_BYTES_MAX), "too long"),
+        ];
+        for (bytes, cause) in cases {
+            let error = ProxyReader::default().read(bytes).unwrap_err().to_string();
+            assert!(error.contains(cause), "{error}");
+        }
+        assert!(read(&long(PROXY_BYTES_MAX - BINARY_HEAD_BYTES)).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_or_refused(
+            prefix in prop::sample::select(vec![&b""[..], TEXT_PREFIX, v2::PROTOCOL_PREFIX]),
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            piece in 1usize..50,
+        ) {
+            let wire = [prefix, &bytes].concat();
+            let mut reader = ProxyReader::default();
+            for part in wire.chunks(piece) {
+                let outcome = reader.read(part);
+                prop_assert!(reader.carry.len() <= PROXY_BYTES_MAX);
+                match outcome {
+                    Ok(None) => {}
+                    Ok(Some(header)) => {
+                        prop_assert!(header.bytes_used <= part.len());
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+}

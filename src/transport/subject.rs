@@ -130,3 +130,84 @@ fn write_der(value: &Any<'_>, text: &mut String) -> Option<()> {
 fn write_hex(byte: u8, before: &str, text: &mut String) {
     write!(text, "{before}{byte:02X}").expect("a string takes whatever is written to it");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use x509_parser::prelude::FromDer;
+
+    const CN: &[u8] = &[0x55, 4, 3];
+    const O: &[u8] = &[0x55, 4, 10];
+    const UTF8: u8 = 12;
+    const PRINTABLE: u8 = 19;
+
+    type Attribute = (&'static [u8], u8, Vec<u8>);
+
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(content.len()).expect("a short name");
+        let head = if length < 128 { vec![tag, length] } else { vec![tag, 0x81, length] };
+        [head, content.to_vec()].concat()
+    }
+
+    fn name(sets: &[Vec<Attribute>]) -> Vec<u8> {
+        let attribute =
+            |(oid, tag, value): &Attribute| tlv(0x30, &[tlv(6, oid), tlv(*tag, value)].concat());
+        let set = |set: &Vec<Attribute>| {
+            tlv(0x31, &set.iter().map(attribute).collect::<Vec<_>>().concat())
+        };
+        tlv(0x30, &sets.iter().map(set).collect::<Vec<_>>().concat())
+    }
+
+    fn text(sets: &[Vec<Attribute>]) -> Option<String> {
+        let der = name(sets);
+        let (_, name) = X509Name::from_der(&der).ok()?;
+        rfc2253(&name)
+    }
+
+    fn common(sets: &[Vec<Attribute>]) -> Option<Box<str>> {
+        let der = name(sets);
+        common_name(&X509Name::from_der(&der).unwrap().1)
+    }
+
+    fn cn(value: &str) -> Attribute {
+        (CN, UTF8, value.into())
+    }
+
+    #[test]
+    fn sets_are_joined_and_the_order_is_turned() {
+        let o = (O, PRINTABLE, b"o".to_vec());
+        assert_eq!(text(&[vec![o.clone()], vec![cn("a"), cn("b")]]).unwrap(), "CN=b+CN=a,O=o");
+        let number = (CN, 2, vec![5]);
+        assert_eq!(text(&[vec![number], vec![o]]).unwrap(), "O=o,CN=#020105");
+        assert_eq!(text(&[]).unwrap(), "");
+    }
+
+    #[test]
+    fn one_common_name_is_one_wherever_they_stand() {
+        assert_eq!(common(&[vec![cn("a")]]).as_deref(), Some("a"));
+        assert_eq!(common(&[vec![cn("a")], vec![cn("a")]]), None);
+        assert_eq!(common(&[vec![cn("a"), cn("b")]]), None);
+        assert_eq!(common(&[vec![(CN, UTF8, vec![0xff])]]), None);
+        assert_eq!(common(&[vec![(CN, 2, vec![5])]]), None);
+        assert_eq!(common(&[vec![(CN, 30, vec![0, b'a'])]]).as_deref(), Some("a"));
+        assert_eq!(common(&[vec![(CN, 30, vec![0, b'a', 0])]]), None);
+    }
+
+    fn any_name() -> impl Strategy<Value = Vec<Vec<Attribute>>> {
+        let byte = prop::sample::select(b"aCNO=,+#\\\" \0 2C".to_vec());
+        let value = prop::collection::vec(byte, 0..4);
+        let kind = prop::sample::select(vec![CN, O, &[0x2a, 3]]);
+        let attribute = (kind, Just(UTF8), value);
+        prop::collection::vec(prop::collection::vec(attribute, 1..3), 0..3)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn different_subjects_never_read_the_same(a in any_name(), b in any_name()) {
+            prop_assert_eq!(a == b, text(&a).unwrap() == text(&b).unwrap());
+        }
+    }
+}

@@ -15,6 +15,8 @@ use std::time::SystemTime;
 
 /// What a record is longer than its plaintext, with every cipher of both versions.
 const RECORD_OVERHEAD_BYTES: usize = 32;
+/// The steps in which the buffer for input grows.
+const INPUT_STEP_BYTES: usize = 4096;
 /// What is enough for a close_notify with every cipher.
 const ALERT_BYTES_MAX: usize = 64;
 
@@ -82,7 +84,7 @@ impl Tls {
             self.phase = Phase::Handshake;
         }
         let start = plain.len();
-        self.incoming.extend_from_slice(bytes);
+        self.take_in(bytes);
         let flow = self.process(plain).and_then(|flow| self.check_progress().map(|()| flow));
         if flow.is_err() {
             self.phase = Phase::Failed;
@@ -91,6 +93,15 @@ impl Tls {
             plain.truncate(start);
         }
         flow
+    }
+
+    /// Keeps the bytes until they make a record. The buffer grows in small steps instead of
+    /// twofold, so that what a peer can make us hold stays near what it has sent.
+    fn take_in(&mut self, bytes: &[u8]) {
+        let held = self.incoming.len();
+        let needed = (held + bytes.len()).next_multiple_of(INPUT_STEP_BYTES);
+        self.incoming.reserve_exact(needed - held);
+        self.incoming.extend_from_slice(bytes);
     }
 
     /// Processes whole records until there is none left.

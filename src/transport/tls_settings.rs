@@ -1,4 +1,4 @@
-//! What all connections of a TLS listener share: certificates, authorities, and the keys of tickets.
+//! What all connections of a TLS listener share: certificates, authorities, and tickets' keys.
 
 use super::pem;
 use super::tls_files::TlsFiles;

@@ -1,6 +1,7 @@
 //! The other end of a transport: certificates, a TLS client, a WebSocket client, and the wire
 //! between them and the server's [`Transport`].
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(unreachable_pub, reason = "every test binary has its own copy")]
 
 pub mod client;
 pub mod pki;
