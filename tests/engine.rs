@@ -44,7 +44,7 @@ impl Workers {
             let listener = Listener::bind(address).unwrap();
             // Accepted sockets inherit it.
             socket2::SockRef::from(&listener).set_send_buffer_size(send_buffer).unwrap();
-            address = listener.address();
+            address = listener.address().unwrap();
             let setup = Setup {
                 worker,
                 options: Arc::clone(&options),

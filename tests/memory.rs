@@ -71,7 +71,8 @@ impl Rig {
 
     fn open(&mut self, slot: u32, generation: u32) -> LinkId {
         let link = LinkId { slot, generation };
-        self.shard.open(self.now, link, "192.0.2.1:1024".parse().unwrap());
+        let peer: std::net::SocketAddr = "192.0.2.1:1024".parse().unwrap();
+        self.shard.open(self.now, link, peer);
         link
     }
 

@@ -37,6 +37,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("hdrhistogram", &["worker", "server"]),
     ("slab", &["base", "topics"]),
     ("socket2", &["io", "server"]),
+    ("ipnet", &["options"]),
     ("argon2", &["access"]),
     ("base64", &["access"]),
     ("crossbeam_channel", &["server"]),

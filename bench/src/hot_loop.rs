@@ -107,7 +107,7 @@ const fn id(slot: u32) -> LinkId {
 
 fn connect(shard: &mut Shard, slot: u32) -> LinkId {
     let link = id(slot);
-    shard.open(Time::ZERO, link, "127.0.0.1:1".parse().expect("an address"));
+    shard.open(Time::ZERO, link, std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
     let client_id = format!("client-{slot}");
     let mut bytes = Vec::new();
     Connect::new(Version::V311, &client_id).encode(&mut bytes);

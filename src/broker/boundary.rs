@@ -7,9 +7,37 @@
 
 use super::mesh_message::MeshMessage;
 use crate::base::slots;
+use std::fmt;
+use std::net::SocketAddr;
 
 /// Names a connection. The driver chooses it, and never reuses one while it lives.
 pub type LinkId = slots::Id;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Who is connected, behind a proxy the client itself; None by a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Which listener accepted it: its place in [`Options::listeners`](crate::options::Options).
+    pub listener: u16,
+    /// The user name that the client's certificate stands for, where the listener wants that.
+    pub certificate_user: Option<Box<str>>,
+}
+
+impl From<SocketAddr> for Origin {
+    fn from(peer: SocketAddr) -> Self {
+        Self { peer: Some(peer), listener: 0, certificate_user: None }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.peer {
+            Some(peer) => peer.fmt(formatter),
+            None => formatter.write_str("a Unix socket"),
+        }
+    }
+}
 
 /// What happened, told to the shard with the time at which it did.
 #[derive(Debug)]
@@ -47,7 +75,7 @@ pub enum Output {
     /// The client's session lives on worker `to`: move the connection there. `received` is
     /// everything that came in on it, from its CONNECT on; over there it is the first input.
     /// The shard has forgotten the link.
-    Handover { link: LinkId, to: usize, received: Vec<u8> },
+    Handover { link: LinkId, to: usize, origin: Origin, received: Vec<u8> },
     /// The first packet is large: wake up only when `count` bytes more have arrived, and leave
     /// them in the kernel until then. Back to any number once they came.
     AwaitBytes { link: LinkId, count: usize },

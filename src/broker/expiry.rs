@@ -48,7 +48,7 @@ impl Shard {
         }
         match (link.state, link.silent_at()) {
             (State::Fresh { .. }, _) => {
-                tracing::info!(peer = %link.peer, "Client closed: no CONNECT in time");
+                tracing::info!(peer = %link.origin, "Client closed: no CONNECT in time");
                 self.close(id);
             }
             (State::Connected { .. }, Some(due)) if due > now => {

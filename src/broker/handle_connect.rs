@@ -53,9 +53,11 @@ impl Shard {
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let home = self.client_home(client_id);
         if home != self.index {
-            self.clients.remove_link(id);
-            let received = rest.to_vec();
-            self.clients.outputs.push_back(Output::Handover { link: id, to: home, received });
+            if let Some(link) = self.clients.remove_link(id) {
+                let (origin, received) = (link.origin, rest.to_vec());
+                let handover = Output::Handover { link: id, to: home, origin, received };
+                self.clients.outputs.push_back(handover);
+            }
             return Ok(());
         }
         self.accept(id, &connect, client_id, assigned.is_some());
@@ -67,7 +69,7 @@ impl Shard {
         let Refusal { version, error } = *refusal;
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
-            let (peer, reason) = (link.peer, error.code);
+            let (peer, reason) = (&link.origin, error.code);
             tracing::info!(%peer, ?reason, "CONNECT refused: {}", error.cause);
         }
         let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
@@ -132,7 +134,7 @@ impl Shard {
         if let Some(link) = self.clients.link(id) {
             tracing::info!(
                 "New client connected from {} as {} (p{}, c{}, k{}{}).",
-                link.peer,
+                link.origin,
                 client_id.escape_debug(),
                 protocol_level(connect.version),
                 u8::from(connect.clean_start),

@@ -1,18 +1,17 @@
 //! A connection, as far as the broker knows of it.
 
-use super::boundary::LinkId;
+use super::boundary::{LinkId, Origin};
 use super::session::{Delivery, SessionId};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::mqtt::Version;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) id: LinkId,
-    pub(super) peer: SocketAddr,
+    pub(super) origin: Origin,
     pub(super) state: State,
     pub(super) version: Version,
     /// Received, and not yet a whole packet or not yet to be handled.
@@ -83,10 +82,10 @@ struct Held {
 }
 
 impl Link {
-    pub(super) fn new(id: LinkId, peer: SocketAddr, now: Time) -> Self {
+    pub(super) fn new(id: LinkId, origin: Origin, now: Time) -> Self {
         Self {
             id,
-            peer,
+            origin,
             state: State::Fresh { whole: false },
             version: Version::V311,
             carry: Vec::new(),

@@ -25,7 +25,7 @@ mod shard;
 mod share;
 mod will;
 
-pub use boundary::{Input, LinkId, Output};
+pub use boundary::{Input, LinkId, Origin, Output};
 pub use counters::Counters;
 pub use mesh_message::{MeshMessage, Ticket};
 pub use message::Message;

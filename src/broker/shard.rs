@@ -1,6 +1,6 @@
 //! The sans-io broker of one worker.
 
-use super::boundary::{Input, LinkId, Output};
+use super::boundary::{Input, LinkId, Origin, Output};
 use super::clients::Clients;
 use super::counters::Counters;
 use super::link::{Link, State};
@@ -15,7 +15,6 @@ use crate::options::Options;
 use crate::topics::{Matches, Retained, Subscriptions, WorkerSet};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// One worker's broker: it owns the sessions whose home is this worker, the connections of their
@@ -73,11 +72,11 @@ impl Shard {
         }
     }
 
-    /// A connection from `peer`, which is `link` from now on.
-    pub fn open(&mut self, now: Time, link: LinkId, peer: SocketAddr) {
+    /// A connection, which is `link` from now on.
+    pub fn open(&mut self, now: Time, link: LinkId, origin: impl Into<Origin>) {
         self.clients.now = self.clients.now.max(now);
         self.clients.counters.links_opened += 1;
-        self.clients.insert_link(Link::new(link, peer, now));
+        self.clients.insert_link(Link::new(link, origin.into(), now));
         self.clients.set_link_timer(link, Some(now.after(CONNECT_TIME_MAX)));
     }
 
@@ -365,7 +364,7 @@ impl Shard {
     pub(super) fn refuse(&mut self, id: LinkId, error: ProtocolError) {
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
-            let (peer, reason) = (link.peer, error.code);
+            let (peer, reason) = (&link.origin, error.code);
             tracing::info!(%peer, ?reason, "Client refused: {}", error.cause);
         }
         self.disconnect(id, error.code, Some(error.cause));

@@ -1,17 +1,18 @@
 //! Sockets: listening, and the calls that go past the ring because they never wait.
 
 use crate::limits::LISTEN_BACKLOG;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 /// A listening socket of one worker, and the address that it has.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
 }
 
 impl Listener {
@@ -28,12 +29,32 @@ impl Listener {
         socket.bind(&address.into())?;
         socket.listen(LISTEN_BACKLOG)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Self { socket, address })
+        Ok(Self { socket, address: Some(address) })
     }
 
-    /// Where it listens; with the real port when 0 was asked for.
+    /// Listens on a socket in the file system, which must not exist yet.
+    ///
+    /// # Errors
+    /// What `bind` and `listen` say; `AddrInUse` when the file exists.
+    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(LISTEN_BACKLOG)?;
+        Ok(Self { socket, address: None })
+    }
+
+    /// Another descriptor of the same socket: the kernel spreads the connections over those who
+    /// accept.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn share(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, address: self.address })
+    }
+
+    /// Where it listens, with the real port when 0 was asked for; None in the file system.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub const fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 }
@@ -63,13 +84,12 @@ fn prepared(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Who is connected.
+/// Who is connected; None by a Unix socket.
 ///
 /// # Errors
 /// When the connection has ended meanwhile.
-pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    let address = SockRef::from(&socket).peer_addr()?;
-    address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
+    Ok(SockRef::from(&socket).peer_addr()?.as_socket())
 }
 
 /// Sends the FIN behind what was sent.

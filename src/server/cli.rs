@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::failure::Failure;
-use crate::options::{OPTIONS, OptionDef, Options};
+use crate::options::{Given, OPTIONS, OptionDef, Options, Value};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
@@ -20,7 +20,10 @@ pub(super) enum Command {
 /// Reads the arguments, the program's name first, and the environment.
 pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
     match command().try_get_matches_from(arguments) {
-        Ok(matches) => Ok(Command::Run(Box::new(read(&matches)?))),
+        Ok(matches) => {
+            let options = Options::build(&read(&matches)).map_err(Failure::usage)?;
+            Ok(Command::Run(Box::new(options)))
+        }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Command::Show(format!("{}\n", error.render().to_string().trim_end())))
@@ -44,25 +47,29 @@ fn argument(option: &OptionDef) -> Arg {
     let argument = Arg::new(option.name)
         .long(option.name)
         .value_name(option.value_name)
-        .help(option.help)
-        .env(option.variable())
-        .default_value(option.default);
-    if option.repeatable {
+        .help(help(option))
+        .env(option.variable());
+    if option.set.is_list() {
         return argument.action(ArgAction::Append).value_delimiter(',');
     }
     argument
 }
 
-fn read(matches: &ArgMatches) -> Result<Options, Failure> {
-    let mut options = Options::unset();
-    for option in OPTIONS {
-        for value in matches.get_many::<String>(option.name).into_iter().flatten() {
-            (option.set)(&mut options, value).map_err(|expected| {
-                Failure::usage(format_args!("{}: {expected}", given_as(option, matches)))
-            })?;
-        }
+fn help(option: &OptionDef) -> String {
+    match option.default {
+        "" => option.help.to_owned(),
+        default => format!("{} [default: {default}]", option.help),
     }
-    Ok(options)
+}
+
+fn read(matches: &ArgMatches) -> Given {
+    let mut given = Given::default();
+    for option in OPTIONS {
+        let origin = given_as(option, matches);
+        let values = matches.get_many::<String>(option.name).into_iter().flatten();
+        given.add(option, values.map(|text| Value::new(text, &*origin)));
+    }
+    given
 }
 
 fn given_as(option: &OptionDef, matches: &ArgMatches) -> String {
@@ -101,8 +108,8 @@ mod tests {
 
     #[test]
     fn flags_replace_the_default_and_repeat_where_they_may() {
-        let given = options(&["--listen", "0.0.0.0:1", "--listen=[::1]:2", "--workers", "3"]);
-        assert_eq!((given.listen.len(), given.workers), (2, 3));
+        let given = options(&["--listen", "127.0.0.1:1", "--listen=[::1]:2", "--workers", "3"]);
+        assert_eq!((given.listeners.len(), given.workers), (2, 3));
     }
 
     #[test]

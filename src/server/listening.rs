@@ -3,40 +3,91 @@
 
 use super::failure::Failure;
 use crate::io::socket::{Listener, check_free};
+use crate::options::{Endpoint, ListenerOptions};
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
-/// For each worker its listeners, one per address. The addresses come back with their real ports.
+/// The sockets of all workers.
+#[derive(Debug)]
+pub(super) struct Listening {
+    /// For each worker its listeners, in the order of the options.
+    pub(super) sockets: Vec<Vec<Listener>>,
+    /// What is to be removed at the end.
+    pub(super) files: Vec<SocketFile>,
+}
+
+/// A socket in the file system, removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Whoever has removed it already has saved the work.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Listens for every worker on every endpoint. The options get the real ports.
 pub(super) fn listen(
-    addresses: &[SocketAddr],
+    listeners: &mut [ListenerOptions],
     workers: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<Listener>>), Failure> {
-    for (index, address) in addresses.iter().enumerate() {
-        if address.port() != 0 && addresses[..index].contains(address) {
-            return Err(Failure::usage(format_args!("--listen: {address} is given twice")));
+) -> Result<Listening, Failure> {
+    for (index, listener) in listeners.iter().enumerate() {
+        let endpoint = &listener.endpoint;
+        let is_free = matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
+        if !is_free && listeners[..index].iter().any(|other| other.endpoint == *endpoint) {
+            return Err(Failure::usage(format_args!("--listen: {listener} is given twice")));
         }
     }
-    let mut bound = Vec::new();
-    let mut listeners: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
-    for &address in addresses {
-        bound.push(listen_on(address, &mut listeners).map_err(|error| refused(address, &error))?);
+    let sockets = (0..workers).map(|_| Vec::new()).collect();
+    let mut listening = Listening { sockets, files: Vec::new() };
+    for listener in listeners {
+        let listened = match &mut listener.endpoint {
+            Endpoint::Tcp(address) => listen_on(address, &mut listening.sockets),
+            Endpoint::Unix(path) => listen_at(path, &mut listening),
+        };
+        listened.map_err(|error| refused(listener, &error))?;
     }
-    Ok((bound, listeners))
+    Ok(listening)
 }
 
 /// Every worker listens on the address; the first one finds out the port.
-fn listen_on(address: SocketAddr, listeners: &mut [Vec<Listener>]) -> io::Result<SocketAddr> {
-    check_free(address)?;
-    let mut real = address;
-    for worker in listeners {
-        let listener = Listener::bind(real)?;
-        real = listener.address();
+fn listen_on(address: &mut SocketAddr, sockets: &mut [Vec<Listener>]) -> io::Result<()> {
+    check_free(*address)?;
+    for worker in sockets {
+        let listener = Listener::bind(*address)?;
+        *address = listener.address().unwrap_or(*address);
         worker.push(listener);
     }
-    Ok(real)
+    Ok(())
 }
 
-fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+/// All workers share one socket in the file system, for its owner and group.
+fn listen_at(path: &Path, listening: &mut Listening) -> io::Result<()> {
+    remove_left_over(path)?;
+    let listener = Listener::bind_unix(path)?;
+    listening.files.push(SocketFile(path.to_owned()));
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    for worker in &mut listening.sockets {
+        worker.push(listener.share()?);
+    }
+    Ok(())
+}
+
+/// Removes the socket of a process that ended without doing so.
+fn remove_left_over(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+        return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    }
+    std::fs::remove_file(path)
+}
+
+fn refused(listener: impl Display, error: &io::Error) -> Failure {
     let cause = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => {
             "another program listens there; stop it or choose another --listen".to_owned()
@@ -53,33 +104,59 @@ fn refused(address: SocketAddr, error: &io::Error) -> Failure {
         }
         _ => error.to_string(),
     };
-    Failure::start(format_args!("cannot listen on {address}: {cause}"))
+    Failure::start(format_args!("cannot listen on {listener}: {cause}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
 
-    fn any_port() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 0))
+    fn any_port() -> ListenerOptions {
+        let mut listener = Options::default().listeners.remove(0);
+        listener.endpoint = Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        listener
+    }
+
+    fn at(path: &Path) -> ListenerOptions {
+        ListenerOptions { endpoint: Endpoint::Unix(path.to_owned()), ..any_port() }
     }
 
     #[test]
     fn all_workers_share_the_port_that_the_first_one_got() {
-        let (bound, listeners) = listen(&[any_port(), any_port()], 3).unwrap();
-        assert_ne!(bound[0].port(), bound[1].port());
-        for worker in &listeners {
-            let addresses: Vec<_> = worker.iter().map(Listener::address).collect();
-            assert_eq!(addresses, bound);
+        let mut options = [any_port(), any_port()];
+        let listening = listen(&mut options, 3).unwrap();
+        assert_ne!(options[0].endpoint, options[1].endpoint);
+        for worker in &listening.sockets {
+            for (socket, listener) in worker.iter().zip(&options) {
+                assert_eq!(listener.endpoint, Endpoint::Tcp(socket.address().unwrap()));
+            }
         }
     }
 
     #[test]
     fn a_second_broker_does_not_share_the_address() {
-        let (bound, _listeners) = listen(&[any_port()], 1).unwrap();
-        let failure = listen(&bound, 1).unwrap_err();
+        let mut bound = [any_port()];
+        let _listening = listen(&mut bound, 1).unwrap();
+        let failure = listen(&mut bound, 1).unwrap_err();
         assert!(failure.line().contains("another program listens there"), "{}", failure.line());
-        let failure = listen(&[bound[0], bound[0]], 1).unwrap_err();
+        let failure = listen(&mut [bound[0].clone(), bound[0].clone()], 1).unwrap_err();
         assert!(failure.line().contains("given twice"), "{}", failure.line());
+    }
+
+    #[test]
+    fn a_socket_file_that_was_left_over_is_replaced_and_another_file_is_not() {
+        let folder = std::env::temp_dir().join(format!("ringmq-listening-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listening = listen(&mut [at(&path)], 2).unwrap();
+        assert!(listen(&mut [at(&path)], 1).is_err(), "somebody listens there");
+        drop(listening);
+        assert!(!path.exists(), "it is removed at the end");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(listen(&mut [at(&path)], 1).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

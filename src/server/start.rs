@@ -3,9 +3,10 @@
 
 use super::control::{self, Signals};
 use super::failure::Failure;
+use super::listening::{self, Listening};
 use super::pinning::{self, Plan};
 use super::summary::{self, Started};
-use super::{descriptors, kernel, listening};
+use super::{descriptors, kernel};
 use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
@@ -21,28 +22,27 @@ use std::thread;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Runs the broker until a signal ends it.
-pub(super) fn serve(options: Options) -> Result<(), Failure> {
+pub(super) fn serve(mut options: Options) -> Result<(), Failure> {
     let release = kernel::release()?;
     let descriptors = descriptors::raise_limit()?;
     let features = probe().map_err(Failure::start)?;
     let plan = pinning::plan(&options)?;
     let workers = plan.cores.len();
-    let allowed = descriptors::connections(descriptors, workers, options.listen.len())?;
+    let allowed = descriptors::connections(descriptors, workers, options.listeners.len())?;
     let connections = match options.max_connections as usize {
         0 => allowed,
         wanted => wanted.min(allowed),
     };
     warn(&options, &plan, allowed);
-    let (addresses, listeners) = listening::listen(&options.listen, workers)?;
+    let Listening { sockets, files } = listening::listen(&mut options.listeners, workers)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let reports = runtime.block_on(async {
         let signals = Signals::heed()?;
         let options = Arc::new(options);
-        let (doorbells, reports) = start_workers(&options, &plan, connections, listeners)?;
+        let (doorbells, reports) = start_workers(&options, &plan, connections, sockets)?;
         summary::print(&Started {
             options: &options,
-            addresses: &addresses,
             plan: &plan,
             release: &release,
             features,
@@ -51,6 +51,7 @@ pub(super) fn serve(options: Options) -> Result<(), Failure> {
         });
         Ok(control::run(signals, &doorbells, reports).await)
     })?;
+    drop(files);
     summary::log_end(&reports);
     Ok(())
 }

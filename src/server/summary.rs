@@ -8,14 +8,12 @@ use crate::options::Options;
 use crate::worker::Report;
 use hdrhistogram::Histogram;
 use std::fmt::{self, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What the start found out.
 #[derive(Debug)]
 pub(super) struct Started<'a> {
     pub(super) options: &'a Options,
-    pub(super) addresses: &'a [SocketAddr],
     pub(super) plan: &'a Plan,
     pub(super) release: &'a str,
     pub(super) features: Features,
@@ -39,8 +37,8 @@ fn text(started: &Started<'_>) -> String {
 
 fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
     writeln!(text, "ringmq {} on Linux {}", env!("CARGO_PKG_VERSION"), started.release)?;
-    for address in started.addresses {
-        writeln!(text, "listening on mqtt://{address}")?;
+    for listener in &started.options.listeners {
+        writeln!(text, "listening on {listener}")?;
     }
     for (worker, core) in started.plan.cores.iter().enumerate() {
         match core {

@@ -88,7 +88,7 @@ impl World {
         while let Some(output) = self.workers[worker].shard.next_output() {
             match output {
                 Output::Close { link } => self.close(worker, link),
-                Output::Handover { link, to, received } => {
+                Output::Handover { link, to, received, origin: _ } => {
                     let wire = self.unlink(worker, link);
                     self.trace(|| format!("wire {wire} moves from worker {worker} to {to}"));
                     self.wires[wire].worker = to;

@@ -2,10 +2,10 @@
 
 use super::connection::Connection;
 use super::worker::{Stage, Worker};
+use crate::broker::{LinkId, Origin};
 use crate::io::socket::{self, Listener};
 use crate::limits::ACCEPT_RETRY_MS;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Worker {
         match socket {
             Ok(socket) => {
                 self.is_starved = false;
-                self.welcome(socket);
+                self.welcome(listener, socket);
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => return self.accept_later(&error),
@@ -75,22 +75,22 @@ impl Worker {
     }
 
     /// Opens a link for a socket.
-    pub(super) fn open(&mut self, socket: OwnedFd, peer: SocketAddr) -> crate::broker::LinkId {
-        let link = self.connections.insert(Connection::new(socket, peer));
-        self.shard.open(self.now, link, peer);
+    pub(super) fn open(&mut self, socket: OwnedFd, origin: Origin) -> LinkId {
+        let link = self.connections.insert(Connection::new(socket));
+        self.shard.open(self.now, link, origin);
         self.attention.push(link);
         link
     }
 
-    fn welcome(&mut self, socket: OwnedFd) {
+    fn welcome(&mut self, listener: u32, socket: OwnedFd) {
         // The connection may have ended already.
         let Ok(peer) = socket::peer_address(socket.as_fd()) else { return };
         if !self.places.take() {
             self.connections_refused += 1;
-            tracing::debug!(%peer, "Connection refused: --max-connections is reached");
+            tracing::debug!(?peer, "Connection refused: --max-connections is reached");
             return;
         }
-        self.open(socket, peer);
+        self.open(socket, Origin { peer, listener: listener as u16, certificate_user: None });
     }
 
     /// Descriptors or memory ran out: connections wait in the kernel meanwhile.

@@ -6,7 +6,7 @@
 //!   └──────────────┴─── the peer's FIN or an error ──────┴──────────────────────┘
 //! ```
 
-use super::connection::{Connection, Phase, Receive};
+use super::connection::{Connection, Move, Phase, Receive};
 use super::exchange::Parcel;
 use super::worker::{Stage, Worker};
 use crate::base::time::Time;
@@ -135,11 +135,11 @@ impl Worker {
 
     fn move_away(&mut self, link: LinkId) {
         let Some(connection) = self.connections.remove(link) else { return };
-        let Connection { socket, peer, phase: Phase::Moving(moving), .. } = connection else {
+        let Connection { socket, phase: Phase::Moving(moving), .. } = connection else {
             unreachable!("only a moving connection is moved away")
         };
-        let parcel = Parcel::Connection { socket, peer, received: moving.received };
-        self.post(moving.to, parcel);
+        let Move { to, origin, received } = *moving;
+        self.post(to, Parcel::Connection { socket, origin, received });
         // If that filled the ring, the shard hears of it before it can hear of the opposite.
         self.carry_out_all();
     }

@@ -1,15 +1,13 @@
 //! One connection, as its worker sees it.
 
 use crate::base::time::Time;
-use crate::broker::Unsent;
-use std::net::SocketAddr;
+use crate::broker::{Origin, Unsent};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A connection. Its slot is freed only when it is [`Phase::Ended`] and nothing is in flight.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
-    pub(super) peer: SocketAddr,
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     /// The shard wants no input for now.
@@ -53,6 +51,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Move {
     pub(super) to: usize,
+    pub(super) origin: Origin,
     pub(super) received: Vec<u8>,
 }
 
@@ -68,10 +67,9 @@ pub(super) enum Receive {
 }
 
 impl Connection {
-    pub(super) const fn new(socket: OwnedFd, peer: SocketAddr) -> Self {
+    pub(super) const fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
-            peer,
             phase: Phase::Open,
             receive: Receive::Idle,
             paused: false,

@@ -2,11 +2,10 @@
 
 use super::connection::{Connection, Move, Phase};
 use super::worker::{Stage, Worker};
-use crate::broker::{Input, LinkId, MeshMessage, Output};
+use crate::broker::{Input, LinkId, MeshMessage, Origin, Output};
 use crate::limits::MESH_BATCH_MAX;
 use crate::mesh::Sent;
 use smallvec::SmallVec;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 /// What one worker sends to another.
@@ -18,8 +17,8 @@ pub enum Parcel {
     Connection {
         /// Nothing is in flight on it.
         socket: OwnedFd,
-        /// Who is connected.
-        peer: SocketAddr,
+        /// Where it comes from.
+        origin: Origin,
         /// What came in on it so far, from its CONNECT on.
         received: Vec<u8>,
     },
@@ -80,9 +79,9 @@ impl Worker {
                     connection.await_bytes = count;
                 }
             }
-            Output::Handover { link, to, received } => {
+            Output::Handover { link, to, origin, received } => {
                 if let Some(connection) = self.open_connection(link) {
-                    connection.phase = Phase::Moving(Box::new(Move { to, received }));
+                    connection.phase = Phase::Moving(Box::new(Move { to, origin, received }));
                     self.attention.push(link);
                 }
             }
@@ -106,8 +105,8 @@ impl Worker {
         match parcel {
             Parcel::Message(message) => self.feed(Input::Mesh { from, message }),
             Parcel::Connection { .. } if self.stage != Stage::Running => self.places.give_back(),
-            Parcel::Connection { socket, peer, received } => {
-                let link = self.open(socket, peer);
+            Parcel::Connection { socket, origin, received } => {
+                let link = self.open(socket, origin);
                 self.feed(Input::Received { link, bytes: &received });
             }
         }

@@ -37,7 +37,8 @@ impl Bare {
         self.opened += 1;
         let link = LinkId { slot: self.opened - 1, generation: self.opened };
         self.links.insert(link, Link::default());
-        self.shard.open(self.now, link, "192.0.2.1:1024".parse().unwrap());
+        let peer: std::net::SocketAddr = "192.0.2.1:1024".parse().unwrap();
+        self.shard.open(self.now, link, peer);
         link
     }
 

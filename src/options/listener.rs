@@ -1,0 +1,403 @@
+//! One listener: where it is, what is spoken there, and who may come in.
+
+use super::given::{Value, Wrong};
+use super::table::{OptionDef, Set, find_option};
+use super::values::Expected;
+use ipnet::IpNet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The settings of one listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerOptions {
+    /// What is spoken.
+    pub scheme: Scheme,
+    /// Where; port 0 for any free one.
+    pub endpoint: Endpoint,
+    /// Certificate chains in PEM, the listener's own first in each; one per name it serves.
+    pub tls_cert: Vec<PathBuf>,
+    /// The private keys of the certificates, in the same order.
+    pub tls_key: Vec<PathBuf>,
+    /// The lowest version of TLS that is spoken.
+    pub tls_min_version: TlsVersion,
+    /// Who has to sign the clients' certificates.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Which of them are revoked.
+    pub tls_crl: Vec<PathBuf>,
+    /// Whether clients have to show a certificate.
+    pub client_certificates: ClientCertificates,
+    /// What of a client's certificate is its user name.
+    pub certificate_user: CertificateUser,
+    /// The path of a WebSocket listener's URL; `/` works as well.
+    pub websocket_path: Box<str>,
+    /// The web pages that may connect by WebSocket, as scheme, host and port; empty for all.
+    pub websocket_origins: Vec<Box<str>>,
+    /// Proxies whose PROXY header tells who is connected, and who have to send one.
+    pub proxy_from: Vec<IpNet>,
+    /// Whether clients without credentials are let in. None until [`settle_anonymous`].
+    pub allow_anonymous: Option<bool>,
+    /// User names and password hashes.
+    pub password_file: Option<PathBuf>,
+    /// Who may publish and subscribe where.
+    pub acl_file: Option<PathBuf>,
+    /// The key that JSON Web Tokens are verified with.
+    pub jwt_key_file: Option<PathBuf>,
+    /// How they are signed.
+    pub jwt_algorithm: JwtAlgorithm,
+    /// Where to ask whether a client may come in.
+    pub http_auth_url: Option<Box<str>>,
+    /// For how many milliseconds the answer is waited for.
+    pub http_auth_timeout_ms: u32,
+}
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// MQTT over TCP.
+    Mqtt,
+    /// MQTT over TLS.
+    Mqtts,
+    /// MQTT over WebSocket.
+    Ws,
+    /// MQTT over WebSocket over TLS.
+    Wss,
+    /// MQTT over a Unix socket.
+    Unix,
+}
+
+/// Where a listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// Whether clients have to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked.
+    None,
+    /// They may; what they show has to be valid.
+    Optional,
+    /// They have to.
+    Required,
+}
+
+/// What of a client's certificate is its user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// Nothing.
+    None,
+    /// The common name.
+    CommonName,
+    /// The whole subject, as RFC 4514 writes it.
+    Subject,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// 1.2
+    V1_2,
+    /// 1.3
+    V1_3,
+}
+
+/// How a JSON Web Token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256: the key file holds the secret.
+    Hs256,
+    /// RSA: the key file holds the public key in PEM.
+    Rs256,
+    /// ECDSA on P-256: the key file holds the public key in PEM.
+    Es256,
+}
+
+impl Scheme {
+    const ALL: [Self; 5] = [Self::Mqtt, Self::Mqtts, Self::Ws, Self::Wss, Self::Unix];
+
+    /// As it stands in a URL.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Mqtts => "mqtts",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Unix => "unix",
+        }
+    }
+
+    /// The usual port.
+    const fn port(self) -> u16 {
+        match self {
+            Self::Mqtt | Self::Unix => 1883,
+            Self::Mqtts => 8883,
+            Self::Ws => 8083,
+            Self::Wss => 8084,
+        }
+    }
+
+    /// Whether TLS is spoken.
+    #[must_use]
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Mqtts | Self::Wss)
+    }
+
+    /// Whether WebSocket is spoken.
+    #[must_use]
+    pub const fn has_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+}
+
+impl Endpoint {
+    /// True when nobody on another host can reach it.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for ListenerOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme.name();
+        match &self.endpoint {
+            Endpoint::Tcp(address) => write!(formatter, "{scheme}://{address}")?,
+            Endpoint::Unix(path) => write!(formatter, "{scheme}:{}", path.display())?,
+        }
+        if self.scheme.has_websocket() { formatter.write_str(&self.websocket_path) } else { Ok(()) }
+    }
+}
+
+const URL: &str = "a listener such as 127.0.0.1:1883, mqtts://0.0.0.0:8883, ws://[::1]:8083/mqtt \
+                   or unix:/run/ringmq.sock";
+
+impl ListenerOptions {
+    pub(super) fn unset() -> Self {
+        Self {
+            scheme: Scheme::Mqtt,
+            endpoint: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883))),
+            tls_cert: Vec::new(),
+            tls_key: Vec::new(),
+            tls_min_version: TlsVersion::V1_2,
+            tls_client_ca: None,
+            tls_crl: Vec::new(),
+            client_certificates: ClientCertificates::None,
+            certificate_user: CertificateUser::None,
+            websocket_path: "/mqtt".into(),
+            websocket_origins: Vec::new(),
+            proxy_from: Vec::new(),
+            allow_anonymous: None,
+            password_file: None,
+            acl_file: None,
+            jwt_key_file: None,
+            jwt_algorithm: JwtAlgorithm::Hs256,
+            http_auth_url: None,
+            http_auth_timeout_ms: 0,
+        }
+    }
+
+    /// Reads `[SCHEME://]ADDRESS[:PORT][/PATH][?OPTION=VALUE&…]`; the options come back.
+    pub(super) fn set_url(
+        &mut self,
+        given: &Value,
+    ) -> Result<Vec<(&'static OptionDef, Vec<Value>)>, Wrong> {
+        let refused = || Wrong::expected(given, &Expected::refused(&given.text, URL));
+        let (url, query) = given.text.split_once('?').unwrap_or((&given.text, ""));
+        if let Some(path) = url.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if !path.starts_with('/') {
+                return Err(refused());
+            }
+            self.scheme = Scheme::Unix;
+            self.endpoint = Endpoint::Unix(path.into());
+        } else {
+            let (scheme, rest) = url.split_once("://").unwrap_or(("mqtt", url));
+            let known = |known: &&Scheme| known.name() == scheme && **known != Scheme::Unix;
+            self.scheme = *Scheme::ALL.iter().find(known).ok_or_else(refused)?;
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            self.endpoint = Endpoint::Tcp(address(host, self.scheme.port()).ok_or_else(refused)?);
+            if self.scheme.has_websocket() && path.len() > 1 {
+                self.websocket_path = path.into();
+            } else if !path.is_empty() && path != "/" {
+                return Err(refused());
+            }
+        }
+        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| own(pair, given)).collect()
+    }
+
+    /// Refuses an option of the listener's own that it could not heed: whoever writes it relies on
+    /// it.
+    pub(super) fn check_own(&self, option: &OptionDef, values: &[Value]) -> Result<(), Wrong> {
+        let origin = values.first().map_or("", |value| &value.origin);
+        let name = option.name;
+        let is_for_tls =
+            name.starts_with("tls-") || matches!(name, "client-certificates" | "certificate-user");
+        if is_for_tls && !self.scheme.has_tls() {
+            let cause = format!("{name} needs TLS, which {}:// has not", self.scheme.name());
+            return Err(Wrong::new(origin, cause));
+        }
+        if name.starts_with("websocket-") && !self.scheme.has_websocket() {
+            let cause = format!("{name} needs WebSocket, which {}:// is not", self.scheme.name());
+            return Err(Wrong::new(origin, cause));
+        }
+        Ok(())
+    }
+
+    /// What does not go together.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let with_tls = self.scheme.has_tls();
+        if with_tls && self.tls_cert.is_empty() {
+            return Err(format!("{self} needs a certificate: --tls-cert FILE --tls-key FILE"));
+        }
+        if with_tls && self.tls_cert.len() != self.tls_key.len() {
+            let (certs, keys) = (self.tls_cert.len(), self.tls_key.len());
+            return Err(format!(
+                "{self} has {certs} tls-cert and {keys} tls-key: give one key for each, in order"
+            ));
+        }
+        let asks = self.client_certificates != ClientCertificates::None;
+        if with_tls && asks && self.tls_client_ca.is_none() {
+            return Err(format!(
+                "{self} asks for client certificates: say who signs them, --tls-client-ca FILE"
+            ));
+        }
+        if with_tls && !asks && (self.tls_client_ca.is_some() || !self.tls_crl.is_empty()) {
+            return Err(format!(
+                "{self} has a client CA or CRL but asks for no client certificates: \
+                 --client-certificates optional or required"
+            ));
+        }
+        if self.certificate_user != CertificateUser::None && with_tls && !asks {
+            return Err(format!(
+                "{self} takes user names from client certificates but asks for none: \
+                 --client-certificates required"
+            ));
+        }
+        Ok(())
+    }
+
+    /// True when something tells who a client is.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        self.password_file.is_some()
+            || self.jwt_key_file.is_some()
+            || self.http_auth_url.is_some()
+            || (self.scheme.has_tls() && self.certificate_user != CertificateUser::None)
+    }
+}
+
+/// Anonymous clients are let in where that was said by name; otherwise only while no listener can
+/// be reached from another host, and nothing tells who clients are.
+///
+/// # Errors
+/// When a listener can be reached, and nothing says who may come in.
+pub(super) fn settle_anonymous(listeners: &mut [ListenerOptions]) -> Result<(), Wrong> {
+    let all_local = listeners.iter().all(|listener| listener.endpoint.is_local());
+    for listener in listeners {
+        if listener.allow_anonymous.is_none() && !listener.has_credentials() && !all_local {
+            return Err(Wrong::new(
+                &format!("{listener}"),
+                "nothing says who may connect, and a listener can be reached from other hosts; \
+                 give --password-file FILE, or --allow-anonymous true to let everybody in",
+            ));
+        }
+        let allowed = listener.allow_anonymous.unwrap_or(!listener.has_credentials());
+        listener.allow_anonymous = Some(allowed);
+    }
+    Ok(())
+}
+
+/// An option in a listener's URL.
+fn own(pair: &str, given: &Value) -> Result<(&'static OptionDef, Vec<Value>), Wrong> {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let option = find_option(name).filter(|option| option.set.is_of_listener());
+    let Some(option) = option else {
+        let cause = format!("{name:?} is not an option that a listener can have of its own");
+        return Err(Wrong::new(&given.origin, cause));
+    };
+    let origin = format!("{}: {name}", given.origin);
+    let texts = if matches!(option.set, Set::ListenerList(_)) {
+        value.split(',').collect()
+    } else {
+        vec![value]
+    };
+    Ok((option, texts.into_iter().map(|text| Value::new(text, &*origin)).collect()))
+}
+
+fn address(host: &str, port: u16) -> Option<SocketAddr> {
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    host.parse::<SocketAddr>()
+        .ok()
+        .or_else(|| Some(SocketAddr::from((host.parse::<Ipv4Addr>().ok()?, port))))
+        .or_else(|| Some(SocketAddr::from((inner?.parse::<Ipv6Addr>().ok()?, port))))
+}
+
+impl ListenerOptions {
+    /// Whether the peer `address` is a proxy that tells who is connected.
+    #[must_use]
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.proxy_from.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl FromStr for ClientCertificates {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "none" => Ok(Self::None),
+            "optional" => Ok(Self::Optional),
+            "required" => Ok(Self::Required),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for CertificateUser {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "none" => Ok(Self::None),
+            "cn" => Ok(Self::CommonName),
+            "subject" => Ok(Self::Subject),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for TlsVersion {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "1.2" => Ok(Self::V1_2),
+            "1.3" => Ok(Self::V1_3),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for JwtAlgorithm {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "HS256" => Ok(Self::Hs256),
+            "RS256" => Ok(Self::Rs256),
+            "ES256" => Ok(Self::Es256),
+            _ => Err(()),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Every option, defined once: the command line, its help, the environment variables, the keys of
+//! the configuration file and the defaults all come from [`OPTIONS`].
+#![forbid(unsafe_code)]
+
+mod given;
+mod listener;
+mod table;
+mod values;
+
+pub use given::{Given, GivenListener, Value, Wrong};
+pub use listener::{
+    CertificateUser, ClientCertificates, Endpoint, JwtAlgorithm, ListenerOptions, Scheme,
+    TlsVersion,
+};
+pub use table::{OPTIONS, OptionDef, Set, find_option};
+pub use values::{Expected, LogFormat, LogLevel, Pin, core_list};
+
+/// The settings of a broker; the same for all its workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Where to accept connections, and what is asked of them; at least one.
+    pub listeners: Vec<ListenerOptions>,
+    /// How many workers to run: 0 for one per usable physical core.
+    pub workers: usize,
+    /// Which core each worker's thread stays on.
+    pub pin: Pin,
+    /// How many microseconds a worker without work spins before it sleeps.
+    pub busy_poll_us: u32,
+    /// How many connections are open at most: 0 for what the descriptor limit allows.
+    pub max_connections: u32,
+    /// How many connections one address may have at most: 0 for any number.
+    pub max_connections_per_address: u32,
+    /// How many connections a second are let in: 0 for any number.
+    pub max_connect_rate: u32,
+    /// How many failed logins within a minute an address may have before it has to wait: 0 for any.
+    pub max_login_failures: u32,
+    /// How many threads check passwords.
+    pub login_threads: u16,
+    /// For how many seconds a verified password need not be hashed again: 0 for never.
+    pub login_cache_s: u16,
+    /// How many messages a second one client may publish: 0 for any number.
+    pub max_publish_rate: u32,
+    /// How many bytes a second one client may publish: 0 for any number.
+    pub max_publish_bytes: u64,
+    /// The largest packet accepted from a client, in bytes.
+    pub max_packet_size: u32,
+    /// How many QoS 1 and 2 messages are in flight to one client at most, at least 1.
+    pub max_inflight: u16,
+    /// How many QoS 1 and 2 messages a client may have in flight to the broker, at least 1.
+    pub receive_maximum: u16,
+    /// How many messages wait for one session at most.
+    pub max_queued_messages: u32,
+    /// How many bytes of messages wait for one session at most.
+    pub max_queued_bytes: u64,
+    /// How many levels a topic may have, at least 1.
+    pub max_topic_levels: u16,
+    /// The longest keep-alive in seconds: 0 for any, also none.
+    pub max_keep_alive: u16,
+    /// The longest session expiry interval in seconds; `u32::MAX` for sessions that never expire.
+    pub max_session_expiry: u32,
+    /// The highest topic alias, in both directions; 0 turns aliases off.
+    pub max_topic_alias: u16,
+    /// Whether retained messages are kept.
+    pub retain_available: bool,
+    /// The least important log lines still written.
+    pub log_level: LogLevel,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+impl Options {
+    /// Nothing set yet: [`OPTIONS`] fills it in.
+    const fn unset() -> Self {
+        Self {
+            listeners: Vec::new(),
+            workers: 0,
+            pin: Pin::Auto,
+            busy_poll_us: 0,
+            max_connections: 0,
+            max_connections_per_address: 0,
+            max_connect_rate: 0,
+            max_login_failures: 0,
+            login_threads: 0,
+            login_cache_s: 0,
+            max_publish_rate: 0,
+            max_publish_bytes: 0,
+            max_packet_size: 0,
+            max_inflight: 0,
+            receive_maximum: 0,
+            max_queued_messages: 0,
+            max_queued_bytes: 0,
+            max_topic_levels: 0,
+            max_keep_alive: 0,
+            max_session_expiry: 0,
+            max_topic_alias: 0,
+            retain_available: false,
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
+        }
+    }
+
+    /// The settings that were given, the rest as [`OPTIONS`] says.
+    ///
+    /// # Errors
+    /// The first value that is refused, with where it was given.
+    pub fn build(given: &Given) -> Result<Self, Wrong> {
+        let mut options = Self::unset();
+        let mut defaults = ListenerOptions::unset();
+        for option in OPTIONS {
+            let given = given.values(option);
+            let default = [Value::new(option.default, "the default")];
+            let values = match given {
+                [] if option.default.is_empty() => continue,
+                [] => &default,
+                given => given,
+            };
+            option.set.broker(&mut options, values)?;
+            option.set.listener(&mut defaults, values)?;
+        }
+        for listener in given.listeners() {
+            options.listeners.push(listener.build(&defaults)?);
+        }
+        listener::settle_anonymous(&mut options.listeners)?;
+        Ok(options)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::build(&Given::default()).expect("the table's defaults are accepted")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(given: &[(&str, &[&str])]) -> Result<Options, String> {
+        let mut all = Given::default();
+        for (name, values) in given {
+            let option = find_option(name).expect("a known option");
+            all.add(option, values.iter().map(|&text| Value::new(text, format!("--{name}"))));
+        }
+        Options::build(&all).map_err(|wrong| wrong.to_string())
+    }
+
+    fn set(name: &str, value: &str) -> Result<Options, String> {
+        build(&[(name, &[value])])
+    }
+
+    #[test]
+    fn the_defaults_are_what_the_documentation_promises() {
+        let options = Options::default();
+        assert_eq!(options.listeners[0].to_string(), "mqtt://127.0.0.1:1883");
+        assert_eq!(options.listeners[0].allow_anonymous, Some(true));
+        assert_eq!(options.max_packet_size, 2_000_000);
+        assert_eq!(options.max_session_expiry, u32::MAX);
+        assert!(options.retain_available);
+    }
+
+    #[test]
+    fn names_are_unique_and_variables_follow_from_them() {
+        for (index, option) in OPTIONS.iter().enumerate() {
+            assert!(OPTIONS[..index].iter().all(|other| other.name != option.name));
+            assert!(option.help.ends_with('.'), "{}", option.name);
+        }
+        assert_eq!(find_option("busy-poll-us").unwrap().variable(), "RINGMQ_BUSY_POLL_US");
+    }
+
+    /// V11: each numeric setting at 0, 1 and its maximum is taken or refused, never a panic.
+    #[test]
+    fn numbers_at_the_edges_are_taken_or_refused_with_their_range() {
+        let extremes =
+            ["0", "1", "65535", "4294967295", "18446744073709551615", "99999999999999999999"];
+        for option in OPTIONS {
+            for value in extremes.iter().chain(&["-1", "+1", " 1", "1 ", "", "1e3", "\u{0661}"]) {
+                if let Err(wrong) = set(option.name, value) {
+                    assert!(!wrong.contains('\n'), "{wrong}");
+                }
+            }
+        }
+        assert_eq!(
+            set("max-inflight", "0").unwrap_err(),
+            "--max-inflight: \"0\" is not a number from 1 to 65535"
+        );
+        assert_eq!(set("max-inflight", "65535").unwrap().max_inflight, u16::MAX);
+        assert!(set("max-packet-size", "16383").is_err());
+        assert!(set("workers", "129").is_err());
+    }
+
+    #[test]
+    fn a_pin_list_names_each_core_once() {
+        assert_eq!(core_list("0,2,4-7"), Some(vec![0, 2, 4, 5, 6, 7]));
+        assert_eq!(core_list("3"), Some(vec![3]));
+        for wrong in
+            ["", ",", "1,", "2-1", "1-", "-1", "1,1", "0-2,1", "a", "1 2", "1024", "0-99999999"]
+        {
+            assert_eq!(core_list(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(set("pin", "auto").unwrap().pin, Pin::Auto);
+        assert_eq!(set("pin", "1").unwrap().pin, Pin::Cores(vec![1]));
+        assert!(set("pin", "all").is_err());
+    }
+
+    #[test]
+    fn listeners_are_urls_with_usual_ports() {
+        let urls: &[(&str, &str)] = &[
+            ("[::1]:1", "mqtt://[::1]:1"),
+            ("127.0.0.1", "mqtt://127.0.0.1:1883"),
+            ("ws://[::1]", "ws://[::1]:8083/mqtt"),
+            ("ws://127.0.0.1/", "ws://127.0.0.1:8083/mqtt"),
+            ("ws://127.0.0.1:1/a/b", "ws://127.0.0.1:1/a/b"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+            ("unix:///run/a.sock", "unix:/run/a.sock"),
+        ];
+        for (url, shown) in urls {
+            assert_eq!(set("listen", url).unwrap().listeners[0].to_string(), *shown);
+        }
+        for wrong in ["localhost:1883", "http://127.0.0.1", "unix:a", "mqtt://127.0.0.1/a", "", "?"]
+        {
+            assert!(set("listen", wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_listener_has_options_of_its_own_and_the_rest_from_all() {
+        let files: &[(&str, &[&str])] =
+            &[("tls-cert", &["a.pem"]), ("tls-key", &["a.key"]), ("acl-file", &["acl"])];
+        let urls = ["mqtts://127.0.0.1?tls-cert=b.pem,c.pem&tls-key=b,c&acl-file=other", "[::1]"];
+        let options = build(&[files, &[("listen", &urls)]].concat()).unwrap();
+        let [tls, plain] = &*options.listeners else { panic!() };
+        assert_eq!(tls.tls_cert, ["b.pem", "c.pem"].map(std::path::PathBuf::from));
+        assert_eq!(tls.acl_file.as_deref(), Some("other".as_ref()));
+        assert_eq!(plain.acl_file.as_deref(), Some("acl".as_ref()));
+    }
+
+    #[test]
+    fn what_a_listener_cannot_heed_is_refused() {
+        let wrong = [
+            "mqtt://[::1]?client-certificates=required",
+            "mqtt://[::1]?websocket-origin=https://a",
+            "mqtt://[::1]?max-inflight=1",
+            "mqtt://[::1]?nonsense=1",
+            "mqtts://[::1]",
+            "mqtts://[::1]?tls-cert=a",
+            "mqtts://[::1]?tls-cert=a&tls-key=b&client-certificates=required",
+            "mqtts://[::1]?tls-cert=a&tls-key=b&tls-client-ca=c",
+            "mqtts://[::1]?tls-cert=a&tls-key=b&certificate-user=cn",
+        ];
+        for url in wrong {
+            assert!(set("listen", url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn strangers_are_let_in_only_by_name() {
+        let wrong = set("listen", "0.0.0.0:1883").unwrap_err();
+        assert!(wrong.contains("--allow-anonymous true"), "{wrong}");
+        let open = build(&[("listen", &["0.0.0.0:1883"]), ("allow-anonymous", &["true"])]);
+        assert_eq!(open.unwrap().listeners[0].allow_anonymous, Some(true));
+        let closed = build(&[("listen", &["0.0.0.0:1883"]), ("password-file", &["p"])]);
+        assert_eq!(closed.unwrap().listeners[0].allow_anonymous, Some(false));
+        let local = set("password-file", "p").unwrap();
+        assert_eq!(local.listeners[0].allow_anonymous, Some(false));
+    }
+}

@@ -1,0 +1,554 @@
+//! The table of options.
+
+use super::Options;
+use super::given::{Value, Wrong};
+use super::listener::ListenerOptions;
+use super::values::{Expected, parse, within};
+use crate::limits::WORKERS_MAX;
+use std::fmt;
+use std::path::PathBuf;
+
+/// One option: its name on the command line, in files and in the environment, what it accepts, what
+/// it sets.
+#[derive(Debug)]
+pub struct OptionDef {
+    /// The long flag without its dashes, and the key in a configuration file.
+    pub name: &'static str,
+    /// What stands for the value in the help text.
+    pub value_name: &'static str,
+    /// The value when none is given; empty for none.
+    pub default: &'static str,
+    /// One or two sentences.
+    pub help: &'static str,
+    /// How it is set, and of what.
+    pub set: Set,
+    /// Whether a running broker takes a new value.
+    pub is_reloaded: bool,
+}
+
+/// What an option is set of. Each function parses a value into its field, or says what it should
+/// have been.
+pub enum Set {
+    /// The list of listeners.
+    Listen,
+    /// The broker.
+    Broker(fn(&mut Options, &str) -> Result<(), Expected>),
+    /// A listener.
+    Listener(fn(&mut ListenerOptions, &str) -> Result<(), Expected>),
+    /// A list of a listener's.
+    ListenerList(fn(&mut ListenerOptions, &[&str]) -> Result<(), Expected>),
+}
+
+impl fmt::Debug for Set {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Listen => "Listen",
+            Self::Broker(_) => "Broker",
+            Self::Listener(_) => "Listener",
+            Self::ListenerList(_) => "ListenerList",
+        })
+    }
+}
+
+impl Set {
+    /// True when each listener may have a value of its own.
+    #[must_use]
+    pub const fn is_of_listener(&self) -> bool {
+        matches!(self, Self::Listener(_) | Self::ListenerList(_))
+    }
+
+    /// True when the flag may be repeated, and the environment variable holds a list with commas.
+    #[must_use]
+    pub const fn is_list(&self) -> bool {
+        matches!(self, Self::Listen | Self::ListenerList(_))
+    }
+
+    /// Sets it of the broker, if it is the broker's.
+    pub(super) fn broker(&self, options: &mut Options, values: &[Value]) -> Result<(), Wrong> {
+        let (Self::Broker(set), Some(value)) = (self, values.last()) else { return Ok(()) };
+        set(options, &value.text).map_err(|expected| Wrong::expected(value, &expected))
+    }
+
+    /// Sets it of a listener, if it is a listener's.
+    pub(super) fn listener(
+        &self,
+        listener: &mut ListenerOptions,
+        values: &[Value],
+    ) -> Result<(), Wrong> {
+        let Some(last) = values.last() else { return Ok(()) };
+        let result = match self {
+            Self::Listen | Self::Broker(_) => Ok(()),
+            Self::Listener(set) => set(listener, &last.text),
+            Self::ListenerList(set) => {
+                let texts: Vec<&str> = values.iter().map(|value| &*value.text).collect();
+                set(listener, &texts)
+            }
+        };
+        result.map_err(|expected| Wrong::expected(last, &expected))
+    }
+}
+
+impl OptionDef {
+    /// The environment variable that sets this option when the flag is not given.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("RINGMQ_{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    const fn new(
+        name: &'static str,
+        value_name: &'static str,
+        default: &'static str,
+        help: &'static str,
+        set: Set,
+    ) -> Self {
+        Self { name, value_name, default, help, set, is_reloaded: false }
+    }
+
+    const fn broker(
+        name: &'static str,
+        value_name: &'static str,
+        default: &'static str,
+        help: &'static str,
+        set: fn(&mut Options, &str) -> Result<(), Expected>,
+    ) -> Self {
+        Self::new(name, value_name, default, help, Set::Broker(set))
+    }
+
+    const fn listener(
+        name: &'static str,
+        value_name: &'static str,
+        default: &'static str,
+        help: &'static str,
+        set: fn(&mut ListenerOptions, &str) -> Result<(), Expected>,
+    ) -> Self {
+        Self::new(name, value_name, default, help, Set::Listener(set)).reloaded()
+    }
+
+    const fn list(
+        name: &'static str,
+        value_name: &'static str,
+        help: &'static str,
+        set: fn(&mut ListenerOptions, &[&str]) -> Result<(), Expected>,
+    ) -> Self {
+        Self::new(name, value_name, "", help, Set::ListenerList(set)).reloaded()
+    }
+
+    const fn reloaded(mut self) -> Self {
+        self.is_reloaded = true;
+        self
+    }
+}
+
+/// The option of that name.
+#[must_use]
+pub fn find_option(name: &str) -> Option<&'static OptionDef> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+/// Every option, in the order of the help text.
+pub const OPTIONS: &[OptionDef] = &[
+    OptionDef::new(
+        "listen",
+        "URL",
+        "127.0.0.1:1883",
+        "Accept connections here; may be repeated. mqtt://, mqtts://, ws:// or wss:// with an \
+         address and perhaps a port, as in mqtts://0.0.0.0:8883, or unix:/run/ringmq.sock; no \
+         scheme is mqtt, port 0 takes a free one. Options for this listener alone follow a ?, as \
+         in mqtts://[::]?client-certificates=required.",
+        Set::Listen,
+    ),
+    OptionDef::list(
+        "tls-cert",
+        "FILE",
+        "Use this certificate chain in PEM, the listener's own first; repeat for more names.",
+        |listener, values| {
+            listener.tls_cert = paths(values);
+            Ok(())
+        },
+    ),
+    OptionDef::list(
+        "tls-key",
+        "FILE",
+        "Use this private key in PEM; one for each --tls-cert, in the same order.",
+        |listener, values| {
+            listener.tls_key = paths(values);
+            Ok(())
+        },
+    ),
+    OptionDef::listener(
+        "tls-min-version",
+        "1.2|1.3",
+        "1.2",
+        "Refuse older versions of TLS.",
+        |listener, value| parse(value, VERSION).map(|version| listener.tls_min_version = version),
+    ),
+    OptionDef::listener(
+        "client-certificates",
+        "CHOICE",
+        "none",
+        "Ask clients for a certificate: none, optional or required.",
+        |listener, value| {
+            parse(value, CERTIFICATES).map(|choice| listener.client_certificates = choice)
+        },
+    ),
+    OptionDef::listener(
+        "tls-client-ca",
+        "FILE",
+        "",
+        "Accept client certificates that these CAs have signed, in PEM.",
+        |listener, value| {
+            listener.tls_client_ca = path(value);
+            Ok(())
+        },
+    ),
+    OptionDef::list(
+        "tls-crl",
+        "FILE",
+        "Refuse client certificates that these lists revoke, in PEM; may be repeated.",
+        |listener, values| {
+            listener.tls_crl = paths(values);
+            Ok(())
+        },
+    ),
+    OptionDef::listener(
+        "certificate-user",
+        "CHOICE",
+        "none",
+        "Take the user name from the client's certificate: cn, subject (all of it) or none.",
+        |listener, value| {
+            parse(value, CERTIFICATE_USER).map(|choice| listener.certificate_user = choice)
+        },
+    ),
+    OptionDef::listener(
+        "websocket-path",
+        "PATH",
+        "/mqtt",
+        "Serve WebSocket at this path; / works as well.",
+        |listener, value| websocket_path(value).map(|path| listener.websocket_path = path),
+    ),
+    OptionDef::list(
+        "websocket-origin",
+        "ORIGIN",
+        "Let only web pages from this origin connect, such as https://example.org; may be \
+         repeated. None given lets all.",
+        |listener, values| {
+            listener.websocket_origins = values.iter().map(|&value| value.into()).collect();
+            Ok(())
+        },
+    ),
+    OptionDef::list(
+        "proxy-from",
+        "NETWORK",
+        "Expect a PROXY header (version 1 or 2) on connections from these networks, such as \
+         10.0.0.0/8, and take the client's address from it; may be repeated.",
+        |listener, values| {
+            let networks = values.iter().map(|value| network(value)).collect::<Result<_, _>>();
+            networks.map(|networks| listener.proxy_from = networks)
+        },
+    ),
+    OptionDef::listener(
+        "allow-anonymous",
+        "CHOICE",
+        "auto",
+        "Let clients without credentials in: true, false, or auto, which does while all listeners \
+         are local and nothing tells who clients are.",
+        |listener, value| anonymous(value).map(|choice| listener.allow_anonymous = choice),
+    ),
+    OptionDef::listener(
+        "password-file",
+        "FILE",
+        "",
+        "Check user names and passwords; ringmq passwd and mosquitto_passwd write the file.",
+        |listener, value| {
+            listener.password_file = path(value);
+            Ok(())
+        },
+    ),
+    OptionDef::listener(
+        "acl-file",
+        "FILE",
+        "",
+        "Allow only what this file grants, in Mosquitto's format.",
+        |listener, value| {
+            listener.acl_file = path(value);
+            Ok(())
+        },
+    ),
+    OptionDef::listener(
+        "jwt-key-file",
+        "FILE",
+        "",
+        "Accept JSON Web Tokens as passwords: the HS256 secret, or the public key in PEM.",
+        |listener, value| {
+            listener.jwt_key_file = path(value);
+            Ok(())
+        },
+    ),
+    OptionDef::listener(
+        "jwt-algorithm",
+        "ALGORITHM",
+        "HS256",
+        "How tokens are signed: HS256, RS256 or ES256.",
+        |listener, value| parse(value, ALGORITHM).map(|choice| listener.jwt_algorithm = choice),
+    ),
+    OptionDef::listener(
+        "http-auth-url",
+        "URL",
+        "",
+        "Ask this HTTP service whether a client may come in.",
+        |listener, value| http_url(value).map(|url| listener.http_auth_url = url),
+    ),
+    OptionDef::listener(
+        "http-auth-timeout-ms",
+        "MILLISECONDS",
+        "5000",
+        "Refuse the client when the service has not answered in this time (1 to 60000).",
+        |listener, value| {
+            within(value, 1..=60_000).map(|time| listener.http_auth_timeout_ms = time)
+        },
+    ),
+    OptionDef::broker(
+        "workers",
+        "COUNT",
+        "0",
+        "Run this many workers (at most 128), each a thread with its own connections. 0 runs one \
+         per usable physical core; more than there are cores share them.",
+        |options, value| within(value, 0..=WORKERS_MAX).map(|count| options.workers = count),
+    ),
+    OptionDef::broker(
+        "pin",
+        "CORES",
+        "auto",
+        "Keep each worker on one core: auto takes one hardware thread of each physical core that \
+         this process may use, none lets the kernel choose, and a list such as 0,2,4-7 is used in \
+         turn.",
+        |options, value| parse(value, PIN).map(|pin| options.pin = pin),
+    ),
+    OptionDef::broker(
+        "busy-poll-us",
+        "MICROSECONDS",
+        "0",
+        "Let a worker without work spin this long (at most 1000000) before it sleeps: lower \
+         latency for more CPU time.",
+        |options, value| within(value, 0..=1_000_000).map(|time| options.busy_poll_us = time),
+    ),
+    OptionDef::broker(
+        "max-connections",
+        "COUNT",
+        "0",
+        "Close connections above this number at once. 0 allows what the descriptor limit does.",
+        |options, value| within(value, 0..=u32::MAX).map(|count| options.max_connections = count),
+    ),
+    OptionDef::broker(
+        "max-connections-per-address",
+        "COUNT",
+        "0",
+        "Refuse connections above this number from one address. 0 allows any number.",
+        |options, value| {
+            within(value, 0..=u32::MAX).map(|count| options.max_connections_per_address = count)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-connect-rate",
+        "COUNT",
+        "0",
+        "Refuse connections above this number a second, in all. 0 allows any number.",
+        |options, value| within(value, 0..=1_000_000).map(|count| options.max_connect_rate = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-login-failures",
+        "COUNT",
+        "10",
+        "After this many failed logins within a minute, refuse an address for a second, then for \
+         twice as long each time, up to a minute. 0 never does.",
+        |options, value| {
+            within(value, 0..=1_000_000).map(|count| options.max_login_failures = count)
+        },
+    ),
+    OptionDef::broker(
+        "login-threads",
+        "COUNT",
+        "1",
+        "Check passwords on this many threads of low priority (1 to 64).",
+        |options, value| within(value, 1..=64).map(|count| options.login_threads = count),
+    ),
+    OptionDef::broker(
+        "login-cache-s",
+        "SECONDS",
+        "30",
+        "Do not hash a password again that was right this short a time ago. 0 always does.",
+        |options, value| within(value, 0..=3600).map(|time| options.login_cache_s = time),
+    ),
+    OptionDef::broker(
+        "max-publish-rate",
+        "COUNT",
+        "0",
+        "Disconnect a client that publishes more messages a second. 0 allows any number.",
+        |options, value| {
+            within(value, 0..=10_000_000).map(|count| options.max_publish_rate = count)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-publish-bytes",
+        "BYTES",
+        "0",
+        "Disconnect a client that publishes more bytes a second. 0 allows any number.",
+        |options, value| within(value, 0..=1 << 40).map(|count| options.max_publish_bytes = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-packet-size",
+        "BYTES",
+        "2000000",
+        "Refuse larger packets from clients (16384 to 268435455).",
+        |options, value| {
+            within(value, 16_384..=268_435_455).map(|bytes| options.max_packet_size = bytes)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-inflight",
+        "COUNT",
+        "256",
+        "Send a client at most this many QoS 1 and 2 messages before it acknowledges (1 to 65535).",
+        |options, value| within(value, 1..=u16::MAX).map(|count| options.max_inflight = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "receive-maximum",
+        "COUNT",
+        "1024",
+        "Let a client send at most this many QoS 1 and 2 messages before they are acknowledged (1 \
+         to 65535).",
+        |options, value| within(value, 1..=u16::MAX).map(|count| options.receive_maximum = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-queued-messages",
+        "COUNT",
+        "1000",
+        "Queue at most this many messages for a session that is slow or offline (1 to 10000000).",
+        |options, value| {
+            within(value, 1..=10_000_000).map(|count| options.max_queued_messages = count)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-queued-bytes",
+        "BYTES",
+        "67108864",
+        "Queue at most this many bytes for a session that is slow or offline (65536 to \
+         1099511627776).",
+        |options, value| {
+            within(value, 65_536..=1 << 40).map(|bytes| options.max_queued_bytes = bytes)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-topic-levels",
+        "COUNT",
+        "200",
+        "Refuse topics and filters with more levels (1 to 1000).",
+        |options, value| within(value, 1..=1000).map(|count| options.max_topic_levels = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-keep-alive",
+        "SECONDS",
+        "0",
+        "Cap the keep-alive of clients (1 to 65535). 0 leaves it to them.",
+        |options, value| within(value, 0..=u16::MAX).map(|time| options.max_keep_alive = time),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-session-expiry",
+        "SECONDS",
+        "4294967295",
+        "Cap the session expiry interval of clients. 4294967295 lets sessions live for ever.",
+        |options, value| within(value, 0..=u32::MAX).map(|time| options.max_session_expiry = time),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-topic-alias",
+        "COUNT",
+        "64",
+        "Use topic aliases up to this number, in both directions. 0 turns them off.",
+        |options, value| within(value, 0..=u16::MAX).map(|count| options.max_topic_alias = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "retain-available",
+        "true|false",
+        "true",
+        "Keep retained messages. When false, publishing one is refused.",
+        |options, value| {
+            parse(value, BOOLEAN).map(|available| options.retain_available = available)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "log-level",
+        "LEVEL",
+        "info",
+        "Log what is at least this important: error, warn, info, debug or trace.",
+        |options, value| parse(value, LEVEL).map(|level| options.log_level = level),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "log-format",
+        "text|json",
+        "text",
+        "Write log lines for people or as JSON objects.",
+        |options, value| parse(value, FORMAT).map(|format| options.log_format = format),
+    )
+    .reloaded(),
+];
+
+const BOOLEAN: &str = "true or false";
+const LEVEL: &str = "error, warn, info, debug or trace";
+const FORMAT: &str = "text or json";
+const PIN: &str = "auto, none or a list of different cores such as 0,2,4-7";
+const VERSION: &str = "1.2 or 1.3";
+const CERTIFICATES: &str = "none, optional or required";
+const CERTIFICATE_USER: &str = "none, cn or subject";
+const ALGORITHM: &str = "HS256, RS256 or ES256";
+
+fn path(value: &str) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| value.into())
+}
+
+fn paths(values: &[&str]) -> Vec<PathBuf> {
+    values.iter().filter_map(|value| path(value)).collect()
+}
+
+fn websocket_path(value: &str) -> Result<Box<str>, Expected> {
+    let is_path = value.starts_with('/') && !value.contains(['?', '#', ' ']);
+    is_path.then(|| value.into()).ok_or_else(|| Expected::refused(value, "a path such as /mqtt"))
+}
+
+/// A network, or one address.
+fn network(value: &str) -> Result<ipnet::IpNet, Expected> {
+    let address = || value.parse().ok().map(|address: std::net::IpAddr| address.into());
+    let expected = || Expected::refused(value, "a network such as 10.0.0.0/8 or an address");
+    value.parse().ok().or_else(address).ok_or_else(expected)
+}
+
+fn anonymous(value: &str) -> Result<Option<bool>, Expected> {
+    match value {
+        "auto" => Ok(None),
+        value => parse(value, "auto, true or false").map(Some),
+    }
+}
+
+fn http_url(value: &str) -> Result<Option<Box<str>>, Expected> {
+    let is_url = value.starts_with("http://") || value.starts_with("https://");
+    match value {
+        "" => Ok(None),
+        url if is_url => Ok(Some(url.into())),
+        _ => Err(Expected::refused(value, "an http:// or https:// URL")),
+    }
+}
