@@ -79,16 +79,20 @@ pub enum HashMethod {
 /// file.
 #[must_use]
 pub fn hash_password(method: HashMethod, password: &[u8]) -> String {
-    let salt: [u8; 16] = random();
+    let mut salt = &random::<16>()[..];
     let cost = match method {
         HashMethod::Argon2id => {
             let (memory, passes, lanes) = NEW_ARGON2;
             Cost::Argon2 { memory, passes, lanes }
         }
-        HashMethod::Pbkdf2 => Cost::Pbkdf2 { iterations: NEW_PBKDF2 },
+        HashMethod::Pbkdf2 => {
+            // Mosquitto 2.0 takes no other length.
+            salt = &salt[..12];
+            Cost::Pbkdf2 { iterations: NEW_PBKDF2 }
+        }
         HashMethod::Scram => Cost::Scram { iterations: NEW_SCRAM },
     };
-    PasswordHash::create(cost, &salt, password).to_string()
+    PasswordHash::create(cost, salt, password).to_string()
 }
 
 /// What it takes to hash a password.
