@@ -28,7 +28,6 @@
 //!   `topic deny` meant to deny.
 //! - A file without a final newline is taken there; here it may be half of a file, and its other
 //!   half may deny what this half allows.
-//! - It lets `#` in a `pattern` cover `$SYS`; here no wildcard covers a topic that begins with `$`.
 
 use super::grants::Grants;
 use super::login::Identity;

@@ -305,3 +305,30 @@ fn salt(text: &str) -> Result<Box<[u8]>, &'static str> {
 fn bytes(text: &str) -> Result<Vec<u8>, &'static str> {
     BASE64.decode(text).map_err(|_| "a field is no base64: set the password anew")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for method in [HashMethod::Argon2id, HashMethod::Pbkdf2, HashMethod::Scram] {
+            let text = hash_password(method, b"x");
+            let hash = PasswordHash::parse(&text).unwrap();
+            assert_eq!(hash.to_string(), text);
+            assert_ne!(hash_password(method, b"x"), text, "another salt");
+        }
+    }
+
+    #[test]
+    fn memory_is_kept_and_does_not_matter() {
+        let cost = |memory| Cost::Argon2 { memory, passes: 2, lanes: 1 };
+        let mut workspace = Workspace::default();
+        for memory in [8, 64, 16, 64, 8] {
+            let hash = PasswordHash::create(cost(memory), &[1; 16], b"right");
+            assert!(hash.verify(b"right", &mut workspace));
+            assert!(!hash.verify(b"wrong", &mut workspace));
+        }
+        assert_eq!(workspace.blocks.len(), 64);
+    }
+}

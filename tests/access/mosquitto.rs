@@ -20,9 +20,8 @@ impl Mosquitto {
     /// None when it is not installed.
     fn start(folder: &Folder, settings: &str) -> Option<Self> {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        // Without `user` it would give up the right to read the folder.
-        let user = std::env::var("USER").unwrap_or_else(|_| "root".into());
-        let text = format!("listener {} 127.0.0.1\nuser {user}\n{settings}", address.port());
+        // Else, when root runs it, it would give up the right to read the folder.
+        let text = format!("listener {} 127.0.0.1\nuser root\n{settings}", address.port());
         let file = folder.write("mosquitto.conf", text);
         let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
         let Some(program) = program.iter().find(|path| Path::new(path).exists()) else {
@@ -141,28 +140,60 @@ fn ask(mosquitto: &Mosquitto, client_id: &str, user: Option<&str>, topic: &str) 
     (may_write, client.next_topic() == topic)
 }
 
+const RULES: &str = "# comment\n\
+    topic read public/#\n\
+    topic deny public/secret\n\
+    topic write open\n\
+    user ann\n\
+    topic read a/+\n\
+    topic a/own\n\
+    topic deny a/hidden\n\
+    topic readwrite with space/x\n\
+    topic pattern/%u/x\n\
+    topic both/#\n\
+    user two words\n\
+    topic b/#\n\
+    user ann\n\
+    topic write later  \n\
+    pattern read p/%u/#\n\
+    pattern write c/%c\n\
+    pattern deny both/denied\n\
+    pattern both/+\n\
+    pattern deny p/%u/not\n";
+
+const TOPICS: &[&str] = &[
+    "public/a",
+    "public/secret",
+    "public",
+    "open",
+    "a/x",
+    "a/own",
+    "a/hidden",
+    "a",
+    "a/x/y",
+    "with space/x",
+    "pattern/ann/x",
+    "pattern/%u/x",
+    "both/denied",
+    "both/x",
+    "both/x/y",
+    "b/x",
+    "later",
+    "later  ",
+    "p/ann/x",
+    "p/bob/x",
+    "p/ann/not",
+    "p//x",
+    "c/one",
+    "c/two",
+    "c/%c",
+    "p/x/y",
+    "c/a/b",
+    "none",
+];
+
 #[test]
 fn rules_mean_what_mosquitto_makes_of_them() {
-    let file = "# comment\n\
-        topic read public/#\n\
-        topic deny public/secret\n\
-        topic write open\n\
-        user ann\n\
-        topic read a/+\n\
-        topic a/own\n\
-        topic deny a/hidden\n\
-        topic readwrite with space/x\n\
-        topic pattern/%u/x\n\
-        topic both/#\n\
-        user two words\n\
-        topic b/#\n\
-        user ann\n\
-        topic write later  \n\
-        pattern read p/%u/#\n\
-        pattern write c/%c\n\
-        pattern deny both/denied\n\
-        pattern both/+\n\
-        pattern deny p/%u/not\n";
     let folder = Folder::new();
     // `pass`, hashed with few iterations: there are hundreds of connections.
     let mut hash = [0; 64];
@@ -171,7 +202,7 @@ fn rules_mean_what_mosquitto_makes_of_them() {
     let hash = format!("$7$1${salt}${hash}");
     let users = ["admin", "ann", "two words", "bob", "x/y"];
     let passwords: String = users.iter().map(|user| format!("{user}:{hash}\n")).collect();
-    let acl = folder.write("acl", format!("{file}{ADMIN}"));
+    let acl = folder.write("acl", format!("{RULES}{ADMIN}"));
     let settings = format!(
         "allow_anonymous true\npassword_file {}\nacl_file {}\n",
         folder.write("passwords", passwords).display(),
@@ -179,37 +210,7 @@ fn rules_mean_what_mosquitto_makes_of_them() {
     );
     let Some(mosquitto) = Mosquitto::start(&folder, &settings) else { return };
     let policy = Policy::load(&Sources { acl_file: Some(acl), ..Sources::default() }).unwrap();
-    let topics = [
-        "public/a",
-        "public/secret",
-        "public",
-        "open",
-        "a/x",
-        "a/own",
-        "a/hidden",
-        "a",
-        "a/x/y",
-        "with space/x",
-        "pattern/ann/x",
-        "pattern/%u/x",
-        "both/denied",
-        "both/x",
-        "both/x/y",
-        "b/x",
-        "later",
-        "later  ",
-        "p/ann/x",
-        "p/bob/x",
-        "p/ann/not",
-        "p//x",
-        "c/one",
-        "c/two",
-        "c/%c",
-        "p/x/y",
-        "c/a/b",
-        "none",
-    ];
-    for topic in topics {
+    for topic in TOPICS.iter().copied() {
         for user in [None, Some("ann"), Some("two words"), Some("bob"), Some("x/y")] {
             for client_id in ["one", "a/b"] {
                 let grants = policy.grants(&identity(client_id, user)).unwrap();

@@ -31,7 +31,7 @@ fn every_form_verifies_its_password_and_no_other() {
 #[test]
 fn known_hashes() {
     let known = [
-        // The reference implementation's command: echo -n password | argon2 somesalt -id -t 2 -k 65536 -p 1
+        // From the tests of the reference implementation.
         (
             "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ\
              $CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
@@ -39,7 +39,8 @@ fn known_hashes() {
         ),
         // RFC 7677, section 3.
         (
-            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=\
+            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==\
+             $WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=\
              :wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
             "pencil",
         ),

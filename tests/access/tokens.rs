@@ -205,7 +205,8 @@ fn grants(acl: Value) -> Result<Arc<Grants>, &'static str> {
 
 #[test]
 fn rules_come_with_the_token() {
-    let lists = json!({"pub": ["a/${clientid}"], "sub": ["b/#"], "all": ["c/${username}", "d/%c"]});
+    let all = ["c/${username}", "d/%c"];
+    let lists = json!({"pub": ["a/${clientid}"], "sub": ["b/#"], "all": all});
     let lists = grants(lists).unwrap();
     assert!(lists.may_write("a/client") && !lists.may_read("a/client") && !lists.may_write("a/x"));
     assert!(lists.may_read("b/x") && !lists.may_write("b/x"));
