@@ -212,7 +212,11 @@ fn rules_come_with_the_token() {
     assert!(lists.may_read("b/x") && !lists.may_write("b/x"));
     assert!(lists.may_read("c/ann") && lists.may_write("c/ann") && !lists.may_read("c/bob"));
     assert!(lists.may_read("d/client") && !lists.may_read("e"));
-    let rule = |permission: &str, action: &str, topic: &str| json!({"permission": permission, "action": action, "topic": topic});
+    let rule = |permission: &str, action: &str, topic: &str| {
+        let mut rule = json!({"permission": permission, "action": action});
+        rule["topic"] = topic.into();
+        rule
+    };
     let ordered = json!([
         rule("allow", "subscribe", "a/open"),
         rule("deny", "all", "a/+"),
