@@ -131,18 +131,14 @@ impl Broker {
                 return topics;
             }
             for packet in packets {
-                match decode(&packet) {
-                    Packet::Publish(publish) => {
-                        topics.push(publish.topic.to_owned());
-                        let (id, qos) = (publish.packet_id, publish.qos);
-                        if acknowledges && qos == QoS::AtLeastOnce {
-                            self.acknowledge(link, AckType::PubAck, id);
-                        } else if acknowledges && qos == QoS::ExactlyOnce {
-                            self.acknowledge(link, AckType::PubRec, id);
-                            self.acknowledge(link, AckType::PubComp, id);
-                        }
-                    }
-                    _ => {}
+                let Packet::Publish(publish) = decode(&packet) else { continue };
+                topics.push(publish.topic.to_owned());
+                let (id, qos) = (publish.packet_id, publish.qos);
+                if acknowledges && qos == QoS::AtLeastOnce {
+                    self.acknowledge(link, AckType::PubAck, id);
+                } else if acknowledges && qos == QoS::ExactlyOnce {
+                    self.acknowledge(link, AckType::PubRec, id);
+                    self.acknowledge(link, AckType::PubComp, id);
                 }
             }
         }
