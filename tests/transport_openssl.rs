@@ -11,7 +11,7 @@ use transport_peer::client::protocol;
 use transport_peer::pki::{self, Site};
 
 /// Sends one connection's first line back and says goodbye. Gives the transport, for questions.
-fn echo(listener: &TcpListener, settings: &Arc<TlsSettings>) -> Box<Transport> {
+fn echo(listener: &TcpListener, settings: &Arc<TlsSettings>) -> Transport {
     let (mut stream, _): (TcpStream, _) = listener.accept().unwrap();
     let mut transport = protocol(settings).open().unwrap();
     let (mut bytes, mut plain) = ([0; 1000], Vec::new());

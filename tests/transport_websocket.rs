@@ -90,7 +90,7 @@ fn requests_may_be_written_in_several_ways() {
         ("GET /mqtt", "GET /mqtt?token=1", "mqtt"),
         ("Upgrade: websocket", "upgrade: h2c, WebSocket", "mqtt"),
         ("Connection: Upgrade", "Connection: keep-alive\r\nConnection: upgrade", "mqtt"),
-        ("Protocol: mqtt", "Protocol: amqp,\tmqttv3.1 , mqtt", "mqttv3.1"),
+        ("Protocol: mqtt", "Protocol: amqp,\tmqttv3.1 , mqtt", "mqtt"),
         ("Protocol: mqtt", "Protocol: amqp\r\nSec-WebSocket-Protocol: mqttv3.1.1", "mqttv3.1.1"),
     ];
     for (usual, other, subprotocol) in cases {

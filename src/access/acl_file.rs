@@ -21,12 +21,13 @@
 //! - It puts `%c` and `%u` anywhere into a level; here they have to be whole levels, since
 //!   `door-%c` with a client `1-back` would mean another's `door-1-back`.
 //! - A `/` in an identifier makes several levels there; here it makes the pattern match nothing, so
-//!   that nobody reaches into `devices/a/b` by taking the identifier `a/b`.
+//!   that nobody reaches into `devices/a/b` by taking the identifier `a/b`. The same goes for `+`
+//!   and `#`, with which Mosquitto lets no pattern match. When such an identifier stands in a
+//!   pattern that denies, no pattern allows anything, since nobody can tell what was to be denied.
 //! - `topic read` is the filter `read` there; here the filter is missing, as somebody who wrote
 //!   `topic deny` meant to deny.
 //! - A file without a final newline is taken there; here it may be half of a file, and its other
 //!   half may deny what this half allows.
-//! - It lets `#` in a `pattern` cover `$SYS`; here no wildcard covers a topic that begins with `$`.
 
 use super::grants::Grants;
 use super::login::Identity;

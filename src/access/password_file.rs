@@ -111,3 +111,61 @@ fn pick(user: &str, count: usize) -> Option<usize> {
     let index = number.checked_rem(count as u64)?;
     usize::try_from(index).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::password_hash::Cost;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Cheap entries of every kind, each with work that tells it from the others.
+    fn file() -> PasswordFile {
+        let costs = [
+            Cost::Sha512,
+            Cost::Pbkdf2 { iterations: 2 },
+            Cost::Pbkdf2 { iterations: 3 },
+            Cost::Argon2 { memory: 8, passes: 1, lanes: 1 },
+            Cost::Scram { iterations: 5 },
+        ];
+        let entry = |(index, cost): (usize, &Cost)| {
+            format!("user{index}:{}\n", PasswordHash::create(*cost, &[7; 16], b"right"))
+        };
+        let text: String = costs.iter().enumerate().map(entry).collect();
+        PasswordFile::parse(&text).unwrap()
+    }
+
+    fn work(file: &PasswordFile, user: &str, password: &[u8]) -> (bool, Vec<String>) {
+        let mut workspace = Workspace::default();
+        let is_right = file.verify(user, password, &mut workspace).is_some();
+        (is_right, workspace.work)
+    }
+
+    /// V30: the same key derivations, not only about the same time.
+    #[test]
+    fn v30_an_unknown_user_costs_what_a_known_one_does() {
+        let file = file();
+        let known = (0..5).map(|index| {
+            let user = format!("user{index}");
+            let (is_right, right) = work(&file, &user, b"right");
+            let (is_wrong, wrong) = work(&file, &user, b"wrong");
+            assert!(is_right && !is_wrong && right == wrong && right.len() == 1, "{user}");
+            right
+        });
+        let known: BTreeSet<_> = known.collect();
+        let unknown = (0..200).map(|index| {
+            let user = format!("nobody{index}");
+            let (is_right, first) = work(&file, &user, b"right");
+            assert!(!is_right && first == work(&file, &user, b"else").1, "{user}");
+            first
+        });
+        assert_eq!(known.len(), 5);
+        assert_eq!(unknown.collect::<BTreeSet<_>>(), known, "every kind, and no other");
+    }
+
+    #[test]
+    fn an_empty_file_knows_nobody() {
+        let file = PasswordFile::parse("").unwrap();
+        assert_eq!(work(&file, "user", b"x"), (false, Vec::new()));
+        assert!(!file.has_scram());
+    }
+}

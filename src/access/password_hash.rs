@@ -79,16 +79,20 @@ pub enum HashMethod {
 /// file.
 #[must_use]
 pub fn hash_password(method: HashMethod, password: &[u8]) -> String {
-    let salt: [u8; 16] = random();
+    let mut salt = &random::<16>()[..];
     let cost = match method {
         HashMethod::Argon2id => {
             let (memory, passes, lanes) = NEW_ARGON2;
             Cost::Argon2 { memory, passes, lanes }
         }
-        HashMethod::Pbkdf2 => Cost::Pbkdf2 { iterations: NEW_PBKDF2 },
+        HashMethod::Pbkdf2 => {
+            // Mosquitto 2.0 takes no other length.
+            salt = &salt[..12];
+            Cost::Pbkdf2 { iterations: NEW_PBKDF2 }
+        }
         HashMethod::Scram => Cost::Scram { iterations: NEW_SCRAM },
     };
-    PasswordHash::create(cost, &salt, password).to_string()
+    PasswordHash::create(cost, salt, password).to_string()
 }
 
 /// What it takes to hash a password.
@@ -300,4 +304,31 @@ fn salt(text: &str) -> Result<Box<[u8]>, &'static str> {
 
 fn bytes(text: &str) -> Result<Vec<u8>, &'static str> {
     BASE64.decode(text).map_err(|_| "a field is no base64: set the password anew")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for method in [HashMethod::Argon2id, HashMethod::Pbkdf2, HashMethod::Scram] {
+            let text = hash_password(method, b"x");
+            let hash = PasswordHash::parse(&text).unwrap();
+            assert_eq!(hash.to_string(), text);
+            assert_ne!(hash_password(method, b"x"), text, "another salt");
+        }
+    }
+
+    #[test]
+    fn memory_is_kept_and_does_not_matter() {
+        let cost = |memory| Cost::Argon2 { memory, passes: 2, lanes: 1 };
+        let mut workspace = Workspace::default();
+        for memory in [8, 64, 16, 64, 8] {
+            let hash = PasswordHash::create(cost(memory), &[1; 16], b"right");
+            assert!(hash.verify(b"right", &mut workspace));
+            assert!(!hash.verify(b"wrong", &mut workspace));
+        }
+        assert_eq!(workspace.blocks.len(), 64);
+    }
 }

@@ -196,3 +196,39 @@ fn text(data: &[u8]) -> Result<&str, &'static str> {
     }
     std::str::from_utf8(data).map_err(|_| MALFORMED)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==\
+        $WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=\
+        :wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+
+    /// RFC 7677, section 3.
+    #[test]
+    fn the_exchange_of_the_rfc() {
+        let passwords = PasswordFile::parse(&format!("user:{KEYS}\n")).unwrap();
+        let first = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
+        let nonce = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+        let (exchange, server_first) = Exchange::begin_with(first, &passwords, nonce).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&server_first).unwrap(),
+            "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+             s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+        );
+        let last = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+             p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+        let proved = exchange.finish(last.as_bytes()).unwrap();
+        assert_eq!(&*proved.user, "user");
+        assert_eq!(&*proved.data, b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+    }
+
+    #[test]
+    fn names_are_decoded() {
+        assert_eq!(&*decode_name("a=2Cb=3D").unwrap(), "a,b=");
+        for wrong in ["", "=", "a=", "a=2c", "a=20", "a=3", "a\0"] {
+            assert!(decode_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -71,8 +71,8 @@ impl Shard {
         let Some(link) = self.clients.link(id) else { return };
         let Some(pending) = link.rare().login.take() else { return };
         match link.state {
-            State::Authenticating => self.go_on_connecting(id, pending, verdict),
-            State::Connected { session } => self.go_on_again(id, session, pending, verdict),
+            State::Authenticating => self.go_on_connecting(id, *pending, verdict),
+            State::Connected { session } => self.go_on_again(id, session, *pending, verdict),
             State::Fresh { .. } | State::Closing => {}
         }
         if self.clients.resume(id, |pauses| pauses.login = false) {
@@ -80,7 +80,7 @@ impl Shard {
         }
     }
 
-    fn go_on_connecting(&mut self, id: LinkId, pending: Box<PendingLogin>, verdict: Verdict) {
+    fn go_on_connecting(&mut self, id: LinkId, pending: PendingLogin, verdict: Verdict) {
         let Ok(Framed::Whole(frame)) = next_frame(&pending.connect, usize::MAX) else { return };
         let Ok(connect) = Connect::decode(&frame) else { return };
         match verdict {
@@ -90,7 +90,7 @@ impl Shard {
             }
             Verdict::Continue { data, exchange } => {
                 self.demand(id, connect.authentication_method, &data);
-                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..*pending });
+                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..pending });
             }
             Verdict::Refuse { code, cause } => {
                 let error = ProtocolError::new(code, cause);
@@ -103,7 +103,7 @@ impl Shard {
         &mut self,
         id: LinkId,
         session: SessionId,
-        pending: Box<PendingLogin>,
+        pending: PendingLogin,
         verdict: Verdict,
     ) {
         let Some(link) = self.clients.link(id) else { return };
@@ -116,7 +116,7 @@ impl Shard {
             }
             Verdict::Continue { data, exchange } => {
                 self.demand(id, method.as_deref(), &data);
-                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..*pending });
+                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..pending });
             }
             // [MQTT-4.12.1-2]
             Verdict::Refuse { code, cause } => {

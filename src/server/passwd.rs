@@ -276,3 +276,131 @@ fn write_new(path: &Path, old: Option<&File>, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Policy, Sources};
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("ringmq-passwd-{}-{name}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.join("passwords")
+        }
+
+        fn text(&self) -> String {
+            fs::read_to_string(self.path()).unwrap()
+        }
+
+        /// Runs the command on this folder's file.
+        fn run(&self, arguments: &[&str], password: &str) -> Result<(), String> {
+            let path = self.path();
+            let words =
+                ["passwd", path.to_str().unwrap()].into_iter().chain(arguments.iter().copied());
+            let matches =
+                command().try_get_matches_from(words).map_err(|error| error.to_string())?;
+            let request = Request::new(&matches);
+            let result =
+                request.and_then(|request| request.run(|_| Ok(Secret::new(password.as_bytes()))));
+            result.map_err(|failure| failure.line().to_owned())
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn users_come_change_and_go() {
+        let folder = Folder::new("life");
+        folder.run(&["-c", "--hash", "scram", "ann"], "one").unwrap();
+        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o600);
+        assert!(folder.text().starts_with("ann:SCRAM-SHA-256$"));
+        fs::write(folder.path(), format!("# ours\r\n\n{}# end", folder.text())).unwrap();
+        folder.run(&["bob smith", "-H", "pbkdf2"], "two").unwrap();
+        let before = folder.text();
+        folder.run(&["ann"], "three").unwrap();
+        let (old, new): (Vec<_>, Vec<_>) =
+            (before.split('\n').collect(), folder.text().split('\n').map(str::to_owned).collect());
+        assert_eq!(old.len(), new.len());
+        assert_eq!((old[0], old[1], old[3], old[4]), (&*new[0], &*new[1], &*new[3], &*new[4]));
+        assert!(new[2].starts_with("ann:$argon2id$v=19$m=47104,t=1,p=1$"), "{new:?}");
+        let password_file = Some(folder.path());
+        let load = || {
+            Policy::load(&Sources { password_file: password_file.clone(), ..Sources::default() })
+        };
+        assert!(load().unwrap().warnings().is_empty());
+        folder.run(&["-D", "ann"], "").unwrap();
+        assert!(!folder.text().contains("ann") && folder.text().contains("bob smith:$7$210000$"));
+        assert!(folder.run(&["-D", "ann"], "").unwrap_err().contains("has no user"));
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn the_file_stays_whose_it_was() {
+        let folder = Folder::new("owner");
+        let real = folder.0.join("real");
+        fs::write(&real, "").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink(&real, folder.path()).unwrap();
+        let owner = fs::metadata(&real).unwrap();
+        folder.run(&["ann", "--hash", "scram"], "x").unwrap();
+        let now = fs::metadata(&real).unwrap();
+        assert_eq!((now.uid(), now.gid()), (owner.uid(), owner.gid()));
+        assert_eq!(now.mode() & 0o777, 0o640, "others may not read it any more");
+        assert!(fs::symlink_metadata(folder.path()).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_in_one_line() {
+        let folder = Folder::new("wrong");
+        let wrong: &[(&[&str], &str, &str)] = &[
+            (&["ann"], "x", "--create"),
+            (&["-D", "ann"], "x", "--create"),
+            (&["-c", ""], "x", "empty"),
+            (&["-c", "a:b"], "x", "colon"),
+            (&["-c", "a\nb"], "x", "control"),
+            (&["-c", "#a"], "x", "comment"),
+            (&["-c", "ann"], "", "the password is empty"),
+            (&["-c", "ann", "--hash", "scram"], "pässword", "ASCII"),
+        ];
+        for (arguments, password, cause) in wrong {
+            let error = folder.run(arguments, password).unwrap_err();
+            assert!(error.contains(cause) && !error.contains('\n'), "{error}");
+        }
+        for arguments in [&["-D", "-c", "ann"][..], &["--hash", "md5", "ann"], &[]] {
+            assert!(folder.run(arguments, "x").is_err());
+        }
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+        folder.run(&["-c", "ann", "--hash", "scram"], "x").unwrap();
+        assert!(folder.run(&["-c", "bob"], "x").unwrap_err().contains("exists already"));
+    }
+
+    #[test]
+    fn one_line_is_the_password() {
+        let cases: [(&[u8], &[u8]); 6] = [
+            (b"x\n", b"x"),
+            (b"x\r\n", b"x"),
+            (b" x ", b" x "),
+            (b"x\ny\n", b"x"),
+            (b"", b""),
+            (b"\xff\n", b"\xff"),
+        ];
+        for (input, password) in cases {
+            assert_eq!(first_line(input).unwrap().bytes(), password);
+        }
+        let long = first_line(&[b'x'; 70_000][..]).unwrap();
+        assert!(check_password(&long, HashMethod::Argon2id).is_err());
+        assert!(check_password(&Secret::new(&[b'x'; 65_535]), HashMethod::Argon2id).is_ok());
+    }
+}

@@ -328,6 +328,14 @@ fn describe(error: Error) -> TransportError {
         Error::InvalidCertificate(CertificateError::Revoked) => {
             TransportError::new("TLS: the client's certificate is revoked")
         }
+        Error::InvalidCertificate(cause)
+            if format!("{cause:?}").contains("UnsupportedCertVersion") =>
+        {
+            TransportError::new(
+                "TLS: the client's certificate is of X.509 version 1, which is refused: issue one \
+                 of version 3, for example with openssl x509 -req -extfile",
+            )
+        }
         Error::InvalidCertificate(cause) => {
             TransportError::new(format!("TLS: the client's certificate is refused: {cause}"))
         }

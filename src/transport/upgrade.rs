@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use tungstenite::handshake::derive_accept_key;
 
-/// The sub-protocols that mean MQTT: the specification's, and the older ones that mosquitto and
+/// The sub-protocols that mean MQTT, the best first: the specification's, and the older ones that mosquitto and
 /// the clients of its time use.
 const SUBPROTOCOLS: &[&str] = &["mqtt", "mqttv3.1", "mqttv3.1.1"];
 
@@ -153,10 +153,14 @@ fn check_origin(fields: &[httparse::Header<'_>], allowed: &[Box<str>]) -> Result
     }
 }
 
-/// The first that the client offers and we know. [MQTT-6.0.0-3], [MQTT-6.0.0-4]
+/// The best that the client offers. [MQTT-6.0.0-3], [MQTT-6.0.0-4]
 fn subprotocol(fields: &[httparse::Header<'_>]) -> Result<&'static str, Refusal> {
-    tokens(fields, "Sec-WebSocket-Protocol")
-        .find_map(|token| SUBPROTOCOLS.iter().find(|known| **known == token).copied())
+    let is_offered =
+        |known: &&&str| tokens(fields, "Sec-WebSocket-Protocol").any(|token| token == **known);
+    SUBPROTOCOLS
+        .iter()
+        .find(is_offered)
+        .copied()
         .ok_or(refuse("400 Bad Request", "Sec-WebSocket-Protocol has to offer mqtt."))
 }
 

@@ -88,7 +88,7 @@ impl Worker {
             let Some(link) = next.or_else(|| self.talkative.pop()) else { break };
             match self.connections.get_mut(link) {
                 None => self.shard.outbox().sent(link),
-                Some(Connection { transport: Some(_), .. }) => self.wrap(link),
+                Some(Connection { layers: Some(_), .. }) => self.wrap(link),
                 Some(connection) if connection.sending => {
                     let rest = self.shard.outbox().take_rest(link, 0);
                     connection.backlogs.push(rest);
@@ -110,14 +110,14 @@ impl Worker {
     /// behind what the socket has not taken yet.
     fn wrap(&mut self, link: LinkId) {
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let Some(transport) = &mut connection.transport else { return };
+        let Some(layers) = &mut connection.layers else { return };
         let outbox = self.shard.outbox();
         let start = self.wrapped.len();
         if !connection.settled && outbox.segments(link).next().is_some() {
             connection.settled = true;
-            self.large_connects -= usize::from(take(&mut connection.has_large_connect));
+            self.large_connects -= usize::from(take(&mut layers.has_large_connect));
         }
-        let flow = transport.send(outbox.segments(link), &mut self.wrapped);
+        let flow = layers.transport.send(outbox.segments(link), &mut self.wrapped);
         outbox.sent(link);
         if connection.sending {
             let rest = self.wrapped.split_off(start);

@@ -43,7 +43,7 @@ impl HookClient {
             return HookAnswer::Deny;
         };
         let response = match self.post(hook, &question) {
-            // A connection that was kept open may have been closed meanwhile; asking twice is no harm.
+            // A connection that was kept open may be closed by now; asking twice is no harm.
             Err(ureq::Error::Io(_)) => self.post(hook, &question),
             response => response,
         };

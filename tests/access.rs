@@ -1,0 +1,111 @@
+//! Who may enter, and what they may do, through the public interface.
+
+#[path = "access/acl.rs"]
+mod acl;
+#[path = "access/desk.rs"]
+mod desk;
+#[path = "access/hook.rs"]
+mod hook;
+#[path = "access/mosquitto.rs"]
+mod mosquitto;
+#[path = "access/order.rs"]
+mod order;
+#[path = "access/passwords.rs"]
+mod passwords;
+#[path = "access/scram.rs"]
+mod scram;
+#[path = "access/tokens.rs"]
+mod tokens;
+
+use ringmq::access::{Identity, Login, Policy, Proof, Secret, Sources, Step, Verdict, Workspace};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Some time in 2033, so that no test depends on the clock.
+const NOW_S: u64 = 2_000_000_000;
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ringmq-access-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn acl_policy(text: &str) -> Result<Policy, String> {
+    let folder = Folder::new();
+    let acl_file = Some(folder.write("acl", text));
+    Policy::load(&Sources { allow_anonymous: true, acl_file, ..Sources::default() })
+}
+
+fn password_policy(text: impl AsRef<[u8]>) -> Result<Policy, String> {
+    let folder = Folder::new();
+    let path = folder.write("passwords", text);
+    load_passwords(&path)
+}
+
+fn load_passwords(path: &Path) -> Result<Policy, String> {
+    Policy::load(&Sources { password_file: Some(path.into()), ..Sources::default() })
+}
+
+fn identity(client_id: &str, user: Option<&str>) -> Identity {
+    Identity {
+        user: user.map(Into::into),
+        client_id: client_id.into(),
+        proof: Proof::None,
+        rules: None,
+        is_superuser: false,
+    }
+}
+
+fn login(user: Option<&str>, password: Option<&str>) -> Login {
+    Login {
+        client_id: "client".into(),
+        user_name: user.map(Into::into),
+        password: password.map(|password| Secret::new(password.as_bytes())),
+        ..Login::default()
+    }
+}
+
+fn verify(policy: &Policy, login: Login) -> Verdict {
+    match policy.verify(login, NOW_S, &mut Workspace::default()) {
+        Step::Done(verdict) => verdict,
+        Step::AskHook(_) => panic!("the hook is asked"),
+    }
+}
+
+/// Who was accepted, or the cause of the refusal.
+fn outcome(verdict: &Verdict) -> Result<Arc<Identity>, &'static str> {
+    match verdict {
+        Verdict::Accept { identity, .. } => Ok(Arc::clone(identity)),
+        Verdict::Refuse { cause, .. } => Err(cause),
+        Verdict::Continue { .. } => Err("continue"),
+    }
+}
+
+fn user_of(policy: &Policy, user: &str, password: &str) -> Result<Arc<Identity>, &'static str> {
+    outcome(&verify(policy, login(Some(user), Some(password))))
+}
