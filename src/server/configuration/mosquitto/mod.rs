@@ -2,7 +2,8 @@
 //!
 //! It must not become more open than it is there. So nobody comes in without a name unless
 //! `allow_anonymous true` is written, or no listener is and only this machine can connect; and what
-//! decides who comes in and has no counterpart is refused, see `table.rs`.
+//! decides who comes in and has no counterpart is refused, see `table.rs`. Where Mosquitto does not
+//! do what is written, as with `allow_anonymous false` and no listener, it is done here.
 //!
 //! As in Mosquitto, relative paths begin in the working directory, options above all listeners
 //! describe the default listener, and one that has any of them is opened on port 1883 besides the
