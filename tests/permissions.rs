@@ -494,7 +494,8 @@ proptest! {
             format!("user writer\ntopic write #\nuser reader\n{lines}")
         };
         let may_read = |rights: &[(usize, usize)], topic: &str| {
-            let matching = |&&(_, f): &&(usize, usize)| ringmq::mqtt::matches(all_filters[f], topic);
+            let matching =
+                |&&(_, f): &&(usize, usize)| ringmq::mqtt::matches(all_filters[f], topic);
             let mut matching = rights.iter().filter(matching).map(|right| right.0).peekable();
             matching.peek().is_some() && matching.all(|word| word != 2)
         };

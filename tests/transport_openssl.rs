@@ -33,7 +33,7 @@ fn send(transport: &mut Transport, stream: &mut TcpStream, segments: &[&[u8]]) {
 }
 
 /// What `openssl s_client` prints when it is told a line, and what the server knows of it.
-fn talk(settings: &Arc<TlsSettings>, arguments: &str) -> (String, Box<Transport>) {
+fn talk(settings: &Arc<TlsSettings>, arguments: &str) -> (String, Transport) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut client = Command::new("openssl")

@@ -92,8 +92,8 @@ impl Worker {
         }
     }
 
-    /// A large CONNECT is coming. On a plain socket it waits in the kernel; what comes through other
-    /// layers has to be taken, so only some may do so at a time.
+    /// A large CONNECT is coming. On a plain socket it waits in the kernel; what comes through
+    /// other layers has to be taken, so only some may do so at a time.
     fn await_bytes(&mut self, link: LinkId, count: usize) {
         let has_room = self.large_connects < LARGE_CONNECTS_MAX;
         let Some(connection) = self.open_connection(link) else { return };
