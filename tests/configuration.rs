@@ -142,8 +142,6 @@ fn a_broken_file_changes_nothing_and_a_good_one_counts() {
     command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-V", "311", "-q", "1", "-t", "t"]);
     assert!(!output(command.arg("-f").arg(large)).status.success());
     assert!(is_admitted(port, &[]));
-    write("allow-anonymous = true\nlog-level = 'error'\n");
-    broker.reload("Reloaded");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -38,9 +39,14 @@ impl Drop for Folder {
     }
 }
 
-/// A port that nobody has at the moment.
+/// A port that nobody has at the moment, on no address. It lies below those that the kernel gives
+/// to clients, else one of them could take it before the broker does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 10_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok();
+    let next = || 20_000 + (start + COUNT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    std::iter::repeat_with(next).take(1000).find(is_free).expect("a port is free")
 }
 
 /// A broker's process; it ends with this.

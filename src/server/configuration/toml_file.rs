@@ -276,4 +276,23 @@ mod tests {
         assert_eq!(lines("zzz = 1\nyyy = 2\n\nmax-inflight = []\naaa = 1"), ["1", "2", "4", "5"]);
         assert_eq!(lines("workers = -1\nmax-inflight = 0\nlisten = 'x'"), ["1", "2", "3"]);
     }
+
+    /// Any beginning of a file, and any piece cut out of it: refused or not, but never a panic.
+    #[test]
+    fn no_file_is_a_panic() {
+        let text = super::super::example().replace("\n#", "\n");
+        let text = text.lines().filter(|line| line.contains('=') || line.starts_with('['));
+        let text = text.collect::<Vec<_>>().join("\n");
+        for cut in (0..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            let end = (cut + 7).min(text.len());
+            let without = [&text[..cut], text.get(end..).unwrap_or_default()].concat();
+            for text in [&text[..cut], &without] {
+                let contents = contents(text);
+                let built = Options::build_or_list(&contents.given);
+                for wrong in contents.wrong.iter().chain(built.err().iter().flatten()) {
+                    assert!(!wrong.to_string().contains('\n'), "{wrong}");
+                }
+            }
+        }
+    }
 }

@@ -243,8 +243,8 @@ impl<'a> Listeners<'a> {
             let line = last(&section.lines, "max_connections")?;
             line.value.parse::<i64>().ok().filter(|limit| *limit > 0)
         };
-        let lines = sections.iter().filter_map(|section| last(&section.lines, "max_connections"));
-        let Some(line) = lines.last() else { return };
+        let mut lines = sections.iter().filter_map(|s| last(&s.lines, "max_connections"));
+        let Some(line) = lines.next_back() else { return };
         let limits: Option<Vec<i64>> = sections.iter().filter(is_open).map(limit).collect();
         let Some(limits) = limits else {
             if sections.iter().any(|section| limit(section).is_some()) {

@@ -94,11 +94,11 @@ impl Files {
 
     fn take(&mut self, mut line: Line, section: usize) {
         let Some(meaning) = meaning(&line.name) else { return self.refuse_unknown(&line) };
-        if let Meaning::Listener(kind) | Meaning::Security(kind) | Meaning::Broker(kind) = meaning {
-            if let Err(cause) = check(&mut line, kind) {
-                self.wrong.push(Wrong::new(&line.value_origin, cause));
-                return;
-            }
+        if let Meaning::Listener(kind) | Meaning::Security(kind) | Meaning::Broker(kind) = meaning
+            && let Err(cause) = check(&mut line, kind)
+        {
+            self.wrong.push(Wrong::new(&line.value_origin, cause));
+            return;
         }
         match meaning {
             Meaning::Structure => self.settle_scope(&line),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::prng::Prng;
 use crate::options::{CertificateUser, ClientCertificates, Options, TlsVersion};
 
 /// Options and warnings.
@@ -247,4 +248,51 @@ fn included_files_come_in_order_and_each_begins_at_the_default_listener() {
     let wrong = refused(&text);
     assert!(wrong[0].contains("d.conf:2:1: \"listner\" is no option"), "{wrong:?}");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Lines at random: none is a panic, what is said is one line, and nobody comes in without a name
+/// unless that is written.
+#[test]
+fn no_file_is_a_panic_or_more_open_than_it_says() {
+    let values = [
+        "",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-1",
+        "20",
+        "99999999999999999999",
+        "127.0.0.1",
+        "c",
+        "2w",
+        "1883",
+        "1883 127.0.0.1",
+        "0 /s",
+        "websockets",
+        "ipv4",
+        "tlsv1.2",
+        "\u{e4}",
+        "# x",
+        "all",
+    ];
+    let names: Vec<&str> = table::names().chain(["listener", "certfile", "keyfile"]).collect();
+    for seed in 0..20_000 {
+        let mut prng = Prng::new(seed);
+        let mut pick = |list: &[&'static str]| list[prng.below(list.len() as u64) as usize];
+        let lines = (0..1 + seed % 8).map(|_| format!("{} {}", pick(&names), pick(&values)));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        if text.contains("include_dir") {
+            continue;
+        }
+        let contents = read(Path::new("m.conf"), &text);
+        for said in contents.wrong.iter().chain(&contents.warnings) {
+            assert!(!said.to_string().contains('\n'), "seed {seed}: {said}");
+        }
+        let Ok(options) = Options::build_or_list(&contents.given) else { continue };
+        let is_open = options.listeners.iter().any(|l| l.allow_anonymous == Some(true));
+        let is_local = options.listeners.iter().all(|listener| listener.endpoint.is_local());
+        let is_said = text.contains("allow_anonymous true") || text.contains("allow_anonymous 1");
+        assert!(!is_open || is_said || is_local || !contents.wrong.is_empty(), "{seed}: {text}");
+    }
 }
