@@ -200,6 +200,15 @@ impl Transport {
         }
     }
 
+    /// True when [`Transport::send`] would make of some segments now what every other transport
+    /// that says so makes of them.
+    #[must_use]
+    pub fn frames_alike(&self) -> bool {
+        let websocket = self.websocket.as_ref();
+        self.tls.is_none()
+            && websocket.is_some_and(|w| w.is_open() && !w.is_closed() && !w.has_output())
+    }
+
     /// True when [`Transport::send`] would append something without any segments.
     #[must_use]
     pub fn has_output(&self) -> bool {

@@ -173,7 +173,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("listener 99999", "m.conf:1:10: listener: \"99999\" is no port"),
     ("listener 0", "m.conf:1:10: listener: port 0 needs the path of a socket"),
     ("listener 0 /s\nprotocol websockets", "m.conf:1:10: listener: a socket in the file system"),
-    ("listener 1 256.0.0.1", "m.conf:1:10: listener: \"256.0.0.1\" is no address"),
+    ("listener 1 a..b", "m.conf:1:10: listener: \"a..b\" is no address of this machine"),
     ("listener 1 ::1\nsocket_domain ipv4", "m.conf:1:10: listener: no address is left"),
     ("listener 1\nsocket_domain unix", "m.conf:2:15: socket_domain: \"unix\" is not ipv4 or ipv6"),
     ("port 0", "m.conf:1:6: listener: \"0\" is no port"),
@@ -276,7 +276,9 @@ fn no_file_is_a_panic_or_more_open_than_it_says() {
         "# x",
         "all",
     ];
-    let names: Vec<&str> = table::names().chain(["listener", "certfile", "keyfile"]).collect();
+    // Whatever follows `bind_address` would be looked up.
+    let names = table::names().filter(|name| *name != "bind_address");
+    let names: Vec<&str> = names.chain(["listener", "certfile", "keyfile"]).collect();
     for seed in 0..20_000 {
         let mut prng = Prng::new(seed);
         let mut pick = |list: &[&'static str]| list[prng.below(list.len() as u64) as usize];
