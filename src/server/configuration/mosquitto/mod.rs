@@ -35,10 +35,14 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
     };
     broker::translate(&files.broker, &mut contents);
     let is_local = is_local_only(&sections);
-    if !files.is_per_listener {
-        let default = Value::new(is_local.to_string(), path.display().to_string());
-        for (name, value) in security(&files.security, default) {
-            add(&mut contents.given, name, value);
+    let anonymous = Value::new(is_local.to_string(), path.display().to_string());
+    match files.is_per_listener {
+        // Each listener of the file says it for itself, but a flag may bring others.
+        true => add(&mut contents.given, "allow-anonymous", anonymous),
+        false => {
+            for (name, value) in security(&files.security, anonymous) {
+                add(&mut contents.given, name, value);
+            }
         }
     }
     let mut listeners = Listeners::new(path, files.is_per_listener, &mut contents);

@@ -48,6 +48,10 @@ fn nobody_comes_in_without_a_name_unless_that_is_written_or_nobody_else_can_conn
     let own = "per_listener_settings true\nallow_anonymous true\nlistener 1\nlistener 2\n\
                allow_anonymous true\nlistener 3\nallow_anonymous 0";
     assert_eq!(anonymous(own), [false, true, false]);
+    let mut flags = Given::default();
+    add(&mut flags, "listen", Value::new("127.0.0.1:4", "--listen"));
+    let options = Options::build(&flags.or(read(Path::new("m.conf"), own).given)).unwrap();
+    assert_eq!(options.listeners[0].allow_anonymous, Some(false), "a flag's listener");
 }
 
 #[test]
