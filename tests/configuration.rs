@@ -107,7 +107,6 @@ fn check_says_everything_at_once_and_looks_into_the_files_that_are_named() {
     }
 }
 
-/// I21
 #[test]
 fn a_broken_file_changes_nothing_and_a_good_one_counts() {
     let folder = Folder::new("reload");
