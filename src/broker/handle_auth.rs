@@ -10,6 +10,7 @@ use super::permission::policy;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::access::{Identity, Login, Secret, Verdict};
+use crate::limits::{LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Auth, Connect, Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, Sender,
     Version, next_frame,
@@ -50,8 +51,17 @@ impl Shard {
                 self.refuse_login(id, &Refusal { version: connect.version, error });
             }
             Some(Verdict::Continue { .. }) | None => {
+                let is_large = packet.len() > UNAUTHENTICATED_BYTES_MAX;
+                let permit = is_large.then(|| Arc::clone(&self.large_logins));
+                if Arc::strong_count(&self.large_logins) > LARGE_LOGINS_MAX + 1 {
+                    let cause = "too many large CONNECT packets at once";
+                    let error = ProtocolError::new(ReasonCode::ServerBusy, cause);
+                    let version = connect.version;
+                    return self.refuse_login(id, &Refusal { version, error });
+                }
                 link.state = State::Authenticating;
-                let pending = PendingLogin { connect: packet.to_vec(), assigned, exchange: None };
+                let connect = packet.to_vec();
+                let pending = PendingLogin { connect, permit, assigned, exchange: None };
                 link.rare().login = Some(Box::new(pending));
                 self.verify(id, login);
             }
@@ -213,7 +223,7 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let Some(pending) = link.rare().login.take() else { return Ok(()) };
+        let Some(mut pending) = link.rare().login.take() else { return Ok(()) };
         let whole = next_frame(&pending.connect, usize::MAX);
         let Ok(Framed::Whole(first)) = whole else { return Ok(()) };
         let Ok(connect) = Connect::decode(&first) else { return Ok(()) };
@@ -242,9 +252,8 @@ impl Shard {
         let client_id = pending.assigned.as_deref().unwrap_or(connect.client_id);
         let mut login = login(link, &connect, client_id);
         login.data = auth.authentication_data.map(Into::into);
-        let PendingLogin { connect, assigned, exchange } = *pending;
-        login.exchange = exchange;
-        self.keep_login(id, PendingLogin { connect, assigned, exchange: None });
+        login.exchange = pending.exchange.take();
+        self.keep_login(id, *pending);
         self.verify(id, login);
         Ok(())
     }

@@ -63,7 +63,11 @@ impl Worker {
     }
 
     fn on_writable(&mut self, link: LinkId) {
-        match self.connections.get(link).map(|connection| &connection.phase) {
+        let connection = self.connections.get(link);
+        if connection.is_some_and(|connection| connection.layers.is_some()) {
+            self.talkative.push(link);
+        }
+        match connection.map(|connection| &connection.phase) {
             Some(Phase::Open) => self.feed(Input::Writable { link }),
             _ => self.attention.push(link),
         }
@@ -113,8 +117,13 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(link) else { return };
         let Some(layers) = &mut connection.layers else { return };
         let outbox = self.shard.outbox();
+        let has_segments = outbox.segments(link).next().is_some();
+        if connection.sending && !has_segments {
+            // The layers keep what they have to say, which has bounds, until the socket takes it.
+            return;
+        }
         let start = self.wrapped.len();
-        if !connection.settled && outbox.segments(link).next().is_some() {
+        if !connection.settled && has_segments {
             connection.settled = true;
             self.large_connects -= usize::from(take(&mut layers.has_large_connect));
         }
