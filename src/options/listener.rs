@@ -36,7 +36,7 @@ pub struct ListenerOptions {
     pub websocket_origins: Vec<Box<str>>,
     /// Proxies whose PROXY header tells who is connected, and who have to send one.
     pub proxy_from: Vec<IpNet>,
-    /// Whether clients without credentials are let in. None until [`settle_anonymous`].
+    /// Whether clients without credentials are let in. None until it is settled.
     pub allow_anonymous: Option<bool>,
     /// User names and password hashes.
     pub password_file: Option<PathBuf>,

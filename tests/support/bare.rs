@@ -60,6 +60,17 @@ impl Bare {
         }
     }
 
+    /// What the next call of [`Self::take`] begins with.
+    pub fn put_back(&mut self, link: LinkId, bytes: &[u8]) {
+        self.links.get_mut(&link).unwrap().sent.splice(0..0, bytes.iter().copied());
+    }
+
+    /// New settings, for the shard and for logins.
+    pub fn reload(&mut self, options: Options, policies: Arc<[Policy]>) {
+        self.policies = policies.clone();
+        self.input(Input::Reload { options: Arc::new(options), policies });
+    }
+
     /// What the broker has sent on the link since the last call.
     pub fn take(&mut self, link: LinkId) -> Vec<u8> {
         std::mem::take(&mut self.links.get_mut(&link).unwrap().sent)
