@@ -6,6 +6,7 @@ mod support;
 use proptest::prelude::*;
 use ringmq::access::{Policy, Sources};
 use ringmq::broker::{Input, LinkId};
+use ringmq::limits::LARGE_LOGINS_MAX;
 use ringmq::mqtt::{
     AckType, Auth, ConnAck, Connect, Framed, Packet, Publish, QoS, ReasonCode, Sender, SubAck,
     Subscribe, SubscribeFilter, SubscriptionOptions, Version, Will, encode_ack, next_frame,
@@ -131,18 +132,14 @@ impl Broker {
                 return topics;
             }
             for packet in packets {
-                match decode(&packet) {
-                    Packet::Publish(publish) => {
-                        topics.push(publish.topic.to_owned());
-                        let (id, qos) = (publish.packet_id, publish.qos);
-                        if acknowledges && qos == QoS::AtLeastOnce {
-                            self.acknowledge(link, AckType::PubAck, id);
-                        } else if acknowledges && qos == QoS::ExactlyOnce {
-                            self.acknowledge(link, AckType::PubRec, id);
-                            self.acknowledge(link, AckType::PubComp, id);
-                        }
-                    }
-                    _ => {}
+                let Packet::Publish(publish) = decode(&packet) else { continue };
+                topics.push(publish.topic.to_owned());
+                let (id, qos) = (publish.packet_id, publish.qos);
+                if acknowledges && qos == QoS::AtLeastOnce {
+                    self.acknowledge(link, AckType::PubAck, id);
+                } else if acknowledges && qos == QoS::ExactlyOnce {
+                    self.acknowledge(link, AckType::PubRec, id);
+                    self.acknowledge(link, AckType::PubComp, id);
                 }
             }
         }
@@ -453,6 +450,47 @@ fn v10_auth_without_a_method_closes() {
     }
 }
 
+/// V3: a CONNECT that is kept while its sender shows who it is may be large, but only some may.
+#[test]
+fn v03_few_large_connects_are_kept_before_the_login_is_over() {
+    let path = std::env::temp_dir().join(format!("ringmq-scram-{}.users", std::process::id()));
+    std::fs::write(&path, format!("u:SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0${KEY}:{KEY}\n")).unwrap();
+    let sources = Sources { password_file: Some(path.clone()), ..Sources::default() };
+    let policy = Policy::load(&sources).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
+    let large = [7; 60_000];
+    let mut links = Vec::new();
+    for number in 0..LARGE_LOGINS_MAX + 10 {
+        let name = format!("c{number}");
+        let mut connect = Connect::new(V5, &name);
+        connect.will = Some(Will { topic: "t", payload: &large, ..Will::default() });
+        connect.authentication_method = Some("SCRAM-SHA-256");
+        connect.authentication_data = Some(b"n,,n=u,r=abcdefgh");
+        let link = broker.connect("", &connect);
+        assert_eq!(broker.0.is_closed(link), number >= LARGE_LOGINS_MAX, "{number}");
+        let answer = broker.packets(link).remove(0);
+        let busy = (number >= LARGE_LOGINS_MAX).then_some(ReasonCode::ServerBusy as u8);
+        assert_eq!((answer[0] == 0x20).then(|| answer[3]), busy);
+        links.push(link);
+    }
+    // A small one has no need to wait, and whoever goes makes room.
+    let mut small = Connect::new(V5, "small");
+    small.authentication_method = Some("SCRAM-SHA-256");
+    small.authentication_data = Some(b"n,,n=u,r=abcdefgh");
+    let link = broker.connect("", &small);
+    assert_eq!(broker.packets(link)[0][0], 0xf0);
+    broker.0.drop_link(links[0]);
+    small.will = Some(Will { topic: "t", payload: &large, ..Will::default() });
+    let link = broker.connect("", &small);
+    assert_eq!(broker.packets(link)[0][0], 0xf0);
+    broker.0.wait(Duration::from_secs(11));
+    assert!(broker.0.is_closed(link), "it has ten seconds for all of it");
+}
+
+/// 32 bytes.
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 #[test]
 fn a_client_that_publishes_more_than_it_may_is_told_and_closed() {
     for (rate, bytes) in [(5, 0), (0, 200)] {
@@ -498,7 +536,8 @@ proptest! {
             format!("user writer\ntopic write #\nuser reader\n{lines}")
         };
         let may_read = |rights: &[(usize, usize)], topic: &str| {
-            let matching = |&&(_, f): &&(usize, usize)| ringmq::mqtt::matches(all_filters[f], topic);
+            let matching =
+                |&&(_, f): &&(usize, usize)| ringmq::mqtt::matches(all_filters[f], topic);
             let mut matching = rights.iter().filter(matching).map(|right| right.0).peekable();
             matching.peek().is_some() && matching.all(|word| word != 2)
         };

@@ -11,7 +11,7 @@ use transport_peer::client::protocol;
 use transport_peer::pki::{self, Site};
 
 /// Sends one connection's first line back and says goodbye. Gives the transport, for questions.
-fn echo(listener: &TcpListener, settings: &Arc<TlsSettings>) -> Box<Transport> {
+fn echo(listener: &TcpListener, settings: &Arc<TlsSettings>) -> Transport {
     let (mut stream, _): (TcpStream, _) = listener.accept().unwrap();
     let mut transport = protocol(settings).open().unwrap();
     let (mut bytes, mut plain) = ([0; 1000], Vec::new());
@@ -33,7 +33,7 @@ fn send(transport: &mut Transport, stream: &mut TcpStream, segments: &[&[u8]]) {
 }
 
 /// What `openssl s_client` prints when it is told a line, and what the server knows of it.
-fn talk(settings: &Arc<TlsSettings>, arguments: &str) -> (String, Box<Transport>) {
+fn talk(settings: &Arc<TlsSettings>, arguments: &str) -> (String, Transport) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut client = Command::new("openssl")

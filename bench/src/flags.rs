@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::failure::{Failure, Result};
+use crate::layer::Below;
 use crate::stamp::STAMP_BYTES;
 use clap::{Parser, ValueEnum};
 use ringmq::mqtt::{QoS, Version};
@@ -25,6 +26,9 @@ pub(crate) struct Flags {
     /// The broker's port
     #[arg(long, default_value_t = 1883)]
     pub(crate) port: u16,
+    /// What is spoken below MQTT
+    #[arg(long, value_enum, default_value_t = Below::Tcp)]
+    pub(crate) over: Below,
     /// Version of the protocol
     #[arg(long, value_enum, default_value_t = Protocol::V311)]
     pub(crate) mqtt: Protocol,
@@ -268,7 +272,8 @@ impl Flags {
     /// The shape and what else decides the numbers, in words.
     pub(crate) fn title(&self) -> String {
         let Self { qos, size, .. } = self;
-        format!("{}, MQTT {}, QoS {qos}, {size} bytes", self.shape(), self.mqtt.name())
+        let (version, over) = (self.mqtt.name(), self.over.name());
+        format!("{}, MQTT {version}{over}, QoS {qos}, {size} bytes", self.shape())
     }
 
     /// How fast publishers go.

@@ -2,6 +2,7 @@
 
 use crate::clock::now_ns;
 use crate::failure::{Failure, Result};
+use crate::layer::Below;
 use crate::link::{End, Link, Sources};
 use crate::poller::{Poller, Readiness, Ready};
 use crate::wire::{RawFrame, raw_frame};
@@ -27,6 +28,7 @@ pub(crate) struct Endpoint {
     pub(crate) version: Version,
     pub(crate) qos: QoS,
     pub(crate) sources: Sources,
+    pub(crate) below: Below,
 }
 
 /// A connection to be opened.
@@ -63,7 +65,7 @@ pub(crate) fn open_all(
 /// Starts to connect: what comes next is CONNACK.
 pub(crate) fn start(endpoint: &Endpoint, wanted: &Wanted) -> Result<Link> {
     let source = endpoint.sources.of(wanted.index);
-    let mut link = Link::connect(endpoint.address, source).map_err(|error| {
+    let mut link = Link::connect(endpoint.address, source, endpoint.below).map_err(|error| {
         Failure::new(format_args!("cannot connect to {}: {error}", endpoint.address))
     })?;
     let mut connect = Connect::new(endpoint.version, &wanted.client_id);

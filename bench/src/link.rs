@@ -1,5 +1,6 @@
 //! A connection's bytes: what was read in part, and what is to be written.
 
+use crate::layer::{Below, Layer};
 use crate::poller::Readiness;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -15,11 +16,15 @@ const PER_SOURCE: u32 = 5000;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) socket: OwnedFd,
+    /// What stands between the socket and MQTT.
+    layer: Option<Layer>,
     /// The start of a packet whose end has not come.
     partial: Vec<u8>,
     /// What is to be written.
     pub(crate) out: Vec<u8>,
-    /// How much of `out` has been.
+    /// The same as it goes over the socket, where there is a layer.
+    wire: Vec<u8>,
+    /// How much of it has been.
     written: usize,
     /// Whether the kernel takes no more for now.
     is_blocked: bool,
@@ -36,7 +41,11 @@ pub(crate) enum End {
 
 impl Link {
     /// Starts to connect; writing works when it has come about.
-    pub(crate) fn connect(broker: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Self> {
+    pub(crate) fn connect(
+        broker: SocketAddr,
+        source: Option<Ipv4Addr>,
+        below: Below,
+    ) -> io::Result<Self> {
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(broker), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
@@ -47,12 +56,22 @@ impl Link {
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
             other => other?,
         }
-        Ok(Self::over(OwnedFd::from(socket)))
+        let mut link = Self::over(OwnedFd::from(socket));
+        link.layer = Layer::open(below, &mut link.wire);
+        Ok(link)
     }
 
     /// A link over a nonblocking socket.
     pub(crate) fn over(socket: OwnedFd) -> Self {
-        Self { socket, partial: Vec::new(), out: Vec::new(), written: 0, is_blocked: false }
+        Self {
+            socket,
+            layer: None,
+            partial: Vec::new(),
+            out: Vec::new(),
+            wire: Vec::new(),
+            written: 0,
+            is_blocked: false,
+        }
     }
 
     /// Reads what the socket is ready for and hands each piece to `take`, which says how many of
@@ -68,6 +87,9 @@ impl Link {
             self.is_blocked = false;
         }
         let mut is_readable = readiness.is_readable;
+        if self.layer.is_some() {
+            return self.read_layer(is_readable, readiness.is_ending, buffer, take);
+        }
         while is_readable {
             let kept = self.partial.len();
             buffer[..kept].copy_from_slice(&self.partial);
@@ -92,11 +114,41 @@ impl Link {
         End::Drained
     }
 
+    /// The same through the layer.
+    fn read_layer(
+        &mut self,
+        mut is_readable: bool,
+        is_ending: bool,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&[u8], &mut Vec<u8>) -> Option<usize>,
+    ) -> End {
+        let Some(layer) = &mut self.layer else { return End::Closed };
+        while is_readable {
+            let count = match rustix::io::read(&self.socket, &mut *buffer) {
+                Ok(0) => return End::Closed,
+                Ok(count) => count,
+                Err(Errno::AGAIN) => return End::Drained,
+                Err(_) => return End::Closed,
+            };
+            if layer.receive(&buffer[..count], &mut self.partial, &mut self.wire).is_err() {
+                return End::Closed;
+            }
+            let Some(used) = take(&self.partial, &mut self.out) else { return End::Closed };
+            self.partial.drain(..used);
+            is_readable = count == buffer.len() || is_ending;
+        }
+        End::Drained
+    }
+
     /// Writes what there is to write; false when the connection is gone.
     #[inline]
     pub(crate) fn flush(&mut self) -> bool {
-        while self.written < self.out.len() && !self.is_blocked {
-            match send(&self.socket, &self.out[self.written..], SendFlags::NOSIGNAL) {
+        if let Some(layer) = &mut self.layer {
+            layer.send(&mut self.out, &mut self.wire);
+        }
+        let bytes = if self.layer.is_some() { &mut self.wire } else { &mut self.out };
+        while self.written < bytes.len() && !self.is_blocked {
+            match send(&self.socket, &bytes[self.written..], SendFlags::NOSIGNAL) {
                 Ok(count) => self.written += count,
                 // Not connected yet: it becomes writable when it is.
                 Err(Errno::AGAIN | Errno::NOTCONN) => self.is_blocked = true,
@@ -104,8 +156,8 @@ impl Link {
                 Err(_) => return false,
             }
         }
-        if self.written == self.out.len() {
-            self.out.clear();
+        if self.written == bytes.len() {
+            bytes.clear();
             self.written = 0;
         }
         true
@@ -114,7 +166,8 @@ impl Link {
     /// Bytes that the kernel has not taken.
     #[inline]
     pub(crate) fn backlog(&self) -> usize {
-        self.out.len() - self.written
+        let bytes = if self.layer.is_some() { &self.wire } else { &self.out };
+        bytes.len() - self.written
     }
 }
 

@@ -9,7 +9,7 @@
 //!           ├ publisher, pace, window: what to send    │
 //!           ├ connection, tally, track: what came      │
 //!           └──────────┬───────────────────────────────┘
-//!          handshake, link, poller, wire, stamp
+//!          handshake, link, layer, poller, wire, stamp
 //! ```
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ mod failure;
 mod flags;
 mod handshake;
 mod histogram_files;
+mod layer;
 mod link;
 mod load;
 mod pace;
@@ -70,7 +71,8 @@ fn execute(flags: &Flags) -> Result<bool> {
     threads::raise_descriptor_limit(DESCRIPTORS + flags.descriptors())?;
     let address = flags.address()?;
     let sources = Sources::new(address, std::process::id());
-    let endpoint = Endpoint { address, version: flags.version(), qos: flags.qos(), sources };
+    let (version, qos, below) = (flags.version(), flags.qos(), flags.over);
+    let endpoint = Endpoint { address, version, qos, sources, below };
     let summary = match flags.scenario {
         Scenario::Connect => scenarios::connect::run(flags, &endpoint)?,
         Scenario::Floor => scenarios::floor::run(flags)?,

@@ -10,6 +10,7 @@ use super::permission::policy;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::access::{Identity, Login, Secret, Verdict};
+use crate::limits::{LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Auth, Connect, Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, Sender,
     Version, next_frame,
@@ -50,8 +51,17 @@ impl Shard {
                 self.refuse_login(id, &Refusal { version: connect.version, error });
             }
             Some(Verdict::Continue { .. }) | None => {
+                let is_large = packet.len() > UNAUTHENTICATED_BYTES_MAX;
+                let permit = is_large.then(|| Arc::clone(&self.large_logins));
+                if Arc::strong_count(&self.large_logins) > LARGE_LOGINS_MAX + 1 {
+                    let cause = "too many large CONNECT packets at once";
+                    let error = ProtocolError::new(ReasonCode::ServerBusy, cause);
+                    let version = connect.version;
+                    return self.refuse_login(id, &Refusal { version, error });
+                }
                 link.state = State::Authenticating;
-                let pending = PendingLogin { connect: packet.to_vec(), assigned, exchange: None };
+                let connect = packet.to_vec();
+                let pending = PendingLogin { connect, permit, assigned, exchange: None };
                 link.rare().login = Some(Box::new(pending));
                 self.verify(id, login);
             }
@@ -71,8 +81,8 @@ impl Shard {
         let Some(link) = self.clients.link(id) else { return };
         let Some(pending) = link.rare().login.take() else { return };
         match link.state {
-            State::Authenticating => self.go_on_connecting(id, pending, verdict),
-            State::Connected { session } => self.go_on_again(id, session, pending, verdict),
+            State::Authenticating => self.go_on_connecting(id, *pending, verdict),
+            State::Connected { session } => self.go_on_again(id, session, *pending, verdict),
             State::Fresh { .. } | State::Closing => {}
         }
         if self.clients.resume(id, |pauses| pauses.login = false) {
@@ -80,7 +90,7 @@ impl Shard {
         }
     }
 
-    fn go_on_connecting(&mut self, id: LinkId, pending: Box<PendingLogin>, verdict: Verdict) {
+    fn go_on_connecting(&mut self, id: LinkId, pending: PendingLogin, verdict: Verdict) {
         let Ok(Framed::Whole(frame)) = next_frame(&pending.connect, usize::MAX) else { return };
         let Ok(connect) = Connect::decode(&frame) else { return };
         match verdict {
@@ -90,7 +100,7 @@ impl Shard {
             }
             Verdict::Continue { data, exchange } => {
                 self.demand(id, connect.authentication_method, &data);
-                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..*pending });
+                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..pending });
             }
             Verdict::Refuse { code, cause } => {
                 let error = ProtocolError::new(code, cause);
@@ -103,7 +113,7 @@ impl Shard {
         &mut self,
         id: LinkId,
         session: SessionId,
-        pending: Box<PendingLogin>,
+        pending: PendingLogin,
         verdict: Verdict,
     ) {
         let Some(link) = self.clients.link(id) else { return };
@@ -116,7 +126,7 @@ impl Shard {
             }
             Verdict::Continue { data, exchange } => {
                 self.demand(id, method.as_deref(), &data);
-                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..*pending });
+                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..pending });
             }
             // [MQTT-4.12.1-2]
             Verdict::Refuse { code, cause } => {
@@ -213,7 +223,7 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let Some(pending) = link.rare().login.take() else { return Ok(()) };
+        let Some(mut pending) = link.rare().login.take() else { return Ok(()) };
         let whole = next_frame(&pending.connect, usize::MAX);
         let Ok(Framed::Whole(first)) = whole else { return Ok(()) };
         let Ok(connect) = Connect::decode(&first) else { return Ok(()) };
@@ -242,9 +252,8 @@ impl Shard {
         let client_id = pending.assigned.as_deref().unwrap_or(connect.client_id);
         let mut login = login(link, &connect, client_id);
         login.data = auth.authentication_data.map(Into::into);
-        let PendingLogin { connect, assigned, exchange } = *pending;
-        login.exchange = exchange;
-        self.keep_login(id, PendingLogin { connect, assigned, exchange: None });
+        login.exchange = pending.exchange.take();
+        self.keep_login(id, *pending);
         self.verify(id, login);
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::mqtt::Version;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -65,6 +66,9 @@ pub(super) struct Rare {
 pub(super) struct PendingLogin {
     /// The whole CONNECT; empty when a connected client authenticates again.
     pub(super) connect: Vec<u8>,
+    /// For a large CONNECT, of which there may be few.
+    #[expect(dead_code, reason = "that it lives is what counts")]
+    pub(super) permit: Option<Arc<()>>,
     /// The client identifier that CONNECT left to the broker.
     pub(super) assigned: Option<String>,
     /// What the last step left for the next one; None while the authenticator has it.

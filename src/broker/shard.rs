@@ -26,6 +26,8 @@ pub struct Shard {
     pub(super) clients: Clients,
     pub(super) subscriptions: Subscriptions,
     pub(super) retained: Retained<Message>,
+    /// Counts, by its references, the large CONNECT packets that are kept.
+    pub(super) large_logins: Arc<()>,
     /// By listener.
     pub(super) policies: Arc<[Policy]>,
     pub(super) index: usize,
@@ -65,6 +67,7 @@ impl Shard {
             clients: Clients::new(options, seed),
             subscriptions: Subscriptions::new(worker, seed),
             retained: Retained::default(),
+            large_logins: Arc::new(()),
             policies,
             index: worker,
             workers,

@@ -58,17 +58,17 @@ impl Protocol {
 
     /// The filter of a new connection; none when there is nothing to filter.
     #[must_use]
-    pub fn open(&self) -> Option<Box<Transport>> {
+    pub fn open(&self) -> Option<Transport> {
         if self.is_plain() {
             return None;
         }
-        Some(Box::new(Transport {
+        Some(Transport {
             proxy: self.proxy.then(ProxyReader::default),
-            tls: self.tls.clone().map(Tls::new),
+            tls: self.tls.clone().map(Tls::new).map(Box::new),
             websocket: self.websocket.clone().map(WebSocket::new),
             peer: None,
             over: false,
-        }))
+        })
     }
 }
 
@@ -106,7 +106,7 @@ impl std::error::Error for TransportError {}
 pub struct Transport {
     /// Until the header is complete.
     proxy: Option<ProxyReader>,
-    tls: Option<Tls>,
+    tls: Option<Box<Tls>>,
     websocket: Option<WebSocket>,
     peer: Option<SocketAddr>,
     /// Nothing the peer sends counts any more.
@@ -126,7 +126,7 @@ impl Transport {
         let flow = self.receive_proxy(bytes, plain);
         if !matches!(flow, Ok(Flow::Open)) {
             self.over = true;
-            self.tls.iter_mut().for_each(Tls::close);
+            self.tls.as_deref_mut().into_iter().for_each(Tls::close);
         }
         flow
     }
@@ -176,18 +176,18 @@ impl Transport {
         out: &mut Vec<u8>,
     ) -> Flow {
         let Some(websocket) = &mut self.websocket else {
-            return Self::send_tls(&mut self.tls, segments, out);
+            return Self::send_tls(self.tls.as_deref_mut(), segments, out);
         };
         let segments: SmallVec<[&[u8]; 16]> = segments.collect();
         let frame = websocket.send(segments.iter().map(|segment| segment.len()).sum());
         let body = if frame.has_payload { &segments[..] } else { &[] };
         let parts =
             once(&frame.before[..]).chain(body.iter().copied()).chain(once(&frame.after[..]));
-        Self::send_tls(&mut self.tls, parts, out)
+        Self::send_tls(self.tls.as_deref_mut(), parts, out)
     }
 
     fn send_tls<'a>(
-        tls: &mut Option<Tls>,
+        tls: Option<&mut Tls>,
         parts: impl Iterator<Item = &'a [u8]>,
         out: &mut Vec<u8>,
     ) -> Flow {
@@ -200,10 +200,19 @@ impl Transport {
         }
     }
 
+    /// True when [`Transport::send`] would make of some segments now what every other transport
+    /// that says so makes of them.
+    #[must_use]
+    pub fn frames_alike(&self) -> bool {
+        let websocket = self.websocket.as_ref();
+        self.tls.is_none()
+            && websocket.is_some_and(|w| w.is_open() && !w.is_closed() && !w.has_output())
+    }
+
     /// True when [`Transport::send`] would append something without any segments.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        self.tls.as_ref().is_some_and(Tls::has_output)
+        self.tls.as_deref().is_some_and(Tls::has_output)
             || self.websocket.as_ref().is_some_and(WebSocket::has_output)
     }
 
@@ -211,13 +220,13 @@ impl Transport {
     /// the segments of the next [`Transport::send`].
     pub fn close(&mut self) {
         self.websocket.iter_mut().for_each(WebSocket::close);
-        self.tls.iter_mut().for_each(Tls::close);
+        self.tls.as_deref_mut().into_iter().for_each(Tls::close);
     }
 
     /// A TLS handshake is under way: the next [`Transport::receive`] may cost a signature.
     #[must_use]
     pub fn is_handshaking(&self) -> bool {
-        self.tls.as_ref().is_some_and(Tls::is_handshaking)
+        self.tls.as_deref().is_some_and(Tls::is_handshaking)
     }
 
     /// Every layer is up: MQTT may flow, and [`Transport::peer`] and [`Transport::certificate`]
@@ -225,7 +234,7 @@ impl Transport {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.proxy.is_none()
-            && self.tls.as_ref().is_none_or(Tls::is_open)
+            && self.tls.as_deref().is_none_or(Tls::is_open)
             && self.websocket.as_ref().is_none_or(WebSocket::is_open)
     }
 
@@ -238,7 +247,7 @@ impl Transport {
     /// The names in the client's certificate, which the handshake has verified.
     #[must_use]
     pub fn certificate(&self) -> Option<Certificate> {
-        self.tls.as_ref().and_then(Tls::certificate)
+        self.tls.as_deref().and_then(Tls::certificate)
     }
 
     /// Whether `settings`, newly loaded, would still let this client in at `now`: its certificate
@@ -246,6 +255,6 @@ impl Transport {
     /// required.
     #[must_use]
     pub fn still_accepted(&self, settings: &TlsSettings, now: SystemTime) -> bool {
-        self.tls.as_ref().is_none_or(|tls| tls.is_accepted_by(settings, now))
+        self.tls.as_deref().is_none_or(|tls| tls.is_accepted_by(settings, now))
     }
 }

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use tungstenite::handshake::derive_accept_key;
 
-/// The sub-protocols that mean MQTT, the best first: the specification's, and the older ones that mosquitto and
-/// the clients of its time use.
+/// The sub-protocols that mean MQTT, the best first: the specification's, and the older ones that
+/// mosquitto and the clients of its time use.
 const SUBPROTOCOLS: &[&str] = &["mqtt", "mqttv3.1", "mqttv3.1.1"];
 
 /// Collects the request of one connection.

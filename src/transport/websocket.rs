@@ -165,6 +165,11 @@ impl WebSocket {
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
     }
+
+    /// True once our close frame is sent.
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.close, Close::Sent)
+    }
 }
 
 fn write_header<const N: usize>(opcode: OpCode, payload_bytes: usize, to: &mut SmallVec<[u8; N]>)

@@ -1,6 +1,6 @@
 //! New connections.
 
-use super::connection::Connection;
+use super::connection::{Connection, Layers};
 use super::worker::{Stage, Worker};
 use crate::broker::{LinkId, Origin};
 use crate::io::socket::{self, Listener};
@@ -77,7 +77,8 @@ impl Worker {
 
     /// Opens a link for a connection.
     pub(super) fn open(&mut self, connection: Connection, origin: Origin) -> LinkId {
-        let has_output = connection.transport.as_ref().is_some_and(|t| t.has_output());
+        let has_output =
+            connection.layers.as_ref().is_some_and(|layers| layers.transport.has_output());
         let link = self.connections.insert(connection);
         self.shard.open(self.now, link, origin);
         self.attention.push(link);
@@ -108,10 +109,9 @@ impl Worker {
             let max = options.max_connections_per_address;
             excess = excess.or(self.places.count_address(&mut place, address, max));
         }
-        let layers = self.settings.protocols[listener as usize].clone();
-        let transport = Protocol { proxy, ..layers }.open();
-        let mut connection = Connection::new(socket, transport, listener, place);
-        connection.is_identified = connection.transport.is_none();
+        let protocol = self.settings.protocols[listener as usize].clone();
+        let layers = Protocol { proxy, ..protocol }.open().map(Layers::new);
+        let connection = Connection::new(socket, layers, listener, place);
         self.open(connection, Origin { peer, listener, certificate_user: None, excess });
     }
 

@@ -34,8 +34,8 @@ impl Worker {
         if matches!(connection.phase, Phase::Open) {
             connection.phase = Phase::Closing;
             self.attention.push(link);
-            if let Some(transport) = &mut connection.transport {
-                transport.close();
+            if let Some(layers) = &mut connection.layers {
+                layers.transport.close();
                 self.talkative.push(link);
             }
         }
@@ -138,13 +138,14 @@ impl Worker {
     }
 
     fn move_away(&mut self, link: LinkId) {
-        let Some(connection) = self.connections.remove(link) else { return };
-        let Connection { socket, transport, place, phase: Phase::Moving(moving), .. } = connection
+        let Some(mut connection) = self.connections.remove(link) else { return };
+        self.release_large_connect(&mut connection);
+        let Connection { socket, layers, place, phase: Phase::Moving(moving), .. } = connection
         else {
             unreachable!("only a moving connection is moved away")
         };
         let Move { to, origin, received } = *moving;
-        self.post(to, Parcel::Connection { socket, transport, place, origin, received });
+        self.post(to, Parcel::Connection { socket, layers, place, origin, received });
         // If that filled the ring, the shard hears of it before it can hear of the opposite.
         self.carry_out_all();
     }
@@ -157,9 +158,9 @@ impl Worker {
     }
 
     fn free(&mut self, link: LinkId) {
-        let connection = self.connections.remove(link).expect("it was just found");
+        let mut connection = self.connections.remove(link).expect("it was just found");
         assert!(connection.receive == Receive::Idle && !connection.sending);
-        self.large_connects -= usize::from(connection.has_large_connect);
+        self.release_large_connect(&mut connection);
         self.places.give_back(&connection.place);
     }
 

@@ -13,17 +13,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     /// What stands between the socket and MQTT; None for plain MQTT.
-    pub(super) transport: Option<Box<Transport>>,
+    pub(super) layers: Option<Box<Layers>>,
     /// Which listener accepted it.
     pub(super) listener: u16,
     /// What it takes up of the limits.
     pub(super) place: Place,
-    /// Received, and waiting for a turn with time for a handshake.
-    pub(super) waiting: Vec<u8>,
-    /// The shard was told who is connected.
-    pub(super) is_identified: bool,
-    /// A large CONNECT may be held for it.
-    pub(super) has_large_connect: bool,
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     /// The shard wants no input for now.
@@ -38,6 +32,25 @@ pub(super) struct Connection {
     pub(super) await_bytes: usize,
     /// What follows the backlog in the ring; nearly always empty.
     pub(super) backlogs: Vec<Unsent>,
+}
+
+/// The layers of a connection below MQTT.
+#[derive(Debug)]
+pub struct Layers {
+    pub(super) transport: Transport,
+    /// Received, and waiting for a turn with time for a handshake.
+    pub(super) waiting: Vec<u8>,
+    /// The shard was told who is connected.
+    pub(super) is_identified: bool,
+    /// A large CONNECT may be held for it.
+    pub(super) has_large_connect: bool,
+}
+
+impl Layers {
+    pub(super) fn new(transport: Transport) -> Box<Self> {
+        let (is_identified, has_large_connect) = (false, false);
+        Box::new(Self { transport, waiting: Vec::new(), is_identified, has_large_connect })
+    }
 }
 
 /// How far a connection's life has come.
@@ -85,18 +98,15 @@ pub(super) enum Receive {
 impl Connection {
     pub(super) const fn new(
         socket: OwnedFd,
-        transport: Option<Box<Transport>>,
+        layers: Option<Box<Layers>>,
         listener: u16,
         place: Place,
     ) -> Self {
         Self {
             socket,
-            transport,
+            layers,
             listener,
             place,
-            waiting: Vec::new(),
-            is_identified: false,
-            has_large_connect: false,
             phase: Phase::Open,
             receive: Receive::Idle,
             paused: false,
@@ -119,12 +129,17 @@ impl Connection {
     }
 
     /// True when bytes from the peer have somewhere to go, if only to be thrown away.
-    pub(super) const fn wants_input(&self) -> bool {
+    pub(super) fn wants_input(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.paused && self.waiting.is_empty(),
+            Phase::Open => !self.paused && !self.waits_for_handshake(),
             Phase::Draining { .. } | Phase::Lingering { .. } => true,
             Phase::Closing | Phase::Moving(_) | Phase::Ended => false,
         }
+    }
+
+    /// True when something was received whose turn has not come.
+    fn waits_for_handshake(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| !layers.waiting.is_empty())
     }
 
     /// True when the kernel has nothing to do for this connection any more.

@@ -1,12 +1,11 @@
 //! What the shard asks for, and what goes to and comes from other workers.
 
-use super::connection::{Connection, Move, Phase};
+use super::connection::{Connection, Layers, Move, Phase};
 use super::places::Place;
 use super::worker::{Stage, Worker};
 use crate::broker::{Input, LinkId, MeshMessage, Origin, Output};
 use crate::limits::{LARGE_CONNECTS_MAX, MESH_BATCH_MAX};
 use crate::mesh::Sent;
-use crate::transport::Transport;
 use smallvec::SmallVec;
 use std::os::fd::OwnedFd;
 
@@ -20,7 +19,7 @@ pub enum Parcel {
         /// Nothing is in flight on it.
         socket: OwnedFd,
         /// What stands between the socket and MQTT.
-        transport: Option<Box<Transport>>,
+        layers: Option<Box<Layers>>,
         /// What it takes up of the limits.
         place: Place,
         /// Where it comes from.
@@ -93,19 +92,21 @@ impl Worker {
         }
     }
 
-    /// A large CONNECT is coming. On a plain socket it waits in the kernel; what comes through other
-    /// layers has to be taken, so only some may do so at a time.
+    /// A large CONNECT is coming. On a plain socket it waits in the kernel; what comes through
+    /// other layers has to be taken, so only some may do so at a time.
     fn await_bytes(&mut self, link: LinkId, count: usize) {
         let has_room = self.large_connects < LARGE_CONNECTS_MAX;
         let Some(connection) = self.open_connection(link) else { return };
-        if connection.transport.is_none() {
-            connection.await_bytes = count;
-        } else if has_room {
-            connection.has_large_connect = true;
-            self.large_connects += 1;
-        } else {
-            tracing::info!("Client closed: too many large CONNECT packets at once");
-            self.close(link);
+        match &mut connection.layers {
+            None => connection.await_bytes = count,
+            Some(layers) if has_room => {
+                layers.has_large_connect = true;
+                self.large_connects += 1;
+            }
+            Some(_) => {
+                tracing::info!("Client closed: too many large CONNECT packets at once");
+                self.close(link);
+            }
         }
     }
 
@@ -128,8 +129,8 @@ impl Worker {
             Parcel::Connection { place, .. } if self.stage != Stage::Running => {
                 self.places.give_back(&place);
             }
-            Parcel::Connection { socket, transport, place, origin, received } => {
-                let connection = Connection::new(socket, transport, origin.listener, place);
+            Parcel::Connection { socket, layers, place, origin, received } => {
+                let connection = Connection::new(socket, layers, origin.listener, place);
                 let link = self.open(connection, origin);
                 self.feed(Input::Received { link, bytes: &received });
             }

@@ -1,6 +1,6 @@
 //! The layers between a socket and MQTT, where there are any: TLS, WebSocket, a PROXY header.
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Layers, Phase};
 use super::worker::Worker;
 use crate::broker::{Input, LinkId};
 use crate::limits::HANDSHAKE_STEPS_MAX;
@@ -23,24 +23,32 @@ impl Worker {
     /// costs time, when it is its turn.
     pub(super) fn unwrap_later(&mut self, link: LinkId) {
         let Some(connection) = self.connections.get(link) else { return };
-        if connection.transport.as_ref().is_some_and(|t| t.is_handshaking()) {
+        if connection.layers.as_ref().is_some_and(|layers| layers.transport.is_handshaking()) {
             self.handshakes.push_back(link);
         } else {
             self.unwrap(link);
         }
     }
 
+    /// The connection's CONNECT is not held any more.
+    pub(super) fn release_large_connect(&mut self, connection: &mut Connection) {
+        let layers = connection.layers.as_mut();
+        let had = layers.is_some_and(|layers| std::mem::take(&mut layers.has_large_connect));
+        self.large_connects -= usize::from(had);
+    }
+
     fn unwrap(&mut self, link: LinkId) {
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let bytes = std::mem::take(&mut connection.waiting);
-        let Some(transport) = &mut connection.transport else { return };
+        let Some(layers) = &mut connection.layers else { return };
+        let bytes = std::mem::take(&mut layers.waiting);
+        let transport = &mut layers.transport;
         let mut plain = std::mem::take(&mut self.plain);
         let flow = transport.receive(&bytes, &mut plain);
         if transport.has_output() {
             self.talkative.push(link);
         }
-        if transport.is_ready() && !connection.is_identified {
-            connection.is_identified = true;
+        if transport.is_ready() && !layers.is_identified {
+            layers.is_identified = true;
             self.identify(link);
         }
         self.pass_on(link, &plain);
@@ -74,7 +82,7 @@ impl Worker {
     /// All layers are up: tells the shard who is connected.
     fn identify(&mut self, link: LinkId) {
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let Some(transport) = &connection.transport else { return };
+        let Some(Layers { transport, .. }) = connection.layers.as_deref() else { return };
         let options = &self.settings.options;
         let choice = options.listeners[connection.listener as usize].certificate_user;
         let certificate_user = certificate_user(transport, choice);

@@ -80,8 +80,8 @@ impl Worker {
         let protocols = &self.settings.protocols;
         let is_refused = |connection: &Connection| {
             let tls = protocols[connection.listener as usize].tls.as_ref();
-            let transport = connection.transport.as_ref();
-            tls.zip(transport).is_some_and(|(tls, transport)| !transport.still_accepted(tls, now))
+            let layers = connection.layers.as_ref();
+            tls.zip(layers).is_some_and(|(tls, layers)| !layers.transport.still_accepted(tls, now))
         };
         let refused: Vec<LinkId> = self
             .connections

@@ -69,18 +69,18 @@ impl Worker {
     /// Lends the bytes to whoever wants them, and gives the buffer back.
     fn take_in(&mut self, link: LinkId, lent: Lent) {
         match self.connections.get_mut(link) {
-            Some(Connection { phase: Phase::Open, transport: None, .. }) => {
+            Some(Connection { phase: Phase::Open, layers: None, .. }) => {
                 let bytes = self.ring.bytes(&lent);
                 self.shard.handle(self.now, Input::Received { link, bytes });
             }
-            Some(Connection { phase: Phase::Moving(moving), transport: None, .. }) => {
+            Some(Connection { phase: Phase::Moving(moving), layers: None, .. }) => {
                 moving.received.extend_from_slice(self.ring.bytes(&lent));
             }
-            Some(connection) => {
-                connection.waiting.extend_from_slice(self.ring.bytes(&lent));
+            Some(Connection { layers: Some(layers), .. }) => {
+                layers.waiting.extend_from_slice(self.ring.bytes(&lent));
                 self.unwrap_later(link);
             }
-            None => {}
+            _ => {}
         }
         self.ring.recycle(lent);
         self.carry_out_all();

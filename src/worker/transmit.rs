@@ -63,7 +63,11 @@ impl Worker {
     }
 
     fn on_writable(&mut self, link: LinkId) {
-        match self.connections.get(link).map(|connection| &connection.phase) {
+        let connection = self.connections.get(link);
+        if connection.is_some_and(|connection| connection.layers.is_some()) {
+            self.talkative.push(link);
+        }
+        match connection.map(|connection| &connection.phase) {
             Some(Phase::Open) => self.feed(Input::Writable { link }),
             _ => self.attention.push(link),
         }
@@ -83,12 +87,13 @@ impl Worker {
     fn take_slice(&mut self) -> bool {
         self.slice.clear();
         self.wrapped.clear();
+        self.last_frame = None;
         while self.slice.len() < SLICE_SENDS_MAX {
             let next = self.shard.outbox().next_dirty();
             let Some(link) = next.or_else(|| self.talkative.pop()) else { break };
             match self.connections.get_mut(link) {
                 None => self.shard.outbox().sent(link),
-                Some(Connection { transport: Some(_), .. }) => self.wrap(link),
+                Some(Connection { layers: Some(_), .. }) => self.wrap(link),
                 Some(connection) if connection.sending => {
                     let rest = self.shard.outbox().take_rest(link, 0);
                     connection.backlogs.push(rest);
@@ -110,26 +115,42 @@ impl Worker {
     /// behind what the socket has not taken yet.
     fn wrap(&mut self, link: LinkId) {
         let Some(connection) = self.connections.get_mut(link) else { return };
-        let Some(transport) = &mut connection.transport else { return };
+        let Some(layers) = &mut connection.layers else { return };
         let outbox = self.shard.outbox();
-        let start = self.wrapped.len();
-        if !connection.settled && outbox.segments(link).next().is_some() {
-            connection.settled = true;
-            self.large_connects -= usize::from(take(&mut connection.has_large_connect));
+        let has_segments = outbox.segments(link).next().is_some();
+        if connection.sending && !has_segments {
+            // The layers keep what they have to say, which has bounds, until the socket takes it.
+            return;
         }
-        let flow = transport.send(outbox.segments(link), &mut self.wrapped);
+        let start = self.wrapped.len();
+        if !connection.settled && has_segments {
+            connection.settled = true;
+            self.large_connects -= usize::from(take(&mut layers.has_large_connect));
+        }
+        let key = layers.transport.frames_alike().then(|| key(outbox.segments(link))).flatten();
+        let known = self.last_frame.clone().filter(|(known, _)| key == Some(*known));
+        let (range, flow) = match known {
+            Some((_, range)) => (range, Flow::Open),
+            None => {
+                let flow = layers.transport.send(outbox.segments(link), &mut self.wrapped);
+                (start..self.wrapped.len(), flow)
+            }
+        };
+        self.last_frame = key.map(|key| (key, range.clone()));
         outbox.sent(link);
         if connection.sending {
-            let rest = self.wrapped.split_off(start);
+            let rest = self.wrapped[range].to_vec();
             if !rest.is_empty() {
                 connection.backlogs.push(rest.into());
             }
-        } else if self.wrapped.len() > start {
-            let wrapped = Some(start..self.wrapped.len());
-            self.slice.push(Send { link, socket: connection.socket.as_raw_fd(), wrapped });
+        } else if !range.is_empty() {
+            let (socket, wrapped) = (connection.socket.as_raw_fd(), Some(range));
+            self.slice.push(Send { link, socket, wrapped });
         }
-        if flow == Flow::Ended {
-            self.close(link);
+        if flow == Flow::Ended && matches!(connection.phase, Phase::Open) {
+            // The goodbye is in what was just wrapped.
+            connection.phase = Phase::Closing;
+            self.attention.push(link);
         }
     }
 
@@ -192,6 +213,15 @@ impl Worker {
         self.ring.send_backlog(link, connection.as_fd(), backlog);
     }
 }
+
+/// What tells the bytes of one segment from those of every other in the outbox: where they lie, and
+/// how many they are. None unless it is the only segment. Good while the outbox does not change.
+fn key(mut segments: Segments<'_>) -> Option<FrameKey> {
+    let only = segments.next().filter(|_| segments.next().is_none())?;
+    Some((only.as_ptr().addr(), only.len()))
+}
+
+pub(super) type FrameKey = (usize, usize);
 
 /// One send of a slice.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::exchange::Parcel;
 use super::notices::{Desk, Notice, Settings};
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
-use super::transmit::Send;
+use super::transmit::{FrameKey, Send};
 use crate::base::slots::Slots;
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId, Shard, Unsent};
@@ -21,6 +21,7 @@ use crate::mesh::Mesh;
 use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,8 @@ pub struct Worker {
     pub(super) plain: Vec<u8>,
     /// What goes into the sockets of the present slice, out of the layers below MQTT.
     pub(super) wrapped: Vec<u8>,
+    /// The last of these that other links can be sent as well, and what it was made of.
+    pub(super) last_frame: Option<(FrameKey, Range<usize>)>,
     /// Deadlines of closing connections, in order because each is the same time ahead.
     pub(super) lingering: VecDeque<(Time, LinkId)>,
     /// Workers of whose full ring the shard is still to be told.
@@ -151,6 +154,7 @@ impl Worker {
             large_connects: 0,
             plain: Vec::new(),
             wrapped: Vec::new(),
+            last_frame: None,
             lingering: VecDeque::new(),
             mesh_full: Vec::new(),
             slice: Vec::new(),

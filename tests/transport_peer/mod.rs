@@ -11,7 +11,7 @@ use ringmq::transport::{Flow, Transport, TransportError};
 
 /// The server's end: what it was sent, and what came of it.
 pub struct Server {
-    pub transport: Box<Transport>,
+    pub transport: Transport,
     pub plain: Vec<u8>,
     pub flow: Flow,
 }

@@ -4,6 +4,7 @@
 use crate::clock::{now_ns, seconds_ns, thread_cpu_ns};
 use crate::failure::Result;
 use crate::flags::Flags;
+use crate::layer::Below;
 use crate::link::Link;
 use crate::poller::{Poller, Ready, Waker};
 use crate::stamp::Stamp;
@@ -90,7 +91,7 @@ fn sockets(count: u32) -> Result<(Vec<TcpStream>, Vec<Link>)> {
     let address = listener.local_addr()?;
     let mut pairs = (Vec::new(), Vec::new());
     for _ in 0..count {
-        pairs.1.push(Link::connect(address, None)?);
+        pairs.1.push(Link::connect(address, None, Below::Tcp)?);
         let (sender, _) = listener.accept()?;
         sender.set_nodelay(true)?;
         pairs.0.push(sender);

@@ -112,6 +112,7 @@ mod tests {
             version: Version::V5,
             qos: QoS::AtLeastOnce,
             sources: Sources::new(address, 0),
+            below: crate::layer::Below::Tcp,
         };
         let mut requests = Requests { client: 7, sent: 0, waiting: VecDeque::new() };
         let mut out = Vec::new();
