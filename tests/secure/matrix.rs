@@ -201,6 +201,9 @@ fn mqtt_js_on_every_transport_with_every_method() {
     let site = realm.start(&hook, Some("https://nowhere.example"));
     let cases = cases(&realm, &site, |_, _, _| true);
     attempt(&realm, Path::new("node"), "mqttjs.mjs", &cases, &[]);
+    // Rules for users are of no use where nobody has a name, and only there.
+    let nameless = site.server.count("nothing gives a client a name");
+    assert_eq!(nameless, TRANSPORTS.len(), "{}", site.server.log());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::realm::Realm;
 use crate::support::peer::connect_v3;
-use crate::support::server::{Program, Server};
+use crate::support::server::{Program, Server, eventually};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -82,7 +82,8 @@ fn versions_that_are_spoken_and_sessions_that_are_resumed() {
         assert!(printed.contains("alert"), "{arguments}: {printed}\n{}", server.log());
     }
     assert!(is_let_in(&talk(&realm, server.port(1), "-tls1_3")));
-    assert_eq!(server.count("Client closed: TLS"), refused.len(), "{}", server.log());
+    let is_told = || server.count("Client closed: TLS") == refused.len();
+    assert!(eventually(Duration::from_secs(2), is_told), "{}", server.log());
 }
 
 #[test]
@@ -107,8 +108,8 @@ fn certificates_that_clients_show_or_do_not() {
                 let printed = talk(&realm, server.port(listener), &format!("{version} {shown}"));
                 let case = format!("{version} {certificate:?} {}", KINDS[listener]);
                 assert_eq!(is_let_in(&printed), expected, "{case}: {printed}");
-                let is_told = expected || server.count(cause) > before;
-                assert!(is_told, "{case}: {}", server.log());
+                let is_told = || expected || server.count(cause) > before;
+                assert!(eventually(Duration::from_secs(2), is_told), "{case}: {}", server.log());
             }
         }
     }

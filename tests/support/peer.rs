@@ -18,12 +18,14 @@ pub trait Socket: Read + Write + Send {
 impl Socket for TcpStream {
     fn set_timeout(&self, time: Duration) {
         self.set_read_timeout(Some(time)).unwrap();
+        self.set_write_timeout(Some(time)).unwrap();
     }
 }
 
 impl Socket for UnixStream {
     fn set_timeout(&self, time: Duration) {
         self.set_read_timeout(Some(time)).unwrap();
+        self.set_write_timeout(Some(time)).unwrap();
     }
 }
 
@@ -110,7 +112,7 @@ impl Peer {
     }
 
     /// Opens a WebSocket.
-    fn upgraded(mut self) -> Self {
+    pub fn upgraded(mut self) -> Self {
         self.send_raw(UPGRADE.as_bytes());
         let mut head = Vec::new();
         let mut byte = [0];
@@ -125,8 +127,13 @@ impl Peer {
 
     /// Sends bytes below WebSocket.
     pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.socket.write_all(bytes).unwrap();
-        self.socket.flush().unwrap();
+        self.try_send_raw(bytes).unwrap();
+    }
+
+    /// The same, when the other side may have closed or take nothing.
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(bytes)?;
+        self.socket.flush()
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
