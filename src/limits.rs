@@ -121,6 +121,8 @@ pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + TLS_RECORD_BYTES_MAX + 2048 +
 const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
 /// Bytes of a password, ACL or key file; a larger one is refused.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a configuration file; a larger one is none.
+pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Iterations that a password file's entry may ask for: about two seconds of one core.
 pub const HASH_ITERATIONS_MAX: u32 = 2_000_000;
 /// KiB of memory that a password file's entry may ask for.

@@ -4,8 +4,10 @@
 use super::listener::ListenerOptions;
 use super::table::OptionDef;
 use super::values::Expected;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,13 +16,32 @@ pub struct Value {
     pub text: String,
     /// Where it was given, for messages: a flag, a variable, or a file with line and column.
     pub origin: String,
+    /// Where relative paths in it begin; None for the working directory.
+    pub folder: Option<PathBuf>,
 }
 
 impl Value {
     /// A value from `origin`.
     #[must_use]
     pub fn new(text: impl Into<String>, origin: impl Into<String>) -> Self {
-        Self { text: text.into(), origin: origin.into() }
+        Self { text: text.into(), origin: origin.into(), folder: None }
+    }
+
+    /// A value like this one from the same place.
+    pub(super) fn part(&self, text: &str, origin: String) -> Self {
+        Self { text: text.to_owned(), origin, folder: self.folder.clone() }
+    }
+
+    /// The text as a value of `option`: a relative path begins in the value's folder.
+    pub(super) fn text_for(&self, option: &OptionDef) -> Cow<'_, str> {
+        let Some(folder) = self.folder.as_ref().filter(|_| option.is_path()) else {
+            return Cow::Borrowed(&self.text);
+        };
+        if self.text.is_empty() {
+            return Cow::Borrowed("");
+        }
+        // Paths come from text everywhere, so that a folder with another name cannot be said.
+        Cow::Owned(folder.join(&self.text).to_string_lossy().into_owned())
     }
 }
 
@@ -31,6 +52,8 @@ pub struct GivenListener {
     pub listen: Value,
     /// The options that it has of its own.
     pub own: Vec<(&'static OptionDef, Vec<Value>)>,
+    /// Options that were given where it counts more: what the listener has of them is left.
+    overruled: Vec<&'static str>,
 }
 
 /// Everything that was given.
@@ -68,13 +91,16 @@ impl Wrong {
 }
 
 impl Given {
-    /// Adds values of an option; for one that may not be repeated, the last is used.
+    /// Adds values of an option; for one that may not be repeated, the last is used. None at all
+    /// are as if the option was not given.
     pub fn add(&mut self, option: &'static OptionDef, values: impl IntoIterator<Item = Value>) {
         if option.name == "listen" {
-            let listener = |listen| GivenListener { listen, own: Vec::new() };
+            let listener = |listen| GivenListener::new(listen, Vec::new());
             self.listeners.extend(values.into_iter().map(listener));
-        } else {
-            self.values.entry(option.name).or_default().extend(values);
+            return;
+        }
+        for value in values {
+            self.values.entry(option.name).or_default().push(value);
         }
     }
 
@@ -83,14 +109,18 @@ impl Given {
         self.listeners.push(listener);
     }
 
-    /// What was given here, and for the rest what was given there.
+    /// What was given here, and for the rest what was given there. Listeners are taken from one
+    /// of both; what was given here counts for them all.
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
-        for (name, values) in other.values {
-            self.values.entry(name).or_insert(values);
-        }
         if self.listeners.is_empty() {
             self.listeners = other.listeners;
+            for listener in &mut self.listeners {
+                listener.overruled.extend(self.values.keys());
+            }
+        }
+        for (name, values) in other.values {
+            self.values.entry(name).or_insert(values);
         }
         self
     }
@@ -113,20 +143,33 @@ impl Given {
             return self.listeners.clone();
         }
         let default = super::find_option("listen").expect("it is in the table").default;
-        vec![GivenListener { listen: Value::new(default, "the default"), own: Vec::new() }]
+        vec![GivenListener::new(Value::new(default, "the default"), Vec::new())]
     }
 }
 
 impl GivenListener {
-    /// The listener's settings: its own, and for the rest `defaults`.
-    pub(super) fn build(&self, defaults: &ListenerOptions) -> Result<ListenerOptions, Wrong> {
+    /// A listener at `listen` with options of its own.
+    #[must_use]
+    pub const fn new(listen: Value, own: Vec<(&'static OptionDef, Vec<Value>)>) -> Self {
+        Self { listen, own, overruled: Vec::new() }
+    }
+
+    /// The listener's settings: its own, and for the rest `defaults`; or all that is wrong.
+    pub(super) fn build(&self, defaults: &ListenerOptions) -> Result<ListenerOptions, Vec<Wrong>> {
         let mut listener = defaults.clone();
-        let from_url = listener.set_url(&self.listen)?;
+        let from_url = listener.set_url(&self.listen).map_err(|wrong| vec![wrong])?;
+        let mut wrong = Vec::new();
         for (option, values) in from_url.iter().chain(&self.own) {
-            listener.check_own(option, values)?;
-            option.set.listener(&mut listener, values)?;
+            if self.overruled.contains(&option.name) {
+                continue;
+            }
+            let set = listener.check_own(option, values);
+            wrong.extend(set.and_then(|()| option.set_of(&mut listener, values)).err());
         }
-        listener.check().map_err(|cause| Wrong::new(&self.listen.origin, cause))?;
-        Ok(listener)
+        if wrong.is_empty() {
+            let check = listener.check();
+            wrong.extend(check.err().map(|cause| Wrong::new(&self.listen.origin, cause)));
+        }
+        if wrong.is_empty() { Ok(listener) } else { Err(wrong) }
     }
 }

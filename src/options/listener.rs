@@ -311,16 +311,17 @@ impl ListenerOptions {
 /// be reached from another host, and nothing tells who clients are.
 ///
 /// # Errors
-/// When a listener can be reached, and nothing says who may come in.
-pub(super) fn settle_anonymous(listeners: &mut [ListenerOptions]) -> Result<(), Wrong> {
+/// When a listener can be reached, and nothing says who may come in: which one, and the cause.
+pub(super) fn settle_anonymous(listeners: &mut [ListenerOptions]) -> Result<(), (usize, String)> {
     let all_local = listeners.iter().all(|listener| listener.endpoint.is_local());
-    for listener in listeners {
+    for (index, listener) in listeners.iter_mut().enumerate() {
         if listener.allow_anonymous.is_none() && !listener.has_credentials() && !all_local {
-            return Err(Wrong::new(
-                &format!("{listener}"),
-                "nothing says who may connect, and a listener can be reached from other hosts; \
-                 give --password-file FILE, or --allow-anonymous true to let everybody in",
-            ));
+            let cause = format!(
+                "{listener}: nothing says who may connect, and a listener can be reached from \
+                 other hosts; give --password-file FILE, or --allow-anonymous true to let \
+                 everybody in"
+            );
+            return Err((index, cause));
         }
         let allowed = listener.allow_anonymous.unwrap_or(!listener.has_credentials());
         listener.allow_anonymous = Some(allowed);
@@ -342,7 +343,7 @@ fn own(pair: &str, given: &Value) -> Result<(&'static OptionDef, Vec<Value>), Wr
     } else {
         vec![value]
     };
-    Ok((option, texts.into_iter().map(|text| Value::new(text, &*origin)).collect()))
+    Ok((option, texts.into_iter().map(|text| given.part(text, origin.clone())).collect()))
 }
 
 fn address(host: &str, port: u16) -> Option<SocketAddr> {

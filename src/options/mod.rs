@@ -104,8 +104,17 @@ impl Options {
     /// # Errors
     /// The first value that is refused, with where it was given.
     pub fn build(given: &Given) -> Result<Self, Wrong> {
+        Self::build_or_list(given).map_err(|mut wrong| wrong.swap_remove(0))
+    }
+
+    /// As [`Options::build`].
+    ///
+    /// # Errors
+    /// Every value that is refused, at least one; what follows from a value only once it is right.
+    pub fn build_or_list(given: &Given) -> Result<Self, Vec<Wrong>> {
         let mut options = Self::unset();
         let mut defaults = ListenerOptions::unset();
+        let mut wrong = Vec::new();
         for option in OPTIONS {
             let given = given.values(option);
             let default = [Value::new(option.default, "the default")];
@@ -114,13 +123,21 @@ impl Options {
                 [] => &default,
                 given => given,
             };
-            option.set.broker(&mut options, values)?;
-            option.set.listener(&mut defaults, values)?;
+            let set = option.set_for(&mut options, values);
+            wrong.extend(set.and_then(|()| option.set_of(&mut defaults, values)).err());
         }
-        for listener in given.listeners() {
-            options.listeners.push(listener.build(&defaults)?);
+        let listeners = given.listeners();
+        for listener in &listeners {
+            match listener.build(&defaults) {
+                Ok(listener) => options.listeners.push(listener),
+                Err(causes) => wrong.extend(causes),
+            }
         }
-        listener::settle_anonymous(&mut options.listeners)?;
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        listener::settle_anonymous(&mut options.listeners)
+            .map_err(|(index, cause)| vec![Wrong::new(&listeners[index].listen.origin, cause)])?;
         Ok(options)
     }
 }
@@ -262,5 +279,46 @@ mod tests {
         assert_eq!(closed.unwrap().listeners[0].allow_anonymous, Some(false));
         let local = set("password-file", "p").unwrap();
         assert_eq!(local.listeners[0].allow_anonymous, Some(false));
+    }
+
+    fn given(values: &[(&str, &str)]) -> Given {
+        let mut given = Given::default();
+        for (name, value) in values {
+            given.add(find_option(name).unwrap(), [Value::new(*value, *name)]);
+        }
+        given
+    }
+
+    #[test]
+    fn what_counts_more_overrules_listeners_too_and_replaces_them_by_its_own() {
+        let acl = |given| Options::build(&given).unwrap().listeners[0].acl_file.clone().unwrap();
+        let file = || {
+            let mut file = given(&[("acl-file", "top"), ("max-inflight", "7")]);
+            let option = find_option("acl-file").unwrap();
+            let own = vec![(option, vec![Value::new("own", "file")])];
+            file.add_listener(GivenListener::new(Value::new("[::1]:1?acl-file=query", ""), own));
+            file
+        };
+        assert_eq!(acl(file()).to_str(), Some("own"));
+        assert_eq!(acl(given(&[("acl-file", "flag")]).or(file())).to_str(), Some("flag"));
+        let other = given(&[("listen", "[::1]:2")]).or(file());
+        assert_eq!(acl(other.clone()).to_str(), Some("top"));
+        let options = Options::build(&other).unwrap();
+        assert_eq!((options.listeners.len(), options.max_inflight), (1, 7));
+        // The command line names every option, most of them without a value.
+        let mut empty = Given::default();
+        OPTIONS.iter().for_each(|option| empty.add(option, []));
+        assert_eq!(
+            Options::build(&empty.or(given(&[("max-inflight", "7")]))).unwrap().max_inflight,
+            7
+        );
+    }
+
+    #[test]
+    fn everything_wrong_is_listed() {
+        let wrong = [("max-inflight", "0"), ("listen", "x"), ("listen", "mqtts://[::1]")];
+        let wrong = Options::build_or_list(&given(&wrong)).unwrap_err();
+        let origins: Vec<_> = wrong.iter().map(|wrong| &*wrong.origin).collect();
+        assert_eq!(origins, ["max-inflight", "listen", "listen"]);
     }
 }

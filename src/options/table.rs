@@ -62,30 +62,6 @@ impl Set {
     pub const fn is_list(&self) -> bool {
         matches!(self, Self::Listen | Self::ListenerList(_))
     }
-
-    /// Sets it of the broker, if it is the broker's.
-    pub(super) fn broker(&self, options: &mut Options, values: &[Value]) -> Result<(), Wrong> {
-        let (Self::Broker(set), Some(value)) = (self, values.last()) else { return Ok(()) };
-        set(options, &value.text).map_err(|expected| Wrong::expected(value, &expected))
-    }
-
-    /// Sets it of a listener, if it is a listener's.
-    pub(super) fn listener(
-        &self,
-        listener: &mut ListenerOptions,
-        values: &[Value],
-    ) -> Result<(), Wrong> {
-        let Some(last) = values.last() else { return Ok(()) };
-        let result = match self {
-            Self::Listen | Self::Broker(_) => Ok(()),
-            Self::Listener(set) => set(listener, &last.text),
-            Self::ListenerList(set) => {
-                let texts: Vec<&str> = values.iter().map(|value| &*value.text).collect();
-                set(listener, &texts)
-            }
-        };
-        result.map_err(|expected| Wrong::expected(last, &expected))
-    }
 }
 
 impl OptionDef {
@@ -93,6 +69,46 @@ impl OptionDef {
     #[must_use]
     pub fn variable(&self) -> String {
         format!("RINGMQ_{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    /// True when its value is the path of a file.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        self.value_name == "FILE"
+    }
+
+    /// True when its value is words of the user's, so that a number in their place is a mistake.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        matches!(self.value_name, "FILE" | "URL" | "PATH" | "ORIGIN" | "NETWORK")
+    }
+
+    /// Sets it of the broker, if it is the broker's.
+    pub(super) fn set_for(&self, options: &mut Options, values: &[Value]) -> Result<(), Wrong> {
+        let (Set::Broker(set), Some(value)) = (&self.set, values.last()) else { return Ok(()) };
+        let result = set(options, &value.text_for(self));
+        result.map_err(|expected| Wrong::expected(value, &expected))
+    }
+
+    /// Sets it of a listener, if it is a listener's.
+    pub(super) fn set_of(
+        &self,
+        listener: &mut ListenerOptions,
+        values: &[Value],
+    ) -> Result<(), Wrong> {
+        let texts: Vec<_> = values.iter().map(|value| value.text_for(self)).collect();
+        let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+        match (&self.set, values) {
+            (Set::Listener(set), [.., value]) => set(listener, texts[texts.len() - 1])
+                .map_err(|expected| Wrong::expected(value, &expected)),
+            (Set::ListenerList(set), values) => set(listener, &texts).map_err(|expected| {
+                // Which one it was shows when each is set alone.
+                let is_wrong = |text: &&str| set(&mut listener.clone(), &[text]).is_err();
+                let index = texts.iter().position(is_wrong).unwrap_or_default();
+                Wrong::expected(&values[index], &expected)
+            }),
+            _ => Ok(()),
+        }
     }
 
     const fn new(

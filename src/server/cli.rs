@@ -42,10 +42,14 @@ fn command() -> clap::Command {
             "An MQTT 5.0 and 3.1.1 broker for Linux: one publish reaches thousands of subscribers.",
         )
         .max_term_width(100);
-    let config =
-        Arg::new(CONFIG).long(CONFIG).value_name("FILE").value_parser(value_parser!(PathBuf)).help(
+    let config = Arg::new(CONFIG)
+        .long(CONFIG)
+        .value_name("FILE")
+        .env("RINGMQ_CONFIG")
+        .value_parser(value_parser!(PathBuf))
+        .help(
             "Read options from this file: TOML with the flags' names as keys, or, when its name \
-               ends in .conf, Mosquitto's format. Flags and variables win over it.",
+             ends in .conf, Mosquitto's format. Flags and variables win over it.",
         );
     let command = command.arg(config).after_help(COMMANDS);
     OPTIONS.iter().map(argument).fold(command, clap::Command::arg)
@@ -109,7 +113,9 @@ mod tests {
 
     fn try_options(arguments: &[&str]) -> Result<Options, Failure> {
         match run(arguments)? {
-            Command::Run(configuration) => configuration.options(),
+            Command::Run(configuration) => {
+                Options::build(&configuration.read()?).map_err(Failure::usage)
+            }
             Command::Show(text) => panic!("{text}"),
         }
     }

@@ -36,13 +36,7 @@ pub(super) fn listen(
     listeners: &mut [ListenerOptions],
     workers: usize,
 ) -> Result<Listening, Failure> {
-    for (index, listener) in listeners.iter().enumerate() {
-        let endpoint = &listener.endpoint;
-        let is_free = matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
-        if !is_free && listeners[..index].iter().any(|other| other.endpoint == *endpoint) {
-            return Err(Failure::usage(format_args!("--listen: {listener} is given twice")));
-        }
-    }
+    check_distinct(listeners)?;
     let sockets = (0..workers).map(|_| Vec::new()).collect();
     let mut listening = Listening { sockets, files: Vec::new() };
     for listener in listeners {
@@ -53,6 +47,18 @@ pub(super) fn listen(
         listened.map_err(|error| refused(listener, &error))?;
     }
     Ok(listening)
+}
+
+/// Refuses two listeners at the same place.
+pub(super) fn check_distinct(listeners: &[ListenerOptions]) -> Result<(), Failure> {
+    for (index, listener) in listeners.iter().enumerate() {
+        let endpoint = &listener.endpoint;
+        let is_free = matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
+        if !is_free && listeners[..index].iter().any(|other| other.endpoint == *endpoint) {
+            return Err(Failure::usage(format_args!("--listen: {listener} is given twice")));
+        }
+    }
+    Ok(())
 }
 
 /// Every worker listens on the address; the first one finds out the port.

@@ -1,6 +1,7 @@
 //! Composition: reads the options, starts the workers, and stops them when told to.
 
 pub mod authentication;
+mod check;
 mod cli;
 mod configuration;
 mod control;
@@ -17,6 +18,7 @@ mod settings;
 mod start;
 mod summary;
 
+use crate::options::Options;
 use cli::Command;
 use configuration::Configuration;
 use failure::Failure;
@@ -26,8 +28,11 @@ use std::process::ExitCode;
 /// The whole program: 0 after an orderly stop, 1 when it could not start, 2 for wrong options.
 #[must_use]
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|command| command == "passwd") {
-        return passwd::run(std::env::args_os().skip(1));
+    let arguments = std::env::args_os().skip(1);
+    match std::env::args_os().nth(1) {
+        Some(command) if command == "passwd" => return passwd::run(arguments),
+        Some(command) if command == "check" => return check::run(arguments),
+        _ => {}
     }
     match cli::parse(std::env::args_os()) {
         Ok(Command::Run(configuration)) => match run(configuration) {
@@ -40,12 +45,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run(configuration: Configuration) -> Result<(), Failure> {
-    let options = configuration.options()?;
+    let contents = configuration.load()?;
+    let options = Options::build(&contents.given).map_err(Failure::usage)?;
     // What was logged has to be out before a last line may follow: the guard sees to that.
     let (log, _guard) = logging::start(options.log_level, options.log_format);
+    let given = contents.log();
     abort_on_panic();
     memory::use_ordinary_pages();
-    start::serve(options, configuration, log)
+    start::serve(options, given, configuration, log)
 }
 
 fn show(text: &str) -> ExitCode {

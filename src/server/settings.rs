@@ -32,12 +32,24 @@ pub(super) fn protocols(
     before: Option<&Settings>,
 ) -> Result<Arc<[Protocol]>, String> {
     let protocols = options.listeners.iter().enumerate().map(|(index, listener)| {
-        protocol(listener, before.and_then(|before| before.protocols[index].tls.as_deref()))
+        let before = before.and_then(|before| before.protocols[index].tls.as_deref());
+        let protocol = protocol(listener, before)?;
+        for warning in protocol.tls.iter().flat_map(|tls| tls.warnings()) {
+            tracing::warn!(%listener, "{warning}");
+        }
+        Ok(protocol)
     });
     protocols.collect()
 }
 
-fn protocol(listener: &ListenerOptions, before: Option<&TlsSettings>) -> Result<Protocol, String> {
+/// Reads a listener's files of TLS.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn protocol(
+    listener: &ListenerOptions,
+    before: Option<&TlsSettings>,
+) -> Result<Protocol, String> {
     let files = listener.scheme.has_tls().then(|| TlsFiles {
         certificates: listener.tls_cert.clone(),
         keys: listener.tls_key.clone(),
@@ -52,9 +64,6 @@ fn protocol(listener: &ListenerOptions, before: Option<&TlsSettings>) -> Result<
         None => TlsSettings::load(&files),
     };
     let tls = files.map(load).transpose()?;
-    for warning in tls.iter().flat_map(TlsSettings::warnings) {
-        tracing::warn!(%listener, "{warning}");
-    }
     let websocket = listener.scheme.has_websocket().then(|| WebSocketSettings {
         path: listener.websocket_path.clone(),
         origins: listener.websocket_origins.clone(),
@@ -62,7 +71,11 @@ fn protocol(listener: &ListenerOptions, before: Option<&TlsSettings>) -> Result<
     Ok(Protocol { proxy: false, tls: tls.map(Arc::new), websocket: websocket.map(Arc::new) })
 }
 
-fn policy(listener: &ListenerOptions) -> Result<Policy, String> {
+/// Reads a listener's files of access.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn policy(listener: &ListenerOptions) -> Result<Policy, String> {
     let jwt = listener.jwt_key_file.clone().map(|key_file| JwtSource {
         key_file,
         algorithm: match listener.jwt_algorithm {

@@ -17,7 +17,7 @@ use crate::io::socket::Listener;
 use crate::io::wake::Waker;
 use crate::limits::{LOGINS_WAITING_MAX, mesh_capacity};
 use crate::mesh::{Doorbell, mesh};
-use crate::options::Options;
+use crate::options::{Given, Options};
 use crate::worker::{Desk, Notice, Places, Report, Settings, Setup, Worker};
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
@@ -29,6 +29,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// Runs the broker until a signal ends it.
 pub(super) fn serve(
     mut options: Options,
+    given: Given,
     configuration: Configuration,
     log: Log,
 ) -> Result<(), Failure> {
@@ -61,7 +62,6 @@ pub(super) fn serve(
         });
         let Running { doorbells, reports, notices, desk } = running;
         let watched = Watched::new(&options);
-        let given = configuration.read()?;
         let reloader = Reloader { configuration, given, settings, notices, desk, log, watched };
         Ok(control::run(signals, reloader, &doorbells, reports).await)
     })?;

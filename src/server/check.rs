@@ -1,0 +1,160 @@
+//! `ringmq check`: tells what is wrong with a configuration file, and with the files that it names.
+#![forbid(unsafe_code)]
+
+use super::configuration::{Contents, example};
+use super::failure::Failure;
+use super::{listening, settings};
+use crate::options::Options;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs the command; `arguments` begin with its name, `check`. 2 when anything is wrong.
+pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let (text, is_right) = match command().try_get_matches_from(arguments) {
+        Ok(matches) => answer(&matches),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => (error.render().to_string(), true),
+        // clap lists missing arguments on lines of their own.
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            return Failure::usage("FILE is needed; see ringmq check --help").report();
+        }
+        Err(error) => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            return Failure::usage(format_args!("{line}; see ringmq check --help")).report();
+        }
+    };
+    // Whoever has closed the standard output still gets the status.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if is_right { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+fn command() -> Command {
+    Command::new("check")
+        .bin_name("ringmq check")
+        .about(
+            "Tells what is wrong with a configuration file and with the files that it names. \
+             Nothing is started; flags and environment variables do not count.",
+        )
+        .max_term_width(100)
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .required_unless_present("example")
+                .value_parser(value_parser!(PathBuf))
+                .help("TOML, or Mosquitto's format when the name ends in .conf"),
+        )
+        .arg(
+            Arg::new("example")
+                .long("example")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("file")
+                .help("Print a configuration file with every option"),
+        )
+}
+
+fn answer(matches: &ArgMatches) -> (String, bool) {
+    match matches.get_one::<PathBuf>("file") {
+        Some(file) => check(file),
+        None => (example(), true),
+    }
+}
+
+/// One line for each thing that is to be said of a file, and whether it can be used.
+fn check(file: &Path) -> (String, bool) {
+    let contents = Contents::read(file);
+    let mut report = Report::default();
+    contents.warnings.iter().for_each(|warning| report.warn(warning));
+    contents.wrong.iter().for_each(|wrong| report.refuse(wrong));
+    match Options::build_or_list(&contents.given) {
+        // What a broken file names is perhaps not what was meant.
+        Ok(options) if report.is_right() => {
+            load(&options, &mut report);
+            if report.is_right() {
+                report.approve(file, &options);
+            }
+        }
+        Ok(_) => {}
+        Err(wrong) => wrong.iter().for_each(|wrong| report.refuse(wrong)),
+    }
+    (report.lines.join("\n") + "\n", report.is_right())
+}
+
+/// Reads all files as the broker would.
+fn load(options: &Options, report: &mut Report) {
+    if let Err(failure) = listening::check_distinct(&options.listeners) {
+        report.refuse(failure);
+    }
+    for listener in &options.listeners {
+        match settings::policy(listener) {
+            Ok(policy) => policy.warnings().iter().for_each(|warning| report.warn(warning)),
+            Err(cause) => report.refuse(cause),
+        }
+        match settings::protocol(listener, None) {
+            Ok(protocol) => {
+                let warnings = protocol.tls.iter().flat_map(|tls| tls.warnings());
+                warnings.for_each(|warning| report.warn(warning));
+            }
+            Err(cause) => report.refuse(cause),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    lines: Vec<String>,
+    wrong: usize,
+}
+
+impl Report {
+    const fn is_right(&self) -> bool {
+        self.wrong == 0
+    }
+
+    fn warn(&mut self, warning: impl Display) {
+        self.say(format!("warning: {warning}"));
+    }
+
+    fn refuse(&mut self, cause: impl Display) {
+        self.wrong += 1;
+        self.say(cause.to_string());
+    }
+
+    fn approve(&mut self, file: &Path, options: &Options) {
+        self.lines.push(format!("{}: nothing is wrong", file.display()));
+        let listeners = options.listeners.iter();
+        self.lines.extend(listeners.map(|listener| format!("  listens on {listener}")));
+    }
+
+    /// Listeners that share a file share what is to be said of it.
+    fn say(&mut self, line: String) {
+        if !self.lines.contains(&line) {
+            self.lines.push(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_arguments_are_refused_and_the_example_is_not() {
+        let parse = |arguments: &[&str]| {
+            let arguments = ["check"].iter().chain(arguments);
+            command().try_get_matches_from(arguments).map(|matches| answer(&matches))
+        };
+        for wrong in [&[][..], &["a", "b"], &["--nonsense"], &["a", "--example"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(parse(&["--example"]).unwrap().1);
+        let (text, is_right) = parse(&["/nonexistent.toml"]).unwrap();
+        assert!(text.starts_with("/nonexistent.toml: cannot read"), "{text}");
+        assert!(!is_right);
+    }
+}

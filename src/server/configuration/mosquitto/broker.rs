@@ -1,0 +1,192 @@
+//! Options of the broker.
+#![forbid(unsafe_code)]
+
+use super::super::Contents;
+use super::add;
+use super::reader::{Line, last};
+use crate::options::{Value, Wrong};
+use std::os::unix::fs::MetadataExt;
+
+/// What the options of ringmq accept; Mosquitto accepts more, or has no limit.
+const QUEUED_MESSAGES_MAX: i64 = 10_000_000;
+const QUEUED_BYTES_MIN: i64 = 65_536;
+const QUEUED_BYTES_MAX: i64 = 1 << 40;
+const PACKET_SIZE_MIN: i64 = 16_384;
+const PACKET_SIZE_MAX: i64 = 268_435_455;
+const INFLIGHT_MAX: i64 = 65_535;
+
+/// What a packet may have besides the payload, which is all that `message_size_limit` counts.
+const TOPIC_AND_HEADER: i64 = 65_536;
+
+/// Adds what `lines` say to `contents`.
+pub(super) fn translate(lines: &[Line], contents: &mut Contents) {
+    let mut translation = Translation { contents };
+    for line in lines {
+        translation.line(line);
+    }
+    translation.packet_size(lines);
+    translation.log_level(lines);
+}
+
+struct Translation<'a> {
+    contents: &'a mut Contents,
+}
+
+impl Translation<'_> {
+    fn line(&mut self, line: &Line) {
+        let number: i64 = line.value.parse().unwrap_or_default();
+        match line.name.as_str() {
+            "max_inflight_messages" if number <= 0 => self.add("max-inflight", line, INFLIGHT_MAX),
+            "max_inflight_messages" => self.add("max-inflight", line, number),
+            "max_queued_messages" => {
+                self.limit("max-queued-messages", line, (1, QUEUED_MESSAGES_MAX));
+            }
+            "max_queued_bytes" => {
+                self.limit("max-queued-bytes", line, (QUEUED_BYTES_MIN, QUEUED_BYTES_MAX));
+            }
+            "max_keepalive" => self.add("max-keep-alive", line, number),
+            "global_max_connections" => self.add("max-connections", line, number.max(0)),
+            "retain_available" => self.add("retain-available", line, line.is_true()),
+            "persistent_client_expiration" => self.session_expiry(line),
+            "log_dest" => self.log_destination(line),
+            "user" => self.user(line),
+            // These are seen together.
+            _ => {}
+        }
+    }
+
+    /// 0 is no limit in Mosquitto, and the highest one here.
+    fn limit(&mut self, option: &str, line: &Line, (min, max): (i64, i64)) {
+        let number = match line.value.parse().unwrap_or_default() {
+            ..=0 => max,
+            number => number,
+        };
+        if number < min {
+            self.warn(line, format!("{} is at least {min} here, which is used", line.name));
+        }
+        self.add(option, line, number.clamp(min, max));
+    }
+
+    /// The lower one of two limits.
+    fn packet_size(&mut self, lines: &[Line]) {
+        let number = |line: &Line| line.value.parse::<i64>().unwrap_or_default();
+        let of_payload = |line| match number(line) {
+            ..=0 => PACKET_SIZE_MAX,
+            payload => payload.saturating_add(TOPIC_AND_HEADER),
+        };
+        let limits = [
+            last(lines, "max_packet_size").map(|line| (number(line), line)),
+            last(lines, "message_size_limit").map(|line| (of_payload(line), line)),
+        ];
+        let Some((size, line)) = limits.into_iter().flatten().min_by_key(|(size, _)| *size) else {
+            return;
+        };
+        if size < 20 {
+            return self.refuse(line, format!("{}: a packet has at least 20 bytes", line.name));
+        }
+        if size < PACKET_SIZE_MIN {
+            let cause = format!("{} is at least {PACKET_SIZE_MIN} here, which is used", line.name);
+            self.warn(line, cause);
+        }
+        self.add("max-packet-size", line, size.clamp(PACKET_SIZE_MIN, PACKET_SIZE_MAX));
+    }
+
+    /// Hours, days, weeks, months of 30 days, years of 365.
+    fn session_expiry(&mut self, line: &Line) {
+        let (count, unit) = line.value.split_at(line.value.len() - last_character(&line.value));
+        let seconds: Option<u64> = match unit {
+            "h" => Some(3600),
+            "d" => Some(86_400),
+            "w" => Some(7 * 86_400),
+            "m" => Some(30 * 86_400),
+            "y" => Some(365 * 86_400),
+            _ => None,
+        };
+        let count = count.parse::<u64>().ok().filter(|count| *count > 0);
+        let Some((seconds, count)) = seconds.zip(count) else {
+            let cause = format!(
+                "{}: {:?} is not a number of h, d, w, m or y, such as 14d",
+                line.name, line.value
+            );
+            return self.refuse(line, cause);
+        };
+        let seconds = seconds.saturating_mul(count).min(u32::MAX.into());
+        self.add("max-session-expiry", line, seconds);
+    }
+
+    /// The lowest of the levels that are named.
+    fn log_level(&mut self, lines: &[Line]) {
+        let levels = ["error", "warn", "info", "debug"];
+        let mut found: Option<(usize, &Line)> = None;
+        for line in lines.iter().filter(|line| line.name == "log_type") {
+            let level = match line.value.as_str() {
+                // `none` forgets what was named before it.
+                "none" => {
+                    found = Some((0, line));
+                    continue;
+                }
+                "error" | "internal" | "websockets" | "quic" => 0,
+                "warning" => 1,
+                "notice" | "information" => 2,
+                "debug" | "subscribe" | "unsubscribe" | "all" => 3,
+                other => {
+                    self.refuse(line, format!("log_type: {other:?} is no type of Mosquitto's"));
+                    continue;
+                }
+            };
+            let before = found.map_or(0, |(level, _)| level);
+            found = Some((level.max(before), line));
+        }
+        let Some((level, line)) = found else { return };
+        if line.value == "none" {
+            self.warn(line, "log_type none: what goes wrong is logged all the same");
+        }
+        self.add("log-level", line, levels[level]);
+    }
+
+    fn log_destination(&mut self, line: &Line) {
+        match line.value.as_str() {
+            "stderr" => {}
+            "none" | "stdout" | "file" | "syslog" | "topic" | "dlt" => {
+                let destination = &line.value;
+                self.warn(
+                    line,
+                    format!("log_dest {destination}: ringmq logs to the standard error only"),
+                );
+            }
+            other => self.refuse(line, format!("log_dest: {other:?} is no place of Mosquitto's")),
+        }
+    }
+
+    /// Mosquitto gives up root; a broker that was root without its owner's knowledge would be more
+    /// of a danger. Whoever is not root loses nothing, there as here.
+    fn user(&mut self, line: &Line) {
+        let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        if is_root && line.value != "root" {
+            let user = &line.value;
+            let cause = format!(
+                "user: ringmq stays the user that starts it, and that is root; start it as {user} \
+                 (systemd: User={user}) and remove the line"
+            );
+            self.refuse(line, cause);
+        }
+    }
+
+    fn add(&mut self, option: &str, line: &Line, value: impl ToString) {
+        let origin = format!("{}: {}", line.value_origin, line.name);
+        add(&mut self.contents.given, option, Value::new(value.to_string(), origin));
+    }
+
+    fn warn(&mut self, line: &Line, cause: impl ToString) {
+        self.contents.warnings.push(Wrong::new(&line.value_origin, cause.to_string()));
+    }
+
+    fn refuse(&mut self, line: &Line, cause: impl ToString) {
+        self.contents.wrong.push(Wrong::new(&line.value_origin, cause.to_string()));
+    }
+}
+
+/// The length of a text's last character in bytes.
+fn last_character(text: &str) -> usize {
+    text.chars().next_back().map_or(0, char::len_utf8)
+}

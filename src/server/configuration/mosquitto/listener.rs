@@ -1,0 +1,336 @@
+//! Listeners.
+#![forbid(unsafe_code)]
+
+use super::super::Contents;
+use super::places::{LOCAL, resolve, usable};
+use super::reader::{Line, Section, last};
+use super::{add, security};
+use crate::options::{GivenListener, OptionDef, Value, Wrong, find_option};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+const PORT: u16 = 1883;
+
+/// Lines that mean nothing without TLS; whoever writes one relies on it.
+const OF_TLS: &[&str] = &[
+    "cafile",
+    "capath",
+    "crlfile",
+    "require_certificate",
+    "use_identity_as_username",
+    "use_subject_as_username",
+    "tls_version",
+];
+
+/// Lines above all listeners that open none: Mosquitto does not look at them.
+const NO_REASON: &[&str] =
+    &["tls_version", "max_topic_alias", "websockets_origin", "allow_anonymous", "acl_file"];
+
+type Own = Vec<(&'static OptionDef, Vec<Value>)>;
+
+/// Adds listeners to what a file holds.
+pub(super) struct Listeners<'a> {
+    path: &'a Path,
+    is_per_listener: bool,
+    contents: &'a mut Contents,
+}
+
+impl<'a> Listeners<'a> {
+    pub(super) fn new(path: &'a Path, is_per_listener: bool, contents: &'a mut Contents) -> Self {
+        Self { path, is_per_listener, contents }
+    }
+
+    /// The listeners for this machine alone that there are when a file opens none.
+    pub(super) fn add_local(&mut self, section: &Section) {
+        for line in &section.lines {
+            let is_tls = OF_TLS.contains(&&*line.name) || line.name.ends_with("file");
+            let is_security = matches!(&*line.name, "password_file" | "acl_file");
+            if is_tls && !is_security && !line.is_any(&["false", "0"]) {
+                self.refuse(
+                    line,
+                    "describes a listener, and there is none; begin it: listener 8883",
+                );
+            } else if !is_security && line.name != "allow_anonymous" {
+                self.warn(line, "describes a listener, and there is none: it is ignored");
+            }
+        }
+        let own = self.security_of(section, true);
+        for address in usable(LOCAL.to_vec()) {
+            let listen = SocketAddr::new(address, PORT).to_string();
+            self.add_one(Value::new(listen, self.path.display().to_string()), own.clone());
+        }
+    }
+
+    /// The listeners that a file opens; the first section is the default one's.
+    pub(super) fn add(&mut self, sections: &[Section]) {
+        let (default, others) = sections.split_at(1);
+        for section in others {
+            self.add_section(section);
+        }
+        self.add_default(&default[0]);
+        self.limit_connections(sections);
+        self.limit_aliases(sections);
+    }
+
+    /// The default listener is opened when anything describes it.
+    fn add_default(&mut self, section: &Section) {
+        let Some(reason) = reason(section) else {
+            for line in &section.lines {
+                self.warn(line, "stands above all listeners, where it changes nothing");
+            }
+            return;
+        };
+        if last(&section.lines, "port").is_none() && last(&section.lines, "bind_address").is_none()
+        {
+            self.warn(
+                reason,
+                "stands above all listeners: as in Mosquitto it opens one more, on port 1883",
+            );
+        }
+        self.add_section(section);
+    }
+
+    fn add_section(&mut self, section: &Section) {
+        let lines = &section.lines;
+        let mut own = self.security_of(section, false);
+        let Some(is_tls) = self.add_tls(lines, &mut own) else { return };
+        let is_websocket = match last(lines, "protocol") {
+            Some(line) if line.value == "websockets" => true,
+            Some(line) if line.value != "mqtt" => {
+                let cause = format!("{:?} is not mqtt or websockets", line.value);
+                return self.refuse(line, cause);
+            }
+            _ => false,
+        };
+        for line in lines.iter().filter(|line| line.name == "websockets_origin") {
+            match is_websocket {
+                true => push(&mut own, "websocket-origin", line, &line.value),
+                false => self.warn(line, "is for protocol websockets: it is ignored"),
+            }
+        }
+        let scheme = match (is_tls, is_websocket) {
+            (false, false) => "mqtt",
+            (true, false) => "mqtts",
+            (false, true) => "ws",
+            (true, true) => "wss",
+        };
+        match self.places(section, scheme) {
+            Ok(places) => places.into_iter().for_each(|place| self.add_one(place, own.clone())),
+            Err(wrong) => self.contents.wrong.push(wrong),
+        }
+    }
+
+    /// The URLs of a section's listeners.
+    fn places(&self, section: &Section, scheme: &str) -> Result<Vec<Value>, Wrong> {
+        let lines = &section.lines;
+        let (port, host, origin) = place(section, self.path)?;
+        let refused = |cause: String| Wrong::new(&origin, format!("listener: {cause}"));
+        if port == 0 {
+            let path = host.ok_or_else(|| refused("port 0 needs the path of a socket".into()))?;
+            if scheme != "mqtt" {
+                let cause = "a socket in the file system has no TLS and no WebSocket";
+                return Err(refused(cause.into()));
+            }
+            let path = std::path::absolute(path).map_err(|error| refused(error.to_string()))?;
+            return Ok(vec![Value::new(format!("unix:{}", path.display()), origin)]);
+        }
+        let family = last(lines, "socket_domain");
+        if let Some(line) = family.filter(|line| !line.is_any(&["ipv4", "ipv6"])) {
+            let cause = format!("socket_domain: {:?} is not ipv4 or ipv6", line.value);
+            return Err(Wrong::new(&line.value_origin, cause));
+        }
+        let addresses = resolve(host, family.map(|line| &*line.value)).map_err(refused)?;
+        let url = |ip: IpAddr| format!("{scheme}://{}", SocketAddr::new(ip, port));
+        Ok(addresses.into_iter().map(|ip| Value::new(url(ip), &*origin)).collect())
+    }
+
+    /// Who may come in, where each listener says so for itself.
+    fn security_of(&self, section: &Section, anonymous: bool) -> Own {
+        if !self.is_per_listener {
+            return Vec::new();
+        }
+        let origin = section.listener.as_ref().map(|line| line.origin.clone());
+        let origin = origin.unwrap_or_else(|| self.path.display().to_string());
+        let security = security(&section.lines, Value::new(anonymous.to_string(), origin));
+        security.into_iter().map(|(name, value)| (option(name), vec![value])).collect()
+    }
+
+    /// TLS, if the section has it; None when it is described wrongly.
+    fn add_tls(&mut self, lines: &[Line], own: &mut Own) -> Option<bool> {
+        let before = self.contents.wrong.len();
+        let has_tls = match (last(lines, "certfile"), last(lines, "keyfile")) {
+            (Some(certificate), Some(key)) => {
+                push(own, "tls-cert", certificate, &certificate.value);
+                push(own, "tls-key", key, &key.value);
+                self.add_version(lines, own);
+                self.add_client_certificates(lines, own);
+                true
+            }
+            (Some(line), None) => {
+                self.refuse(line, "needs the certificate's key: keyfile FILE");
+                true
+            }
+            (None, Some(line)) => {
+                self.refuse(line, "needs the key's certificate: certfile FILE");
+                true
+            }
+            (None, None) => {
+                let is_off = |line: &&Line| line.is_any(&["false", "0"]);
+                for line in lines.iter().filter(|line| OF_TLS.contains(&&*line.name)) {
+                    if !is_off(&line) {
+                        let fix =
+                            "needs TLS: give this listener certfile and keyfile, or remove it";
+                        self.refuse(line, fix);
+                    }
+                }
+                false
+            }
+        };
+        (self.contents.wrong.len() == before).then_some(has_tls)
+    }
+
+    fn add_version(&mut self, lines: &[Line], own: &mut Own) {
+        let Some(line) = last(lines, "tls_version") else { return };
+        match line.value.as_str() {
+            "tlsv1.3" => push(own, "tls-min-version", line, "1.3"),
+            "tlsv1.2" => push(own, "tls-min-version", line, "1.2"),
+            "tlsv1.1" | "tlsv1" => {
+                self.warn(line, "is at least tlsv1.2 here: older clients are refused");
+            }
+            other => self.refuse(line, format!("{other:?} is not tlsv1.2 or tlsv1.3")),
+        }
+    }
+
+    /// What clients have to show, and what is made of it.
+    fn add_client_certificates(&mut self, lines: &[Line], own: &mut Own) {
+        let given = |name| last(lines, name).filter(|line| line.is_true());
+        let user = given("use_identity_as_username").map(|line| (line, "cn"));
+        let user = user.or_else(|| given("use_subject_as_username").map(|line| (line, "subject")));
+        let Some(required) = given("require_certificate") else {
+            // Mosquitto reads a cafile there without using it.
+            if let Some((line, _)) = user {
+                self.refuse(line, "asks no client for a certificate: add require_certificate true");
+            }
+            if let Some(line) = last(lines, "crlfile") {
+                self.warn(line, "changes nothing: no client is asked for a certificate");
+            }
+            return;
+        };
+        let Some(authority) = last(lines, "cafile") else {
+            let fix = match last(lines, "capath") {
+                Some(_) => "needs the authorities in one file: cat them together, cafile FILE",
+                None => "needs who signs the certificates: cafile FILE",
+            };
+            return self.refuse(required, fix);
+        };
+        if let Some(line) = last(lines, "capath") {
+            self.refuse(line, "is no option here: add its certificates to the cafile");
+        }
+        push(own, "client-certificates", required, "required");
+        push(own, "tls-client-ca", authority, &authority.value);
+        if let Some(line) = last(lines, "crlfile") {
+            push(own, "tls-crl", line, &line.value);
+        }
+        if let Some((line, user)) = user {
+            push(own, "certificate-user", line, user);
+        }
+    }
+
+    /// Mosquitto limits each listener, ringmq all of them together.
+    fn limit_connections(&mut self, sections: &[Section]) {
+        let is_open = |section: &&Section| section.listener.is_some() || reason(section).is_some();
+        let limit = |section: &Section| {
+            let line = last(&section.lines, "max_connections")?;
+            line.value.parse::<i64>().ok().filter(|limit| *limit > 0)
+        };
+        let mut lines = sections.iter().filter_map(|s| last(&s.lines, "max_connections"));
+        let Some(line) = lines.next_back() else { return };
+        let limits: Option<Vec<i64>> = sections.iter().filter(is_open).map(limit).collect();
+        let Some(limits) = limits else {
+            if sections.iter().any(|section| limit(section).is_some()) {
+                self.warn(line, "counts for all listeners together, and one has none: no limit");
+            }
+            return;
+        };
+        if limits.len() > 1 {
+            self.warn(line, "counts for all listeners together: their sum is used");
+        }
+        let sum = limits.iter().fold(0, |sum: i64, limit| sum.saturating_add(*limit));
+        let value = sum.min(u32::MAX.into()).to_string();
+        add(&mut self.contents.given, "max-connections", Value::new(value, &*line.value_origin));
+    }
+
+    /// Mosquitto limits each listener, ringmq has one limit: the highest.
+    fn limit_aliases(&mut self, sections: &[Section]) {
+        let lines = sections.iter().filter_map(|section| last(&section.lines, "max_topic_alias"));
+        let number = |line: &&Line| line.value.parse::<i64>().unwrap_or_default();
+        if let Some(line) = lines.max_by_key(number) {
+            let value = Value::new(&*line.value, &*line.value_origin);
+            add(&mut self.contents.given, "max-topic-alias", value);
+        }
+    }
+
+    fn add_one(&mut self, listen: Value, own: Own) {
+        self.contents.given.add_listener(GivenListener::new(listen, own));
+    }
+
+    fn warn(&mut self, line: &Line, cause: &str) {
+        self.contents.warnings.push(Wrong::new(&line.origin, format!("{} {cause}", line.name)));
+    }
+
+    fn refuse(&mut self, line: &Line, cause: impl std::fmt::Display) {
+        self.contents.wrong.push(Wrong::new(&line.origin, format!("{} {cause}", line.name)));
+    }
+}
+
+/// What opens the default listener, if anything does.
+fn reason(section: &Section) -> Option<&Line> {
+    section.lines.iter().find(|line| {
+        let changes_nothing = NO_REASON.contains(&&*line.name)
+            || line.is_any(&["false", "0"]) && OF_TLS.contains(&&*line.name)
+            || line.name == "protocol" && line.value == "mqtt"
+            || line.name == "max_connections" && line.value.starts_with('-');
+        !changes_nothing
+    })
+}
+
+/// A section's port, its host or path, and where they stand.
+fn place<'a>(section: &'a Section, path: &Path) -> Result<(u16, Option<&'a str>, String), Wrong> {
+    let (line, port, host) = match &section.listener {
+        Some(line) => {
+            let mut words = line.value.split_whitespace();
+            let port = words.next();
+            (Some(line), port, words.next().filter(|word| !word.starts_with('#')))
+        }
+        None => {
+            let port = last(&section.lines, "port");
+            let host = last(&section.lines, "bind_address");
+            (port.or(host), port.map(|line| &*line.value), host.map(|line| &*line.value))
+        }
+    };
+    let origin = line.map_or_else(|| path.display().to_string(), |line| line.value_origin.clone());
+    let number = match port {
+        None if section.listener.is_none() => Some(PORT),
+        port => port.and_then(|port| port.parse().ok()),
+    };
+    // Only a listener's line has the place for a socket's path.
+    match number.filter(|number| *number != 0 || section.listener.is_some()) {
+        Some(port) => Ok((port, host, origin)),
+        None => {
+            let cause = format!("{:?} is no port", port.unwrap_or_default());
+            Err(Wrong::new(&origin, format!("listener: {cause}, a number from 1 to 65535")))
+        }
+    }
+}
+
+fn push(own: &mut Own, name: &str, line: &Line, value: &str) {
+    let value = Value::new(value, format!("{}: {}", line.value_origin, line.name));
+    match own.iter_mut().find(|(option, _)| option.name == name) {
+        Some((_, values)) => values.push(value),
+        None => own.push((option(name), vec![value])),
+    }
+}
+
+fn option(name: &str) -> &'static OptionDef {
+    find_option(name).expect("translations name options of the table")
+}

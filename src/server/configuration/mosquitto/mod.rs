@@ -1,0 +1,76 @@
+//! Mosquitto's configuration file, as Mosquitto 2 reads it.
+//!
+//! It must not become more open than it is there. So nobody comes in without a name unless
+//! `allow_anonymous true` is written, or no listener is and only this machine can connect; and what
+//! decides who comes in and has no counterpart is refused, see `table.rs`. Where Mosquitto does not
+//! do what is written, as with `allow_anonymous false` and no listener, it is done here.
+//!
+//! As in Mosquitto, relative paths begin in the working directory, options above all listeners
+//! describe the default listener, and one that has any of them is opened on port 1883 besides the
+//! others.
+#![forbid(unsafe_code)]
+
+mod broker;
+mod listener;
+mod places;
+mod reader;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use super::Contents;
+use crate::options::{Given, Value, find_option};
+use listener::Listeners;
+use reader::{Files, Line, Section, last};
+use std::path::Path;
+
+/// Reads a file's text, and the files that it includes.
+pub(super) fn read(path: &Path, text: &str) -> Contents {
+    let mut files = Files::read(path, text);
+    let sections = std::mem::take(&mut files.sections);
+    let mut contents = Contents {
+        wrong: std::mem::take(&mut files.wrong),
+        warnings: std::mem::take(&mut files.warnings),
+        given: Given::default(),
+    };
+    broker::translate(&files.broker, &mut contents);
+    let is_local = is_local_only(&sections);
+    let anonymous = Value::new(is_local.to_string(), path.display().to_string());
+    match files.is_per_listener {
+        // Each listener of the file says it for itself, but a flag may bring others.
+        true => add(&mut contents.given, "allow-anonymous", anonymous),
+        false => {
+            for (name, value) in security(&files.security, anonymous) {
+                add(&mut contents.given, name, value);
+            }
+        }
+    }
+    let mut listeners = Listeners::new(path, files.is_per_listener, &mut contents);
+    match is_local {
+        true => listeners.add_local(&sections[0]),
+        false => listeners.add(&sections),
+    }
+    contents
+}
+
+/// True when the file opens no listener: then only this machine can connect.
+fn is_local_only(sections: &[Section]) -> bool {
+    let default = &sections[0].lines;
+    sections.len() == 1
+        && last(default, "port").is_none()
+        && last(default, "bind_address").is_none()
+}
+
+/// Who may come in. `anonymous` is for the case that nothing is said about anonymous clients.
+fn security(lines: &[Line], anonymous: Value) -> Vec<(&'static str, Value)> {
+    let anonymous = last(lines, "allow_anonymous")
+        .map_or(anonymous, |line| Value::new(line.is_true().to_string(), &*line.value_origin));
+    let text = |name, line: &Line| (name, Value::new(&*line.value, &*line.value_origin));
+    let files = [("password_file", "password-file"), ("acl_file", "acl-file")];
+    let files = files.iter().filter_map(|(name, ours)| Some(text(*ours, last(lines, name)?)));
+    std::iter::once(("allow-anonymous", anonymous)).chain(files).collect()
+}
+
+fn add(given: &mut Given, name: &str, value: Value) {
+    given.add(find_option(name).expect("translations name options of the table"), [value]);
+}

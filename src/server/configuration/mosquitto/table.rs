@@ -1,0 +1,274 @@
+//! Every option of Mosquitto 2, and what becomes of it.
+//!
+//! Three rules decide. What has a counterpart is translated. What has none is named in a warning,
+//! with the reason, when nothing but comfort is lost. And what decides who comes in, what a client
+//! may do, or whether messages arrive, is refused: a broker that starts without it would be more
+//! open than its owner has written, or lose messages without a word.
+#![forbid(unsafe_code)]
+
+/// What becomes of an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// It changes how what follows is read.
+    Structure,
+    /// It describes the listener above it, or the default one.
+    Listener(Kind),
+    /// It describes the listener above it or all listeners, as `per_listener_settings` says.
+    Security(Kind),
+    /// It is the broker's.
+    Broker(Kind),
+    /// It is ignored with a warning that says why, unless it has one of the values that change
+    /// nothing.
+    Ignored(&'static [&'static str], &'static str),
+    /// It is refused with the cause and the fix, unless it has one of the values that change
+    /// nothing.
+    Refused(&'static [&'static str], &'static str),
+    /// It belongs to a bridge or a plugin, which is refused above it.
+    Part(&'static str),
+}
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// true, false, 1 or 0.
+    Boolean,
+    /// A whole number.
+    Number,
+    /// One word.
+    Word,
+    /// All the rest of the line; may be given once.
+    Text,
+    /// As `Text`, and may be repeated.
+    Texts,
+}
+
+use Kind::{Boolean, Number, Text, Texts, Word};
+use Meaning::{Broker, Ignored, Listener, Part, Refused, Security, Structure};
+
+/// What becomes of the option `name`; None when Mosquitto has no such option.
+pub(super) fn meaning(name: &str) -> Option<Meaning> {
+    if let Some((_, meaning)) = TABLE.iter().find(|(known, _)| *known == name) {
+        return Some(*meaning);
+    }
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    if starts(&["auth_opt_", "plugin_opt_"]) {
+        return Some(Part("plugin"));
+    }
+    starts(&["bridge_"]).then_some(Part("connection"))
+}
+
+/// The names of all options.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(name, _)| *name)
+}
+
+const FALSE: &[&str] = &["false", "0"];
+const TRUE: &[&str] = &["true", "1"];
+const ZERO: &[&str] = &["0"];
+const ALWAYS: &[&str] = &[];
+
+const BRIDGE: &str = "ringmq builds no bridges, and without this one messages would be lost; run \
+                      Mosquitto as the bridge, with one connection to each broker, and remove the \
+                      section here";
+const PLUGIN: &str = "ringmq loads no plugins, and without this one other clients would come in; \
+                      use password_file and acl_file, or ask a service with --http-auth-url";
+const PSK: &str = "ringmq has no TLS with pre-shared keys; give the listener certfile and keyfile, \
+                   or remove it";
+const ENGINE: &str = "ringmq reads keys from files only; give the listener a keyfile in PEM";
+const LOG_LINES: &str = "lines have a time in UTC and go to the standard error";
+const IN_MEMORY: &str = "ringmq keeps its state in memory: retained messages and sessions end \
+                         with the process";
+const NOT_SAVED: &str = "ringmq keeps its state in memory and saves nothing";
+const CIPHERS: &str = "ringmq offers only suites with forward secrecy and authenticated \
+                       encryption: AES-GCM and ChaCha20-Poly1305, with keys from ECDHE";
+
+const TABLE: &[(&str, Meaning)] = &[
+    // What the file is made of.
+    ("listener", Structure),
+    ("include_dir", Structure),
+    ("per_listener_settings", Structure),
+    ("connection", Refused(ALWAYS, BRIDGE)),
+    ("plugin", Refused(ALWAYS, PLUGIN)),
+    ("auth_plugin", Refused(ALWAYS, PLUGIN)),
+    ("global_plugin", Refused(ALWAYS, PLUGIN)),
+    ("plugin_load", Refused(ALWAYS, PLUGIN)),
+    // Listeners.
+    ("port", Listener(Number)),
+    ("bind_address", Listener(Text)),
+    ("protocol", Listener(Word)),
+    ("socket_domain", Listener(Word)),
+    ("max_connections", Listener(Number)),
+    ("max_topic_alias", Listener(Number)),
+    ("certfile", Listener(Text)),
+    ("keyfile", Listener(Text)),
+    ("cafile", Listener(Text)),
+    ("capath", Listener(Text)),
+    ("crlfile", Listener(Text)),
+    ("require_certificate", Listener(Boolean)),
+    ("use_identity_as_username", Listener(Boolean)),
+    ("use_subject_as_username", Listener(Boolean)),
+    ("tls_version", Listener(Text)),
+    ("websockets_origin", Listener(Texts)),
+    (
+        "bind_interface",
+        Refused(
+            ALWAYS,
+            "ringmq would listen on every interface; give the interface's address: listener PORT \
+             ADDRESS",
+        ),
+    ),
+    (
+        "mount_point",
+        Refused(
+            ALWAYS,
+            "without it clients of this listener would see the topics of all others; use an \
+             acl_file that keeps them apart",
+        ),
+    ),
+    (
+        "use_username_as_clientid",
+        Refused(
+            FALSE,
+            "without it a client could take over another's session by its client identifier; \
+             remove it only when that is no danger",
+        ),
+    ),
+    ("psk_hint", Refused(ALWAYS, PSK)),
+    ("tls_engine", Refused(ALWAYS, ENGINE)),
+    ("tls_engine_kpass_sha1", Refused(ALWAYS, ENGINE)),
+    ("tls_keyform", Refused(&["pem"], ENGINE)),
+    ("ciphers", Ignored(ALWAYS, CIPHERS)),
+    ("ciphers_tls1.3", Ignored(ALWAYS, CIPHERS)),
+    ("dhparamfile", Ignored(ALWAYS, "ringmq takes keys from ECDHE, which needs no parameters")),
+    (
+        "disable_client_cert_date_checks",
+        Ignored(FALSE, "certificates that have expired are refused"),
+    ),
+    (
+        "accept_protocol_versions",
+        Ignored(ALWAYS, "MQTT 3.1, 3.1.1 and 5.0 are spoken on every listener"),
+    ),
+    ("max_qos", Ignored(&["2"], "QoS 0, 1 and 2 are served on every listener")),
+    ("maximum_qos", Ignored(&["2"], "QoS 0, 1 and 2 are served on every listener")),
+    ("max_topic_alias_broker", Ignored(ALWAYS, "max_topic_alias counts for both directions")),
+    ("http_dir", Ignored(ALWAYS, "ringmq serves no web pages: leave them to a web server")),
+    // Who may come in.
+    ("allow_anonymous", Security(Boolean)),
+    ("password_file", Security(Text)),
+    ("acl_file", Security(Text)),
+    ("psk_file", Refused(ALWAYS, PSK)),
+    (
+        "allow_zero_length_clientid",
+        Refused(
+            TRUE,
+            "ringmq lets clients without an identifier in and gives them one; remove it if that \
+             is no danger",
+        ),
+    ),
+    (
+        "clientid_prefixes",
+        Refused(
+            ALWAYS,
+            "without it clients with other identifiers would come in; let password_file or \
+             certificates decide who does",
+        ),
+    ),
+    ("auto_id_prefix", Ignored(ALWAYS, "identifiers that ringmq gives out have a form of its own")),
+    (
+        "check_retain_source",
+        Ignored(FALSE, "a retained message stays when its publisher loses the right to publish it"),
+    ),
+    // The broker.
+    ("max_inflight_messages", Broker(Number)),
+    ("max_queued_messages", Broker(Number)),
+    ("max_queued_bytes", Broker(Number)),
+    ("max_packet_size", Broker(Number)),
+    ("message_size_limit", Broker(Number)),
+    ("max_keepalive", Broker(Number)),
+    ("persistent_client_expiration", Broker(Word)),
+    ("retain_available", Broker(Boolean)),
+    ("global_max_connections", Broker(Number)),
+    ("log_type", Broker(Word)),
+    ("log_dest", Broker(Word)),
+    ("user", Broker(Text)),
+    ("persistence", Ignored(FALSE, IN_MEMORY)),
+    ("retained_persistence", Ignored(FALSE, IN_MEMORY)),
+    ("persistence_file", Ignored(ALWAYS, NOT_SAVED)),
+    ("persistence_location", Ignored(ALWAYS, NOT_SAVED)),
+    ("autosave_interval", Ignored(ALWAYS, NOT_SAVED)),
+    ("autosave_on_changes", Ignored(FALSE, NOT_SAVED)),
+    (
+        "queue_qos0_messages",
+        Ignored(FALSE, "QoS 0 waits only for clients that are connected and slow"),
+    ),
+    (
+        "upgrade_outgoing_qos",
+        Ignored(FALSE, "the QoS of a delivery is the lower one of publish and subscription"),
+    ),
+    ("max_inflight_bytes", Ignored(ZERO, "max_inflight_messages and max_queued_bytes limit it")),
+    (
+        "memory_limit",
+        Ignored(
+            ZERO,
+            "each client has its own limits; let systemd or the kernel limit the process",
+        ),
+    ),
+    ("global_max_clients", Ignored(&["-1"], "max_connections limits those that are connected")),
+    ("set_tcp_nodelay", Ignored(TRUE, "small packets are always sent at once")),
+    ("sys_interval", Ignored(ZERO, "ringmq publishes nothing below $SYS")),
+    ("allow_duplicate_messages", Ignored(ALWAYS, "Mosquitto itself has dropped it")),
+    ("retry_interval", Ignored(ALWAYS, "Mosquitto itself has dropped it")),
+    ("enable_control_api", Ignored(FALSE, "ringmq has no $CONTROL topics")),
+    (
+        "pid_file",
+        Ignored(ALWAYS, "ringmq stays in the foreground, and whoever starts it knows its number"),
+    ),
+    ("connection_messages", Ignored(ALWAYS, "log_type decides what is logged")),
+    ("log_facility", Ignored(ALWAYS, LOG_LINES)),
+    ("log_timestamp", Ignored(TRUE, LOG_LINES)),
+    ("log_timestamp_format", Ignored(ALWAYS, LOG_LINES)),
+    ("websockets_log_level", Ignored(ALWAYS, "log_type decides what is logged")),
+    ("websockets_headers_size", Ignored(ALWAYS, "ringmq reads headers up to a limit of its own")),
+    ("quic_log_level", Ignored(ALWAYS, "ringmq does not speak QUIC")),
+    // What describes a bridge or a plugin.
+    ("auth_plugin_deny_special_chars", Part("plugin")),
+    ("address", Part("connection")),
+    ("addresses", Part("connection")),
+    ("cleansession", Part("connection")),
+    ("clientid", Part("connection")),
+    ("idle_timeout", Part("connection")),
+    ("keepalive_interval", Part("connection")),
+    ("local_cleansession", Part("connection")),
+    ("local_clientid", Part("connection")),
+    ("local_password", Part("connection")),
+    ("local_username", Part("connection")),
+    ("notification_topic", Part("connection")),
+    ("notifications", Part("connection")),
+    ("notifications_local_only", Part("connection")),
+    ("password", Part("connection")),
+    ("remote_clientid", Part("connection")),
+    ("remote_password", Part("connection")),
+    ("remote_username", Part("connection")),
+    ("restart_timeout", Part("connection")),
+    ("round_robin", Part("connection")),
+    ("start_type", Part("connection")),
+    ("threshold", Part("connection")),
+    ("topic", Part("connection")),
+    ("try_private", Part("connection")),
+    ("username", Part("connection")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_there_once() {
+        for (index, (name, _)) in TABLE.iter().enumerate() {
+            assert!(TABLE[..index].iter().all(|(other, _)| other != name), "{name}");
+        }
+        assert_eq!(meaning("auth_opt_host"), Some(Part("plugin")));
+        assert_eq!(meaning("bridge_cafile"), Some(Part("connection")));
+        assert_eq!(meaning("nonsense"), None);
+    }
+}

@@ -1,0 +1,304 @@
+use super::*;
+use crate::base::prng::Prng;
+use crate::options::{CertificateUser, ClientCertificates, Options, TlsVersion};
+
+/// Options and warnings.
+fn accepted(text: &str) -> (Options, Vec<String>) {
+    let contents = read(Path::new("m.conf"), text);
+    assert_eq!(contents.wrong, [], "{text}");
+    let warnings = contents.warnings.iter().map(ToString::to_string).collect();
+    (Options::build(&contents.given).expect(text), warnings)
+}
+
+fn options(text: &str) -> Options {
+    accepted(text).0
+}
+
+fn refused(text: &str) -> Vec<String> {
+    let contents = read(Path::new("m.conf"), text);
+    let wrong = match &*contents.wrong {
+        [] => Options::build_or_list(&contents.given).expect_err(text),
+        wrong => wrong.to_vec(),
+    };
+    wrong.iter().map(ToString::to_string).collect()
+}
+
+fn listeners(text: &str) -> Vec<String> {
+    let listeners = options(text).listeners.into_iter();
+    // Not every machine that builds has IPv6.
+    listeners.map(|listener| listener.to_string()).filter(|url| !url.contains('[')).collect()
+}
+
+fn anonymous(text: &str) -> Vec<bool> {
+    let listeners = options(text).listeners.into_iter();
+    let of_ipv4 = listeners.filter(|listener| !listener.to_string().contains('['));
+    of_ipv4.map(|listener| listener.allow_anonymous.unwrap()).collect()
+}
+
+#[test]
+fn nobody_comes_in_without_a_name_unless_that_is_written_or_nobody_else_can_connect() {
+    assert_eq!(listeners(""), ["mqtt://127.0.0.1:1883"]);
+    assert_eq!(anonymous(""), [true]);
+    assert_eq!(anonymous("password_file p"), [true], "as in Mosquitto");
+    assert_eq!(anonymous("allow_anonymous false"), [false]);
+    assert_eq!(anonymous("listener 1 127.0.0.1"), [false]);
+    assert_eq!(anonymous("port 1"), [false]);
+    assert_eq!(anonymous("bind_address 127.0.0.1"), [false]);
+    assert_eq!(anonymous("listener 1\nlistener 2\nallow_anonymous true"), [true, true]);
+    let own = "per_listener_settings true\nallow_anonymous true\nlistener 1\nlistener 2\n\
+               allow_anonymous true\nlistener 3\nallow_anonymous 0";
+    assert_eq!(anonymous(own), [false, true, false]);
+    let mut flags = Given::default();
+    add(&mut flags, "listen", Value::new("127.0.0.1:4", "--listen"));
+    let options = Options::build(&flags.or(read(Path::new("m.conf"), own).given)).unwrap();
+    assert_eq!(options.listeners[0].allow_anonymous, Some(false), "a flag's listener");
+}
+
+#[test]
+fn listeners_are_where_they_are_in_mosquitto() {
+    assert_eq!(listeners("listener 1"), ["mqtt://0.0.0.0:1"]);
+    assert_eq!(listeners("listener 1 # all"), ["mqtt://0.0.0.0:1"]);
+    assert_eq!(listeners("  listener\t1\tlocalhost\r"), ["mqtt://127.0.0.1:1"]);
+    assert_eq!(listeners("listener 0 /run/m.sock"), ["unix:/run/m.sock"]);
+    assert_eq!(listeners("listener 1\nprotocol websockets"), ["ws://0.0.0.0:1/mqtt"]);
+    assert_eq!(
+        listeners("listener 1\nbind_address 127.0.0.1"),
+        ["mqtt://0.0.0.0:1", "mqtt://127.0.0.1:1883"]
+    );
+    let tls = "listener 1\ncertfile c\nkeyfile k\nlistener 2\nprotocol websockets\ncertfile c\n\
+               keyfile k\ncafile unused";
+    assert_eq!(listeners(tls), ["mqtts://0.0.0.0:1", "wss://0.0.0.0:2/mqtt"]);
+    let families = options("listener 1\nsocket_domain ipv4").listeners;
+    assert_eq!(families.len(), 1);
+}
+
+#[test]
+fn what_stands_above_all_listeners_is_the_default_ones() {
+    let (options, warnings) = accepted("certfile c\nkeyfile k\nlistener 2 127.0.0.1");
+    let urls: Vec<_> = options.listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(urls[..2], ["mqtt://127.0.0.1:2", "mqtts://0.0.0.0:1883"]);
+    assert!(warnings[0].starts_with("m.conf:1:1: certfile stands above all listeners"));
+    let (options, warnings) = accepted("tls_version tlsv1.3\nlistener 2 127.0.0.1");
+    assert_eq!(options.listeners.len(), 1);
+    assert!(warnings[0].contains("changes nothing"), "{warnings:?}");
+}
+
+#[test]
+fn security_counts_for_all_or_for_each() {
+    let files = |text: &str| -> Vec<_> {
+        let listeners = options(text).listeners.into_iter();
+        let of_ipv4 = listeners.filter(|listener| !listener.to_string().contains('['));
+        of_ipv4.map(|l| l.password_file.map(|file| file.to_str().unwrap().to_owned())).collect()
+    };
+    let all = "listener 1\nlistener 2\npassword_file p q\n";
+    assert_eq!(files(all), [Some("p q".to_owned()), Some("p q".to_owned())]);
+    let each = format!("per_listener_settings true\n{all}");
+    assert_eq!(files(&each), [None, Some("p q".to_owned())]);
+}
+
+#[test]
+fn client_certificates_are_asked_for_as_written() {
+    let text = "listener 1 127.0.0.1\ncertfile c\nkeyfile k\ncafile a\nrequire_certificate true\n\
+                use_subject_as_username true\ncrlfile r\ntls_version tlsv1.3";
+    let listener = options(text).listeners.remove(0);
+    assert_eq!(listener.client_certificates, ClientCertificates::Required);
+    assert_eq!(listener.certificate_user, CertificateUser::Subject);
+    assert_eq!(listener.tls_client_ca.as_deref(), Some("a".as_ref()));
+    assert_eq!((listener.tls_crl.len(), listener.tls_min_version), (1, TlsVersion::V1_3));
+    let both = format!("{text}\nuse_identity_as_username true");
+    assert_eq!(options(&both).listeners[0].certificate_user, CertificateUser::CommonName);
+}
+
+#[test]
+fn limits_of_the_broker_are_translated() {
+    let options = options(
+        "max_inflight_messages 0\nmax_queued_messages 0\nmax_queued_bytes 100000\n\
+         max_keepalive 30\nretain_available false\npersistent_client_expiration 2w\n\
+         message_size_limit 100000\nlog_type error\nlog_type debug\nlistener 1\n\
+         max_connections 5\nmax_topic_alias 3",
+    );
+    assert_eq!((options.max_inflight, options.max_queued_messages), (65_535, 10_000_000));
+    assert_eq!((options.max_queued_bytes, options.max_keep_alive), (100_000, 30));
+    assert_eq!((options.retain_available, options.max_session_expiry), (false, 1_209_600));
+    assert_eq!(options.max_packet_size, 165_536);
+    assert_eq!(options.log_level, crate::options::LogLevel::Debug);
+    assert_eq!((options.max_connections, options.max_topic_alias), (5, 3));
+    assert_eq!(self::options("max_packet_size 999999999").max_packet_size, 268_435_455);
+    assert_eq!(self::options("max_packet_size 20").max_packet_size, 16_384);
+    assert_eq!(self::options("max_queued_bytes 0").max_queued_bytes, 1 << 40);
+    let sum = "listener 1\nmax_connections 5\nlistener 2\nmax_connections 6";
+    assert_eq!(self::options(sum).max_connections, 11);
+    let none = "listener 1\nmax_connections 5\nlistener 2";
+    assert_eq!(self::options(none).max_connections, 0);
+}
+
+#[test]
+fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
+    let warned = [
+        ("persistence true", "m.conf:1:1: persistence has no counterpart and is ignored: "),
+        ("autosave_interval 1", "saves nothing"),
+        ("sys_interval 10", "$SYS"),
+        ("log_dest syslog", "m.conf:1:10: log_dest syslog: ringmq logs to the standard error"),
+        ("listener 1\nciphers AES", "m.conf:2:1: ciphers has no"),
+        ("listener 1\ncertfile c\nkeyfile k\ntls_version tlsv1.1", "at least tlsv1.2"),
+        ("listener 1\nmax_qos 1", "m.conf:2:1: max_qos"),
+    ];
+    for (text, start) in warned {
+        let (_, warnings) = accepted(text);
+        assert!(warnings.len() == 1 && warnings[0].contains(start), "{text}: {warnings:?}");
+    }
+    let silent = "persistence false\nset_tcp_nodelay true\nsys_interval 0\nlog_dest stderr\n\
+                  allow_zero_length_clientid true\nuser root\nlistener 1\nmax_qos 2\n\
+                  use_username_as_clientid false\nrequire_certificate false\nprotocol mqtt\n";
+    assert_eq!(accepted(silent).1, [""; 0]);
+}
+
+/// What is refused, with the place and a word of the cause.
+const REFUSED: &[(&str, &str)] = &[
+    ("nonsense 1", "m.conf:1:1: \"nonsense\" is no option of Mosquitto; correct or remove it"),
+    (
+        "\npassword_fil p",
+        "m.conf:2:1: \"password_fil\" is no option of Mosquitto; did you mean pass",
+    ),
+    ("allow_anonymous  yes", "m.conf:1:18: allow_anonymous: \"yes\" is not true or false"),
+    ("allow_anonymous", "m.conf:1:16: allow_anonymous has no value"),
+    ("max_inflight_messages x", "m.conf:1:23: max_inflight_messages: \"x\" is not a number"),
+    (
+        "max_inflight_messages 70000",
+        "m.conf:1:23: max_inflight_messages: \"70000\" is not a number",
+    ),
+    ("max_packet_size 19", "m.conf:1:17: max_packet_size: a packet has at least 20 bytes"),
+    ("persistent_client_expiration 2", "m.conf:1:30: persistent_client_expiration: \"2\" is not"),
+    ("persistent_client_expiration 2\u{e4}", "is not a number of h, d, w"),
+    ("log_type loud", "m.conf:1:10: log_type: \"loud\" is no type"),
+    ("log_dest here", "m.conf:1:10: log_dest: \"here\" is no place"),
+    ("password_file a\npassword_file b", "m.conf:2:1: password_file is given twice"),
+    ("listener", "listener: \"\" is no port"),
+    ("listener 99999", "m.conf:1:10: listener: \"99999\" is no port"),
+    ("listener 0", "m.conf:1:10: listener: port 0 needs the path of a socket"),
+    ("listener 0 /s\nprotocol websockets", "m.conf:1:10: listener: a socket in the file system"),
+    ("listener 1 a..b", "m.conf:1:10: listener: \"a..b\" is no address of this machine"),
+    ("listener 1 ::1\nsocket_domain ipv4", "m.conf:1:10: listener: no address is left"),
+    ("listener 1\nsocket_domain unix", "m.conf:2:15: socket_domain: \"unix\" is not ipv4 or ipv6"),
+    ("port 0", "m.conf:1:6: listener: \"0\" is no port"),
+    ("listener 1\nprotocol quic", "m.conf:2:1: protocol \"quic\" is not mqtt or websockets"),
+    ("listener 1\ncertfile c", "m.conf:2:1: certfile needs the certificate's key"),
+    ("listener 1\nkeyfile c", "m.conf:2:1: keyfile needs the key's certificate"),
+    ("listener 1\nrequire_certificate true", "m.conf:2:1: require_certificate needs TLS"),
+    ("listener 1\ncafile c", "m.conf:2:1: cafile needs TLS"),
+    ("certfile c", "m.conf:1:1: certfile describes a listener, and there is none"),
+    ("cafile c", "m.conf:1:1: cafile describes a listener, and there is none"),
+    ("listener 1\npsk_hint x", "m.conf:2:1: psk_hint: ringmq has no TLS with pre-shared keys"),
+    ("psk_file x", "m.conf:1:1: psk_file: ringmq has no TLS with pre-shared keys"),
+    ("plugin /p.so", "m.conf:1:1: plugin: ringmq loads no plugins"),
+    ("auth_plugin /p.so\nauth_opt_a b", "m.conf:1:1: auth_plugin: ringmq loads no plugins"),
+    ("auth_opt_a b", "m.conf:1:1: auth_opt_a belongs to a plugin, and there is none above it"),
+    ("connection b\naddress a:1\ntopic # out 2\nbridge_cafile c", "m.conf:1:1: connection: ringmq"),
+    ("address a:1", "m.conf:1:1: address belongs to a connection, and there is none above it"),
+    ("listener 1\nbind_interface eth0", "m.conf:2:1: bind_interface: ringmq would listen on every"),
+    ("listener 1\nmount_point a", "m.conf:2:1: mount_point: without it clients"),
+    ("use_username_as_clientid true", "m.conf:1:1: use_username_as_clientid: without it"),
+    ("clientid_prefixes a", "m.conf:1:1: clientid_prefixes: without it"),
+    ("allow_zero_length_clientid false", "m.conf:1:1: allow_zero_length_clientid: ringmq lets"),
+    (
+        "allow_anonymous true\nper_listener_settings true",
+        "m.conf:2:1: per_listener_settings has to",
+    ),
+    ("include_dir /nonexistent", "m.conf:1:1: include_dir: cannot read /nonexistent"),
+];
+
+const TLS: &str = "listener 1\ncertfile c\nkeyfile k\n";
+
+#[test]
+fn what_would_make_the_broker_more_open_or_lose_messages_is_refused_with_its_place() {
+    for (text, start) in REFUSED {
+        let found = refused(text);
+        assert!(found.len() == 1 && found[0].contains(start), "{text:?}: {found:?}");
+        assert!(!found[0].contains('\n'), "{found:?}");
+    }
+    let of_tls = [
+        ("require_certificate true", "m.conf:4:1: require_certificate needs who signs"),
+        ("require_certificate true\ncapath d", "needs the authorities in one file"),
+        ("require_certificate true\ncafile a\ncapath d", "m.conf:6:1: capath is no option here"),
+        ("use_identity_as_username true", "asks no client for a certificate: add require_cert"),
+        ("tls_version tlsv2", "m.conf:4:1: tls_version \"tlsv2\" is not"),
+        ("tls_engine e", "m.conf:4:1: tls_engine: ringmq reads keys from files only"),
+        ("tls_keyform engine", "m.conf:4:1: tls_keyform: ringmq reads keys from files only"),
+    ];
+    for (text, start) in of_tls {
+        let found = refused(&format!("{TLS}{text}"));
+        assert!(found.len() == 1 && found[0].contains(start), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn included_files_come_in_order_and_each_begins_at_the_default_listener() {
+    let folder = std::env::temp_dir().join(format!("ringmq-include-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("B.conf", "listener 3 127.0.0.1\nmax_keepalive 3\n");
+    write("a.conf", "listener 2 127.0.0.1\nmax_keepalive 2\ninclude_dir /nonexistent\n");
+    write("c.txt", "nonsense\n");
+    let text = format!(
+        "listener 1 127.0.0.1\ninclude_dir {}\nprotocol websockets\nallow_anonymous true",
+        folder.display()
+    );
+    let (options, warnings) = accepted(&text);
+    let urls: Vec<_> = options.listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["ws://127.0.0.1:1/mqtt", "mqtt://127.0.0.1:2", "mqtt://127.0.0.1:3"]);
+    assert_eq!(options.max_keep_alive, 3);
+    assert!(warnings[0].contains("a.conf:3:1: include_dir has no counterpart"), "{warnings:?}");
+    write("d.conf", "\nlistner 4\n");
+    let wrong = refused(&text);
+    assert!(wrong[0].contains("d.conf:2:1: \"listner\" is no option"), "{wrong:?}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Lines at random: none is a panic, what is said is one line, and nobody comes in without a name
+/// unless that is written.
+#[test]
+fn no_file_is_a_panic_or_more_open_than_it_says() {
+    let values = [
+        "",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-1",
+        "20",
+        "99999999999999999999",
+        "127.0.0.1",
+        "c",
+        "2w",
+        "1883",
+        "1883 127.0.0.1",
+        "0 /s",
+        "websockets",
+        "ipv4",
+        "tlsv1.2",
+        "\u{e4}",
+        "# x",
+        "all",
+    ];
+    // Whatever follows `bind_address` would be looked up.
+    let names = table::names().filter(|name| *name != "bind_address");
+    let names: Vec<&str> = names.chain(["listener", "certfile", "keyfile"]).collect();
+    for seed in 0..20_000 {
+        let mut prng = Prng::new(seed);
+        let mut pick = |list: &[&'static str]| list[prng.below(list.len() as u64) as usize];
+        let lines = (0..1 + seed % 8).map(|_| format!("{} {}", pick(&names), pick(&values)));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        if text.contains("include_dir") {
+            continue;
+        }
+        let contents = read(Path::new("m.conf"), &text);
+        for said in contents.wrong.iter().chain(&contents.warnings) {
+            assert!(!said.to_string().contains('\n'), "seed {seed}: {said}");
+        }
+        let Ok(options) = Options::build_or_list(&contents.given) else { continue };
+        let is_open = options.listeners.iter().any(|l| l.allow_anonymous == Some(true));
+        let is_local = options.listeners.iter().all(|listener| listener.endpoint.is_local());
+        let is_said = text.contains("allow_anonymous true") || text.contains("allow_anonymous 1");
+        assert!(!is_open || is_said || is_local || !contents.wrong.is_empty(), "{seed}: {text}");
+    }
+}
