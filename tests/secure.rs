@@ -2,6 +2,8 @@
 //! a reload changes for who is connected. `scripts/install-test-tools.sh` installs the clients.
 #![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
+#[path = "secure/endings.rs"]
+mod endings;
 #[path = "secure/matrix.rs"]
 mod matrix;
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]

@@ -298,7 +298,7 @@ fn mosquittos_clients_over_tcp_tls_and_unix_sockets() {
 
 fn mosquitto_login(realm: &Realm, site: &Site, place: (&str, &str), login: &Login) {
     let flags = mosquitto_flags(realm, site, place, login);
-    let version = if identifier() % 2 == 0 { "5" } else { "311" };
+    let version = if identifier().is_multiple_of(2) { "5" } else { "311" };
     let case = format!("{place:?} {} version {version}", login.name);
     let publish = |topic: &str, version: &str| {
         let more = ["-V", version, "-q", "1", "-r", "-t", topic, "-m", "by mosquitto"];
