@@ -466,7 +466,7 @@ fn a_token_brings_its_rights_to_the_session_that_is_there() {
     std::fs::remove_file(key).unwrap();
     let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
     let secret = EncodingKey::from_secret(b"a secret of more than thirty-two bytes");
-    let mut join = |broker: &mut Broker, user: &str, reads: &[&str]| {
+    let join = |broker: &mut Broker, user: &str, reads: &[&str]| {
         let claims = serde_json::json!({
             "username": user, "exp": 4_000_000_000_u64, "acl": {"pub": ["t/x"], "sub": reads},
         });
