@@ -1,6 +1,6 @@
 //! Peers that stop half-way, and peers that come too often.
 
-use crate::support::peer::{Peer, UPGRADE, connect, frame, socket, tls, tls_client};
+use crate::support::peer::{Peer, UPGRADE, connect, frame, packet, socket, text, tls, tls_client};
 use crate::support::server::eventually;
 use crate::{MQTT, MQTTS, PROMPT, Pinging, WS, WSS, World};
 use std::io::{Read, Write};
@@ -240,4 +240,53 @@ fn v19_floods_of_fragments_and_control_frames_leave_others_alone() {
     assert!(held < 32 << 20, "{held} bytes are held");
     let mut client = Peer::websocket(world.server.port(WS));
     assert_eq!(client.connect(&connect("afterwards", None)), Some(0));
+}
+
+/// A subscriber that does not read, one that does, and a publisher that floods them.
+#[test]
+fn v08_a_stopped_reader_behind_tls_or_websocket_slows_nobody_and_is_bounded() {
+    let world = World::new(&["--max-queued-messages", "1000"], &[]);
+    for listener in [MQTTS, WS, WSS] {
+        let mut stopped = world.enter(listener, &format!("stopped-{listener}"));
+        assert_eq!(stopped.subscribe("#"), Some(1));
+        let mut reading = world.enter(listener, &format!("reading-{listener}"));
+        assert_eq!(reading.subscribe("last"), Some(1));
+        let mut publisher = world.enter(listener, &format!("publisher-{listener}"));
+        let before = world.server.resident();
+        let message = packet(0x30, &[&text("t")[..], &[0], &[b'x'; 4000]].concat());
+        let pinging = Pinging::start(world.enter(listener, &format!("pinging-{listener}")));
+        for _ in 0..10_000 {
+            publisher.send(&message);
+        }
+        let start = Instant::now();
+        assert_eq!(publisher.publish("last", b"x"), Some(0));
+        let (kind, _) = reading.packet().expect("the message comes");
+        assert_eq!(kind, 0x32);
+        println!("listener {listener}: the last one took {:?}", start.elapsed());
+        let held = world.server.resident().saturating_sub(before);
+        assert!(held < 48 << 20, "listener {listener}: {held} bytes are held for 40 MB sent");
+        let longest = pinging.stop();
+        assert!(longest < PROMPT, "listener {listener}: PINGREQ waited {longest:?}");
+    }
+}
+
+#[test]
+fn sigterm_says_why_through_every_layer() {
+    let world = World::new(&[], &[]);
+    let peers: Vec<Peer> = [MQTT, MQTTS, WS, WSS]
+        .into_iter()
+        .flat_map(|at| (0..8).map(move |number| (at, number)))
+        .map(|(at, number)| world.enter(at, &format!("client-{at}-{number}")))
+        .collect();
+    // Halves that must not hold it up.
+    let _halves = HALVES.map(|half| half.open(&world));
+    let start = Instant::now();
+    world.server.signal(libc::SIGTERM);
+    for mut peer in peers {
+        let (kind, body) = peer.packet().expect("DISCONNECT comes");
+        assert_eq!((kind, body[0]), (0xe0, 0x8b), "{body:02x?}");
+        assert!(peer.closes());
+    }
+    assert!(eventually(Duration::from_secs(5), || !world.server.is_alive()));
+    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
 }

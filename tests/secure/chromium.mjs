@@ -21,7 +21,8 @@ function serve(port) {
 
 const servers = [await serve(port), await serve(other)]
 const browser = await puppeteer.launch({
-    executablePath: '/usr/bin/chromium', userDataDir: profile, headless: true,
+    // By a pipe: the browser ends with this process, however that ends.
+    executablePath: '/usr/bin/chromium', userDataDir: profile, headless: true, pipe: true,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
         '--disable-background-networking', '--disable-component-update', '--disable-sync',
         '--disable-dev-shm-usage', '--ignore-certificate-errors'],

@@ -1,6 +1,7 @@
 //! A broker process of the test's own with any listeners, whose log is read.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -94,6 +95,12 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    pub fn is_alive(&self) -> bool {
+        // One that has ended and was not waited for has no memory any more.
+        let path = format!("/proc/{}/status", self.pid());
+        std::fs::read_to_string(path).is_ok_and(|text| text.contains("VmRSS:"))
+    }
+
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
@@ -120,13 +127,13 @@ pub fn eventually(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// A program with a time limit, ended with the test.
+/// A program with a time limit, ended with the test, and what it has started with it.
 pub struct Program(Child);
 
 impl Program {
     pub fn start(command: &mut Command) -> Self {
         let name = format!("{:?}", command.get_program());
-        let child = command.spawn();
+        let child = command.process_group(0).spawn();
         Self(child.unwrap_or_else(|error| panic!("{name} does not run: {error}")))
     }
 
@@ -152,17 +159,24 @@ impl Program {
             status = self.0.try_wait().unwrap();
             status.is_some()
         });
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.end();
         let bytes = [out.join().unwrap(), errors.join().unwrap()].concat();
         (status.and_then(|status| status.code()), String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Ends it if it has not ended, with its group.
+    fn end(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // SAFETY: the group is that of this test's own child, which is not yet waited for.
+            unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+            let _ = self.0.wait();
+        }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.end();
     }
 }
 
