@@ -211,6 +211,14 @@ fn v20_a_trusted_proxy_tells_the_clients_address() {
             assert!(is_told, "{address}: {}", world.server.log());
         }
     }
+    // And whatever goes wrong before there is MQTT.
+    for (listener, port) in [(MQTTS, 1), (WS, 2), (WSS, 3)] {
+        let stream = proxied(&world, listener, &binary_header([192, 0, 2, 9], port));
+        let mut peer = Peer::over(stream);
+        peer.send(&[0x10, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(peer.closes());
+        world.server.logs(&format!("peer=192.0.2.9:{port}"));
+    }
     // The proxy's own connections, for its health checks, have no other address.
     let mut peer = Peer::over(proxied(&world, MQTT, b"PROXY UNKNOWN\r\n"));
     assert_eq!(peer.connect(&connect("health", None)), Some(0));
