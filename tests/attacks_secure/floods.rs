@@ -290,3 +290,55 @@ fn sigterm_says_why_through_every_layer() {
     assert!(eventually(Duration::from_secs(5), || !world.server.is_alive()));
     assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
 }
+
+/// CONNECT with a will of 60,000 bytes.
+fn large_connect(client_id: &str) -> Vec<u8> {
+    let will = [&[0][..], &text("will"), &60_000u16.to_be_bytes(), &[b'w'; 60_000]].concat();
+    let body = [&text("MQTT")[..], &[5, 0x06, 0, 60, 0], &text(client_id), &will].concat();
+    packet(0x10, &body)
+}
+
+#[test]
+fn v03_half_sent_large_connects_behind_tls_or_websocket_are_few() {
+    let world = World::new(&[], &[]);
+    for listener in [MQTT, MQTTS, WS, WSS] {
+        let code = world.peer(listener).connect(&large_connect(&format!("large-{listener}")));
+        assert_eq!(code, Some(0), "listener {listener}: {}", world.server.log());
+    }
+    let before = world.server.resident();
+    let begun = Instant::now();
+    // Nothing but its last byte is missing.
+    let peers: Vec<Peer> = (0..300)
+        .map(|number| {
+            let mut peer = world.peer([MQTTS, WS, WSS][number % 3]);
+            let bytes = large_connect(&format!("half-{number}"));
+            // It may be closed already.
+            let _ = peer.try_send(&bytes[..bytes.len() - 1]);
+            peer
+        })
+        .collect();
+    world.server.logs("too many large CONNECT packets at once");
+    let held = world.server.resident().saturating_sub(before);
+    assert!(held < 12 << 20, "{held} bytes are held");
+    let closed = world.server.count("too many large CONNECT packets at once");
+    // Sixteen for each worker.
+    assert!((260..=284).contains(&closed), "{closed} of {} are closed", peers.len());
+    for listener in [MQTT, MQTTS, WS, WSS] {
+        let start = Instant::now();
+        assert!(world.enter(listener, &format!("legitimate-{listener}")).ping().is_some());
+        assert!(start.elapsed() < PROMPT, "a client waited {:?}", start.elapsed());
+    }
+    let code = world.peer(MQTT).connect(&large_connect("plain"));
+    assert_eq!(code, Some(0), "over TCP they wait in the kernel");
+    // When their time is over, others have their turn.
+    thread::sleep(CONNECT_TIME.saturating_sub(begun.elapsed()));
+    for listener in [MQTTS, WS, WSS] {
+        let is_free = || {
+            let mut peer = world.peer(listener);
+            peer.try_send(&large_connect("afterwards")).is_ok()
+                && peer.packet().is_some_and(|(kind, body)| (kind, body[1]) == (0x20, 0))
+        };
+        assert!(eventually(Duration::from_secs(5), is_free), "listener {listener}");
+    }
+    drop(peers);
+}

@@ -137,9 +137,14 @@ impl Peer {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).unwrap();
+    }
+
+    /// The same, when the other side may have closed or take nothing.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match self.is_framed {
-            true => self.send_raw(&frame(0x82, bytes)),
-            false => self.send_raw(bytes),
+            true => self.try_send_raw(&frame(0x82, bytes)),
+            false => self.try_send_raw(bytes),
         }
     }
 
