@@ -40,7 +40,7 @@ def log_in_wrongly(port, stop, count):
 
 def shake_hands(port, stop, count):
     while not stop.is_set():
-        command = ["openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-new", "-time", "1"]
+        command = ["nice", "-n", "19", "openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-new", "-time", "1"]
         done = subprocess.run(command, capture_output=True, text=True)
         lines = [line for line in done.stdout.splitlines() if " real seconds" in line]
         count.append(int(lines[0].split()[0]) if lines else 0)

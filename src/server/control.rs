@@ -41,7 +41,7 @@ impl Signals {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
-                _ = look.tick() => reloader.look_at_files(),
+                _ = look.tick(), if reloader.watches_files() => reloader.look_at_files(),
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.hang_up.recv() => reloader.reload(),

@@ -52,6 +52,11 @@ impl Reloader {
         Ok(())
     }
 
+    /// True when [`Self::look_at_files`] has files to look at.
+    pub(super) fn watches_files(&self) -> bool {
+        !self.watched.is_empty()
+    }
+
     /// Reads certificates, keys, CAs and revocation lists again when they have changed, and no
     /// change has followed for one look.
     pub(super) fn look_at_files(&mut self) {
@@ -104,6 +109,11 @@ type Stamp = Option<(u64, u64, u64, i64, i64)>;
 impl Watched {
     pub(super) fn new(options: &Options) -> Self {
         Self { stamps: stamps(options), has_changed: false }
+    }
+
+    /// True when there is nothing to look at.
+    fn is_empty(&self) -> bool {
+        self.stamps.is_empty()
     }
 
     /// True once after a change, when nothing changed between two looks.
