@@ -112,6 +112,11 @@ impl TlsSettings {
         UnixTime::since_unix_epoch(since.unwrap_or_default())
     }
 
+    /// True when both let the same clients in.
+    pub(super) fn trusts_as(&self, other: &Self) -> bool {
+        self.trust == other.trust
+    }
+
     /// Whether a client with these certificates, its own first, is let in.
     pub(super) fn accepts(&self, certificates: &[CertificateDer<'_>], now: UnixTime) -> bool {
         let Some(verifier) = &self.verifier else { return true };

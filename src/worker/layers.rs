@@ -3,6 +3,7 @@
 use super::connection::{Connection, Layers, Phase};
 use super::worker::Worker;
 use crate::broker::{Input, LinkId};
+use crate::io::clock;
 use crate::limits::HANDSHAKE_STEPS_MAX;
 use crate::options::CertificateUser;
 use crate::transport::{Flow, Transport};
@@ -17,6 +18,29 @@ impl Worker {
             self.attention.push(link);
         }
         true
+    }
+
+    /// Disowns clients whose certificates are not accepted any more, after a reload; as many are
+    /// looked at as a turn has time for. True when there were any.
+    pub(super) fn judge_certificates(&mut self) -> bool {
+        for step in 0..HANDSHAKE_STEPS_MAX {
+            let Some(link) = self.unjudged.pop_front() else { return step > 0 };
+            if !self.accepts_certificate(link) {
+                self.feed(Input::Disowned { link });
+            }
+        }
+        true
+    }
+
+    /// True also while there is no certificate yet.
+    fn accepts_certificate(&self, link: LinkId) -> bool {
+        let Some(Connection { layers: Some(layers), listener, .. }) = self.connections.get(link)
+        else {
+            return true;
+        };
+        let tls = self.settings.protocols[*listener as usize].tls.as_ref();
+        let tls = tls.filter(|_| layers.transport.is_ready());
+        tls.is_none_or(|tls| layers.transport.still_accepted(tls, clock::wall()))
     }
 
     /// Passes what has come on a connection through its layers: at once, or, since a handshake
@@ -79,8 +103,14 @@ impl Worker {
         }
     }
 
-    /// All layers are up: tells the shard who is connected.
+    /// All layers are up: tells the shard who is connected. A handshake may have begun before the
+    /// settings changed.
     fn identify(&mut self, link: LinkId) {
+        if !self.accepts_certificate(link) {
+            let peer = self.connections.get(link).map(Connection::peer).unwrap_or_default();
+            tracing::info!(%peer, "Client closed: its certificate is not accepted any more");
+            return self.close(link);
+        }
         let Some(connection) = self.connections.get_mut(link) else { return };
         let Some(Layers { transport, .. }) = connection.layers.as_deref() else { return };
         let options = &self.settings.options;

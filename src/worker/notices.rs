@@ -1,10 +1,8 @@
 //! What comes to a worker from the rest of the process: verdicts about logins, new settings.
 
-use super::connection::Connection;
 use super::worker::Worker;
 use crate::access::{Login, Policy, Verdict};
 use crate::broker::{Input, LinkId};
-use crate::io::clock;
 use crate::mqtt::ReasonCode;
 use crate::options::Options;
 use crate::transport::Protocol;
@@ -71,27 +69,13 @@ impl Worker {
         busy
     }
 
-    /// Goes by new settings. Clients whose certificates are not good any more have to go.
+    /// Goes by new settings. Certificates that were accepted before are judged anew, in turn.
     fn reload(&mut self, settings: Settings) {
         let Settings { options, policies, .. } = settings.clone();
         self.settings = settings;
         self.feed(Input::Reload { options, policies });
-        let now = clock::wall();
-        let protocols = &self.settings.protocols;
-        let is_refused = |connection: &Connection| {
-            let tls = protocols[connection.listener as usize].tls.as_ref();
-            let layers = connection.layers.as_ref();
-            tls.zip(layers).is_some_and(|(tls, layers)| !layers.transport.still_accepted(tls, now))
-        };
-        let refused: Vec<LinkId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| is_refused(connection))
-            .map(|(link, _)| link)
-            .collect();
-        for link in refused {
-            self.feed(Input::Disowned { link });
-        }
+        let with_layers = self.connections.iter().filter(|(_, c)| c.layers.is_some());
+        self.unjudged = with_layers.map(|(link, _)| link).collect();
     }
 
     /// Has a login verified.

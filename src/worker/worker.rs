@@ -82,7 +82,9 @@ pub struct Worker {
     pub(super) talkative: Vec<LinkId>,
     /// Connections whose handshakes wait for a turn.
     pub(super) handshakes: VecDeque<LinkId>,
-    /// How many connections may have a large CONNECT held.
+    /// Connections whose certificates are still to be judged by new settings.
+    pub(super) unjudged: VecDeque<LinkId>,
+    /// How many connections have a large CONNECT held.
     pub(super) large_connects: usize,
     /// What came out of the layers below MQTT, for the shard; kept for its memory.
     pub(super) plain: Vec<u8>,
@@ -151,6 +153,7 @@ impl Worker {
             attention: Vec::new(),
             talkative: Vec::new(),
             handshakes: VecDeque::new(),
+            unjudged: VecDeque::new(),
             large_connects: 0,
             plain: Vec::new(),
             wrapped: Vec::new(),
@@ -183,6 +186,7 @@ impl Worker {
         busy |= self.exchange();
         busy |= self.take_notices();
         busy |= self.shake_hands();
+        busy |= self.judge_certificates();
         busy |= self.run_timers();
         busy |= self.transmit();
         if busy {
@@ -192,7 +196,8 @@ impl Worker {
 
     /// Sleeps until there is something to do; returns at once when there is.
     fn sleep(&mut self) {
-        let has_more = self.shard.wants_pass() || !self.handshakes.is_empty();
+        let has_layers = !self.handshakes.is_empty() || !self.unjudged.is_empty();
+        let has_more = self.shard.wants_pass() || has_layers;
         if self.ring.has_events() || has_more || self.is_done() {
             return;
         }
