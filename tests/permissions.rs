@@ -402,17 +402,20 @@ fn a_client_that_would_not_be_let_in_any_more_is_disconnected() {
 
 #[test]
 fn another_user_does_not_inherit_a_session() {
-    let mut broker = Broker::new("user a\ntopic t/#\nuser b\ntopic t/#\n");
-    let mut connect = Connect::new(V5, "shared");
-    (connect.clean_start, connect.session_expiry_s) = (false, 1000);
-    let first = broker.connect("a", &connect);
-    broker.packets(first);
-    broker.subscribe(first, "t/#", QoS::AtLeastOnce);
-    let second = broker.connect("b", &connect);
-    assert!(broker.0.is_closed(first));
-    assert_eq!(broker.packets(second)[0][2], 0, "no session is present");
-    let again = broker.connect("b", &connect);
-    assert_eq!(broker.packets(again)[0][2], 1, "its own session is");
+    let rules = policy("user a\ntopic t/#\nuser b\ntopic t/#\n");
+    for policy in [rules, Policy::open()] {
+        let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
+        let mut connect = Connect::new(V5, "shared");
+        (connect.clean_start, connect.session_expiry_s) = (false, 1000);
+        let first = broker.connect("a", &connect);
+        broker.packets(first);
+        broker.subscribe(first, "t/#", QoS::AtLeastOnce);
+        let second = broker.connect("b", &connect);
+        assert!(broker.0.is_closed(first));
+        assert_eq!(broker.packets(second)[0][2], 0, "no session is present");
+        let again = broker.connect("b", &connect);
+        assert_eq!(broker.packets(again)[0][2], 1, "its own session is");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::boundary::{LinkId, Output};
 use super::handle_connect::{Admitted, Refusal};
 use super::link::{Link, PendingLogin, State};
-use super::permission::policy;
+use super::permission::{policy, worth_keeping};
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::access::{Identity, Login, Secret, Verdict};
@@ -183,8 +183,7 @@ impl Shard {
             return self.refuse_login(id, &Refusal { version: connect.version, error });
         }
         let grants = policy.grants(&identity);
-        // Where nothing tells clients apart, nothing of them is kept.
-        let identity = Some(identity).filter(|_| !policy.admits_all() || grants.is_some());
+        let identity = worth_keeping(identity, policy, grants.as_ref());
         let admitted = Admitted { identity, grants, data, valid_for };
         self.accept(id, connect, assigned, &admitted);
     }

@@ -81,6 +81,16 @@ impl Shard {
     }
 }
 
+/// Where nothing tells clients apart, nothing of them is kept.
+pub(super) fn worth_keeping(
+    identity: Arc<Identity>,
+    policy: &Policy,
+    grants: Option<&Arc<Grants>>,
+) -> Option<Arc<Identity>> {
+    let is_told_apart = identity.user.is_some() || grants.is_some() || !policy.admits_all();
+    is_told_apart.then_some(identity)
+}
+
 /// The policy of a listener.
 pub(super) fn policy(policies: &[Policy], listener: u16) -> &Policy {
     &policies[listener as usize]

@@ -1,7 +1,7 @@
 //! New settings while clients are connected: who may come in and who may do what is judged anew.
 
 use super::handle_auth::NOT_ANY_MORE;
-use super::permission::policy;
+use super::permission::{policy, worth_keeping};
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::access::Policy;
@@ -30,8 +30,7 @@ impl Shard {
             .unwrap_or_else(|| Arc::new(policy.anonymous(&session.client_id)));
         session.grants = policy.grants(&identity);
         let stands = policy.still_holds(&identity);
-        session.identity =
-            Some(identity).filter(|_| !policy.admits_all() || session.grants.is_some());
+        session.identity = worth_keeping(identity, policy, session.grants.as_ref());
         if !stands {
             // Nobody speaks for whoever has left it any more.
             session.will = None;

@@ -24,7 +24,7 @@ pub struct Places {
 /// What one connection takes up.
 #[derive(Debug, Default)]
 pub struct Place {
-    /// None: it is one too many.
+    /// False: it is one too many.
     is_counted: bool,
     /// The address that it is counted for.
     address: Option<IpAddr>,
