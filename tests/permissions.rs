@@ -4,7 +4,7 @@
 mod support;
 
 use proptest::prelude::*;
-use ringmq::access::{Policy, Sources};
+use ringmq::access::Policy;
 use ringmq::broker::{Input, LinkId};
 use ringmq::limits::LARGE_LOGINS_MAX;
 use ringmq::mqtt::{
@@ -12,9 +12,7 @@ use ringmq::mqtt::{
     Subscribe, SubscribeFilter, SubscriptionOptions, Version, Will, encode_ack, next_frame,
 };
 use ringmq::options::Options;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::bare::Bare;
 
@@ -22,16 +20,7 @@ const V5: Version = Version::V5;
 
 /// A policy with these rules.
 fn policy(rules: &str) -> Policy {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("ringmq-permissions-{}-{number}.acl", std::process::id());
-    let path: PathBuf = std::env::temp_dir().join(name);
-    std::fs::write(&path, rules).unwrap();
-    let sources =
-        Sources { allow_anonymous: true, acl_file: Some(path.clone()), ..Sources::default() };
-    let policy = Policy::load(&sources).unwrap();
-    std::fs::remove_file(path).unwrap();
-    policy
+    Policy::parse(true, None, Some(rules)).unwrap()
 }
 
 struct Broker(Bare);
@@ -392,7 +381,7 @@ fn a_client_that_would_not_be_let_in_any_more_is_disconnected() {
     let mut broker = Broker::new("topic read t/#\n");
     let link = broker.connect("", &Connect::new(V5, "anybody"));
     broker.0.take(link);
-    let closed = Policy::load(&Sources { acl_file: None, ..Sources::default() }).unwrap();
+    let closed = Policy::parse(false, None, None).unwrap();
     broker.0.reload(Options::default(), Arc::new([closed]));
     assert!(broker.0.is_closed(link));
     let last = broker.packets(link).pop().unwrap();
@@ -453,11 +442,8 @@ fn v10_auth_without_a_method_closes() {
 /// V3: a CONNECT that is kept while its sender shows who it is may be large, but only some may.
 #[test]
 fn v03_few_large_connects_are_kept_before_the_login_is_over() {
-    let path = std::env::temp_dir().join(format!("ringmq-scram-{}.users", std::process::id()));
-    std::fs::write(&path, format!("u:SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0${KEY}:{KEY}\n")).unwrap();
-    let sources = Sources { password_file: Some(path.clone()), ..Sources::default() };
-    let policy = Policy::load(&sources).unwrap();
-    std::fs::remove_file(path).unwrap();
+    let user = format!("u:SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0${KEY}:{KEY}\n");
+    let policy = Policy::parse(false, Some(&user), None).unwrap();
     let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
     let large = [7; 60_000];
     let mut links = Vec::new();

@@ -39,10 +39,12 @@ pub(super) struct Scenario {
     pub(super) unique: u64,
     /// Topics in use: few of them make conflicts likely.
     pub(super) topics: usize,
+    /// Clients are users with rights, which change.
+    pub(super) is_restricted: bool,
 }
 
 impl Scenario {
-    pub(super) fn new(prng: &mut Prng) -> Self {
+    pub(super) fn new(seed: u64, prng: &mut Prng) -> Self {
         let workers = 1 + prng.below(4) as usize;
         let options = options(prng);
         Self {
@@ -57,6 +59,8 @@ impl Scenario {
             large: pick(prng, &[0, 1, 25]),
             unique: pick(prng, &[0, 0, 50]),
             topics: pick(prng, &[2, 4, TOPICS.len()]),
+            // Not by the generator, so that the other seeds stay what they were.
+            is_restricted: matches!(seed % 7, 0 | 6),
         }
     }
 }
