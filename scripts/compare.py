@@ -24,11 +24,12 @@ import plots
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCH = ROOT / "target/release/ringmq-bench"
 
-# name: (program, arguments, version argument). PORT, CONFIG, STATE and WORKERS are replaced.
+# name: (program, arguments, version argument). PORT, CONFIG, STATE, WORKERS and SCHEME are replaced.
 BROKERS = {
     "ringmq": (
         str(ROOT / "target/release/ringmq"),
-        ["--listen", "127.0.0.1:PORT", "--workers", "WORKERS", "--pin", "none",
+        ["--listen", "SCHEME://127.0.0.1:PORT", "--tls-cert", "CONFIG/cert.pem",
+         "--tls-key", "CONFIG/key.pem", "--workers", "WORKERS", "--pin", "none",
          "--log-level", "warn", "--max-queued-messages", "1000000",
          "--max-inflight", "65535", "--receive-maximum", "65535"],
         "--version",
@@ -52,9 +53,27 @@ LOADS = {
     "pairs-qos1": ("200 pairs, w16, QoS 1", "pairs --pairs 200 --window 16 --qos 1", 1),
     "pairs-qos2": ("200 pairs, w16, QoS 2", "pairs --pairs 200 --window 16 --qos 2", 2),
     "fanin": ("200 to 1, w16", "fanin --publishers 200 --window 16", 0),
+    "tls-1000": ("1 to 1000, w64, TLS", "fanout --subscribers 1000 --window 64 --over tls", 0),
+    "tls-1000-w1": ("1 to 1000, w1, TLS", "fanout --subscribers 1000 --window 1 --over tls", 0),
+    "ws-1000": ("1 to 1000, w64, WebSocket", "fanout --subscribers 1000 --window 64 --over ws", 0),
+    "ws-1000-w1": ("1 to 1000, w1, WebSocket", "fanout --subscribers 1000 --window 1 --over ws", 0),
     "rate-60": ("60/s to 1000, open loop", "fanout --subscribers 1000 --rate 60", 0),
     "rate-600": ("600/s to 100, open loop", "fanout --subscribers 100 --rate 600", 0),
 }
+
+
+# What is spoken below MQTT: the scheme of a URL, and what the brokers' configurations are given
+# besides. Those that are not here are not set up for it.
+OVER = {
+    "tcp": ("mqtt", {}),
+    "tls": ("mqtts", {"ringmq": "", "mosquitto": "certfile CONFIG/cert.pem\nkeyfile CONFIG/key.pem\n"}),
+    "ws": ("ws", {"ringmq": "", "mosquitto": "protocol websockets\n"}),
+}
+
+
+def over(load):
+    words = LOADS[load][1].split()
+    return words[words.index("--over") + 1] if "--over" in words else "tcp"
 
 
 def arguments():
@@ -80,13 +99,19 @@ def free_port():
 class Broker:
     """A broker of its own, on a free port, kept to the given cores."""
 
-    def __init__(self, name, args):
+    def __init__(self, name, load, args):
         program, flags, _ = BROKERS[name]
+        self.scheme, besides = OVER[over(load)]
+        if besides and name not in besides:
+            raise RuntimeError(f"it is not set up for {over(load)} in scripts/compare.py")
         self.port = free_port()
         self.folder = tempfile.mkdtemp(prefix="ringmq-compare-", dir="/dev/shm")
+        os.chmod(self.folder, 0o755)
         for path in (ROOT / "scripts/brokers").iterdir():
-            text = self.fill(path.read_text(), args)
-            (pathlib.Path(self.folder) / path.name).write_text(text)
+            text = path.read_text() + (besides.get(name, "") if path.stem == name else "")
+            (pathlib.Path(self.folder) / path.name).write_text(self.fill(text, args))
+        if self.scheme == "mqtts":
+            self.make_certificate()
         command = ["taskset", "-c", args.broker_cores, program, *(self.fill(f, args) for f in flags)]
         environment = dict(os.environ, EMQX_LISTENERS__TCP__DEFAULT__BIND=f"127.0.0.1:{self.port}")
         self.log = open(f"{self.folder}/log", "w")
@@ -95,9 +120,19 @@ class Broker:
         )
         self.wait()
 
+    def make_certificate(self):
+        key, cert = f"{self.folder}/key.pem", f"{self.folder}/cert.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", cert],
+            check=True, capture_output=True,
+        )
+        # Brokers that give up root's rights read it afterwards.
+        os.chmod(key, 0o644)
+
     def fill(self, text, args):
         for key, value in (
-            ("PORT", str(self.port)), ("CONFIG", self.folder),
+            ("SCHEME", self.scheme), ("PORT", str(self.port)), ("CONFIG", self.folder),
             ("STATE", f"{self.folder}/state"), ("WORKERS", args.workers),
         ):
             text = text.replace(key, value)
@@ -129,7 +164,7 @@ class Broker:
 def run(name, load, args, hgrm):
     """One run; its result, or the reason why there is none."""
     try:
-        broker = Broker(name, args)
+        broker = Broker(name, load, args)
     except (RuntimeError, OSError) as error:
         return {"failed": f"does not start: {str(error).strip()[:300]}"}
     try:

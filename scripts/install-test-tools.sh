@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# Installs what the tests with other people's clients need, where it is missing: Debian's
-# mosquitto-clients and Node.js, and in .test-env Python's paho-mqtt, gmqtt and aiomqtt and npm's
-# mqtt. Says what to install by hand where it may not.
+# Installs what the tests with other people's programs need, where it is missing: Debian's mosquitto,
+# mosquitto-clients, openssl, chromium and Node.js, and in .test-env Python's paho-mqtt, gmqtt,
+# aiomqtt, scramp and websockets and npm's mqtt and puppeteer-core. Says what to install by hand
+# where it may not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Debian has the broker outside the path of ordinary users.
+PATH=$PATH:/usr/sbin
 missing=()
 command -v mosquitto_pub >/dev/null && command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+command -v mosquitto_passwd >/dev/null || missing+=(mosquitto)
+command -v openssl >/dev/null || missing+=(openssl)
+command -v chromium >/dev/null || missing+=(chromium)
 command -v npm >/dev/null || missing+=(nodejs npm)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
@@ -21,11 +27,11 @@ fi
 
 env=.test-env
 python=$env/venv/bin/python
-if ! $python -c 'import paho.mqtt, gmqtt, aiomqtt' 2>/dev/null; then
+if ! $python -c 'import paho.mqtt, gmqtt, aiomqtt, scramp, websockets' 2>/dev/null; then
     python3 -m venv $env/venv
     $python -m pip install --quiet --disable-pip-version-check \
-        'paho-mqtt==2.1.0' 'gmqtt==0.7.0' 'aiomqtt==2.5.1'
+        'paho-mqtt==2.1.0' 'gmqtt==0.7.0' 'aiomqtt==2.5.1' 'scramp==1.4.6' 'websockets==15.0.1'
 fi
-if [ ! -d $env/node_modules/mqtt ]; then
-    npm install --silent --no-audit --no-fund --prefix $env 'mqtt@5' >/dev/null
+if [ ! -d $env/node_modules/mqtt ] || [ ! -d $env/node_modules/puppeteer-core ]; then
+    npm install --silent --no-audit --no-fund --prefix $env 'mqtt@5' 'puppeteer-core@24' >/dev/null
 fi

@@ -114,9 +114,9 @@ pub const UPGRADE_BYTES_MAX: usize = 8 * 1024;
 pub const UPGRADE_FIELDS_MAX: usize = 64;
 /// The most plaintext that one TLS record holds.
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
-/// What is held of a TLS peer's input that cannot be processed yet: 16 KiB of a handshake message,
-/// and one record at its largest.
-pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + TLS_RECORD_BYTES_MAX + 2048 + 5;
+/// What is held of a TLS peer's input that cannot be processed yet: one record at its largest. In
+/// the handshake it is [`UNAUTHENTICATED_BYTES_MAX`]: certificate chains beyond it are refused.
+pub const TLS_INPUT_BYTES_MAX: usize = TLS_RECORD_BYTES_MAX + 2048 + 5;
 
 const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
 /// Bytes of a password, ACL or key file; a larger one is refused.

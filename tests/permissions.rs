@@ -3,8 +3,9 @@
 
 mod support;
 
+use jsonwebtoken::{EncodingKey, Header};
 use proptest::prelude::*;
-use ringmq::access::Policy;
+use ringmq::access::{Algorithm, JwtSource, Policy, Sources};
 use ringmq::broker::{Input, LinkId};
 use ringmq::limits::LARGE_LOGINS_MAX;
 use ringmq::mqtt::{
@@ -414,7 +415,7 @@ fn a_shared_group_gives_only_to_members_that_may_read() {
         broker.subscribe(link, "$share/g/t/#", QoS::AtLeastOnce);
     }
     for _ in 0..6 {
-        for (topic, index) in [("t/a", 0), ("t/b", 1)] {
+        for (topic, index) in [("t/a", 0), ("t/b", 1), ("t/b", 1)] {
             broker.publish(writer, topic, QoS::AtLeastOnce, false);
             assert_eq!(broker.topics(links[index], true), [topic]);
             assert!(broker.topics(links[1 - index], true).is_empty());
@@ -436,6 +437,45 @@ fn v10_auth_without_a_method_closes() {
         Auth { code, authentication_method, ..Auth::default() }.encode(&mut bytes);
         broker.0.send(link, &bytes);
         assert!(broker.0.is_closed(link));
+    }
+}
+
+/// A session is gone on with under the rights that the client has shown this time.
+#[test]
+fn a_token_brings_its_rights_to_the_session_that_is_there() {
+    let key = std::env::temp_dir().join(format!("ringmq-jwt-{}.key", std::process::id()));
+    std::fs::write(&key, "a secret of more than thirty-two bytes").unwrap();
+    let jwt = Some(JwtSource {
+        key_file: key.clone(),
+        algorithm: Algorithm::Hs256,
+        user_claim: None,
+        audience: None,
+    });
+    let policy = Policy::load(&Sources { jwt, ..Sources::default() }).unwrap();
+    std::fs::remove_file(key).unwrap();
+    let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
+    let secret = EncodingKey::from_secret(b"a secret of more than thirty-two bytes");
+    let join = |broker: &mut Broker, user: &str, reads: &[&str]| {
+        let claims = serde_json::json!({
+            "username": user, "exp": 4_000_000_000_u64, "acl": {"pub": ["t/x"], "sub": reads},
+        });
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &secret).unwrap();
+        let mut connect = Connect::new(V5, user);
+        (connect.clean_start, connect.session_expiry_s) = (false, 1000);
+        (connect.user_name, connect.password) = (Some(user), Some(token.as_bytes()));
+        let link = broker.connect("", &connect);
+        assert_eq!(broker.packets(link)[0][3], 0, "{user}");
+        link
+    };
+    let writer = join(&mut broker, "writer", &[]);
+    for reads in [&["t/#"][..], &["t/y"], &["t/#"], &["t/x"], &[]] {
+        let reader = join(&mut broker, "reader", reads);
+        if reads == ["t/#"] {
+            assert_eq!(broker.subscribe(reader, "t/#", QoS::AtLeastOnce), 1);
+        }
+        broker.publish(writer, "t/x", QoS::AtLeastOnce, false);
+        let reaches = reads.iter().any(|filter| ringmq::mqtt::matches(filter, "t/x"));
+        assert_eq!(!broker.topics(reader, true).is_empty(), reaches, "{reads:?}");
     }
 }
 

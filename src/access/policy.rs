@@ -93,10 +93,11 @@ impl Policy {
 
     fn look_for_mistakes(&mut self, sources: &Sources) {
         let names_users = self.acl.as_ref().is_some_and(Acl::names_users);
-        if let Some(path) = sources.acl_file.as_ref().filter(|_| names_users && !self.verifies()) {
+        let is_nobody = !self.verifies() && !sources.certificates_name_users;
+        if let Some(path) = sources.acl_file.as_ref().filter(|_| names_users && is_nobody) {
             self.warnings.push(format!(
-                "the ACL file {} speaks of users, but only client certificates can give a client \
-                 a name: set a password file, a token key or a hook",
+                "the ACL file {} speaks of users, but nothing gives a client a name: set a \
+                 password file, a token key, a hook or, with TLS, certificate-user",
                 path.display()
             ));
         }

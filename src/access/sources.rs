@@ -10,6 +10,8 @@ pub struct Sources {
     pub allow_anonymous: bool,
     /// Users and their passwords' hashes.
     pub password_file: Option<PathBuf>,
+    /// Whether clients get their user names from their certificates.
+    pub certificates_name_users: bool,
     /// What each user may do; without it everyone may do everything.
     pub acl_file: Option<PathBuf>,
     /// How tokens are verified.

@@ -4,7 +4,7 @@ use super::boundary::LinkId;
 use super::clients::{Clients, Route};
 use super::outbox::Run;
 use super::publication::{Head, Publication};
-use super::session::Delivery;
+use super::session::{Delivery, SessionId};
 use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
 use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
@@ -150,14 +150,15 @@ impl Clients {
         let max = (self.options.max_queued_messages, self.options.max_queued_bytes);
         let Some(link) = self.link(route.link).filter(|_| route.is_online()) else { return };
         let waits = link.rare.as_ref().is_some_and(|rare| !rare.queue.is_empty());
+        let link_session = link.session();
         if !link.blocked && !waits {
             return self.send_private(route, &delivery, publication, 0, false);
         }
         let size = delivery.message.bytes().len();
         let rare = link.rare();
         if rare.queue.len() >= max.0 as usize || (rare.queue_bytes + size) as u64 > max.1 {
-            self.counters.dropped_queue_full += 1;
-            return;
+            let is_first = !std::mem::replace(&mut rare.is_dropping, true);
+            return self.count_dropped(link_session, is_first);
         }
         rare.queue_bytes += size;
         rare.queue.push_back(delivery);
@@ -169,7 +170,22 @@ impl Clients {
         let session = &mut self.sessions[slot];
         let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
         self.counters.dropped_expired += enqueued.expired as u64;
-        self.counters.dropped_queue_full += u64::from(!enqueued.is_queued);
+        if !enqueued.is_queued {
+            let is_first = !std::mem::replace(&mut session.rare().is_dropping, true);
+            let id = self.sessions.id_at(slot);
+            self.count_dropped(id, is_first);
+        }
+    }
+
+    /// A message is dropped because a queue is full; it is told once, until the queue is empty.
+    fn count_dropped(&mut self, session: Option<SessionId>, is_first: bool) {
+        self.counters.dropped_queue_full += 1;
+        let Some(session) = session.and_then(|id| self.sessions.get(id)).filter(|_| is_first)
+        else {
+            return;
+        };
+        let client_id = session.client_id.escape_debug();
+        tracing::warn!(%client_id, "Messages are dropped for a client: its queue is full");
     }
 
     /// Sends a QoS 1 or 2 message for the first time.

@@ -302,6 +302,17 @@ impl Admitted {
     }
 }
 
+/// Tells at once what is no CONNECT, instead of waiting for the whole of a packet that is none.
+// [MQTT-3.1.0-1]
+pub(super) const fn check_first(byte: u8) -> Result<(), ProtocolError> {
+    match byte {
+        0x10..0x16 | 0x17..0x20 => Ok(()),
+        0x16 => Err(ProtocolError::malformed("TLS on a port without TLS")),
+        b'A'..=b'Z' => Err(ProtocolError::malformed("HTTP or a PROXY header on an MQTT port")),
+        _ => Err(ProtocolError::protocol("the first packet is not CONNECT")),
+    }
+}
+
 /// The keep alive that the server asks for instead of the client's, in seconds. Only a 5.0 client
 /// can be told.
 // [MQTT-3.2.2-21]

@@ -45,6 +45,8 @@ pub(super) struct Rare {
     /// QoS 0 messages that wait until the link is writable.
     pub(super) queue: VecDeque<Delivery>,
     pub(super) queue_bytes: usize,
+    /// The queue was full, and has not been empty since.
+    pub(super) is_dropping: bool,
     /// Topic aliases that the peer has set.
     pub(super) aliases_in: HashMap<u16, Box<str>>,
     /// Topic aliases given to the peer.

@@ -47,6 +47,7 @@ impl Clients {
             let Some(delivery) = rare.queue.pop_front() else { return };
             rare.queue_bytes -= delivery.message.bytes().len();
             let is_last = rare.queue.is_empty();
+            rare.is_dropping &= !is_last;
             self.send_waiting(id, route, delivery);
             if is_last {
                 return self.refresh_route(id);

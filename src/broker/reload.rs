@@ -35,7 +35,6 @@ impl Shard {
         if !stands {
             // Nobody speaks for whoever has left it any more.
             session.will = None;
-            session.will_due = None;
         }
         let link = session.link.filter(|_| !stands);
         self.judge_subscriptions(id);

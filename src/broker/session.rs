@@ -80,6 +80,8 @@ pub(super) struct Rare {
     /// QoS 1 and 2 messages that wait for the connection or the window.
     queue: VecDeque<Delivery>,
     queue_bytes: usize,
+    /// The queue was full, and has not been empty since.
+    pub(super) is_dropping: bool,
     /// QoS 2 identifiers received and not released.
     pub(super) received: BTreeSet<u16>,
     /// Retained messages still to be sent for its subscriptions, oldest first.
@@ -258,6 +260,7 @@ impl Session {
         rare.queue_bytes -= delivery.message.bytes().len();
         if rare.queue.is_empty() {
             rare.queue = VecDeque::new();
+            rare.is_dropping = false;
         }
         Some(delivery)
     }

@@ -3,6 +3,7 @@
 use super::boundary::{Input, LinkId, Origin, Output};
 use super::clients::Clients;
 use super::counters::Counters;
+use super::handle_connect::check_first;
 use super::link::{Link, State};
 use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
 use super::message::Message;
@@ -226,6 +227,10 @@ impl Shard {
             };
             if link.pauses.any() {
                 return at;
+            }
+            if is_fresh && let Err(error) = check_first(bytes[at]) {
+                self.refuse(id, error);
+                return bytes.len();
             }
             match next_frame(&bytes[at..], max) {
                 Ok(Framed::Whole(frame)) => {

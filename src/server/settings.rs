@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::{Algorithm, HookSource, JwtSource, Policy, Sources};
-use crate::options::{JwtAlgorithm, ListenerOptions, Options};
+use crate::options::{CertificateUser, JwtAlgorithm, ListenerOptions, Options};
 use crate::transport::{Protocol, TlsFiles, TlsSettings, WebSocketSettings};
 use crate::worker::Settings;
 use std::sync::Arc;
@@ -91,6 +91,8 @@ pub(super) fn policy(listener: &ListenerOptions) -> Result<Policy, String> {
     Policy::load(&Sources {
         allow_anonymous: listener.allow_anonymous.unwrap_or(false),
         password_file: listener.password_file.clone(),
+        certificates_name_users: listener.certificate_user != CertificateUser::None
+            && listener.scheme.has_tls(),
         acl_file: listener.acl_file.clone(),
         jwt,
         hook,

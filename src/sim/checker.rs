@@ -72,11 +72,10 @@ impl Model {
 
     /// A live message that clears its topic has no name: somebody must have sent one.
     fn check_clearing(&mut self, delivered: &Delivered<'_>) {
-        let is_known =
-            self.messages.iter().any(|m| {
-                let is_sent = m.handed > 0 && m.passage.is_possible;
-                m.clears() && m.topic == delivered.topic && is_sent
-            });
+        let is_known = self.messages.iter().any(|m| {
+            let is_sent = m.handed > 0 && m.passage.is_possible;
+            m.clears() && m.topic == delivered.topic && is_sent
+        });
         if !is_known {
             self.fail("I4", format!("nobody cleared {}", delivered.topic));
         }
@@ -226,7 +225,11 @@ impl Model {
     fn check_order(&mut self, delivered: &Delivered<'_>, message: &Message) -> Check {
         let session = &mut self.sessions[delivered.session];
         // What was published twice may have met the subscription only the second time.
-        if message.copies_max() > 1 || session.subscriptions.iter().any(Subscription::is_shared) {
+        let came_late = message.handed > 1 && message.passage.may_fail;
+        if came_late
+            || message.copies_max() > 1
+            || session.subscriptions.iter().any(Subscription::is_shared)
+        {
             return Ok(());
         }
         let key = (message.publisher, message.topic.clone(), delivered.publish.qos);
@@ -370,20 +373,27 @@ impl Model {
         if !takers.is_empty() || qos == QoS::AtMostOnce || !message.passage.is_certain {
             return Ok(());
         }
-        let Some(&member) = sessions.iter().find(|&&s| self.is_steady_member(s, message)) else {
-            return Ok(());
-        };
+        let could = |s: usize| self.could_read(s, &message.topic, message.first, self.event);
+        let is_fit = |s: &&usize| self.is_steady_member(**s, message) && could(**s).1;
+        let Some(&member) = sessions.iter().find(is_fit) else { return Ok(()) };
         // [MQTT-4.8.2-5]: a QoS 2 exchange that was begun ends with its session.
         let is_exact = |s: &Subscription| s.options.qos.min(qos) == QoS::ExactlyOnce;
         let may_die = sessions
             .iter()
             .any(|&s| is_over(&s) && self.sessions[s].subscriptions.iter().any(is_exact));
-        let can_all_read = |&s: &usize| self.could_read(s, &message.topic, message.first, self.event).1;
-        if !sessions.iter().all(can_all_read) {
-            // It may have been with one of them when the rules changed, or none was found who may.
-            missing.revoked_shares += u64::from(can_all_read(&member));
-        } else if !may_die {
+        // With one worker whoever may read it is found; with several, perhaps not.
+        let is_alone = self.rights.as_ref().is_none_or(|rights| rights.workers() == 1);
+        let is_owed = match is_alone {
+            true => sessions.iter().all(|&s| could(s) != (true, false)),
+            false => sessions.iter().all(|&s| could(s).1),
+        };
+        if may_die {
+            return Ok(());
+        }
+        if is_owed {
             missing.add(member, index, message, self.smallest_packet(sessions));
+        } else {
+            missing.revoked_shares += 1;
         }
         Ok(())
     }

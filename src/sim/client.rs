@@ -145,7 +145,11 @@ impl World {
         };
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
-        self.trace(|| format!("client {client} connects as wire {index}, {version:?}, {credential:?}, {terms:?}"));
+        self.trace(|| {
+            format!(
+                "client {client} connects as wire {index}, {version:?}, {credential:?}, {terms:?}"
+            )
+        });
         self.wires[index].terms = terms;
         self.open(index);
         self.send(index, &bytes, Item::Other);

@@ -156,7 +156,6 @@ impl World {
         }
     }
 
-
     fn wire_of(&self, worker: usize, link: LinkId) -> usize {
         *self.workers[worker].links.get(link).expect("the shard names links that are open")
     }

@@ -71,7 +71,8 @@ impl Message {
     /// permitted.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.handled == 0
-            || !self.passage.is_certain || (self.qos != QoS::ExactlyOnce && self.handed > self.handled)
+            || !self.passage.is_certain
+            || (self.qos != QoS::ExactlyOnce && self.handed > self.handled)
     }
 
     /// How many copies the broker may take for different messages.
@@ -114,7 +115,9 @@ impl Subscription {
 
     /// Whether it may have asked for retained messages.
     pub(super) fn asks_retained(&self) -> bool {
-        !self.is_shared() && !self.is_refused && self.options.retain_handling != RetainHandling::DoNotSend
+        !self.is_shared()
+            && !self.is_refused
+            && self.options.retain_handling != RetainHandling::DoNotSend
     }
 }
 

@@ -42,7 +42,8 @@ impl World {
     /// As whom the wire's client is known, once it is let in.
     pub(super) fn who(&self, wire: usize) -> Who {
         let Wire { client, credential, .. } = self.wires[wire];
-        Who { user: credential.user(), client_id: self.clients[client].id.clone() }
+        let id = &*self.clients[client].id;
+        Who { user: credential.user(), client_id: if id.is_empty() { "?" } else { id }.into() }
     }
 
     /// The rules become others, for logins at once, for each worker in its time.

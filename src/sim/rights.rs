@@ -95,7 +95,7 @@ struct Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Who {
     pub(super) user: Option<&'static str>,
-    /// Empty when the broker chose it: no topic here has such a level.
+    /// `?` when the broker chose it: no topic here has such a level, nor one that it chooses.
     pub(super) client_id: String,
 }
 
@@ -282,7 +282,8 @@ impl Edition {
         if who.user == Some(STAFF) {
             return (true, false);
         }
-        let is_readable = |topic: &str| matches(filter, topic) && self.may(Action::Read, who, topic);
+        let is_readable =
+            |topic: &str| matches(filter, topic) && self.may(Action::Read, who, topic);
         if topics().any(|topic| is_readable(&topic)) {
             return (true, false);
         }

@@ -161,10 +161,7 @@ impl World {
 
     fn denied(&self) -> u64 {
         let sum = self.counters();
-        sum.publishes_denied
-            + sum.subscriptions_denied
-            + sum.deliveries_denied
-            + sum.logins_refused
+        sum.publishes_denied + sum.subscriptions_denied + sum.deliveries_denied + sum.logins_refused
     }
 
     /// Lets `event` happen within `most_us` microseconds.

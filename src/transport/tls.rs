@@ -3,7 +3,7 @@
 use super::certificate::Certificate;
 use super::tls_settings::TlsSettings;
 use super::{Flow, TransportError};
-use crate::limits::{TLS_INPUT_BYTES_MAX, TLS_RECORD_BYTES_MAX};
+use crate::limits::{TLS_INPUT_BYTES_MAX, TLS_RECORD_BYTES_MAX, UNAUTHENTICATED_BYTES_MAX};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
@@ -151,7 +151,9 @@ impl Tls {
     }
 
     fn check_progress(&mut self) -> Result<(), TransportError> {
-        if self.incoming.len() > TLS_INPUT_BYTES_MAX {
+        let is_open = self.is_open();
+        let bytes_max = if is_open { TLS_INPUT_BYTES_MAX } else { UNAUTHENTICATED_BYTES_MAX };
+        if self.incoming.len() > bytes_max {
             return Err(TransportError::new("TLS: a handshake message is too long"));
         }
         if self.phase == Phase::Handshake && !self.connection.is_handshaking() {

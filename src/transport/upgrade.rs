@@ -66,6 +66,9 @@ impl Upgrade {
 /// Tells at once what is no HTTP, instead of waiting for the end of a request.
 fn check_first(head: &[u8]) -> Result<(), TransportError> {
     match head.first() {
+        Some(b'P') if head.starts_with(b"PROXY ") => {
+            Err(TransportError::new("a PROXY header from an address that is not trusted"))
+        }
         None | Some(b'A'..=b'Z') => Ok(()),
         Some(0x10) => Err(TransportError::new("MQTT without WebSocket on a WebSocket port")),
         Some(0x16) => Err(TransportError::new("TLS on a WebSocket port without TLS")),

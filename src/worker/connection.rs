@@ -123,9 +123,11 @@ impl Connection {
         socket::peer_address(self.as_fd()).ok().flatten()
     }
 
-    /// The same, for the log.
+    /// The same for the log, or the client behind the proxy.
     pub(super) fn peer(&self) -> String {
-        self.peer_address().map_or_else(|| "a Unix socket".to_owned(), |peer| peer.to_string())
+        let proxied = self.layers.as_ref().and_then(|layers| layers.transport.peer());
+        let peer = proxied.or_else(|| self.peer_address());
+        peer.map_or_else(|| "a Unix socket".to_owned(), |peer| peer.to_string())
     }
 
     /// True when bytes from the peer have somewhere to go, if only to be thrown away.

@@ -104,7 +104,8 @@ impl Worker {
                 self.large_connects += 1;
             }
             Some(_) => {
-                tracing::info!("Client closed: too many large CONNECT packets at once");
+                let peer = connection.peer();
+                tracing::info!(%peer, "Client closed: too many large CONNECT packets at once");
                 self.close(link);
             }
         }

@@ -4,6 +4,8 @@
 
 pub mod bare;
 pub mod broker;
+pub mod peer;
+pub mod server;
 pub mod vectors;
 
 /// So many cases of a property test; what fails is printed in full, so no file is written.

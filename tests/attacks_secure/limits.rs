@@ -1,0 +1,106 @@
+//! How many may come, and how fast: each client beyond it is told so, and the log as well.
+
+use crate::layers::binary_header;
+use crate::support::peer::{Peer, connect, connect_v3, socket};
+use crate::support::server::{eventually, run};
+use crate::{MQTT, MQTTS, PROMPT, WS, WSS, World};
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+const ALL: [usize; 4] = [MQTT, MQTTS, WS, WSS];
+
+#[test]
+fn connections_beyond_the_limit_are_told() {
+    let world = World::new(&["--max-connections", "4"], &[]);
+    let held: Vec<Peer> = ALL.map(|at| world.enter(at, &format!("held-{at}"))).into();
+    for listener in ALL {
+        let before = world.server.count("too many connections");
+        assert_eq!(world.peer(listener).connect(&connect("fifth", None)), Some(0x97));
+        assert_eq!(world.peer(listener).connect(&connect_v3("fifth", None)), Some(3));
+        let is_told =
+            eventually(PROMPT, || world.server.count("too many connections") == before + 2);
+        assert!(is_told, "{}", world.server.log());
+    }
+    drop(held);
+    let is_free = || world.peer(WSS).connect(&connect("later", None)) == Some(0);
+    assert!(eventually(Duration::from_secs(5), is_free), "places are given back");
+}
+
+#[test]
+fn connections_of_one_address_are_limited_behind_a_proxy_as_well() {
+    let own = "proxy-from=127.0.0.1";
+    let world = World::at(own, &["--max-connections-per-address", "2"], &[]);
+    let client = |last: u8, number: u16| {
+        let mut stream = socket(world.server.port(MQTT));
+        stream.write_all(&binary_header([192, 0, 2, last], 1000 + number)).unwrap();
+        let mut peer = Peer::over(stream);
+        let code = peer.connect(&connect(&format!("client-{last}-{number}"), None));
+        (code, peer)
+    };
+    let held = [client(1, 1), client(1, 2), client(2, 1)];
+    assert!(held.iter().all(|(code, _)| *code == Some(0)), "{}", world.server.log());
+    assert_eq!(client(1, 3).0, Some(0x97));
+    assert_eq!(client(2, 2).0, Some(0));
+    world.server.logs("too many connections from this address");
+    drop(held);
+    assert!(eventually(Duration::from_secs(5), || client(1, 4).0 == Some(0)), "given back");
+    // Without a proxy the socket's address counts, on all listeners together.
+    let world = World::new(&["--max-connections-per-address", "2"], &[]);
+    let _held = [world.enter(MQTT, "one"), world.enter(WSS, "two")];
+    for listener in ALL {
+        assert_eq!(world.peer(listener).connect(&connect("three", None)), Some(0x97));
+        assert_eq!(world.peer(listener).connect(&connect_v3("three", None)), Some(3));
+    }
+}
+
+#[test]
+fn connections_may_not_come_faster_than_allowed() {
+    let world = World::new(&["--max-connect-rate", "5"], &[]);
+    let codes = |count| -> Vec<Option<u8>> {
+        (0..count).map(|n| world.peer(MQTT).connect(&connect(&format!("c{n}"), None))).collect()
+    };
+    let first = codes(12);
+    let let_in = first.iter().filter(|code| **code == Some(0)).count();
+    assert!((5..=8).contains(&let_in), "{first:02x?}");
+    assert!(first.contains(&Some(0x9f)), "{first:02x?}");
+    world.server.logs("too many connections at once");
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(codes(1), [Some(0)]);
+}
+
+/// An entry of a password file for `user` with the password `right`.
+pub(crate) fn entry(user: &str, hash: &str) -> String {
+    let folder = crate::pki::Folder::new();
+    let path = folder.write("passwords", "");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "printf right | \"$0\" passwd --batch --hash \"$1\" \"$2\" \"$3\""])
+        .args([env!("CARGO_BIN_EXE_ringmq"), hash])
+        .arg(&path)
+        .arg(user);
+    let (status, output) = run(&mut command, Duration::from_secs(20));
+    assert_eq!(status, Some(0), "{output}");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn an_address_whose_logins_fail_has_to_wait() {
+    let flags = ["--max-login-failures", "3", "--password-file", "FOLDER/passwords"];
+    let passwords = entry("ann", "scram");
+    let world = World::at("proxy-from=127.0.0.1", &flags, &[("passwords", &passwords)]);
+    let login = |last: u8, password: &str| {
+        let mut stream = socket(world.server.port(MQTT));
+        stream.write_all(&binary_header([192, 0, 2, last], 1000)).unwrap();
+        Peer::over(stream).connect(&connect(&format!("ann-{last}"), Some(("ann", password))))
+    };
+    assert_eq!([(); 3].map(|()| login(1, "wrong")), [Some(0x86); 3]);
+    assert_eq!(login(1, "right"), Some(0x8a), "{}", world.server.log());
+    world.server.logs("too many failed logins: the address has to wait");
+    world.server.logs("192.0.2.1");
+    assert_eq!(login(2, "right"), Some(0), "another address need not wait");
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(login(1, "right"), Some(0), "{}", world.server.log());
+    assert_eq!(login(1, "wrong"), Some(0x86));
+    assert_eq!(login(1, "right"), Some(0x8a), "the next one costs it more");
+}

@@ -1,0 +1,187 @@
+//! A broker process of the test's own with any listeners, whose log is read.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Ends when it is dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens, in the order of the flags, as the start-up summary tells it.
+    pub listeners: Vec<String>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Starts a broker with two workers and these flags; `--listen` is among them.
+    pub fn start<T: AsRef<str>>(flags: &[T]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+            .args(["--pin", "none", "--workers", "2"])
+            .args(flags.iter().map(AsRef::as_ref))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the broker starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let errors = BufReader::new(child.stderr.take().unwrap()).lines();
+        let sink = Arc::clone(&log);
+        thread::spawn(move || {
+            errors.map_while(Result::ok).for_each(|line| sink.lock().unwrap().push(line));
+        });
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut server = Self { child, listeners: Vec::new(), log };
+        let mut is_up = false;
+        while !is_up && let Some(Ok(line)) = lines.next() {
+            server.listeners.extend(line.strip_prefix("listening on ").map(str::to_owned));
+            is_up = line.starts_with("state is in");
+        }
+        assert!(is_up, "the broker does not start:\n{}", server.log());
+        thread::spawn(move || lines.for_each(drop));
+        server
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// The port of the listener that was given in this place.
+    pub fn port(&self, index: usize) -> u16 {
+        let (_, rest) = self.listeners[index].rsplit_once(':').unwrap();
+        rest.split('/').next().unwrap().parse().unwrap()
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// How many lines of the log have this text.
+    pub fn count(&self, text: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until a line of the log has this text.
+    #[track_caller]
+    pub fn logs(&self, text: &str) {
+        let is_there = eventually(Duration::from_secs(5), || self.count(text) > 0);
+        assert!(is_there, "{text:?} is not in the log:\n{}", self.log());
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the process is this test's own child and not yet waited for.
+        unsafe { libc::kill(self.pid(), signal) };
+    }
+
+    /// Has the files read again; true when the new ones are taken.
+    pub fn reload(&self) -> bool {
+        let (taken, refused) = ("Reloaded", "Not reloaded");
+        let before = (self.count(taken), self.count(refused));
+        self.signal(libc::SIGHUP);
+        let is_done = eventually(Duration::from_secs(10), || {
+            (self.count(taken), self.count(refused)) != before
+        });
+        assert!(is_done, "SIGHUP is not heeded:\n{}", self.log());
+        self.count(taken) > before.0
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    pub fn is_alive(&self) -> bool {
+        // One that has ended and was not waited for has no memory any more.
+        let path = format!("/proc/{}/status", self.pid());
+        std::fs::read_to_string(path).is_ok_and(|text| text.contains("VmRSS:"))
+    }
+
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `condition` holds; false when the time is over before.
+pub fn eventually(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + time;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A program with a time limit, ended with the test, and what it has started with it.
+pub struct Program(Child);
+
+impl Program {
+    pub fn start(command: &mut Command) -> Self {
+        let name = format!("{:?}", command.get_program());
+        let child = command.process_group(0).spawn();
+        Self(child.unwrap_or_else(|error| panic!("{name} does not run: {error}")))
+    }
+
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// The exit status, and what was printed on pipes; None as status when the time was over.
+    pub fn finish(mut self, time: Duration) -> (Option<i32>, String) {
+        let read = |pipe: Option<Box<dyn std::io::Read + Send>>| {
+            thread::spawn(move || {
+                let mut bytes = Vec::new();
+                pipe.into_iter().for_each(|mut pipe| {
+                    let _ = pipe.read_to_end(&mut bytes);
+                });
+                bytes
+            })
+        };
+        let out = read(self.0.stdout.take().map(|pipe| Box::new(pipe) as _));
+        let errors = read(self.0.stderr.take().map(|pipe| Box::new(pipe) as _));
+        let mut status = None;
+        eventually(time, || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        self.end();
+        let bytes = [out.join().unwrap(), errors.join().unwrap()].concat();
+        (status.and_then(|status| status.code()), String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Ends it if it has not ended, with its group.
+    fn end(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // SAFETY: the group is that of this test's own child, which is not yet waited for.
+            unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+            let _ = self.0.wait();
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Runs a program; its exit status and everything it printed.
+pub fn run(command: &mut Command, time: Duration) -> (Option<i32>, String) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Program::start(command).finish(time)
+}
