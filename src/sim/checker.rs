@@ -381,10 +381,10 @@ impl Model {
         let may_die = sessions
             .iter()
             .any(|&s| is_over(&s) && self.sessions[s].subscriptions.iter().any(is_exact));
-        // With one worker whoever may read it is found; with several, perhaps not.
+        // With one worker somebody who may read it is found, and keeps it; with several, perhaps not.
         let is_alone = self.rights.as_ref().is_none_or(|rights| rights.workers() == 1);
         let is_owed = match is_alone {
-            true => sessions.iter().all(|&s| could(s) != (true, false)),
+            true => sessions.iter().all(|&s| self.never_loses(s, message)),
             false => sessions.iter().all(|&s| could(s).1),
         };
         if may_die {
@@ -405,8 +405,9 @@ impl Model {
     /// A member from before the message until now.
     fn is_steady_member(&self, session: usize, message: &Message) -> bool {
         let state = &self.sessions[session];
-        let is_steady = |s: &&Subscription| s.is_shared() && s.until_certain == NEVER;
-        !state.is_over(self.now) && self.wanting(session, message).0.iter().any(is_steady)
+        let is_steady = |s: &&Subscription| s.is_shared() && state.stays(s);
+        !state.is_over(self.now)
+            && self.wanting(session, message).0.into_iter().any(|s| is_steady(&s))
     }
 
     /// I9: `found` is what is retained in the end; what is there must be the last, or one of those

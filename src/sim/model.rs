@@ -165,6 +165,20 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// True when the subscription is there until now, or one that took its place at once.
+    pub(super) fn stays(&self, subscription: &Subscription) -> bool {
+        let mut until = subscription.until_certain;
+        while until != NEVER {
+            let next = self.subscriptions.iter().find(|next| {
+                let is_same = next.filter == subscription.filter && !next.is_refused;
+                is_same && next.from_possible == until && next.until_certain > until
+            });
+            let Some(next) = next else { return false };
+            until = next.until_certain;
+        }
+        true
+    }
+
     /// True when it has ended, or its time has come.
     pub(super) fn is_over(&self, now: Time) -> bool {
         let is_late =

@@ -66,6 +66,14 @@ impl Model {
         any_and_all(rights.during(state.worker, first, last).map(may))
     }
 
+    /// Whether a session's client could read the message, once it could, to the end.
+    pub(super) fn never_loses(&self, session: usize, message: &Message) -> bool {
+        let Some(rights) = &self.rights else { return true };
+        let state = &self.sessions[session];
+        let editions = rights.during(state.worker, message.first, self.event);
+        editions.map(|edition| edition.may(Action::Read, &state.who, &message.topic)).is_sorted()
+    }
+
     /// Whether the publisher of a retained message could have published it again, as any and as
     /// every worker saw it from event `first` to event `last`.
     pub(super) fn could_retain(&self, message: &Message, first: u64, last: u64) -> (bool, bool) {

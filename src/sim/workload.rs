@@ -22,10 +22,13 @@ impl World {
     pub(super) fn add_clients(&mut self) {
         self.clients.push(Client::new("observer", Kind::Observer, Version::V5));
         for index in 0..self.scenario.clients {
+            let members = self.scenario.members;
             let kind = match self.prng.below(100) {
-                0..20 => Kind::Member(self.prng.below(SHARES.len() as u64) as usize),
-                20..28 => Kind::Anonymous,
-                28..36 => Kind::Hostile,
+                place if place < members => {
+                    Kind::Member(self.prng.below(SHARES.len() as u64) as usize)
+                }
+                place if place < members + 8 => Kind::Anonymous,
+                place if place < members + 16 => Kind::Hostile,
                 _ => Kind::Normal,
             };
             let version = if self.prng.chance(60) { Version::V5 } else { Version::V311 };
@@ -70,7 +73,7 @@ impl World {
             _ => 10_000,
         };
         self.schedule_us(Event::Act(client), most_us);
-        if self.scenario.is_restricted && self.prng.chance(2) {
+        if self.scenario.is_restricted && self.prng.chance(self.scenario.reloads) {
             self.change_rights();
         }
         if self.clients[client].kind == Kind::Hostile {
