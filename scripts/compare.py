@@ -67,7 +67,7 @@ LOADS = {
 OVER = {
     "tcp": ("mqtt", {}),
     "tls": ("mqtts", {"ringmq": "", "mosquitto": "certfile CONFIG/cert.pem\nkeyfile CONFIG/key.pem\n"}),
-    "ws": ("ws", {"ringmq": "", "mosquitto": "protocol websockets\n"}),
+    "ws": ("ws", {"ringmq": ""}),
 }
 
 
