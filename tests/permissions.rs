@@ -305,6 +305,25 @@ fn v17_a_right_that_is_given_back_works_without_a_new_subscription() {
     }
 }
 
+/// What a member must leave behind goes to nobody by rights that end with the same reload.
+#[test]
+fn v17_a_reload_judges_everyone_before_it_sends_anyone_away() {
+    let before = format!("topic read t/#\n{}", rules(RIGHTS[0].1));
+    let mut broker = Broker::new(&before);
+    let (writer, _) = broker.join("writer");
+    let leaver = broker.connect("", &Connect::new(V5, "leaver"));
+    broker.packets(leaver);
+    broker.subscribe(leaver, "$share/g/t/#", QoS::AtLeastOnce);
+    broker.publish(writer, "t/x", QoS::AtLeastOnce, false);
+    assert_eq!(broker.topics(leaver, false), ["t/x"]);
+    let (reader, _) = broker.join("reader");
+    broker.subscribe(reader, "$share/g/t/#", QoS::AtLeastOnce);
+    let after = Policy::parse(false, None, Some(&rules("user reader\ntopic read other\n")));
+    broker.0.reload(Options::default(), Arc::new([after.unwrap()]));
+    assert!(broker.0.is_closed(leaver));
+    assert_eq!(broker.topics(reader, true), [""; 0]);
+}
+
 #[test]
 fn a_denied_publish_is_told_and_a_denied_subscription_is_refused() {
     let mut broker = Broker::new(&rules("user reader\ntopic read t/x\n"));
