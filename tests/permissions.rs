@@ -13,9 +13,7 @@ use ringmq::mqtt::{
     Subscribe, SubscribeFilter, SubscriptionOptions, Version, Will, encode_ack, next_frame,
 };
 use ringmq::options::Options;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::bare::Bare;
 
@@ -23,16 +21,7 @@ const V5: Version = Version::V5;
 
 /// A policy with these rules.
 fn policy(rules: &str) -> Policy {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("ringmq-permissions-{}-{number}.acl", std::process::id());
-    let path: PathBuf = std::env::temp_dir().join(name);
-    std::fs::write(&path, rules).unwrap();
-    let sources =
-        Sources { allow_anonymous: true, acl_file: Some(path.clone()), ..Sources::default() };
-    let policy = Policy::load(&sources).unwrap();
-    std::fs::remove_file(path).unwrap();
-    policy
+    Policy::parse(true, None, Some(rules)).unwrap()
 }
 
 struct Broker(Bare);
@@ -316,6 +305,25 @@ fn v17_a_right_that_is_given_back_works_without_a_new_subscription() {
     }
 }
 
+/// What a member must leave behind goes to nobody by rights that end with the same reload.
+#[test]
+fn v17_a_reload_judges_everyone_before_it_sends_anyone_away() {
+    let before = format!("topic read t/#\n{}", rules(RIGHTS[0].1));
+    let mut broker = Broker::new(&before);
+    let (writer, _) = broker.join("writer");
+    let leaver = broker.connect("", &Connect::new(V5, "leaver"));
+    broker.packets(leaver);
+    broker.subscribe(leaver, "$share/g/t/#", QoS::AtLeastOnce);
+    broker.publish(writer, "t/x", QoS::AtLeastOnce, false);
+    assert_eq!(broker.topics(leaver, false), ["t/x"]);
+    let (reader, _) = broker.join("reader");
+    broker.subscribe(reader, "$share/g/t/#", QoS::AtLeastOnce);
+    let after = Policy::parse(false, None, Some(&rules("user reader\ntopic read other\n")));
+    broker.0.reload(Options::default(), Arc::new([after.unwrap()]));
+    assert!(broker.0.is_closed(leaver));
+    assert_eq!(broker.topics(reader, true), [""; 0]);
+}
+
 #[test]
 fn a_denied_publish_is_told_and_a_denied_subscription_is_refused() {
     let mut broker = Broker::new(&rules("user reader\ntopic read t/x\n"));
@@ -393,7 +401,7 @@ fn a_client_that_would_not_be_let_in_any_more_is_disconnected() {
     let mut broker = Broker::new("topic read t/#\n");
     let link = broker.connect("", &Connect::new(V5, "anybody"));
     broker.0.take(link);
-    let closed = Policy::load(&Sources { acl_file: None, ..Sources::default() }).unwrap();
+    let closed = Policy::parse(false, None, None).unwrap();
     broker.0.reload(Options::default(), Arc::new([closed]));
     assert!(broker.0.is_closed(link));
     let last = broker.packets(link).pop().unwrap();
@@ -496,11 +504,8 @@ fn a_token_brings_its_rights_to_the_session_that_is_there() {
 /// V3: a CONNECT that is kept while its sender shows who it is may be large, but only some may.
 #[test]
 fn v03_few_large_connects_are_kept_before_the_login_is_over() {
-    let path = std::env::temp_dir().join(format!("ringmq-scram-{}.users", std::process::id()));
-    std::fs::write(&path, format!("u:SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0${KEY}:{KEY}\n")).unwrap();
-    let sources = Sources { password_file: Some(path.clone()), ..Sources::default() };
-    let policy = Policy::load(&sources).unwrap();
-    std::fs::remove_file(path).unwrap();
+    let user = format!("u:SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0${KEY}:{KEY}\n");
+    let policy = Policy::parse(false, Some(&user), None).unwrap();
     let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
     let large = [7; 60_000];
     let mut links = Vec::new();

@@ -37,13 +37,15 @@ fn the_invariants_hold_for_the_fixed_seeds() {
         assert!(reports().any(|report| report.workers == workers), "never {workers} workers");
     }
     assert!(reports().any(|report| report.dropped > 0), "no queue was ever full");
+    let denied = reports().filter(|report| report.denied > 0).count() as u64;
+    assert!(denied > SEEDS / 4, "rights mattered in {denied} runs only");
     assert!(reports().map(|report| report.deliveries).sum::<u64>() > 100 * SEEDS);
 }
 
 /// I22
 #[test]
 fn the_same_seed_does_the_same() {
-    for seed in 0..20 {
+    for seed in 0..30 {
         let first = run(seed, Settings::default()).unwrap();
         assert_eq!(first, run(seed, Settings::default()).unwrap(), "seed {seed}");
         let other = run(seed + 1000, Settings::default()).unwrap();
@@ -92,4 +94,28 @@ fn an_altered_payload_is_found() {
     let failures = found(0..20, Sabotage::Alter);
     assert!(failures.len() > 15, "only {}", failures.len());
     assert!(names(&failures, &["I4"]), "{failures:#?}");
+}
+
+/// I5
+#[test]
+fn a_worker_that_goes_on_with_old_rules_is_found() {
+    let failures = found(0..140, Sabotage::KeepRules);
+    assert!(failures.len() > 20, "only {}", failures.len());
+    assert!(failures.iter().any(|failure| failure.contains("\nI5: ")), "{failures:#?}");
+}
+
+/// I5
+#[test]
+fn denials_that_are_forgotten_are_found() {
+    let failures = found(0..140, Sabotage::ForgetDenials);
+    assert!(failures.len() > 10, "only {}", failures.len());
+    assert!(failures.iter().any(|failure| failure.contains("\nI5: ")), "{failures:#?}");
+}
+
+/// I5
+#[test]
+fn a_verdict_for_another_link_is_found() {
+    let failures = found(0..700, Sabotage::MistakeLink);
+    assert!(failures.len() > 2, "only {}", failures.len());
+    assert!(names(&failures, &["I5"]), "{failures:#?}");
 }

@@ -65,6 +65,22 @@ impl Policy {
         Ok(policy)
     }
 
+    /// A policy of texts, as the password file and the ACL file hold them.
+    ///
+    /// # Errors
+    ///
+    /// One line with the number of the line that is wrong, and the cause.
+    pub fn parse(
+        allow_anonymous: bool,
+        passwords: Option<&str>,
+        acl: Option<&str>,
+    ) -> Result<Self, String> {
+        let failed = |(line, cause)| format!("line {line}: {cause}");
+        let passwords = passwords.map(PasswordFile::parse).transpose().map_err(failed)?;
+        let acl = acl.map(Acl::parse).transpose().map_err(failed)?;
+        Ok(Self { allow_anonymous, passwords, acl, ..Self::default() })
+    }
+
     fn read_secret(&mut self, path: &Path, what: &str) -> Result<Vec<u8>, String> {
         let contents = files::read(path, what)?;
         if contents.mode & 0o004 != 0 {

@@ -1,5 +1,6 @@
 //! New settings while clients are connected: who may come in and who may do what is judged anew.
 
+use super::boundary::LinkId;
 use super::handle_auth::NOT_ANY_MORE;
 use super::permission::{policy, worth_keeping};
 use super::session::SessionId;
@@ -14,15 +15,17 @@ impl Shard {
         self.clients.options = options;
         self.policies = policies;
         let sessions: Vec<SessionId> = self.clients.sessions.iter().map(|(id, _)| id).collect();
-        for id in sessions {
-            self.judge(id);
+        let outlaws: Vec<LinkId> = sessions.into_iter().filter_map(|id| self.judge(id)).collect();
+        // What they leave behind goes to others, by the rights that these have now.
+        for link in outlaws {
+            self.disconnect(link, ReasonCode::NotAuthorized, Some(NOT_ANY_MORE));
         }
     }
 
-    /// Gives a session the rights that its client has now; disconnects a client that would not be
-    /// let in any more.
-    fn judge(&mut self, id: SessionId) {
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+    /// Gives a session the rights that its client has now; the connection of a client that would
+    /// not be let in any more.
+    fn judge(&mut self, id: SessionId) -> Option<LinkId> {
+        let session = self.clients.sessions.get_mut(id)?;
         let policy = policy(&self.policies, session.listener);
         let identity = session
             .identity
@@ -37,9 +40,7 @@ impl Shard {
         }
         let link = session.link.filter(|_| !stands);
         self.judge_subscriptions(id);
-        if let Some(link) = link {
-            self.disconnect(link, ReasonCode::NotAuthorized, Some(NOT_ANY_MORE));
-        }
+        link
     }
 
     /// Decides anew which of the session's subscriptions need a check for each delivery. One that

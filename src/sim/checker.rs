@@ -72,8 +72,10 @@ impl Model {
 
     /// A live message that clears its topic has no name: somebody must have sent one.
     fn check_clearing(&mut self, delivered: &Delivered<'_>) {
-        let is_known =
-            self.messages.iter().any(|m| m.clears() && m.topic == delivered.topic && m.handed > 0);
+        let is_known = self.messages.iter().any(|m| {
+            let is_sent = m.handed > 0 && m.passage.is_possible;
+            m.clears() && m.topic == delivered.topic && is_sent
+        });
         if !is_known {
             self.fail("I4", format!("nobody cleared {}", delivered.topic));
         }
@@ -83,6 +85,7 @@ impl Model {
     fn check_content(&self, delivered: &Delivered<'_>, message: &Message) -> Check {
         let publish = delivered.publish;
         ensure(message.handed > 0, "I4", "delivered before it was sent")?;
+        ensure(message.passage.is_possible, "I5", "its publisher may not publish it")?;
         ensure(delivered.topic == message.topic, "I4", "another topic")?;
         ensure(publish.payload == message.payload, "I4", "another payload")?;
         let mut properties = Vec::new();
@@ -156,6 +159,9 @@ impl Model {
             message.qos.min(s.options.qos) == publish.qos && ids.iter().copied().eq(id)
         };
         ensure(asked.iter().any(fits), "I4", "no subscription asked for it")?;
+        let first = asked.iter().map(|s| s.from_possible).min().unwrap_or(NEVER);
+        let (may_retain, _) = self.could_retain(message, first, delivered.emitted.0);
+        ensure(may_retain || publish.dup, "I5", "its publisher may not publish it any more")?;
         let since = asked.iter().map(|s| s.from_possible).max().unwrap_or(NEVER);
         let live = self.sessions[delivered.session].live.get(&message.topic);
         let is_stale = live.into_iter().flatten().any(|&(live, emitted)| {
@@ -219,7 +225,11 @@ impl Model {
     fn check_order(&mut self, delivered: &Delivered<'_>, message: &Message) -> Check {
         let session = &mut self.sessions[delivered.session];
         // What was published twice may have met the subscription only the second time.
-        if message.copies_max() > 1 || session.subscriptions.iter().any(Subscription::is_shared) {
+        let came_late = message.handed > 1 && message.passage.may_fail;
+        if came_late
+            || message.copies_max() > 1
+            || session.subscriptions.iter().any(Subscription::is_shared)
+        {
             return Ok(());
         }
         let key = (message.publisher, message.topic.clone(), delivered.publish.qos);
@@ -238,9 +248,17 @@ impl Model {
                 continue;
             }
             for (index, message) in self.messages.iter().enumerate() {
-                if self.is_missing(session, index, message)
-                    || (last_retained.contains(&index)
-                        && self.is_replay_missing(session, index, message))
+                if self.is_missing(session, index, message) {
+                    let last = self.event;
+                    match self.could_read(session, &message.topic, message.first, last) {
+                        (false, _) => {}
+                        (true, false) => missing.revoked += 1,
+                        (true, true) => {
+                            missing.add(session, index, message, state.packet_bytes_max);
+                        }
+                    }
+                } else if last_retained.contains(&index)
+                    && self.is_replay_missing(session, index, message)
                 {
                     missing.add(session, index, message, state.packet_bytes_max);
                 }
@@ -255,7 +273,8 @@ impl Model {
 
     /// True when a subscription was there for certain, and still is, and nothing came.
     fn is_missing(&self, session: usize, index: usize, message: &Message) -> bool {
-        if message.handled == 0 || message.clears() || (message.is_will && message.last == 0) {
+        let is_sent = message.handled > 0 && message.passage.is_certain;
+        if !is_sent || message.clears() || (message.is_will && message.last == 0) {
             return false;
         }
         let (certain, _) = self.wanting(session, message);
@@ -282,6 +301,8 @@ impl Model {
                 && s.from_certain < NEVER
                 && !(s.options.no_local && message.session == Some(session))
                 && s.matches(&message.topic)
+                && self.could_read(session, &message.topic, s.from_possible, self.event).1
+                && self.could_retain(message, s.from_possible, self.event).1
         });
         let Some(qos) = asked.map(|s| s.options.qos.min(message.qos)).min() else { return false };
         qos > QoS::AtMostOnce || state.connections == 1
@@ -291,7 +312,7 @@ impl Model {
     fn last_retained(&self) -> BTreeSet<usize> {
         let mut topics: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, message) in self.messages.iter().enumerate() {
-            if message.retain && message.handed > 0 {
+            if message.retain && message.handed > 0 && message.passage.is_possible {
                 topics.entry(&message.topic).or_default().push(index);
             }
         }
@@ -332,7 +353,7 @@ impl Model {
         missing: &mut Missing,
     ) -> Result<(), String> {
         let message = &self.messages[index];
-        if message.clears() || message.handled == 0 {
+        if message.clears() || message.handled == 0 || !message.passage.is_possible {
             return Ok(());
         }
         let got = |&&session: &&usize| self.sessions[session].seen.contains_key(&index);
@@ -349,19 +370,30 @@ impl Model {
         {
             return Err(format!("went to sessions {takers:?}"));
         }
-        if !takers.is_empty() || qos == QoS::AtMostOnce {
+        if !takers.is_empty() || qos == QoS::AtMostOnce || !message.passage.is_certain {
             return Ok(());
         }
-        let Some(&member) = sessions.iter().find(|&&s| self.is_steady_member(s, message)) else {
-            return Ok(());
-        };
+        let could = |s: usize| self.could_read(s, &message.topic, message.first, self.event);
+        let is_fit = |s: &&usize| self.is_steady_member(**s, message) && could(**s).1;
+        let Some(&member) = sessions.iter().find(is_fit) else { return Ok(()) };
         // [MQTT-4.8.2-5]: a QoS 2 exchange that was begun ends with its session.
         let is_exact = |s: &Subscription| s.options.qos.min(qos) == QoS::ExactlyOnce;
         let may_die = sessions
             .iter()
             .any(|&s| is_over(&s) && self.sessions[s].subscriptions.iter().any(is_exact));
-        if !may_die {
+        // With one worker somebody who may read it is found, and keeps it; with several, perhaps not.
+        let is_alone = self.rights.as_ref().is_none_or(|rights| rights.workers() == 1);
+        let is_owed = match is_alone {
+            true => sessions.iter().all(|&s| self.never_loses(s, message)),
+            false => sessions.iter().all(|&s| could(s).1),
+        };
+        if may_die {
+            return Ok(());
+        }
+        if is_owed {
             missing.add(member, index, message, self.smallest_packet(sessions));
+        } else {
+            missing.revoked_shares += 1;
         }
         Ok(())
     }
@@ -373,15 +405,17 @@ impl Model {
     /// A member from before the message until now.
     fn is_steady_member(&self, session: usize, message: &Message) -> bool {
         let state = &self.sessions[session];
-        let is_steady = |s: &&Subscription| s.is_shared() && s.until_certain == NEVER;
-        !state.is_over(self.now) && self.wanting(session, message).0.iter().any(is_steady)
+        let is_steady = |s: &&Subscription| s.is_shared() && state.stays(s);
+        !state.is_over(self.now)
+            && self.wanting(session, message).0.into_iter().any(|s| is_steady(&s))
     }
 
     /// I9: `found` is what is retained in the end; what is there must be the last, or one of those
     /// of which it cannot be known which was last.
     pub(super) fn check_retained(&mut self, found: &BTreeMap<String, usize>) {
         let mut topics: BTreeMap<&str, Vec<&Message>> = BTreeMap::new();
-        for message in self.messages.iter().filter(|m| m.retain && m.handed > 0) {
+        let is_sent = |m: &&Message| m.retain && m.handed > 0 && m.passage.is_possible;
+        for message in self.messages.iter().filter(is_sent) {
             topics.entry(&message.topic).or_default().push(message);
         }
         let mut wrong = None;
@@ -394,7 +428,8 @@ impl Model {
             let has_clears = messages.iter().any(|m| m.clears());
             let is_newer = |n: &Message, m: &Message| {
                 let end = if has_clears { self.settled(m) } else { m.last };
-                n.handled > 0 && !m.is_in_doubt() && n.first > end
+                let is_sent = n.handled > 0 && n.passage.is_certain;
+                is_sent && !m.is_in_doubt() && n.first > end
             };
             let is_last = |m: &&&Message| !messages.iter().any(|n| is_newer(n, m));
             let last: Vec<&&Message> = messages.iter().filter(is_last).collect();
@@ -406,7 +441,8 @@ impl Model {
                 None => {
                     let may_end = |m: &&&Message| {
                         let ends = m.expiry_s.map(|s| m.first_time.after_seconds(s));
-                        m.clears() || m.handled == 0 || ends.is_some_and(|ends| ends <= self.now)
+                        let is_sent = m.handled > 0 && m.passage.is_certain;
+                        m.clears() || !is_sent || ends.is_some_and(|ends| ends <= self.now)
                     };
                     last.iter().any(may_end)
                 }
@@ -467,6 +503,10 @@ struct Missing {
     expiring: u64,
     large: u64,
     both: u64,
+    /// Of a topic that the client could not read all the time.
+    revoked: u64,
+    /// The same, of a shared group one of whose members could not.
+    revoked_shares: u64,
     /// The first of them: session and message.
     examples: Vec<(usize, String)>,
 }
@@ -490,7 +530,13 @@ impl Missing {
     const fn is_excused(&self, counters: &Counters) -> bool {
         let full = counters.dropped_queue_full;
         let (expired, large) = (counters.dropped_expired, counters.dropped_too_large);
-        self.plain <= full
+        let known = self.plain + self.expiring + self.large + self.both;
+        let dropped = full + expired + large + counters.deliveries_denied;
+        let unshared = self.revoked <= dropped && known + self.revoked <= dropped;
+        let all = known + self.revoked + self.revoked_shares;
+        unshared
+            && all <= dropped + counters.dropped_no_member
+            && self.plain <= full
             && self.plain + self.expiring <= full + expired
             && self.plain + self.large <= full + large
             && self.plain + self.expiring + self.large + self.both <= full + expired + large

@@ -48,6 +48,8 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: String,
+    /// As whom it connects next; none without a name.
+    pub(super) user: Option<&'static str>,
     pub(super) kind: Kind,
     pub(super) version: Version,
     /// The connection in use.
@@ -76,6 +78,7 @@ impl Client {
     pub(super) fn new(id: &str, kind: Kind, version: Version) -> Self {
         Self {
             id: id.into(),
+            user: None,
             kind,
             version,
             wire: None,
@@ -112,12 +115,17 @@ impl World {
         let worker = self.prng.below(self.scenario.workers as u64) as usize;
         let index = self.wires.len();
         self.wires.push(Wire::new(client, worker, version, self.now));
+        let credential = self.credential(client);
+        self.wires[index].credential = credential;
         if terms.clean_start {
             self.forget_session(client);
         }
         self.clients[client].opening = Some(index);
         let will = terms.will.map(|(message, delay_s)| (&self.model.messages[message], delay_s));
+        let password = credential.password();
         let connect = Connect {
+            user_name: password.as_ref().and(credential.user()),
+            password: password.as_deref().map(str::as_bytes),
             clean_start: terms.clean_start,
             session_expiry_s: terms.expiry_s,
             receive_maximum: terms.receive_maximum,
@@ -137,7 +145,11 @@ impl World {
         };
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
-        self.trace(|| format!("client {client} connects as wire {index}, {version:?}, {terms:?}"));
+        self.trace(|| {
+            format!(
+                "client {client} connects as wire {index}, {version:?}, {credential:?}, {terms:?}"
+            )
+        });
         self.wires[index].terms = terms;
         self.open(index);
         self.send(index, &bytes, Item::Other);
@@ -215,10 +227,15 @@ impl World {
 
     /// CONNACK has come: the connection is the one in use.
     fn accepted(&mut self, wire: usize, session_present: bool, code: ReasonCode) {
+        let client = self.wires[wire].client;
+        if self.wires[wire].is_refused {
+            let opening = &mut self.clients[client].opening;
+            *opening = opening.filter(|known| *known != wire);
+            return;
+        }
         if code != ReasonCode::Success {
             return self.model.fail("I17", format!("wire {wire} was refused: {code}"));
         }
-        let client = self.wires[wire].client;
         self.wires[wire].is_accepted = true;
         let state = &mut self.clients[client];
         state.opening = None;
@@ -242,14 +259,9 @@ impl World {
             return self.model.fail("I8", format!("wire {wire}: SUBACK {packet_id} for nothing"));
         };
         let Some(session) = self.wires[wire].session else { return };
-        let event = self.model.event;
+        let is_v5 = self.wires[wire].version.is_v5();
         for (place, code) in places.into_iter().zip(codes) {
-            let subscription = &mut self.model.sessions[session].subscriptions[place];
-            subscription.from_certain = event;
-            if *code != subscription.options.qos as u8 {
-                let text = format!("wire {wire}: {} was granted {code:#04x}", subscription.filter);
-                return self.model.fail("I4", text);
-            }
+            self.model.granted(session, place, *code, is_v5);
         }
     }
 
@@ -260,10 +272,15 @@ impl World {
         };
         let client = self.wires[wire].client;
         let Some(is_repeated) = self.note_packet_id(wire, publish) else { return };
+        let Some(session) = self.wires[wire].session else { return };
+        if !self.model.could_read(session, &topic, emitted.0, emitted.0).0 {
+            let who = self.who(wire);
+            let text = format!("wire {wire} of {who:?} may not read {topic}, sent at {emitted:?}");
+            return self.model.fail("I5", text);
+        }
         if topic.starts_with("hostile/") {
             return;
         }
-        let Some(session) = self.wires[wire].session else { return };
         let is_v5 = self.wires[wire].version.is_v5();
         let index = self.model.find_message(publish.payload);
         if let Some(index) = index.filter(|_| self.is_observer(client)) {
@@ -360,7 +377,11 @@ impl World {
         let place = outgoing.iter().position(|outgoing| outgoing.packet_id == id);
         let qos = place.map(|place| self.model.messages[outgoing[place].message].qos);
         // A PUBREL sent twice finds nothing the second time.
-        let is_expected = (!ack.code.is_error() || ack.kind == AckType::PubComp)
+        let is_v5 = self.wires[wire].version.is_v5();
+        let index = place.map(|place| outgoing[place].message);
+        let is_right = ack.kind == AckType::PubComp
+            || index.is_some_and(|index| self.model.acknowledged(index, ack.code, is_v5));
+        let is_expected = is_right
             && match (ack.kind, place) {
                 (AckType::PubAck, Some(_)) => qos == Some(QoS::AtLeastOnce),
                 (AckType::PubRec, Some(place)) => {
@@ -372,7 +393,7 @@ impl World {
         let Some(place) = place.filter(|_| is_expected) else {
             return self.model.fail("I8", format!("wire {wire} got {ack:?} for nothing"));
         };
-        if ack.kind == AckType::PubRec {
+        if ack.kind == AckType::PubRec && !ack.code.is_error() {
             outgoing[place].is_released = true;
             let outgoing = outgoing[place];
             self.send_outgoing(wire, outgoing, false);
@@ -440,10 +461,12 @@ impl World {
         let client = self.wires[wire].client;
         let before = self.wires[..wire].iter().rev();
         let before = before.filter(|known| known.client == client).find(|known| known.is_accepted);
+        let user = self.wires[wire].credential.user();
         let lasts = |known: &Wire| known.terms.expiry_s >= 1000 && known.hung_up != Some(false);
         let is_certain = self.model.options.max_session_expiry >= 1000
             && before.is_none_or(lasts)
             && self.wires[wire].terms.expiry_s >= 1000
+            && before.is_none_or(|known| known.credential.user() == user)
             && !self.wires[wire].terms.clean_start;
         let state = &mut self.clients[client];
         state.opening = None;

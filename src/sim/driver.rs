@@ -3,14 +3,17 @@
 
 use super::client::Kind;
 use super::network;
+use super::reload::Reload;
+use super::rights::Credential;
+use super::scenario;
 use super::wire::Phase;
-use super::wire::Wire;
 use super::world::{Event, World};
-use crate::access::{Policy, Step, Workspace};
+use crate::access::Policy;
 use crate::base::slots::Slots;
 use crate::base::time::Time;
-use crate::broker::{Input, LinkId, Output, Shard};
+use crate::broker::{Input, LinkId, Origin, Output, Shard};
 use crate::options::Options;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +37,8 @@ pub(super) struct Worker {
     pass: Option<Pass>,
     /// Wires that may have been parsed on their own.
     resumed: Vec<usize>,
+    /// Rules that it is still to hear of.
+    pub(super) reloads: VecDeque<Reload>,
 }
 
 impl Worker {
@@ -53,19 +58,31 @@ impl Worker {
             is_retry_scheduled: false,
             pass: None,
             resumed: Vec::new(),
+            reloads: VecDeque::new(),
         }
     }
 }
 
 impl World {
-    /// Opens the wire at its worker.
+    /// Opens the wire at its worker, which is told at once who has a certificate.
     pub(super) fn open(&mut self, wire: usize) {
+        let worker = self.wires[wire].worker;
+        let peer = std::net::SocketAddr::from(([192, 0, 2, 1], wire as u16));
+        let link = self.open_from(wire, peer.into());
+        if let Credential::Certificate(user) = self.wires[wire].credential {
+            let (peer, certificate_user) = (Some(peer), Some(user.into()));
+            let input = Input::Identified { link, peer, certificate_user, excess: None };
+            self.workers[worker].shard.handle(self.now, input);
+        }
+    }
+
+    pub(super) fn open_from(&mut self, wire: usize, origin: Origin) -> LinkId {
         let worker = self.wires[wire].worker;
         let link = self.workers[worker].links.insert(wire);
         self.wires[wire].link = Some(link);
-        let peer = std::net::SocketAddr::from(([192, 0, 2, 1], wire as u16));
-        self.workers[worker].shard.open(self.now, link, peer);
+        self.workers[worker].shard.open(self.now, link, origin);
         self.schedule_tick(worker);
+        link
     }
 
     /// Gives the shard an input and carries out what comes of it.
@@ -98,14 +115,15 @@ impl World {
                 Output::Close { link } => self.close(worker, link),
                 Output::Authenticate { link, login } => {
                     let wire = self.wire_of(worker, link);
-                    self.wires[wire].login = Some(login);
-                    self.schedule_us(Event::Verify(wire), 5_000);
+                    self.wires[wire].login = Some((worker, link, login));
+                    let most_us = scenario::pick(&mut self.prng, &[1_000, 5_000, 5_000, 1_000_000]);
+                    self.schedule_us(Event::Verify(wire), most_us);
                 }
-                Output::Handover { link, to, received, origin: _ } => {
+                Output::Handover { link, to, received, origin } => {
                     let wire = self.unlink(worker, link);
                     self.trace(|| format!("wire {wire} moves from worker {worker} to {to}"));
                     self.wires[wire].worker = to;
-                    self.wires[wire].moving = Some(received);
+                    self.wires[wire].moving = Some((origin, received));
                     self.schedule_us(Event::Arrive(wire), 2_000);
                 }
                 Output::AwaitBytes { link, count } => {
@@ -136,17 +154,6 @@ impl World {
                 }
             }
         }
-    }
-
-    /// The verdict about a login comes, long or soon after it was asked for.
-    pub(super) fn verify(&mut self, wire: usize) {
-        let Wire { worker, link, .. } = self.wires[wire];
-        let (Some(link), Some(login)) = (link, self.wires[wire].login.take()) else { return };
-        let policy = &self.policies[login.listener as usize];
-        let Step::Done(verdict) = policy.verify(*login, 0, &mut Workspace::default()) else {
-            unreachable!("no policy here asks a hook")
-        };
-        self.feed(worker, Input::Authenticated { link, verdict });
     }
 
     fn wire_of(&self, worker: usize, link: LinkId) -> usize {
@@ -180,9 +187,15 @@ impl World {
 
     /// The broker may close the connection of a client that behaves only for another one of it.
     fn explain_close(&mut self, wire: usize) {
+        if self.wires[wire].is_refused {
+            return;
+        }
         let Some(session) = self.wires[wire].session else {
             return self.model.fail("I17", format!("the CONNECT of wire {wire} was refused"));
         };
+        if !self.model.admits(&self.wires[wire]) {
+            return self.expect_code(wire, 0x87);
+        }
         let client = self.wires[wire].client;
         let has_newer = self.wires[wire + 1..].iter().any(|newer| newer.client == client);
         if !has_newer {
@@ -190,11 +203,17 @@ impl World {
             let text = format!("wire {wire} of client {client} was closed with {code:02x?}");
             return self.model.fail("I17", text);
         }
+        self.trace(|| format!("wire {wire} of session {session} is taken over"));
+        self.expect_code(wire, 0x8E);
+    }
+
+    /// The client hears why it is closed, if it can.
+    fn expect_code(&mut self, wire: usize, expected: u8) {
         let state = &self.wires[wire];
         let can_hear = state.down.unsent.is_empty() && state.version.is_v5();
-        if can_hear && state.close_code != Some(0x8E) {
+        if can_hear && state.close_code != Some(expected) {
             let code = state.close_code;
-            let text = format!("wire {wire} of session {session} taken over hears {code:02x?}");
+            let text = format!("wire {wire} hears {code:02x?}, not {expected:#04x}");
             self.model.fail("I6", text);
         }
     }
@@ -205,7 +224,7 @@ impl World {
     }
 
     /// Sends what the outbox holds.
-    fn flush(&mut self, worker: usize) {
+    pub(super) fn flush(&mut self, worker: usize) {
         while let Some(link) = self.workers[worker].shard.outbox().next_dirty() {
             self.transmit(worker, link);
             if !self.workers[worker].shard.outbox().has_dirty() {
@@ -261,8 +280,10 @@ impl World {
             && let Some((present, code)) = network::connack(bytes, state.version)
         {
             self.trace(|| format!("wire {wire}: CONNACK {code:#04x}, session present {present}"));
+            let who = self.who(wire);
+            self.check_answer(wire, code);
             if code == 0 {
-                self.model.accept(wire, &mut self.wires[wire], present);
+                self.model.accept(wire, &mut self.wires[wire], present, who);
             }
         }
     }

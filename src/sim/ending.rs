@@ -2,6 +2,8 @@
 
 use super::client::{Client, Kind, Patience};
 use super::model::Message;
+use super::permission::Passage;
+use super::rights::STAFF;
 use super::scenario::TOPICS;
 use super::wire::Terms;
 use super::world::World;
@@ -14,6 +16,7 @@ impl World {
     /// Brings the world to rest and checks what must hold then.
     pub(super) fn end(&mut self) {
         self.is_ending = true;
+        self.let_everyone_in();
         self.be_kind();
         self.settle();
         for _ in 0..3 {
@@ -26,6 +29,8 @@ impl World {
         let counters = self.counters();
         self.check_all_back();
         self.model.check_completeness(&counters);
+        self.model.check_denied();
+        self.lift_limits();
         self.check_retained();
         self.wait(Duration::from_secs(14));
         self.model.check_wills();
@@ -34,6 +39,24 @@ impl World {
         self.wait(Duration::from_secs(2));
         self.settle();
         self.check_nothing_is_left();
+    }
+
+    /// Rights stay as they are, but nobody is kept from coming back.
+    fn let_everyone_in(&mut self) {
+        if let Some(rights) = &self.model.rights {
+            let edition = rights.newest().with_everyone();
+            self.begin_reload(|_| edition);
+            self.settle();
+        }
+    }
+
+    /// Nothing is withheld any more.
+    fn lift_limits(&mut self) {
+        if let Some(rights) = &self.model.rights {
+            let edition = rights.newest().without_limits();
+            self.begin_reload(|_| edition);
+            self.settle();
+        }
     }
 
     /// Everybody reads, answers, and is read from.
@@ -94,6 +117,7 @@ impl World {
     fn check_retained(&mut self) {
         let client = self.clients.len();
         self.clients.push(Client::new("checker", Kind::Normal, Version::V5));
+        self.clients[client].user = Some(STAFF);
         let terms = Terms { clean_start: true, receive_maximum: 10, ..Terms::default() };
         let wire = self.connect(client, terms);
         self.settle();
@@ -131,6 +155,7 @@ impl World {
             properties: Vec::new(),
             expiry_s: None,
             is_will: false,
+            passage: Passage::default(),
             handed: 0,
             handled: 0,
             first: super::model::NEVER,

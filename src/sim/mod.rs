@@ -21,6 +21,9 @@ mod log;
 mod mesh;
 mod model;
 mod network;
+mod permission;
+mod reload;
+mod rights;
 mod scenario;
 mod wills;
 mod wire;
@@ -41,6 +44,12 @@ pub enum Sabotage {
     Lose,
     /// A byte of a payload is another.
     Alter,
+    /// One worker goes on with the rules that it had.
+    KeepRules,
+    /// The workers' rules deny nothing that another rule allows.
+    ForgetDenials,
+    /// A verdict for a link that is gone goes to the one that has its slot now.
+    MistakeLink,
 }
 
 /// How to run a seed.
@@ -71,6 +80,8 @@ pub struct Report {
     pub deliveries: u64,
     /// Deliveries that the broker says it gave up, for whatever reason.
     pub dropped: u64,
+    /// What the broker says it did not permit: publishes, subscriptions, deliveries, logins.
+    pub denied: u64,
 }
 
 /// An invariant that did not hold.

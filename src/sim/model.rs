@@ -5,8 +5,10 @@
 //! that was there for certain from the first to the last moment of the publish must be served, one
 //! that may have been there at any moment of it may be.
 
+use super::permission::Passage;
+use super::rights::{Credential, Rights, Who};
 use super::wills::Will;
-use super::wire::{Item, Wire};
+use super::wire::{Handed, Item, Wire};
 use crate::base::time::Time;
 use crate::mqtt::{QoS, RetainHandling, SubscriptionOptions, TopicFilter, matches};
 use crate::options::Options;
@@ -35,6 +37,8 @@ pub(super) struct Message {
     pub(super) properties: Vec<u8>,
     pub(super) expiry_s: Option<u32>,
     pub(super) is_will: bool,
+    /// Whether its publisher may publish it.
+    pub(super) passage: Passage,
     /// How often it was handed to a shard, and how often a shard was done with it for certain.
     pub(super) handed: u32,
     pub(super) handled: u32,
@@ -48,10 +52,11 @@ pub(super) struct Message {
 impl fmt::Debug for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { session, topic, qos, retain, expiry_s, handed, handled, first, last, .. } = self;
+        let passage = self.passage;
         write!(
             formatter,
             "m{}.{} on {topic} {qos:?} retain {retain} expiry {expiry_s:?} of session {session:?}, \
-             handed {handed} handled {handled} times from event {first} to {last}",
+             handed {handed} handled {handled} times from event {first} to {last}, {passage:?}",
             self.publisher, self.sequence,
         )
     }
@@ -62,9 +67,12 @@ impl Message {
         self.payload.is_empty()
     }
 
-    /// True when it is not known whether each copy that was handed over was also handled.
+    /// True when it is not known whether each copy that was handed over was also handled, or
+    /// permitted.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.handled == 0 || (self.qos != QoS::ExactlyOnce && self.handed > self.handled)
+        self.handled == 0
+            || !self.passage.is_certain
+            || (self.qos != QoS::ExactlyOnce && self.handed > self.handled)
     }
 
     /// How many copies the broker may take for different messages.
@@ -88,6 +96,11 @@ pub(super) struct Subscription {
     pub(super) from_certain: u64,
     pub(super) until_certain: u64,
     pub(super) until_possible: u64,
+    /// Whether the client may be granted it, and refused.
+    pub(super) judgement: (bool, bool),
+    pub(super) is_refused: bool,
+    /// Earlier ones that it takes the place of, unless it is refused.
+    pub(super) replaces: Vec<usize>,
 }
 
 impl Subscription {
@@ -102,7 +115,9 @@ impl Subscription {
 
     /// Whether it may have asked for retained messages.
     pub(super) fn asks_retained(&self) -> bool {
-        !self.is_shared() && self.options.retain_handling != RetainHandling::DoNotSend
+        !self.is_shared()
+            && !self.is_refused
+            && self.options.retain_handling != RetainHandling::DoNotSend
     }
 }
 
@@ -124,6 +139,12 @@ pub(super) struct Seen {
 /// A session of the broker.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Whose it is.
+    pub(super) who: Who,
+    /// Where it lives.
+    pub(super) worker: usize,
+    /// What its client showed last.
+    pub(super) credential: Credential,
     /// The wire that has it.
     pub(super) wire: Option<usize>,
     pub(super) connections: u32,
@@ -144,6 +165,20 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// True when the subscription is there until now, or one that took its place at once.
+    pub(super) fn stays(&self, subscription: &Subscription) -> bool {
+        let mut until = subscription.until_certain;
+        while until != NEVER {
+            let next = self.subscriptions.iter().find(|next| {
+                let is_same = next.filter == subscription.filter && !next.is_refused;
+                is_same && next.from_possible == until && next.until_certain > until
+            });
+            let Some(next) = next else { return false };
+            until = next.until_certain;
+        }
+        true
+    }
+
     /// True when it has ended, or its time has come.
     pub(super) fn is_over(&self, now: Time) -> bool {
         let is_late =
@@ -156,6 +191,8 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) options: Options,
+    /// None when everyone may do everything.
+    pub(super) rights: Option<Rights>,
     pub(super) now: Time,
     /// How many events there were.
     pub(super) event: u64,
@@ -173,9 +210,10 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) const fn new(options: Options) -> Self {
+    pub(super) const fn new(options: Options, rights: Option<Rights>) -> Self {
         Self {
             options,
+            rights,
             now: Time::ZERO,
             event: 0,
             messages: Vec::new(),
@@ -232,8 +270,15 @@ impl Model {
         self.by_name.get(&(publisher, sequence)).copied()
     }
 
-    /// The shard gets a packet whole. Which subscriptions of the session it will end.
-    pub(super) fn handed(&mut self, wire: &mut Wire, item: &Item) -> Vec<usize> {
+    /// The shard gets a packet whole.
+    pub(super) fn handed(&mut self, wire: &mut Wire, item: Item) -> Handed {
+        let is_permitted = self.is_permitted(wire, &item);
+        let ends = self.ended_by(wire, &item);
+        Handed { item, ends, is_permitted }
+    }
+
+    /// Which subscriptions of the session a packet will end.
+    fn ended_by(&mut self, wire: &mut Wire, item: &Item) -> Vec<usize> {
         let mut ends = Vec::new();
         match item {
             Item::Publish(index) => {
@@ -249,8 +294,15 @@ impl Model {
                 let Some(session) = wire.session else { return ends };
                 let mut places = Vec::new();
                 for (filter, options) in filters {
-                    ends.extend(self.call_off(session, filter));
-                    places.push(self.subscribe(session, filter, *options, *id));
+                    let replaces = self.call_off(session, filter);
+                    let place = self.subscribe(session, filter, *options, *id);
+                    let subscription = &mut self.sessions[session].subscriptions[place];
+                    if subscription.judgement.1 {
+                        subscription.replaces = replaces;
+                    } else {
+                        ends.extend(replaces);
+                    }
+                    places.push(place);
                 }
                 wire.subscribing.insert(*packet_id, places);
             }
@@ -272,6 +324,7 @@ impl Model {
         options: SubscriptionOptions,
         id: Option<u32>,
     ) -> usize {
+        let judgement = self.judge(session, filter);
         let subscriptions = &mut self.sessions[session].subscriptions;
         subscriptions.push(Subscription {
             filter: filter.into(),
@@ -281,6 +334,9 @@ impl Model {
             from_certain: NEVER,
             until_certain: NEVER,
             until_possible: NEVER,
+            judgement,
+            is_refused: false,
+            replaces: Vec::new(),
         });
         subscriptions.len() - 1
     }
@@ -300,34 +356,37 @@ impl Model {
     }
 
     /// The shard has dealt with a packet, which ended the subscriptions `ends`.
-    pub(super) fn handled(&mut self, wire: &Wire, item: &Item, ends: &[usize]) {
-        if let Item::Publish(index) = item {
-            let message = &mut self.messages[*index];
+    pub(super) fn handled(&mut self, wire: &Wire, handed: &Handed) {
+        if let Item::Publish(index) = handed.item {
+            let message = &mut self.messages[index];
             if message.qos != QoS::ExactlyOnce || message.handled == 0 {
                 message.handled += 1;
                 message.last = self.event;
                 message.last_time = self.now;
+                message.note_passage(handed.is_permitted);
             }
         }
         let Some(session) = wire.session else { return };
-        for &place in ends {
+        for &place in &handed.ends {
             let until = &mut self.sessions[session].subscriptions[place].until_possible;
             *until = (*until).min(self.event);
         }
     }
 
     /// An accepting CONNACK came out of a shard.
-    pub(super) fn accept(&mut self, index: usize, wire: &mut Wire, present: bool) {
+    pub(super) fn accept(&mut self, index: usize, wire: &mut Wire, present: bool, who: Who) {
         let client = wire.client;
         let known = self.current.get(&client).copied();
-        self.check_present(client, known, wire.terms.clean_start, present);
+        let is_another = known.is_some_and(|known| self.sessions[known].who != who);
+        self.check_present(client, known, wire.terms.clean_start || is_another, present);
         let session = match known.filter(|_| present) {
             Some(session) => session,
-            None => self.add_session(client, known),
+            None => self.add_session(client, known, who, wire.worker),
         };
         self.resume_will(known, present);
         let state = &mut self.sessions[session];
         state.wire = Some(index);
+        state.credential = wire.credential;
         state.connections += 1;
         state.lost = None;
         state.expiry_s = wire.terms.expiry_s.min(self.options.max_session_expiry);
@@ -337,11 +396,20 @@ impl Model {
         self.arm_will(session, wire);
     }
 
-    fn add_session(&mut self, client: usize, before: Option<usize>) -> usize {
+    fn add_session(
+        &mut self,
+        client: usize,
+        before: Option<usize>,
+        who: Who,
+        worker: usize,
+    ) -> usize {
         if let Some(before) = before {
             self.sessions[before].ended = true;
         }
         self.sessions.push(Session {
+            who,
+            worker,
+            credential: Credential::Nothing,
             wire: None,
             connections: 0,
             expiry_s: 0,

@@ -81,7 +81,7 @@ impl World {
     }
 
     /// The first answer is sent at once, so that the model knows what was decided.
-    fn after_input(&mut self, wire: usize) {
+    pub(super) fn after_input(&mut self, wire: usize) {
         let state = &self.wires[wire];
         if let Some(link) = state.link.filter(|_| !state.is_answered) {
             self.transmit(state.worker, link);
@@ -97,8 +97,8 @@ impl World {
         {
             let (_, item) = state.up.items.pop_front().expect("there is a first");
             if state.phase == Phase::Open {
-                let ends = self.model.handed(state, &item);
-                state.up.handed_items.push_back((item, ends));
+                let handed = self.model.handed(state, item);
+                state.up.handed_items.push_back(handed);
             }
         }
     }
@@ -110,20 +110,19 @@ impl World {
         if state.is_paused || state.moving.is_some() || state.phase != Phase::Open {
             return;
         }
-        while let Some((item, ends)) = state.up.handed_items.pop_front() {
-            if let Item::Disconnect { code, expiry_s } = item {
+        while let Some(handed) = state.up.handed_items.pop_front() {
+            if let Item::Disconnect { code, expiry_s } = handed.item {
                 state.goodbye = Some((code, expiry_s));
             }
-            self.model.handled(state, &item, &ends);
+            self.model.handled(state, &handed);
         }
     }
 
     /// A connection arrives at the worker of its session.
     pub(super) fn arrive(&mut self, wire: usize) {
-        let Some(bytes) = self.wires[wire].moving.take() else { return };
-        self.open(wire);
-        let (worker, link) = (self.wires[wire].worker, self.wires[wire].link);
-        let link = link.expect("it was just opened");
+        let Some((origin, bytes)) = self.wires[wire].moving.take() else { return };
+        let worker = self.wires[wire].worker;
+        let link = self.open_from(wire, origin);
         self.feed(worker, Input::Received { link, bytes: &bytes });
         self.after_input(wire);
         self.schedule_up(wire);
@@ -333,5 +332,6 @@ fn spoilt(bytes: &[u8], version: Version, sabotage: Sabotage) -> Option<Vec<u8>>
                 (&bytes[..earlier.0], &bytes[earlier.0..earlier.1], &bytes[earlier.1..start]);
             Some([head, it, between, first, after].concat())
         }
+        Sabotage::KeepRules | Sabotage::ForgetDenials | Sabotage::MistakeLink => None,
     }
 }

@@ -39,12 +39,22 @@ pub(super) struct Scenario {
     pub(super) unique: u64,
     /// Topics in use: few of them make conflicts likely.
     pub(super) topics: usize,
+    /// Clients are users with rights, which change.
+    pub(super) is_restricted: bool,
+    /// How many clients in a hundred are members of shared groups.
+    pub(super) members: u64,
+    /// How often rights change when a client does something, in percent.
+    pub(super) reloads: u64,
 }
 
 impl Scenario {
-    pub(super) fn new(prng: &mut Prng) -> Self {
+    pub(super) fn new(seed: u64, prng: &mut Prng) -> Self {
         let workers = 1 + prng.below(4) as usize;
         let options = options(prng);
+        // Not by the generator, so that the other seeds stay what they were.
+        let is_restricted = matches!(seed % 7, 0 | 6);
+        let members = if is_restricted { pick(prng, &[20, 20, 70]) } else { 20 };
+        let reloads = if is_restricted { pick(prng, &[0, 1, 2, 4]) } else { 0 };
         Self {
             workers,
             options,
@@ -57,6 +67,9 @@ impl Scenario {
             large: pick(prng, &[0, 1, 25]),
             unique: pick(prng, &[0, 0, 50]),
             topics: pick(prng, &[2, 4, TOPICS.len()]),
+            is_restricted,
+            members,
+            reloads,
         }
     }
 }

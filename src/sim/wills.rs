@@ -1,6 +1,7 @@
 //! I10: what must become of each will.
 
 use super::model::{Message, Model, NEVER};
+use super::rights::Action;
 use super::wire::Wire;
 use crate::base::time::Time;
 use crate::mqtt::ReasonCode;
@@ -47,8 +48,10 @@ impl Model {
     pub(super) fn release_will(&mut self, session: usize, wire: &Wire) {
         let Some(will) = self.sessions[session].will else { return };
         let is_normal = wire.goodbye.is_some_and(|(code, _)| code == ReasonCode::Success);
+        let topic = &self.messages[self.wills[will].message].topic;
+        let may = self.may(session, Action::Write, topic);
         let will = &mut self.wills[will];
-        if is_normal {
+        if is_normal || will.fate == Fate::Discarded {
             will.fate = Fate::Discarded;
             return;
         }
@@ -58,6 +61,7 @@ impl Model {
         message.first = self.event;
         message.first_time = self.now;
         message.handed = 1;
+        message.passage.note(may);
     }
 
     /// The client is back: on with its session, or with a new one.
@@ -83,13 +87,21 @@ impl Model {
 
     /// The observer, who misses nothing, sees a will that came out of its shard at `emitted`.
     pub(super) fn observe_will(&mut self, message: usize, emitted: Time) {
-        let Some(&will) = self.will_of_message.get(&message) else { return };
-        let will = &mut self.wills[will];
+        let Some(&index) = self.will_of_message.get(&message) else { return };
+        let will = &mut self.wills[index];
         will.published += 1;
-        let is_right = match will.fate {
-            Fate::Due(due) | Fate::Either(due) => due <= emitted && emitted <= due.after(LATE_MAX),
-            Fate::Armed | Fate::Discarded => false,
+        let fate = will.fate;
+        let (is_right, since) = match fate {
+            Fate::Due(due) | Fate::Either(due) => {
+                (due <= emitted && emitted <= due.after(LATE_MAX), due)
+            }
+            Fate::Armed | Fate::Discarded => (false, Time::ZERO),
         };
+        if is_right && !self.could_leave(&self.messages[message], since, emitted).0 {
+            let text = format!("a will that was denied: {:?}", self.messages[message]);
+            return self.fail("I5", text);
+        }
+        let will = &self.wills[index];
         if !is_right || will.published > 1 {
             let text =
                 format!("will m{}: {will:?} at {emitted:?}", self.messages[message].publisher);
@@ -97,6 +109,7 @@ impl Model {
         }
         let message: &mut Message = &mut self.messages[message];
         message.handled = 1;
+        message.passage.is_certain = true;
         message.last = self.event;
         message.last_time = emitted;
         if message.first == NEVER {
@@ -107,8 +120,10 @@ impl Model {
     /// At the end: every will that was due has come.
     pub(super) fn check_wills(&mut self) {
         let is_missing = |will: &&Will| {
-            matches!(will.fate, Fate::Due(due) if due.after(LATE_MAX) < self.now)
-                && will.published == 0
+            let Fate::Due(due) = will.fate else { return false };
+            let latest = due.after(LATE_MAX);
+            let message = &self.messages[will.message];
+            latest < self.now && will.published == 0 && self.could_leave(message, due, latest).1
         };
         if let Some(will) = self.wills.iter().find(is_missing) {
             let name = self.messages[will.message].publisher;

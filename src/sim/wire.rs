@@ -1,8 +1,9 @@
 //! A connection: what is under way in both directions, and what is known of it at its two ends.
 
+use super::rights::Credential;
 use crate::access::Login;
 use crate::base::time::Time;
-use crate::broker::{LinkId, Unsent};
+use crate::broker::{LinkId, Origin, Unsent};
 use crate::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,6 +23,16 @@ pub(super) enum Item {
         expiry_s: Option<u32>,
     },
     Other,
+}
+
+/// A packet that the shard got whole.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) item: Item,
+    /// The subscriptions that it ends.
+    pub(super) ends: Vec<usize>,
+    /// A publish that was permitted at any moment since.
+    pub(super) is_permitted: bool,
 }
 
 /// Where a connection is in its life, as the driver of its worker sees it.
@@ -57,8 +68,8 @@ pub(super) struct Upward {
     pub(super) handed: u64,
     /// Packets not yet handed to the shard, by where they end.
     pub(super) items: VecDeque<(u64, Item)>,
-    /// Packets that the shard got and may not have looked at, and the subscriptions that each ends.
-    pub(super) handed_items: VecDeque<(Item, Vec<usize>)>,
+    /// Packets that the shard got and may not have looked at.
+    pub(super) handed_items: VecDeque<Handed>,
     pub(super) is_scheduled: bool,
 }
 
@@ -88,10 +99,14 @@ pub(super) struct Wire {
     pub(super) worker: usize,
     /// None while it moves from worker to worker, and in the end.
     pub(super) link: Option<LinkId>,
-    /// What its client has shown, while that is verified.
-    pub(super) login: Option<Box<Login>>,
-    /// What arrives with it on another worker.
-    pub(super) moving: Option<Vec<u8>>,
+    /// What its client shows of itself.
+    pub(super) credential: Credential,
+    /// What its client has shown, and to which link of which worker, while that is verified.
+    pub(super) login: Option<(usize, LinkId, Box<Login>)>,
+    /// Whether the password was right when it was verified.
+    pub(super) verdict: Option<bool>,
+    /// What arrives with it on another worker, and where it comes from.
+    pub(super) moving: Option<(Origin, Vec<u8>)>,
     pub(super) phase: Phase,
     pub(super) version: Version,
     pub(super) terms: Terms,
@@ -110,6 +125,8 @@ pub(super) struct Wire {
     pub(super) hung_up: Option<bool>,
     /// The broker's answer to CONNECT came out of the shard.
     pub(super) is_answered: bool,
+    /// It was a refusal, and rightly so.
+    pub(super) is_refused: bool,
     /// The session, once it is accepted.
     pub(super) session: Option<usize>,
     /// DISCONNECT as the shard saw it.
@@ -137,7 +154,9 @@ impl Wire {
             client,
             worker,
             link: None,
+            credential: Credential::Nothing,
             login: None,
+            verdict: None,
             moving: None,
             phase: Phase::Open,
             version,
@@ -151,6 +170,7 @@ impl Wire {
             is_stalled: false,
             hung_up: None,
             is_answered: false,
+            is_refused: false,
             session: None,
             goodbye: None,
             close_code: None,

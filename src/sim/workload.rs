@@ -2,6 +2,8 @@
 
 use super::client::{Client, Kind, Outgoing, Patience};
 use super::model::{Message, NAME_BYTES, NEVER};
+use super::permission::Passage;
+use super::rights::{USERS, filter_with_name, topic_with_name};
 use super::scenario::{FILTERS, SHARES, TOPICS, pick};
 use super::wire::{Item, Phase, Terms, Wire};
 use super::world::{Event, World};
@@ -20,10 +22,13 @@ impl World {
     pub(super) fn add_clients(&mut self) {
         self.clients.push(Client::new("observer", Kind::Observer, Version::V5));
         for index in 0..self.scenario.clients {
+            let members = self.scenario.members;
             let kind = match self.prng.below(100) {
-                0..20 => Kind::Member(self.prng.below(SHARES.len() as u64) as usize),
-                20..28 => Kind::Anonymous,
-                28..36 => Kind::Hostile,
+                place if place < members => {
+                    Kind::Member(self.prng.below(SHARES.len() as u64) as usize)
+                }
+                place if place < members + 8 => Kind::Anonymous,
+                place if place < members + 16 => Kind::Hostile,
                 _ => Kind::Normal,
             };
             let version = if self.prng.chance(60) { Version::V5 } else { Version::V311 };
@@ -31,8 +36,16 @@ impl World {
                 Kind::Anonymous => String::new(),
                 _ => format!("c{index}"),
             };
-            self.clients.push(Client::new(&id, kind, version));
+            let mut client = Client::new(&id, kind, version);
+            client.user = self.user_for(kind);
+            self.clients.push(client);
         }
+    }
+
+    fn user_for(&mut self, kind: Kind) -> Option<&'static str> {
+        let is_user = self.scenario.is_restricted && kind != Kind::Anonymous;
+        let has_name = is_user && self.prng.chance(90);
+        has_name.then(|| pick(&mut self.prng, &USERS))
     }
 
     /// The observer comes first.
@@ -60,6 +73,9 @@ impl World {
             _ => 10_000,
         };
         self.schedule_us(Event::Act(client), most_us);
+        if self.scenario.is_restricted && self.prng.chance(self.scenario.reloads) {
+            self.change_rights();
+        }
         if self.clients[client].kind == Kind::Hostile {
             return self.act_hostile(client);
         }
@@ -87,7 +103,7 @@ impl World {
         if self.prng.chance(15) {
             self.wires[wire].capacity = 1 + self.prng.below(300) as usize;
         }
-        if self.prng.chance(3) {
+        if self.prng.chance(if self.scenario.is_restricted { 12 } else { 3 }) {
             // Gone before the answer.
             self.hang_up(wire, true);
             self.miss_answer(wire);
@@ -161,6 +177,7 @@ impl World {
             properties: if is_v5 { self.new_properties() } else { Vec::new() },
             expiry_s: (is_v5 && self.prng.chance(20)).then(|| 1 + self.prng.below(3) as u32),
             is_will: false,
+            passage: Passage::default(),
             handed: 0,
             handled: 0,
             first: NEVER,
@@ -223,7 +240,10 @@ impl World {
             _ => client as u32,
         };
         let topic = match is_unique {
-            true => format!("r/{client}/{sequence}"),
+            true => format!("r/{}/{sequence}", self.directory(client)),
+            false if self.scenario.is_restricted && self.prng.chance(25) => {
+                topic_with_name(&mut self.prng)
+            }
             false => topic.to_string(),
         };
         let mut message = self.new_message(publisher, sequence, topic, version);
@@ -233,6 +253,14 @@ impl World {
             message.payload.clear();
         }
         self.publish(client, wire, message);
+    }
+
+    /// Where the topics lie that are the client's own.
+    fn directory(&self, client: usize) -> String {
+        match self.scenario.is_restricted {
+            true => self.clients[client].id.clone(),
+            false => client.to_string(),
+        }
     }
 
     /// Sends a message, unless the server's Receive Maximum is reached.
@@ -262,13 +290,20 @@ impl World {
         let is_v5 = self.clients[client].version.is_v5();
         let mut filters: Vec<(String, SubscriptionOptions)> = Vec::new();
         for _ in 0..=self.prng.below(3) {
-            let filter = pick(&mut self.prng, &FILTERS);
+            let filter = self.new_filter();
             if filters.iter().all(|(known, _)| known != filter) {
                 filters.push((filter.into(), self.new_options(is_v5)));
             }
         }
         let id = (is_v5 && self.prng.chance(40)).then(|| 1 + self.prng.below(300) as u32);
         self.send_subscribe(wire, filters, id);
+    }
+
+    fn new_filter(&mut self) -> &'static str {
+        match self.scenario.is_restricted && self.prng.chance(20) {
+            true => filter_with_name(&mut self.prng),
+            false => pick(&mut self.prng, &FILTERS),
+        }
     }
 
     fn new_options(&mut self, is_v5: bool) -> SubscriptionOptions {
@@ -313,7 +348,7 @@ impl World {
         let packet_id = self.clients[client].packet_id();
         let filter = match self.clients[client].kind {
             Kind::Member(share) => SHARES[share].0,
-            _ => pick(&mut self.prng, &FILTERS),
+            _ => self.new_filter(),
         };
         let unsubscribe = Unsubscribe {
             packet_id,

@@ -5,9 +5,10 @@ use super::driver::Worker;
 use super::log::Log;
 use super::mesh::Mesh;
 use super::model::Model;
+use super::rights::{Edition, Rights};
 use super::scenario::Scenario;
 use super::wire::Wire;
-use super::{Report, Settings};
+use super::{Report, Sabotage, Settings};
 use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
@@ -36,6 +37,8 @@ pub(super) enum Event {
     Finish(usize),
     /// The verdict about a login comes.
     Verify(usize),
+    /// A worker hears of new rules.
+    Reload(usize),
     /// A connection arrives at its other worker.
     Arrive(usize),
     /// A worker sends what its outbox holds.
@@ -60,6 +63,7 @@ pub(super) struct World {
     /// Events to come that are neither a deadline nor a client's next step.
     under_way: usize,
     pub(super) workers: Vec<Worker>,
+    /// What logins are verified by.
     pub(super) policies: Arc<[Policy]>,
     pub(super) mesh: Mesh,
     pub(super) wires: Vec<Wire>,
@@ -76,11 +80,15 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, settings: Settings, is_traced: bool) -> Self {
         let mut prng = Prng::new(seed);
-        let scenario = Scenario::new(&mut prng);
+        let scenario = Scenario::new(seed, &mut prng);
         let options = Arc::new(scenario.options.clone());
         let secret = prng.next();
         let count = scenario.workers;
-        let policies: Arc<[Policy]> = Arc::new([Policy::open()]);
+        let first = scenario.is_restricted.then(|| Edition::new(&mut prng));
+        let is_lax = settings.sabotage == Some(Sabotage::ForgetDenials);
+        let open = || Arc::new([Policy::open()]) as Arc<[Policy]>;
+        let policies = first.as_ref().map_or_else(open, |edition| edition.policies(is_lax));
+        let rights = first.map(|edition| Rights::new(edition, count));
         let worker = |index| Worker::new(options.clone(), policies.clone(), index, count, secret);
         let workers = (0..count).map(worker).collect();
         let mesh = Mesh::new(count, scenario.ring_capacity);
@@ -99,7 +107,7 @@ impl World {
             mesh,
             wires: Vec::new(),
             clients: Vec::new(),
-            model: Model::new(scenario.options.clone()),
+            model: Model::new(scenario.options.clone(), rights),
             log,
             steps_left,
             is_ending: false,
@@ -130,6 +138,7 @@ impl World {
             messages: self.model.messages.len(),
             deliveries: self.model.deliveries,
             dropped: self.dropped(),
+            denied: self.denied(),
         }
     }
 
@@ -143,7 +152,16 @@ impl World {
 
     fn dropped(&self) -> u64 {
         let sum = self.counters();
-        sum.dropped_expired + sum.dropped_no_member + sum.dropped_queue_full + sum.dropped_too_large
+        sum.dropped_expired
+            + sum.dropped_no_member
+            + sum.dropped_queue_full
+            + sum.dropped_too_large
+            + sum.deliveries_denied
+    }
+
+    fn denied(&self) -> u64 {
+        let sum = self.counters();
+        sum.publishes_denied + sum.subscriptions_denied + sum.deliveries_denied + sum.logins_refused
     }
 
     /// Lets `event` happen within `most_us` microseconds.
@@ -180,6 +198,7 @@ impl World {
             Event::Finish(wire) => self.finish(wire),
             Event::Arrive(wire) => self.arrive(wire),
             Event::Verify(wire) => self.verify(wire),
+            Event::Reload(worker) => self.reload(worker),
             Event::Flush(worker) => self.flush_due(worker),
             Event::Pass(worker) => self.pass(worker),
             Event::Retry(worker) => self.retry(worker),
