@@ -381,7 +381,8 @@ impl Model {
         let may_die = sessions
             .iter()
             .any(|&s| is_over(&s) && self.sessions[s].subscriptions.iter().any(is_exact));
-        // With one worker somebody who may read it is found, and keeps it; with several, perhaps not.
+        // With one worker somebody who may read it is found, and keeps it; with several workers,
+        // perhaps not.
         let is_alone = self.rights.as_ref().is_none_or(|rights| rights.workers() == 1);
         let is_owed = match is_alone {
             true => sessions.iter().all(|&s| self.never_loses(s, message)),
