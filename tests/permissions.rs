@@ -292,6 +292,23 @@ fn v17_a_writer_that_loses_its_right_reaches_nobody() {
     }
 }
 
+/// What is retained is fetched in parts; a part that waits for the reader is judged anew, too.
+#[test]
+fn v17_a_writer_that_loses_its_right_has_nothing_replayed_that_was_fetched_before() {
+    let mut broker = Broker::new(&rules(RIGHTS[0].1));
+    let (writer, _) = broker.join("writer");
+    for number in 0..10 {
+        broker.publish(writer, &format!("t/{number}"), QoS::AtLeastOnce, true);
+    }
+    let mut connect = Connect::new(V5, "reader");
+    connect.receive_maximum = 1;
+    let reader = broker.connect("reader", &connect);
+    broker.packets(reader);
+    broker.subscribe(reader, "t/#", QoS::AtLeastOnce);
+    broker.reload("user reader\ntopic read t/#\nuser writer\ntopic write other\n");
+    assert_eq!(broker.topics(reader, true), ["t/0"], "only what was under way before");
+}
+
 #[test]
 fn v17_a_right_that_is_given_back_works_without_a_new_subscription() {
     let mut broker = Broker::new(&rules(RIGHTS[0].1));

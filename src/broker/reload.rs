@@ -40,6 +40,7 @@ impl Shard {
         }
         let link = session.link.filter(|_| !stands);
         self.judge_subscriptions(id);
+        self.judge_replays(id);
         link
     }
 

@@ -176,13 +176,12 @@ impl Shard {
 
     /// The next part that the query asks for.
     pub(super) fn answer(&self, query: &RetainedQuery) -> RetainedPage {
-        let mut page = self.retained.page(
+        let page = self.retained.page(
             &query.filter,
             query.after.as_deref(),
             RETAINED_PAGE_MESSAGES,
             RETAINED_PAGE_VISITS,
         );
-        self.retain_permitted(&mut page.messages);
         RetainedPage {
             session: query.session,
             replay: query.replay,
@@ -191,9 +190,21 @@ impl Shard {
         }
     }
 
+    /// Leaves out of the parts that have come what their publishers may not write any more.
+    pub(super) fn judge_replays(&mut self, id: SessionId) {
+        let count = self.clients.sessions[id.slot].replays().len();
+        for index in 0..count {
+            let page = &mut self.clients.sessions[id.slot].replays()[index].page;
+            let mut messages = Vec::from(std::mem::take(page));
+            self.retain_permitted(&mut messages);
+            self.clients.sessions[id.slot].replays()[index].page = messages.into();
+        }
+    }
+
     /// A part has come.
     pub(super) fn take_page(&mut self, page: RetainedPage) {
-        let RetainedPage { session: id, replay, messages, next } = page;
+        let RetainedPage { session: id, replay, mut messages, next } = page;
+        self.retain_permitted(&mut messages);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if let Some(replay) = session.replays().iter_mut().find(|known| known.number == replay) {
             replay.take_page(messages, next);
