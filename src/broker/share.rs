@@ -8,7 +8,7 @@ use super::session::Delivery;
 use super::shard::Shard;
 use crate::limits::SHARE_PROBES_MAX;
 use crate::mqtt::{QoS, TopicFilter};
-use crate::topics::{GroupId, Subscriber};
+use crate::topics::{GroupId, Interest, Subscriber};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -43,10 +43,13 @@ impl Shard {
         let mut place = turn % total;
         if place < here {
             let member = self.clients.pick_member(members, turn, topic);
-            let elsewhere = || there.clone().find(|&(_, count)| count > 0);
+            // Another worker may have somebody who may read it, for QoS 1 and 2 also offline.
+            let can_take = |worker: &&Interest| worker.online > 0 || qos > QoS::AtMostOnce;
+            let best =
+                group.elsewhere.iter().filter(can_take).max_by_key(|w| (w.online, w.members));
             return member
                 .map(Pick::Here)
-                .or_else(|| elsewhere().map(|(worker, _)| Pick::There(worker)))
+                .or_else(|| best.map(|interest| Pick::There(interest.worker)))
                 .unwrap_or(Pick::Nobody);
         }
         place -= here;
