@@ -64,20 +64,16 @@ impl Shard {
 
     /// Leaves out retained messages whose publishers may not write there any more.
     pub(super) fn retain_permitted(&self, messages: &mut Vec<Arc<Message>>) {
-        let mut last: Option<(&Arc<Identity>, Option<Arc<Grants>>)> = None;
-        let policies = &self.policies;
-        let keep = messages.iter().map(|message| {
-            let Some(source) = &message.source else { return true };
-            let Source { identity, listener } = source;
+        let mut last: Option<(Arc<Identity>, Option<Arc<Grants>>)> = None;
+        messages.retain(|message| {
+            let Some(Source { identity, listener }) = &message.source else { return true };
             if !last.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, identity)) {
-                last = Some((identity, policy(policies, *listener).grants(identity)));
+                let grants = policy(&self.policies, *listener).grants(identity);
+                last = Some((Arc::clone(identity), grants));
             }
             let grants = last.as_ref().and_then(|(_, grants)| grants.as_ref());
             grants.is_none_or(|grants| grants.may_write(message.topic()))
         });
-        let keep: smallvec::SmallVec<[bool; 256]> = keep.collect();
-        let mut keep = keep.into_iter();
-        messages.retain(|_| keep.next().unwrap_or(true));
     }
 }
 
