@@ -133,6 +133,8 @@ impl Worker {
             Parcel::Connection { socket, layers, place, origin, received } => {
                 let connection = Connection::new(socket, layers, origin.listener, place);
                 let link = self.open(connection, origin);
+                // The settings may have changed while it was on its way.
+                self.unjudged.push_back(link);
                 self.feed(Input::Received { link, bytes: &received });
             }
         }
