@@ -15,26 +15,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 use transport_peer::client::{Client, Pair, VERSIONS, give_input, take_output};
+use transport_peer::memory::each;
 use transport_peer::pki::{self, Site};
 
-const CONNECTIONS: usize = 500;
 const SENDS: u32 = 200_000;
-
-/// Bytes in allocations, everywhere in the process.
-fn allocated() -> usize {
-    // SAFETY: the function has no preconditions.
-    let info = unsafe { libc::mallinfo2() };
-    info.uordblks + info.hblkhd
-}
-
-/// Bytes that each of many things keeps.
-fn each<T>(mut make: impl FnMut() -> T) -> usize {
-    drop(make());
-    let mut kept = Vec::with_capacity(CONNECTIONS);
-    let before = allocated();
-    kept.resize_with(CONNECTIONS, make);
-    (allocated() - before) / CONNECTIONS
-}
 
 fn unbuffered(client: &Client, settings: &Arc<TlsSettings>) -> transport_peer::Server {
     let mut pair = Pair::connect(client, settings).unwrap();

@@ -8,28 +8,9 @@ use rustls::version::TLS13;
 use std::sync::Arc;
 use transport_peer::Server;
 use transport_peer::client::{Client, Pair, VERSIONS, protocol, take_output};
+use transport_peer::memory::each;
 use transport_peer::pki::{self, Site};
 use transport_peer::websocket::{BINARY, FIN, PING, REQUEST, frame};
-
-const CONNECTIONS: usize = 100;
-
-/// Bytes in allocations, everywhere in the process.
-fn allocated() -> usize {
-    // SAFETY: the function has no preconditions.
-    let info = unsafe { libc::mallinfo2() };
-    info.uordblks + info.hblkhd
-}
-
-/// Bytes that each of many things keeps.
-fn each<T>(mut make: impl FnMut() -> T) -> usize {
-    drop(make());
-    let mut kept = Vec::with_capacity(CONNECTIONS);
-    let before = allocated();
-    kept.resize_with(CONNECTIONS, make);
-    let after = allocated();
-    assert_eq!(kept.len(), CONNECTIONS);
-    after.saturating_sub(before) / CONNECTIONS
-}
 
 /// A connection that has carried much, in both directions, and carries nothing now.
 fn idle(client: &Client, protocol: &Protocol) -> Server {

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "every test binary has its own copy")]
 
 pub mod client;
+pub mod memory;
 pub mod pki;
 pub mod websocket;
 
