@@ -3,7 +3,7 @@
 //! Dependencies point downward only; `tests/tidy.rs` holds the table.
 //!
 //! ```text
-//! main → server → worker → broker → topics, access → mqtt | mesh, io, transport
+//! main → server → worker, journal → broker → topics, store, access → mqtt | mesh, io, transport
 //! all → base, limits, options
 //! sim sees broker, topics, access, mqtt, base; never worker, io or transport
 //! ```
@@ -12,12 +12,14 @@ pub mod access;
 pub mod base;
 pub mod broker;
 pub mod io;
+pub mod journal;
 pub mod limits;
 pub mod mesh;
 pub mod mqtt;
 pub mod options;
 pub mod server;
 pub mod sim;
+pub mod store;
 pub mod topics;
 pub mod transport;
 pub mod worker;

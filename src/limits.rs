@@ -145,3 +145,23 @@ pub const HOOK_THREADS: usize = 4;
 pub const LOGIN_CACHE_MAX: usize = 10_000;
 /// Addresses whose failed logins are remembered.
 pub const LOGIN_FAILURES_TABLE_MAX: usize = 10_000;
+
+/// Bytes of a segment of the journal; one commit may exceed it.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes that the journal may have before all that lives is written anew, if that is less than half.
+pub const PASS_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Segments that the journal may have before that: every start begins a new one.
+pub const PASS_SEGMENTS_MAX: usize = 64;
+/// How long a batch waits for acknowledgements that may make it needless.
+pub const JOURNAL_LINGER: Duration = Duration::from_millis(1);
+/// How long what nobody waits for may wait to be written.
+pub const JOURNAL_LAZY: Duration = Duration::from_millis(100);
+/// Bytes of messages that may gather on a worker while the journal is busy; beyond it clients that
+/// publish at QoS 1 or 2 have to wait.
+pub const JOURNAL_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long to wait before the journal is tried again after it has failed.
+pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+/// Messages in the ring between a worker and the journal.
+pub const JOURNAL_MESSAGES_MAX: usize = 1024;
+/// Bytes of what lives that a worker writes anew in one turn.
+pub const PASS_SLICE_BYTES: usize = 256 * 1024;

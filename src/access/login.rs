@@ -102,6 +102,8 @@ pub enum Proof {
     Token(u64),
     /// The hook's word.
     Hook,
+    /// Whatever it was, a process before this one saw it; the next connection shows it anew.
+    Earlier,
 }
 
 /// What is to be answered to a login.

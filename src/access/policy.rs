@@ -305,6 +305,10 @@ impl Policy {
                 self.tokens.as_ref().is_some_and(|tokens| tokens.fingerprint == fingerprint)
             }
             Proof::Hook => self.hook.is_some(),
+            Proof::Earlier => {
+                let passwords = self.passwords.as_ref().zip(identity.user.as_deref());
+                passwords.is_none_or(|(passwords, user)| passwords.fingerprint(user).is_some())
+            }
         }
     }
 }

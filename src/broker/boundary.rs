@@ -93,6 +93,13 @@ pub enum Input<'a> {
     MeshOpen { to: usize },
     /// The time of [`Shard::deadline`](super::shard::Shard::deadline) has come.
     Tick,
+    /// The batch that was handed over last, where there is one, and these parts of other workers'
+    /// records are as safe as they are to be.
+    Committed { has_batch: bool, parts: Vec<u64> },
+    /// All that lives is to be handed over anew.
+    PassBegun { pass: u32 },
+    /// The journal cannot be written, for this reason; or it can again.
+    JournalState { failure: Option<Box<str>> },
     /// The broker stops: tell every client, then close.
     Shutdown,
 }

@@ -2,6 +2,7 @@
 
 use super::boundary::{LinkId, Output};
 use super::counters::Counters;
+use super::ledger::Ledger;
 use super::link::{Link, State};
 use super::outbox::{Outbox, PRIVATE};
 use super::session::{Session, SessionId};
@@ -62,11 +63,16 @@ pub(super) struct Clients {
     /// Sessions that have more to be sent than one turn should take.
     pub(super) unfinished: VecDeque<SessionId>,
     pub(super) counters: Counters,
+    /// What the journal is to be told; None when nothing outlives the process.
+    pub(super) ledger: Option<Box<Ledger>>,
     serial: u64,
+    /// The next number for a session or a message, and how far the one after it is.
+    numbers: (u64, u64),
 }
 
 impl Clients {
-    pub(super) fn new(options: Arc<Options>, seed: u64) -> Self {
+    /// Numbers count from `first` in steps of `step`.
+    pub(super) fn new(options: Arc<Options>, seed: u64, (first, step): (u64, u64)) -> Self {
         Self {
             options,
             now: Time::ZERO,
@@ -80,8 +86,25 @@ impl Clients {
             timers: BTreeSet::new(),
             unfinished: VecDeque::new(),
             counters: Counters::default(),
+            ledger: None,
             serial: 0,
+            numbers: (first, step),
         }
+    }
+
+    /// A number that no session and no message of this or another worker has, nor ever had where
+    /// they outlive the process.
+    pub(super) const fn next_number(&mut self) -> u64 {
+        let (number, step) = self.numbers;
+        self.numbers.0 += step;
+        number
+    }
+
+    /// Numbers and serials go on after those of an earlier process.
+    pub(super) const fn go_on_after(&mut self, number_max: u64) {
+        self.numbers.0 += number_max;
+        // Packet identifiers that are still in flight are noticed by how old their serials are.
+        self.serial = 65_535;
     }
 
     /// The link `id`, unless it has gone.
@@ -197,7 +220,7 @@ impl Clients {
     /// Sends something that is not a PUBLISH.
     pub(super) fn send(&mut self, id: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(link) = self.link(id) else { return };
-        if !link.blocked {
+        if !link.blocked.any() {
             let run = self.outbox.encode(PRIVATE, write);
             self.outbox.append(id, run);
             return;

@@ -2,6 +2,7 @@
 
 use super::boundary::LinkId;
 use super::clients::{Clients, Route};
+use super::ledger::{Fate, stored, way};
 use super::outbox::Run;
 use super::publication::{Head, Publication};
 use super::session::{Delivery, SessionId};
@@ -122,6 +123,7 @@ impl Clients {
             retain: traits.retain && subscriber.options.retain_as_published,
             subscription_ids,
             share,
+            record: 0,
         };
         if traits.retain {
             self.sessions[slot].note_live(&delivery.message);
@@ -129,16 +131,55 @@ impl Clients {
         if delivery.qos == QoS::AtMostOnce {
             return self.deliver_unacknowledged(route, delivery, publication);
         }
+        if self.ledger.is_some() && self.sessions[slot].is_stored() {
+            return self.deliver_stored(slot, route, delivery, publication);
+        }
+        self.deliver_acknowledged(slot, route, delivery, publication);
+    }
+
+    /// Delivers to a session that outlives the process.
+    fn deliver_stored(
+        &mut self,
+        slot: u32,
+        route: Route,
+        mut delivery: Delivery,
+        publication: &mut Publication<'_>,
+    ) {
+        delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
+        let number = self.sessions[slot].number;
+        let way = way(delivery.qos, delivery.retain);
+        if delivery.subscription_ids.is_empty() && delivery.share.is_none() {
+            let fate = self.deliver_acknowledged(slot, route, delivery, publication);
+            if let Some(ledger) = &mut self.ledger {
+                ledger.add(number, way, fate);
+            }
+        } else {
+            let other = stored(&delivery);
+            let fate = self.deliver_acknowledged(slot, route, delivery, publication);
+            if let Some(ledger) = &mut self.ledger {
+                ledger.add_other(number, other, fate);
+            }
+        }
+    }
+
+    /// Delivers at QoS 1 or 2; what has become of it.
+    fn deliver_acknowledged(
+        &mut self,
+        slot: u32,
+        route: Route,
+        delivery: Delivery,
+        publication: &mut Publication<'_>,
+    ) -> Fate {
         let is_blocked = !route.is_online() || self.is_blocked(route.link);
         let session = &mut self.sessions[slot];
         if is_blocked || !session.has_window() || !session.is_queue_empty() {
             return self.enqueue(slot, delivery);
         }
-        self.send_first(slot, route, delivery, publication);
+        self.send_first(slot, route, delivery, publication)
     }
 
     fn is_blocked(&mut self, link: LinkId) -> bool {
-        self.link(link).is_none_or(|link| link.blocked)
+        self.link(link).is_none_or(|link| link.blocked.any())
     }
 
     fn deliver_unacknowledged(
@@ -151,8 +192,9 @@ impl Clients {
         let Some(link) = self.link(route.link).filter(|_| route.is_online()) else { return };
         let waits = link.rare.as_ref().is_some_and(|rare| !rare.queue.is_empty());
         let link_session = link.session();
-        if !link.blocked && !waits {
-            return self.send_private(route, &delivery, publication, 0, false);
+        if !link.blocked.any() && !waits {
+            self.send_private(route, &delivery, publication, 0, false);
+            return;
         }
         let size = delivery.message.bytes().len();
         let rare = link.rare();
@@ -164,17 +206,19 @@ impl Clients {
         rare.queue.push_back(delivery);
     }
 
-    fn enqueue(&mut self, slot: u32, delivery: Delivery) {
+    fn enqueue(&mut self, slot: u32, delivery: Delivery) -> Fate {
         let messages_max = self.options.max_queued_messages as usize;
         let bytes_max = usize::try_from(self.options.max_queued_bytes).unwrap_or(usize::MAX);
         let session = &mut self.sessions[slot];
         let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
         self.counters.dropped_expired += enqueued.expired as u64;
-        if !enqueued.is_queued {
-            let is_first = !std::mem::replace(&mut session.rare().is_dropping, true);
-            let id = self.sessions.id_at(slot);
-            self.count_dropped(id, is_first);
+        if enqueued.is_queued {
+            return Fate::Queued;
         }
+        let is_first = !std::mem::replace(&mut session.rare().is_dropping, true);
+        let id = self.sessions.id_at(slot);
+        self.count_dropped(id, is_first);
+        Fate::Dropped
     }
 
     /// A message is dropped because a queue is full; it is told once, until the queue is empty.
@@ -188,30 +232,41 @@ impl Clients {
         tracing::warn!(%client_id, "Messages are dropped for a client: its queue is full");
     }
 
-    /// Sends a QoS 1 or 2 message for the first time.
+    /// Sends a QoS 1 or 2 message for the first time, or lets it wait for the disk.
     fn send_first(
         &mut self,
         slot: u32,
         route: Route,
         delivery: Delivery,
         publication: &mut Publication<'_>,
-    ) {
-        let Delivery { qos, retain, .. } = delivery;
+    ) -> Fate {
+        let Delivery { qos, retain, record, .. } = delivery;
         let shared_id = super::publication::packet_id(publication.serial);
         let session = &mut self.sessions[slot];
         let packet_id = session.packet_id(publication.serial);
+        let is_exact = qos == QoS::ExactlyOnce && record != 0;
+        if is_exact && self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
+            session.hold(packet_id, publication.serial, delivery);
+            let id = self.sessions.id_at(slot).expect("it is there");
+            return Fate::Held(id, packet_id);
+        }
+        let sent = if is_exact { Fate::SentAs(packet_id) } else { Fate::Sent };
         if packet_id != shared_id || !delivery.subscription_ids.is_empty() || !route.is_plain {
             session.send(packet_id, publication.serial, delivery.clone());
-            return self.send_private(route, &delivery, publication, packet_id, false);
+            let is_sent = self.send_private(route, &delivery, publication, packet_id, false);
+            return if is_sent { sent } else { Fate::Dropped };
         }
         session.send(packet_id, publication.serial, delivery);
         let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
-        if !self.send_frame(route, run, publication) {
-            self.sessions[slot].complete(packet_id);
+        if self.send_frame(route, run, publication) {
+            return sent;
         }
+        self.sessions[slot].complete(packet_id);
+        Fate::Dropped
     }
 
-    /// Sends a packet encoded for this subscriber alone.
+    /// Sends a packet encoded for this subscriber alone; false when it is larger than the client
+    /// takes, and the delivery counts as done.
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
     pub(super) fn send_private(
         &mut self,
@@ -220,21 +275,22 @@ impl Clients {
         publication: &mut Publication<'_>,
         packet_id: u16,
         dup: bool,
-    ) {
+    ) -> bool {
         let alias = self.alias_for(route.link, publication.topic());
         let head = Head { dup, packet_id, alias, subscription_ids: &delivery.subscription_ids };
         let Delivery { qos, retain, .. } = *delivery;
         let run = publication.private_frame(&mut self.outbox, route.is_v5, qos, retain, head);
         if self.send_frame(route, run, publication) {
-            return;
+            return true;
         }
-        let Some(link) = self.link(route.link) else { return };
+        let Some(link) = self.link(route.link) else { return false };
         if matches!(alias, Some((_, false))) {
             link.rare().aliases_out.remove(publication.topic());
         }
         if let Some(session) = link.session() {
-            self.sessions[session.slot].complete(packet_id);
+            self.complete(session.slot, packet_id);
         }
+        false
     }
 
     /// Puts an encoded PUBLISH into the link's output; false when it is larger than the client

@@ -4,6 +4,7 @@ use super::boundary::LinkId;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::mqtt::{Ack, AckType, Frame, ProtocolError, QoS, ReasonCode, Version, encode_ack};
+use crate::store::record::Record;
 
 impl Shard {
     pub(super) fn handle_ack(
@@ -31,7 +32,7 @@ impl Shard {
             entry.delivery.as_ref().is_some_and(|d| d.qos == QoS::AtLeastOnce)
         });
         if is_it {
-            session.complete(packet_id);
+            self.clients.complete(id.slot, packet_id);
             self.window_opened(id);
         }
     }
@@ -44,37 +45,45 @@ impl Shard {
             entry.delivery.as_ref().is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
         });
         if is_known && ack.code.is_error() {
-            session.complete(ack.packet_id);
+            self.clients.complete(id.slot, ack.packet_id);
             return self.window_opened(id);
         }
+        let mut stored = 0;
         let code = match entry.filter(|_| is_known) {
             Some(entry) => {
-                entry.delivery = None;
+                stored = entry.delivery.take().map_or(0, |_| entry.stored);
                 ReasonCode::Success
             }
             None if ack.code.is_error() => return,
             None => ReasonCode::PacketIdentifierNotFound,
         };
         let packet_id = ack.packet_id;
-        self.clients
-            .respond(link, |out| encode_ack(AckType::PubRel, version, packet_id, code, out));
+        let session = session.number;
+        let mut bytes = Vec::new();
+        encode_ack(AckType::PubRel, version, packet_id, code, &mut bytes);
+        let record = (stored != 0).then_some(Record::Released { session, message: stored });
+        self.respond_noted(link, record, bytes);
     }
 
     // [MQTT-4.3.3-11]
     fn handle_pubrel(&mut self, link: LinkId, id: SessionId, version: Version, packet_id: u16) {
-        let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
+        let session = &mut self.clients.sessions[id.slot];
+        let is_known = session.rare().received.remove(&packet_id);
+        let (session, is_stored) = (session.number, session.is_stored());
         let code = match is_known {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,
         };
-        self.clients
-            .respond(link, |out| encode_ack(AckType::PubComp, version, packet_id, code, out));
+        let mut bytes = Vec::new();
+        encode_ack(AckType::PubComp, version, packet_id, code, &mut bytes);
+        let record = (is_known && is_stored).then_some(Record::Forgotten { session, packet_id });
+        self.respond_noted(link, record, bytes);
     }
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {
         let session = &mut self.clients.sessions[id.slot];
         if session.in_flight(packet_id).is_some_and(|entry| entry.delivery.is_none()) {
-            session.complete(packet_id);
+            self.clients.complete(id.slot, packet_id);
             self.window_opened(id);
         }
     }

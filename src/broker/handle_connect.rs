@@ -160,6 +160,7 @@ impl Shard {
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
             return self.refuse_connect(id, &Refusal { version: connect.version, error });
         }
+        let mark = self.clients.mark();
         let known = self.clients.find_session(client_id);
         if let Some(session) = known {
             let is_same_user = self.clients.sessions[session.slot].user() == admitted.user();
@@ -169,7 +170,18 @@ impl Shard {
         let kept = known.filter(|known| self.clients.sessions.get(*known).is_some());
         let session = kept.unwrap_or_else(|| self.make_session(client_id));
         self.attach(id, session, connect, admitted);
-        self.send_connack(id, session, connect, kept.is_some(), assigned.is_some(), admitted);
+        self.clients.note_session(session);
+        let waits = self.clients.is_noted_since(mark);
+        if waits {
+            // Nothing may overtake CONNACK.
+            self.set_blocked(id, |blocks| blocks.connack = true);
+        }
+        let answer = self.connack(session, connect, kept.is_some(), assigned.is_some(), admitted);
+        if waits {
+            self.hold(id, 0, true, answer);
+        } else {
+            self.clients.send(id, |out| out.extend_from_slice(&answer));
+        }
         if let Some(link) = self.clients.link(id) {
             tracing::info!(
                 "New client connected from {} as {} (p{}, c{}, k{}{}).",
@@ -210,8 +222,7 @@ impl Shard {
     }
 
     fn make_session(&mut self, client_id: &str) -> SessionId {
-        self.sessions_made += 1;
-        let number = (self.index as u64) << 48 | self.sessions_made;
+        let number = self.clients.next_number();
         self.clients.insert_session(Session::new(client_id, number))
     }
 
@@ -260,15 +271,14 @@ impl Shard {
         self.tell_online(session_id, true);
     }
 
-    fn send_connack(
-        &mut self,
-        id: LinkId,
+    fn connack(
+        &self,
         session: SessionId,
         connect: &Connect<'_>,
         session_present: bool,
         is_assigned: bool,
         admitted: &Admitted,
-    ) {
+    ) -> Vec<u8> {
         let options = self.clients.options.clone();
         let session = &self.clients.sessions[session.slot];
         let client_id = session.client_id.clone();
@@ -292,7 +302,9 @@ impl Shard {
             authentication_data: admitted.data.as_deref(),
             ..ConnAck::default()
         };
-        self.clients.send(id, |out| connack.encode(connect.version, out));
+        let mut bytes = Vec::new();
+        connack.encode(connect.version, &mut bytes);
+        bytes
     }
 }
 

@@ -54,8 +54,10 @@ impl Shard {
         if ends_now {
             return self.end_session(id);
         }
-        let waiting = self.clients.sessions[id.slot].take_shared_queue();
-        self.redistribute(waiting);
+        self.clients.note_session(id);
+        let session = &mut self.clients.sessions[id.slot];
+        let (number, waiting) = (session.number, session.take_shared_queue());
+        self.redistribute(number, waiting);
         self.session_due(id);
         if self.clients.sessions.get(id).is_some() {
             self.clients.refresh_session_timer(id);
@@ -68,6 +70,7 @@ impl Shard {
     pub(super) fn end_session(&mut self, id: SessionId) {
         let Some(mut session) = self.clients.remove_session(id) else { return };
         debug_assert!(session.link.is_none());
+        self.clients.note_end(&session);
         for &place in &session.subscriptions {
             let gone = self.subscriptions.remove(id.slot, place, false);
             if let Some((filter, interest)) = gone.and_then(|gone| gone.news) {
@@ -79,7 +82,7 @@ impl Shard {
         }
         let mut lost = session.take_shared_in_flight();
         lost.extend(session.take_shared_queue());
-        self.redistribute(lost);
+        self.redistribute(session.number, lost);
     }
 
     /// Publishes the session's will, or ends the session, where its time has come.
@@ -93,6 +96,7 @@ impl Shard {
             session.will_due = None;
             if let Some(will) = session.will.take() {
                 let author = Author::of(session);
+                self.clients.note_session(id);
                 self.publish_will(&author, &will);
             }
         }

@@ -1,5 +1,6 @@
 //! What other workers say.
 
+use super::ledger::Noted;
 use super::link::State;
 use super::mesh_message::{MeshMessage, Ticket};
 use super::publication::Publication;
@@ -10,16 +11,18 @@ use crate::topics::Interest;
 impl Shard {
     pub(super) fn handle_mesh(&mut self, from: usize, message: MeshMessage) {
         match message {
-            MeshMessage::Publish { message, plain, shares, passed } => {
+            MeshMessage::Publish { message, plain, shares, passed, record } => {
                 self.version = self.version.max(message.version.0);
+                let serial = self.clients.next_serial();
+                let mut publication = Publication::kept(&message, self.clients.now, serial);
+                self.clients.begin_part(record);
                 if plain {
-                    let serial = self.clients.next_serial();
-                    let now = self.clients.now;
-                    self.route_here(&mut Publication::kept(&message, now, serial));
+                    self.route_here(&mut publication);
                 }
                 for share in shares {
                     self.take_share(&share, &message, passed);
                 }
+                self.clients.end_record(Noted::default(), &mut publication);
             }
             MeshMessage::Interest { filter, members, online, ticket } => {
                 let parsed = TopicFilter::parse(&filter, usize::MAX);
@@ -56,7 +59,7 @@ impl Shard {
         }
     }
 
-    fn ticket_done(&mut self, ticket: Ticket) {
+    pub(super) fn ticket_done(&mut self, ticket: Ticket) {
         self.interests_awaited -= usize::from(ticket.is_interest);
         let Some(link) = self.clients.link(ticket.link) else { return };
         if !link.release(ticket.serial) || link.state == State::Closing {

@@ -1,6 +1,7 @@
 //! PUBLISH from a client: everything is decided here, once, whoever gets it.
 
 use super::boundary::LinkId;
+use super::ledger::Noted;
 use super::mesh_message::Ticket;
 use super::message::{Source, Traits};
 use super::publication::Publication;
@@ -34,6 +35,7 @@ impl Shard {
         self.check_publish(&publish)?;
         self.check_rate(id, frame.length)?;
         if publish.qos == QoS::ExactlyOnce && !self.note_received(session, publish.packet_id)? {
+            // What it waits for may still be on its way to the disk.
             self.acknowledge(id, version, &publish, ReasonCode::Success);
             return Ok(());
         }
@@ -43,17 +45,38 @@ impl Shard {
         }
         let author = &self.clients.sessions[session.slot];
         let source = author.source().filter(|_| publish.retain);
+        let is_once = publish.qos == QoS::ExactlyOnce && author.is_stored();
+        let received = is_once.then_some((author.number, publish.packet_id));
         let mut publication = self.publication(&publish, author.number, source);
+        self.clients.begin_record(publication.traits().id);
         let is_wanted = self.route(&mut publication);
+        let is_lazy = publish.qos == QoS::AtMostOnce;
+        let noted = Noted { is_retained: publish.retain, received, is_lazy, ..Noted::default() };
+        let waits = self.clients.end_record(noted, &mut publication) && !is_lazy;
         let code = match is_wanted || !version.is_v5() {
             true => ReasonCode::Success,
             false => ReasonCode::NoMatchingSubscribers,
         };
-        if publish.retain && self.retain_for(id, version, &publish, &mut publication, code) {
+        let is_here = !publish.retain || self.retain_here(&publish, &mut publication);
+        if is_here && !waits {
+            self.acknowledge(id, version, &publish, code);
             return Ok(());
         }
-        self.acknowledge(id, version, &publish, code);
+        let mut bytes = Vec::new();
+        encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
+        let serial = self.hold(id, u32::from(!is_here), waits, bytes);
+        if !is_here {
+            let ticket = serial.map(|serial| Ticket { link: id, serial, is_interest: false });
+            self.retain(&mut publication, ticket);
+        }
         Ok(())
+    }
+
+    /// What names the message in the journal; 0 when nothing of it can get there.
+    fn message_id(&mut self, publish: &Publish<'_>) -> u64 {
+        let may_be_stored = publish.qos > QoS::AtMostOnce || publish.retain;
+        let is_stored = self.clients.ledger.is_some() && may_be_stored;
+        if is_stored { self.clients.next_number() } else { 0 }
     }
 
     /// What is decided of a PUBLISH that came just now from the session numbered `publisher`.
@@ -73,6 +96,7 @@ impl Shard {
             expires: publish.message_expiry_s.map(|seconds| now.after_seconds(seconds)),
             publisher,
             version: (self.version, self.index as u32),
+            id: self.message_id(publish),
         };
         Publication::received(publish, traits, source, self.clients.next_serial())
     }
@@ -157,26 +181,15 @@ impl Shard {
         Ok(true)
     }
 
-    /// Retains the message. True when the acknowledgement waits until its home has it.
-    fn retain_for(
-        &mut self,
-        id: LinkId,
-        version: Version,
-        publish: &Publish<'_>,
-        publication: &mut Publication<'_>,
-        code: ReasonCode,
-    ) -> bool {
+    /// Retains the message; false when its acknowledgement has to wait until its home has it, and
+    /// nothing is done yet.
+    fn retain_here(&mut self, publish: &Publish<'_>, publication: &mut Publication<'_>) -> bool {
         let is_here = self.topic_home(publish.topic) == self.index;
         if is_here || publish.qos == QoS::AtMostOnce {
             self.retain(publication, None);
-            return false;
+            return true;
         }
-        let mut bytes = Vec::new();
-        encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
-        let Some(link) = self.clients.link(id) else { return true };
-        let serial = link.hold(1, bytes);
-        self.retain(publication, Some(Ticket { link: id, serial, is_interest: false }));
-        true
+        false
     }
 
     fn acknowledge(

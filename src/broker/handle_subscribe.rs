@@ -30,6 +30,7 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let subscribe = Subscribe::decode(frame, version)?;
         let mut outcome = Outcome::default();
+        let mark = self.clients.mark();
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
         for filter in &subscribe.filters {
             let subscribed =
@@ -46,7 +47,8 @@ impl Shard {
         let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
         let mut bytes = Vec::new();
         suback.encode(version, &mut bytes);
-        let serial = self.hold_for_news(id, bytes, outcome.news);
+        let is_noted = self.clients.is_noted_since(mark);
+        let serial = self.hold_for_news(id, bytes, outcome.news, is_noted);
         for wanted in outcome.wanted {
             self.begin_replay(session, wanted, serial);
         }
@@ -99,15 +101,17 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]; a shared one gets none (4.8.2).
-        if sends_retained && !is_shared && self.clients.options.retain_available {
+        let is_owed = sends_retained && !is_shared && self.clients.options.retain_available;
+        if is_owed {
             let qos = options.qos;
             outcome.wanted.push(Wanted { filter: text.into(), qos, subscription_id });
         }
+        self.clients.note_subscribed(session, text, options, subscription_id, is_owed);
         Ok(())
     }
 
     /// The session's own list of its subscriptions.
-    fn remember(&mut self, session: SessionId, place: Place) {
+    pub(super) fn remember(&mut self, session: SessionId, place: Place) {
         let places = &mut self.clients.sessions[session.slot].subscriptions;
         if let Err(at) = places.binary_search(&place) {
             places.insert(at, place);
@@ -128,13 +132,14 @@ impl Shard {
         id: LinkId,
         bytes: Vec<u8>,
         news: Vec<(Arc<str>, Interest)>,
+        is_noted: bool,
     ) -> Option<u32> {
         let waits = news.len() * (self.workers - 1);
-        if waits == 0 {
+        if waits == 0 && !is_noted {
             self.clients.respond(id, |out| out.extend_from_slice(&bytes));
             return None;
         }
-        let serial = self.clients.link(id)?.hold(waits as u32, bytes);
+        let serial = self.hold(id, waits as u32, is_noted, bytes)?;
         self.interests_awaited += waits;
         let ticket = Some(Ticket { link: id, serial, is_interest: true });
         for (filter, interest) in news {
@@ -175,12 +180,16 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let unsubscribe = Unsubscribe::decode(frame, version)?;
+        let mark = self.clients.mark();
         let codes: Vec<u8> =
             unsubscribe.filters.iter().map(|text| self.unsubscribe(session, text) as u8).collect();
         let packet_id = unsubscribe.packet_id;
         let codes = codes.as_slice();
         let unsuback = UnsubAck { packet_id, codes, ..UnsubAck::default() };
-        self.clients.respond(id, |out| unsuback.encode(version, out));
+        let mut bytes = Vec::new();
+        unsuback.encode(version, &mut bytes);
+        let is_noted = self.clients.is_noted_since(mark);
+        self.hold_for_news(id, bytes, Vec::new(), is_noted);
         Ok(())
     }
 
@@ -195,6 +204,7 @@ impl Shard {
             self.tell_interest(&filter, interest, None);
         }
         self.end_replay(session, text);
+        self.clients.note_unsubscribed(session, text);
         ReasonCode::Success
     }
 }

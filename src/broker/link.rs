@@ -27,8 +27,8 @@ pub(super) struct Link {
     pub(super) timer: Option<Time>,
     /// The largest packet the peer takes.
     pub(super) packet_bytes_max: u32,
-    /// A part of the last output is still on its way; what is for the link waits.
-    pub(super) blocked: bool,
+    /// Why what is for the link waits.
+    pub(super) blocked: Blocks,
     pub(super) pauses: Pauses,
     pub(super) rare: Option<Box<Rare>>,
 }
@@ -89,6 +89,22 @@ pub(super) enum State {
     Closing,
 }
 
+/// Why nothing is sent on a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Blocks {
+    /// A part of the last output is still on its way.
+    pub(super) socket: bool,
+    /// Its CONNACK waits for the disk.
+    pub(super) connack: bool,
+}
+
+impl Blocks {
+    #[inline]
+    pub(super) const fn any(self) -> bool {
+        self.socket || self.connack
+    }
+}
+
 /// Why nothing is received on a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pauses {
@@ -98,11 +114,13 @@ pub(super) struct Pauses {
     pub(super) mesh: bool,
     /// Its CONNECT or AUTH is being looked at.
     pub(super) login: bool,
+    /// It publishes, and the journal does not keep up.
+    pub(super) journal: bool,
 }
 
 impl Pauses {
     pub(super) const fn any(self) -> bool {
-        self.backlog || self.mesh || self.login
+        self.backlog || self.mesh || self.login || self.journal
     }
 }
 
@@ -124,7 +142,7 @@ impl Link {
             keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
-            blocked: false,
+            blocked: Blocks::default(),
             pauses: Pauses::default(),
             rare: None,
         }
@@ -157,7 +175,7 @@ impl Link {
     /// True when a QoS 0 message can go straight to the outbox, encoded as for everybody.
     pub(super) fn is_plain(&self) -> bool {
         let is_rare = |rare: &Rare| rare.aliases_out_max > 0 || !rare.queue.is_empty();
-        !self.blocked && !self.rare.as_deref().is_some_and(is_rare)
+        !self.blocked.any() && !self.rare.as_deref().is_some_and(is_rare)
     }
 
     /// True when a response must wait behind others that wait for other workers.

@@ -29,6 +29,8 @@ pub enum MeshMessage {
         shares: SmallVec<[Arc<str>; 1]>,
         /// You were picked because the one picked before had no member any more.
         passed: bool,
+        /// The record that the journal waits for your part of; 0 when there is none.
+        record: u64,
     },
     /// The sender now has this of a filter. Answer a ticket with [`MeshMessage::Done`].
     Interest {

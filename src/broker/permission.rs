@@ -62,6 +62,13 @@ impl Shard {
         check.map(|is_checked| Extras::new(subscription_id, is_checked))
     }
 
+    /// What is special about a subscription that an earlier process has permitted: one that reaches
+    /// nothing any more is checked, as after a reload.
+    pub(super) fn restored_extras(&self, id: SessionId, filter: &str, id_given: u32) -> Extras {
+        let check = self.clients.sessions[id.slot].check_of(filter);
+        Extras::new(id_given, check.unwrap_or(true))
+    }
+
     /// Leaves out retained messages whose publishers may not write there any more.
     pub(super) fn retain_permitted(&self, messages: &mut Vec<Arc<Message>>) {
         let mut last: Option<(Arc<Identity>, Option<Arc<Grants>>)> = None;

@@ -56,12 +56,11 @@ impl<'a> Publication<'a> {
 
     /// A message that was kept.
     pub(super) fn kept(message: &'a Arc<Message>, now: Time, serial: u64) -> Self {
-        let Message { qos, retain, expires, publisher, version, .. } = **message;
         Self {
             topic: message.topic(),
             properties: message.properties(),
             payload: message.payload(),
-            traits: Traits { qos, retain, expires, publisher, version },
+            traits: message.traits(),
             expiry_s: message.expires.map(|expires| seconds_left(expires, now)),
             source: None,
             message: Some(message.clone()),

@@ -1,6 +1,7 @@
 //! Sends what waited: for the window, for the link to be writable, for the client to come back.
 
 use super::clients::{Clients, Route};
+use super::ledger::{Fate, Noted, stored};
 use super::publication::Publication;
 use super::session::{Delivery, SessionId};
 use crate::limits::PUMP_BYTES_MAX;
@@ -13,7 +14,7 @@ impl Clients {
         self.sessions.get(id)?;
         let route = self.routes[id.slot as usize];
         let link = self.link(route.link).filter(|_| route.is_online())?;
-        (!link.blocked).then_some(route)
+        (!link.blocked.any()).then_some(route)
     }
 
     /// Sends as much of what waits as the client's window and one turn allow.
@@ -68,19 +69,68 @@ impl Clients {
         if !self.may_still_read(id.slot, delivery.message.topic()) {
             return;
         }
+        if delivery.qos > QoS::AtMostOnce {
+            return self.send_acknowledged(id, route, delivery);
+        }
         let message = delivery.message.clone();
         let serial = self.next_serial();
         let mut publication = Publication::kept(&message, self.now, serial);
-        let packet_id = match delivery.qos {
-            QoS::AtMostOnce => 0,
-            _ => {
-                let session = &mut self.sessions[id.slot];
-                let packet_id = session.packet_id(serial);
-                session.send(packet_id, serial, delivery.clone());
-                packet_id
-            }
+        self.send_private(route, &delivery, &mut publication, 0, false);
+    }
+
+    /// A session that outlives the process has to know what is in flight: a retained message at
+    /// all, a QoS 2 message under which identifier.
+    fn send_acknowledged(&mut self, id: SessionId, route: Route, mut delivery: Delivery) {
+        let is_stored = self.ledger.is_some() && self.sessions[id.slot].is_stored();
+        let is_retained = delivery.record == 0;
+        let is_exact = delivery.qos == QoS::ExactlyOnce;
+        if !is_stored || !(is_retained || is_exact) {
+            self.send_now(id, route, delivery);
+            return;
+        }
+        if is_retained && is_exact {
+            // The same message may be on its way to the session already, under another identifier.
+            delivery.message = Arc::new(delivery.message.renamed(self.next_number()));
+        }
+        let number = self.next_number();
+        self.begin_record(number);
+        delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
+        let (message, other) = (delivery.message.clone(), stored(&delivery));
+        let fate = match is_exact {
+            true => self.hold(id, route, delivery),
+            false => self.send_now(id, route, delivery),
         };
-        self.send_private(route, &delivery, &mut publication, packet_id, false);
+        let session = self.sessions[id.slot].number;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.add_other(session, other, fate);
+        }
+        self.end_record(Noted::default(), &mut Publication::kept(&message, self.now, 0));
+    }
+
+    fn send_now(&mut self, id: SessionId, route: Route, delivery: Delivery) -> Fate {
+        let message = delivery.message.clone();
+        let serial = self.next_serial();
+        let session = &mut self.sessions[id.slot];
+        let packet_id = session.packet_id(serial);
+        session.send(packet_id, serial, delivery.clone());
+        let mut publication = Publication::kept(&message, self.now, serial);
+        match self.send_private(route, &delivery, &mut publication, packet_id, false) {
+            true if delivery.qos == QoS::ExactlyOnce => Fate::SentAs(packet_id),
+            true => Fate::Sent,
+            false => Fate::Dropped,
+        }
+    }
+
+    /// Lets a QoS 2 message wait until its packet identifier is on disk, if it has to be.
+    fn hold(&mut self, id: SessionId, route: Route, delivery: Delivery) -> Fate {
+        if !self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
+            return self.send_now(id, route, delivery);
+        }
+        let serial = self.next_serial();
+        let session = &mut self.sessions[id.slot];
+        let packet_id = session.packet_id(serial);
+        session.hold(packet_id, serial, delivery);
+        Fate::Held(id, packet_id)
     }
 
     /// Sends again what was in flight when the connection before this one ended, as the window
@@ -88,7 +138,8 @@ impl Clients {
     // [MQTT-4.4.0-1], [MQTT-4.6.0-1]
     fn resend(&mut self, id: SessionId, route: Route) {
         while self.sessions[id.slot].has_unsent() && !self.has_enough(route, id) {
-            let Some((packet_id, delivery)) = self.sessions[id.slot].next_unsent() else { return };
+            let unsent = self.sessions[id.slot].next_unsent();
+            let Some((packet_id, delivery, dup)) = unsent else { return };
             let Some(delivery) = delivery else {
                 let version = self.link(route.link).map(|link| link.version);
                 let Some(version) = version else { return };
@@ -99,11 +150,11 @@ impl Clients {
             };
             let message = Arc::clone(&delivery.message);
             if !self.may_still_read(id.slot, message.topic()) {
-                self.sessions[id.slot].complete(packet_id);
+                self.complete(id.slot, packet_id);
                 continue;
             }
             let mut publication = Publication::kept(&message, self.now, 0);
-            self.send_private(route, &delivery, &mut publication, packet_id, true);
+            self.send_private(route, &delivery, &mut publication, packet_id, dup);
         }
     }
 }

@@ -39,6 +39,9 @@ impl Shard {
             session.will = None;
         }
         let link = session.link.filter(|_| !stands);
+        if !stands {
+            self.clients.note_session(id);
+        }
         self.judge_subscriptions(id);
         self.judge_replays(id);
         link

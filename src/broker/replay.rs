@@ -72,7 +72,12 @@ impl Replay {
         let id = self.subscription_id;
         let subscription_ids: SmallVec<[u32; 1]> = (id != 0).then_some(id).into_iter().collect();
         // [MQTT-3.3.1-8]
-        Delivery { message, qos, retain: true, subscription_ids, share: None }
+        Delivery { message, qos, retain: true, subscription_ids, share: None, record: 0 }
+    }
+
+    /// The subscription's whole filter.
+    pub(super) fn filter(&self) -> &str {
+        &self.filter
     }
 }
 
@@ -111,6 +116,17 @@ impl Shard {
             fresh: BTreeMap::new(),
         });
         self.clients.refresh_route(id);
+    }
+
+    /// An earlier process has not sent all that was retained for the subscription.
+    pub(super) fn owe_replay(
+        &mut self,
+        id: SessionId,
+        filter: &str,
+        qos: QoS,
+        subscription_id: u32,
+    ) {
+        self.begin_replay(id, Wanted { filter: filter.into(), qos, subscription_id }, None);
     }
 
     /// The filter is not subscribed to any more: nothing more is owed for it.
@@ -154,8 +170,9 @@ impl Shard {
         let session = &mut self.clients.sessions[id.slot];
         let replay = &mut session.replays()[0];
         let Some(&worker) = replay.workers.last() else {
-            session.rare().replays.remove(0);
-            return self.clients.refresh_route(id);
+            let replay = session.rare().replays.remove(0);
+            self.clients.refresh_route(id);
+            return self.note_replayed(id, &replay.filter);
         };
         replay.is_asking = true;
         let query = Box::new(RetainedQuery {

@@ -44,7 +44,8 @@ impl Shard {
         }
         for Errand { to, plain, shares } in errands {
             let message = publication.message().clone();
-            self.mesh(to, MeshMessage::Publish { message, plain, shares, passed: false });
+            let record = self.clients.expect_part(message.qos);
+            self.mesh(to, MeshMessage::Publish { message, plain, shares, passed: false, record });
         }
         let is_wanted =
             !matches.nodes.is_empty() || !matches.groups.is_empty() || !matches.workers.is_empty();

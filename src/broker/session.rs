@@ -23,6 +23,8 @@ pub(super) struct Delivery {
     pub(super) subscription_ids: SmallVec<[u32; 1]>,
     /// The whole filter of the shared group that the session got it as a member of.
     pub(super) share: Option<Arc<str>>,
+    /// Names what the journal is told of it; 0 when that is nothing.
+    pub(super) record: u64,
 }
 
 /// A packet identifier that is taken.
@@ -33,9 +35,18 @@ pub(super) struct InFlight {
     serial: u64,
     /// The message while its PUBACK or PUBREC is awaited; None once PUBREC came and PUBCOMP is.
     pub(super) delivery: Option<Delivery>,
-    /// It is still to be sent again on the present connection.
+    /// The message's id in the journal; 0 when it is not there.
+    pub(super) stored: u64,
+    /// It is still to be sent on the present connection.
     is_unsent: bool,
+    /// That waits until its packet identifier is on disk.
+    is_held: bool,
+    /// It may have been sent before.
+    was_sent: bool,
 }
+
+/// An exchange to be sent: its packet identifier, the message or None for PUBREL, and DUP.
+pub(super) type Unsent = (u16, Option<Delivery>, bool);
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -56,12 +67,16 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// In the order in which they were first sent.
     in_flight: VecDeque<InFlight>,
-    /// How many of `in_flight` are still to be sent again.
+    /// How many of `in_flight` are still to be sent.
     unsent: u32,
+    /// How many of those wait for the disk.
+    held: u32,
     /// How many of `in_flight` could not take the identifier that belongs to their serial.
     odd_ids: u32,
     /// It is among those that have more to be sent than one turn should take.
     pub(super) is_unfinished: bool,
+    /// The journal knows it.
+    pub(super) is_recorded: bool,
     rare: Option<Box<Rare>>,
     /// Sorted.
     pub(super) subscriptions: Vec<Place>,
@@ -111,8 +126,10 @@ impl Session {
             window: 0,
             in_flight: VecDeque::new(),
             unsent: 0,
+            held: 0,
             odd_ids: 0,
             is_unfinished: false,
+            is_recorded: false,
             rare: None,
             subscriptions: Vec::new(),
             will: None,
@@ -133,9 +150,15 @@ impl Session {
         Some(Source { identity, listener: self.listener })
     }
 
-    /// True when a QoS 1 or 2 message may be sent now, with nothing waiting before it.
+    /// True when a QoS 1 or 2 message may be sent now, with nothing waiting before it but what
+    /// waits for the disk.
     pub(super) fn has_window(&self) -> bool {
-        self.unsent == 0 && self.in_flight.len() < self.window as usize
+        self.unsent == self.held && self.in_flight.len() < self.window as usize
+    }
+
+    /// True when what is meant for it outlives the process, if anything does.
+    pub(super) const fn is_stored(&self) -> bool {
+        self.is_recorded && self.expiry_s > 0
     }
 
     /// On a new connection everything in flight is to be sent again.
@@ -145,21 +168,22 @@ impl Session {
         self.in_flight.iter_mut().for_each(|entry| entry.is_unsent = true);
     }
 
-    /// True when something in flight is still to be sent again.
+    /// True when something in flight is still to be sent, and may be.
     pub(super) const fn has_unsent(&self) -> bool {
-        self.unsent > 0
+        self.unsent > self.held
     }
 
-    /// The next exchange to send again, in order, if the window allows.
+    /// The next exchange to send, in order, if the window allows.
     // [MQTT-3.3.4-9]
-    pub(super) fn next_unsent(&mut self) -> Option<(u16, Option<Delivery>)> {
+    pub(super) fn next_unsent(&mut self) -> Option<Unsent> {
         if self.in_flight.len() - self.unsent as usize >= self.window as usize {
             return None;
         }
-        let entry = self.in_flight.iter_mut().find(|entry| entry.is_unsent)?;
+        let entry = self.in_flight.iter_mut().find(|entry| entry.is_unsent && !entry.is_held)?;
         entry.is_unsent = false;
         self.unsent -= 1;
-        Some((entry.packet_id, entry.delivery.clone()))
+        let dup = std::mem::replace(&mut entry.was_sent, true);
+        Some((entry.packet_id, entry.delivery.clone(), dup))
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -195,10 +219,61 @@ impl Session {
 
     /// Notes that a delivery of the publish `serial` is sent now, as [`Self::packet_id`] said.
     pub(super) fn send(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
-        let delivery = Some(delivery);
-        let entry = InFlight { packet_id, serial, delivery, is_unsent: false };
+        self.begin_exchange(InFlight::new(packet_id, serial, delivery));
+    }
+
+    /// As [`Self::send`], but the message waits for [`Self::unhold`].
+    pub(super) fn hold(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
+        let entry = InFlight::new(packet_id, serial, delivery);
+        self.unsent += 1;
+        self.held += 1;
+        let (is_unsent, is_held, was_sent) = (true, true, false);
+        self.begin_exchange(InFlight { is_unsent, is_held, was_sent, ..entry });
+    }
+
+    /// The packet identifier is on disk: what was held may be sent.
+    pub(super) fn unhold(&mut self, packet_id: u16) {
+        if let Some(entry) = self.in_flight(packet_id)
+            && std::mem::replace(&mut entry.is_held, false)
+        {
+            self.held -= 1;
+        }
+    }
+
+    /// An exchange that the process before had begun; None for the message once PUBREC came.
+    pub(super) fn resume(&mut self, packet_id: u16, stored: u64, delivery: Option<Delivery>) {
+        let serial = u64::from(packet_id) - 1;
+        let (is_unsent, is_held, was_sent) = (true, false, true);
+        self.unsent += 1;
+        let entry = InFlight { packet_id, serial, delivery, stored, is_unsent, is_held, was_sent };
+        self.begin_exchange(entry);
+    }
+
+    fn begin_exchange(&mut self, entry: InFlight) {
         self.odd_ids += u32::from(entry.is_odd());
         self.in_flight.push_back(entry);
+    }
+
+    /// What is in flight, in order: packet identifier, the message's id in the journal, and how it
+    /// goes while it is not released.
+    pub(super) fn exchanges(&self) -> impl Iterator<Item = &InFlight> {
+        self.in_flight.iter()
+    }
+
+    /// What waits for the connection or the window, in order.
+    pub(super) fn queued(&self) -> impl Iterator<Item = &Delivery> {
+        self.rare.iter().flat_map(|rare| &rare.queue)
+    }
+
+    /// Packet identifiers of QoS 2 messages received and not released.
+    pub(super) fn received(&self) -> impl Iterator<Item = u16> {
+        self.rare.iter().flat_map(|rare| rare.received.iter().copied())
+    }
+
+    /// True when retained messages are still to be sent for its subscription to `filter`.
+    pub(super) fn is_owed(&self, filter: &str) -> bool {
+        let mut replays = self.rare.iter().flat_map(|rare| &rare.replays);
+        replays.any(|replay| replay.filter() == filter)
     }
 
     fn position(&self, packet_id: u16) -> Option<usize> {
@@ -221,6 +296,7 @@ impl Session {
         }?;
         self.odd_ids -= u32::from(entry.is_odd());
         self.unsent -= u32::from(entry.is_unsent);
+        self.held -= u32::from(entry.is_held);
         if self.in_flight.is_empty() && self.in_flight.capacity() > 64 {
             self.in_flight = VecDeque::new();
         }
@@ -253,6 +329,13 @@ impl Session {
         Enqueued { is_queued, expired }
     }
 
+    /// Queues a message that was there before; limits are for new ones.
+    pub(super) fn requeue(&mut self, delivery: Delivery) {
+        let rare = self.rare();
+        rare.queue_bytes += delivery.message.bytes().len();
+        rare.queue.push_back(delivery);
+    }
+
     /// The next queued message.
     pub(super) fn dequeue(&mut self) -> Option<Delivery> {
         let rare = self.rare.as_mut()?;
@@ -278,7 +361,7 @@ impl Session {
     /// else. For a session that ends.
     // [MQTT-4.8.2-5]
     pub(super) fn take_shared_in_flight(&mut self) -> Vec<Delivery> {
-        self.unsent = 0;
+        (self.unsent, self.held) = (0, 0);
         let deliveries = self.in_flight.drain(..).filter_map(|entry| entry.delivery);
         deliveries.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).collect()
     }
@@ -293,6 +376,13 @@ impl Rare {
 }
 
 impl InFlight {
+    fn new(packet_id: u16, serial: u64, delivery: Delivery) -> Self {
+        let stored = if delivery.record == 0 { 0 } else { delivery.message.id };
+        let delivery = Some(delivery);
+        let (is_unsent, is_held, was_sent) = (false, false, true);
+        Self { packet_id, serial, delivery, stored, is_unsent, is_held, was_sent }
+    }
+
     const fn is_odd(&self) -> bool {
         self.packet_id != packet_id(self.serial)
     }

@@ -4,10 +4,12 @@ use super::boundary::{Input, LinkId, Origin, Output};
 use super::clients::Clients;
 use super::counters::Counters;
 use super::handle_connect::check_first;
-use super::link::{Link, State};
+use super::link::{Blocks, Link, State};
 use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
 use super::message::Message;
 use super::outbox::Outbox;
+use super::pass::Pass;
+use super::restore::Homes;
 use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
@@ -15,8 +17,6 @@ use crate::limits::{CONNECT_BYTES_MAX, CONNECT_TIME_MAX, UNAUTHENTICATED_BYTES_M
 use crate::mqtt::{Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, next_frame};
 use crate::options::Options;
 use crate::topics::{Matches, Retained, Subscriptions, WorkerSet};
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// One worker's broker: it owns the sessions whose home is this worker, the connections of their
@@ -35,10 +35,13 @@ pub struct Shard {
     pub(super) workers: usize,
     pub(super) matches: Matches,
     pub(super) prng: Prng,
-    homes: FixedState,
+    homes: Homes,
+    /// Links that wait until less gathers for the journal.
+    pub(super) journal_waiting: Vec<LinkId>,
+    /// What is still to be written anew, while a pass goes on.
+    pub(super) pass: Option<Pass>,
     /// Greater than the version of every retained message seen so far.
     pub(super) version: u64,
-    pub(super) sessions_made: u64,
     /// Workers whose ring from here is full.
     mesh_full: WorkerSet,
     /// Links that wait for it.
@@ -65,7 +68,7 @@ impl Shard {
         seed: u64,
     ) -> Self {
         Self {
-            clients: Clients::new(options, seed),
+            clients: Clients::new(options, seed, (worker as u64 + 1, workers as u64)),
             subscriptions: Subscriptions::new(worker, seed),
             retained: Retained::default(),
             large_logins: Arc::new(()),
@@ -74,9 +77,10 @@ impl Shard {
             workers,
             matches: Matches::default(),
             prng: Prng::new(seed ^ (worker as u64) << 32),
-            homes: FixedState::with_seed(seed),
+            homes: Homes::new(workers, seed),
+            journal_waiting: Vec::new(),
+            pass: None,
             version: 0,
-            sessions_made: 0,
             mesh_full: WorkerSet::default(),
             mesh_waiting: Vec::new(),
             done_later: Vec::new(),
@@ -112,13 +116,16 @@ impl Shard {
             Input::Reload { options, policies } => self.reload(options, policies),
             Input::Received { link, bytes } => self.received(link, bytes),
             Input::Closed { link } => self.closed(link),
-            Input::Blocked { link } => self.set_blocked(link, true),
+            Input::Blocked { link } => self.set_blocked(link, |blocks| blocks.socket = true),
             Input::Writable { link } => self.writable(link),
             Input::Mesh { from, message } => self.handle_mesh(from, message),
             Input::MeshPass => self.mesh_pass(),
             Input::MeshFull { to } => self.mesh_full.insert(to),
             Input::MeshOpen { to } => self.mesh_open(to),
             Input::Tick => self.tick(),
+            Input::Committed { has_batch, parts } => self.committed(has_batch, &parts),
+            Input::PassBegun { pass } => self.begin_pass(pass),
+            Input::JournalState { failure } => self.tell_journal_state(failure.as_deref()),
             Input::Shutdown => self.shut_down(),
         }
     }
@@ -135,7 +142,8 @@ impl Shard {
             return Some(Time::ZERO);
         }
         let timer = self.clients.timers.first().map(|(due, _)| *due);
-        timer.into_iter().chain(self.retained.deadline()).min()
+        let timers = timer.into_iter().chain(self.retained.deadline());
+        timers.chain(self.journal_deadline()).min()
     }
 
     /// True when [`Input::MeshPass`] must come soon, also if nothing else happens.
@@ -163,11 +171,11 @@ impl Shard {
     }
 
     pub(super) fn client_home(&self, client_id: &str) -> usize {
-        (self.homes.hash_one(client_id) % self.workers as u64) as usize
+        self.homes.of(client_id)
     }
 
     pub(super) fn topic_home(&self, topic: &str) -> usize {
-        (self.homes.hash_one(topic) % self.workers as u64) as usize
+        self.homes.of(topic)
     }
 
     pub(super) fn mesh(&mut self, to: usize, message: MeshMessage) {
@@ -234,7 +242,9 @@ impl Shard {
             }
             match next_frame(&bytes[at..], max) {
                 Ok(Framed::Whole(frame)) => {
-                    if frame.kind() == Some(PacketType::Publish) && self.waits_for_mesh(id) {
+                    if frame.kind() == Some(PacketType::Publish)
+                        && (self.waits_for_mesh(id) || self.waits_for_journal(id, &frame))
+                    {
                         return at;
                     }
                     if let Err(error) = self.handle_frame(id, &frame, &bytes[at..]) {
@@ -320,17 +330,22 @@ impl Shard {
         }
     }
 
-    fn set_blocked(&mut self, id: LinkId, blocked: bool) {
+    pub(super) fn set_blocked(&mut self, id: LinkId, set: impl FnOnce(&mut Blocks)) {
         let Some(link) = self.clients.link(id) else { return };
-        link.blocked = blocked;
+        set(&mut link.blocked);
         if let Some(session) = link.session() {
             self.clients.refresh_route(session);
         }
     }
 
     fn writable(&mut self, id: LinkId) {
-        self.set_blocked(id, false);
-        let Some(link) = self.clients.link(id) else { return };
+        self.unblock(id, |blocks| blocks.socket = false);
+    }
+
+    /// One reason less not to send; sends what waited when it was the last.
+    pub(super) fn unblock(&mut self, id: LinkId, clear: impl FnOnce(&mut Blocks)) {
+        self.set_blocked(id, clear);
+        let Some(link) = self.clients.link(id).filter(|link| !link.blocked.any()) else { return };
         let session = link.session();
         let backlog = link.rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
         if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {

@@ -1,6 +1,7 @@
 //! Shared subscriptions: one member of the group gets the message, wherever it is connected.
 
 use super::clients::Clients;
+use super::ledger::Noted;
 use super::mesh_message::MeshMessage;
 use super::message::Message;
 use super::publication::Publication;
@@ -113,18 +114,26 @@ impl Shard {
     fn send_share(&mut self, to: usize, share: &str, message: &Arc<Message>, passed: bool) {
         let shares = SmallVec::from_elem(share.into(), 1);
         let message = message.clone();
-        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed });
+        let record = self.clients.expect_part(message.qos);
+        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed, record });
     }
 
-    /// Gives messages that a member has lost, or will not take soon, to other members.
-    pub(super) fn redistribute(&mut self, deliveries: Vec<Delivery>) {
-        for Delivery { message, share, .. } in deliveries {
+    /// Gives messages that a member, the session numbered `from`, has lost or will not take soon to
+    /// other members.
+    pub(super) fn redistribute(&mut self, from: u64, deliveries: Vec<Delivery>) {
+        for Delivery { message, share, record, .. } in deliveries {
             let Some(share) = share else { continue };
             if message.is_expired(self.clients.now) {
                 self.clients.counters.dropped_expired += 1;
-            } else {
-                self.redistribute_one(&share, &message);
+                continue;
             }
+            let name = self.clients.next_number();
+            self.clients.begin_record(name);
+            self.redistribute_one(&share, &message);
+            let taken_from = (record != 0).then_some(from);
+            let noted = Noted { taken_from, ..Noted::default() };
+            let mut publication = Publication::kept(&message, self.clients.now, 0);
+            self.clients.end_record(noted, &mut publication);
         }
     }
 
@@ -157,7 +166,7 @@ impl Clients {
         let is_ready = |s: &&Subscriber| {
             let route = self.routes[s.session as usize];
             let link = self.links.get(route.link.slot as usize);
-            let blocked = link.and_then(Option::as_deref).is_none_or(|link| link.blocked);
+            let blocked = link.and_then(Option::as_deref).is_none_or(|link| link.blocked.any());
             route.is_online() && !blocked && self.sessions[s.session].has_window()
         };
         from(probes)

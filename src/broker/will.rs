@@ -1,10 +1,13 @@
 //! The message that a client leaves with the broker for the case that it is lost.
 
+use super::ledger::Noted;
 use super::message::Source;
 use super::session::Session;
 use super::shard::Shard;
 use crate::access::Grants;
 use crate::mqtt::{self, Properties, Publish, QoS};
+use crate::store::qos;
+use crate::store::record::StoredWill;
 use std::sync::Arc;
 
 /// As CONNECT gave it.
@@ -21,6 +24,32 @@ pub(super) struct Will {
 }
 
 impl Will {
+    /// The will that the journal kept.
+    pub(super) fn restored(will: &StoredWill<'_>) -> Self {
+        Self {
+            topic: (*will.topic).into(),
+            payload: (*will.payload).into(),
+            properties: (*will.properties).into(),
+            qos: qos(will.qos),
+            retain: will.retain,
+            delay_s: will.delay_s,
+            message_expiry_s: will.message_expiry_s,
+        }
+    }
+
+    /// As the journal keeps it.
+    pub(super) fn stored(&self) -> StoredWill<'static> {
+        StoredWill {
+            topic: self.topic.to_string().into(),
+            payload: self.payload.to_vec().into(),
+            properties: self.properties.to_vec().into(),
+            qos: self.qos as u8,
+            retain: self.retain,
+            delay_s: self.delay_s,
+            message_expiry_s: self.message_expiry_s,
+        }
+    }
+
     pub(super) fn new(will: &mqtt::Will<'_>) -> Self {
         let mut properties = Vec::with_capacity(will.properties.len());
         will.properties.append_to(&mut properties);
@@ -77,7 +106,10 @@ impl Shard {
         };
         let source = author.source.clone().filter(|_| will.retain);
         let mut publication = self.publication(&publish, author.number, source);
+        self.clients.begin_record(publication.traits().id);
         self.route(&mut publication);
+        let noted = Noted { is_retained: will.retain, ..Noted::default() };
+        self.clients.end_record(noted, &mut publication);
         if will.retain {
             self.retain(&mut publication, None);
         }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::base::time::Time;
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock, for what has a date: certificates and tokens.
 #[must_use]
@@ -15,6 +15,7 @@ pub fn wall() -> SystemTime {
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    epoch_ms: u64,
 }
 
 impl Clock {
@@ -22,7 +23,14 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), epoch_ms: epoch.as_millis() as u64 }
+    }
+
+    /// What the wall clock said at the start, in milliseconds since 1970.
+    #[must_use]
+    pub const fn epoch_ms(&self) -> u64 {
+        self.epoch_ms
     }
 
     /// The time since the start.

@@ -1,8 +1,10 @@
 //! The rings between workers: one per ordered pair, and how a sleeping worker is woken.
 #![forbid(unsafe_code)]
 
+mod line;
 mod sleep;
 
+pub use line::{Line, line};
 pub use sleep::Doorbell;
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};

@@ -132,7 +132,11 @@ impl<'a> SubscribeFilter<'a> {
 }
 
 impl SubscriptionOptions {
-    fn decode(byte: u8, version: Version) -> Result<Self, ProtocolError> {
+    /// What the options byte of a filter in SUBSCRIBE says.
+    ///
+    /// # Errors
+    /// When a bit of it is reserved or a number out of range.
+    pub fn decode(byte: u8, version: Version) -> Result<Self, ProtocolError> {
         // [MQTT-3.8.3-5], and [MQTT-3.8.3-4] of MQTT 3.1.1; MQTT 3.1 gives the bits no value.
         let reserved = match version {
             Version::V31 => 0,
@@ -154,7 +158,9 @@ impl SubscriptionOptions {
         Ok(Self { qos, no_local, retain_as_published, retain_handling })
     }
 
-    fn to_byte(self, version: Version) -> u8 {
+    /// The options byte.
+    #[must_use]
+    pub fn to_byte(self, version: Version) -> u8 {
         let qos = self.qos as u8;
         if !version.is_v5() {
             return qos;

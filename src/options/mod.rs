@@ -13,7 +13,9 @@ pub use listener::{
     TlsVersion,
 };
 pub use table::{OPTIONS, OptionDef, Set, find_option};
-pub use values::{Expected, LogFormat, LogLevel, Pin, core_list};
+pub use values::{Durability, Expected, LogFormat, LogLevel, Pin, core_list};
+
+use std::path::PathBuf;
 
 /// The settings of a broker; the same for all its workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,12 @@ pub struct Options {
     pub pin: Pin,
     /// How many microseconds a worker without work spins before it sleeps.
     pub busy_poll_us: u32,
+    /// Where sessions and messages are kept; none for in memory.
+    pub data_dir: Option<PathBuf>,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// For how many milliseconds changes gather when acknowledgements do not wait for them.
+    pub durability_interval_ms: u32,
     /// How many connections are open at most: 0 for what the descriptor limit allows.
     pub max_connections: u32,
     /// How many connections one address may have at most: 0 for any number.
@@ -76,6 +84,9 @@ impl Options {
             workers: 0,
             pin: Pin::Auto,
             busy_poll_us: 0,
+            data_dir: None,
+            durability: Durability::Commit,
+            durability_interval_ms: 0,
             max_connections: 0,
             max_connections_per_address: 0,
             max_connect_rate: 0,

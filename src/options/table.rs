@@ -74,13 +74,13 @@ impl OptionDef {
     /// True when its value is the path of a file.
     #[must_use]
     pub fn is_path(&self) -> bool {
-        self.value_name == "FILE"
+        matches!(self.value_name, "FILE" | "DIR")
     }
 
     /// True when its value is words of the user's, so that a number in their place is a mistake.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        matches!(self.value_name, "FILE" | "URL" | "PATH" | "ORIGIN" | "NETWORK")
+        matches!(self.value_name, "FILE" | "DIR" | "URL" | "PATH" | "ORIGIN" | "NETWORK")
     }
 
     /// Sets it of the broker, if it is the broker's.
@@ -350,6 +350,32 @@ pub const OPTIONS: &[OptionDef] = &[
         |options, value| within(value, 0..=1_000_000).map(|time| options.busy_poll_us = time),
     ),
     OptionDef::broker(
+        "data-dir",
+        "DIR",
+        "",
+        "Keep persistent sessions, their messages, retained messages and wills in this directory, \
+         so that they outlive the process; without it they are in memory.",
+        |options, value| {
+            options.data_dir = path(value);
+            Ok(())
+        },
+    ),
+    OptionDef::broker(
+        "durability",
+        "CHOICE",
+        "commit",
+        "What an acknowledgement means with --data-dir: commit, it is on disk; interval, it will be \
+         after --durability-interval-ms; none, it survives this process but not a power cut.",
+        |options, value| parse(value, DURABILITY).map(|choice| options.durability = choice),
+    ),
+    OptionDef::broker(
+        "durability-interval-ms",
+        "MILLISECONDS",
+        "1000",
+        "How long changes gather before they are written, unless --durability is commit.",
+        |options, value| within(value, 1..=60_000).map(|ms| options.durability_interval_ms = ms),
+    ),
+    OptionDef::broker(
         "max-connections",
         "COUNT",
         "0",
@@ -528,6 +554,7 @@ const LEVEL: &str = "error, warn, info, debug or trace";
 const FORMAT: &str = "text or json";
 const PIN: &str = "auto, none or a list of different cores such as 0,2,4-7";
 const VERSION: &str = "1.2 or 1.3";
+const DURABILITY: &str = "commit, interval or none";
 const CERTIFICATES: &str = "none, optional or required";
 const CERTIFICATE_USER: &str = "none, cn or subject";
 const ALGORITHM: &str = "HS256, RS256 or ES256";

@@ -55,6 +55,30 @@ pub enum LogFormat {
     Json,
 }
 
+/// What an acknowledgement means, where state outlives the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// What it is about is on disk.
+    Commit,
+    /// It is on disk an interval later.
+    Interval,
+    /// The kernel has it an interval later; it survives this process, but not a power cut.
+    None,
+}
+
+impl FromStr for Durability {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "commit" => Ok(Self::Commit),
+            "interval" => Ok(Self::Interval),
+            "none" => Ok(Self::None),
+            _ => Err(()),
+        }
+    }
+}
+
 impl FromStr for Pin {
     type Err = ();
 

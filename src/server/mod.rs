@@ -6,6 +6,7 @@ mod cli;
 mod configuration;
 mod control;
 mod descriptors;
+mod durable;
 mod failure;
 mod kernel;
 mod listening;

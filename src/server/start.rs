@@ -10,7 +10,7 @@ use super::logging::Log;
 use super::pinning::{self, Plan};
 use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
-use super::{descriptors, kernel, settings};
+use super::{descriptors, durable, kernel, settings};
 use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
@@ -23,7 +23,7 @@ use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::sync::{Arc, mpsc};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Runs the broker until a signal ends it.
@@ -49,7 +49,7 @@ pub(super) fn serve(
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
     let settings = settings::load(&options, None).map_err(Failure::usage)?;
-    let reports = runtime.block_on(async {
+    let (reports, journal) = runtime.block_on(async {
         let signals = Signals::heed()?;
         let running = start_workers(&settings, &plan, connections, sockets)?;
         summary::print(&Started {
@@ -60,11 +60,15 @@ pub(super) fn serve(
             descriptors,
             connections,
         });
-        let Running { doorbells, reports, notices, desk } = running;
+        let Running { doorbells, reports, notices, desk, journal } = running;
         let watched = Watched::new(&options);
         let reloader = Reloader { configuration, given, settings, notices, desk, log, watched };
-        Ok(control::run(signals, reloader, &doorbells, reports).await)
+        Ok((control::run(signals, reloader, &doorbells, reports).await, journal))
     })?;
+    if let Some(journal) = journal {
+        // It ends once it has written what the workers left.
+        let _ = journal.join();
+    }
     drop(files);
     summary::log_end(&reports);
     Ok(())
@@ -88,6 +92,7 @@ pub(super) struct Running {
     pub(super) reports: UnboundedReceiver<Report>,
     pub(super) notices: Notices,
     pub(super) desk: Arc<authentication::Desk>,
+    pub(super) journal: Option<JoinHandle<()>>,
 }
 
 /// Tells workers things.
@@ -132,6 +137,8 @@ fn start_workers(
     let desk = start_desk(settings, notices.clone()).map_err(not_started)?;
     let (seed, clock) = (seed().map_err(not_started)?, Clock::start());
     let places = Arc::new(Places::new(connections, seed));
+    let durable = durable::open(&settings.options, &doorbells, seed, clock)?;
+    let mut journals = durable.ends.into_iter();
     let (reports_in, reports) = unbounded_channel();
     let (started_in, started) = mpsc::channel();
     let parts = ends.into_iter().zip(receivers).zip(wakers).zip(listeners).zip(&plan.cores);
@@ -147,6 +154,7 @@ fn start_workers(
             waker,
             listeners,
             places: Arc::clone(&places),
+            journal: journals.next(),
             sizes: RingSizes::default(),
         };
         start_worker(setup, core, started_in.clone(), reports_in.clone())?;
@@ -154,7 +162,7 @@ fn start_workers(
     drop(started_in);
     // Each worker says once how its start went, then lets go of its end.
     started.iter().collect::<Result<Vec<()>, RingError>>().map_err(Failure::start)?;
-    Ok(Running { doorbells, reports, notices, desk })
+    Ok(Running { doorbells, reports, notices, desk, journal: durable.thread })
 }
 
 /// Starts the threads that verify logins.

@@ -57,7 +57,7 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
          {max_packet_size} bytes, {max_queued_messages} queued messages or {max_queued_bytes} \
          bytes per session"
     )?;
-    writeln!(text, "state is in memory: sessions and retained messages end with this process")
+    writeln!(text, "{}", super::durable::describe(started.options))
 }
 
 /// Logs what the workers counted.

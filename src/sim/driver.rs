@@ -381,7 +381,7 @@ impl World {
 fn brief(message: &crate::broker::MeshMessage) -> String {
     use crate::broker::MeshMessage;
     match message {
-        MeshMessage::Publish { message, plain, shares, passed } => format!(
+        MeshMessage::Publish { message, plain, shares, passed, .. } => format!(
             "Publish {} {} plain {plain} shares {shares:?} passed {passed}",
             message.topic(),
             super::model::name_of(message.payload()),

@@ -11,6 +11,7 @@ mod accept;
 mod closing;
 mod connection;
 mod exchange;
+mod journal;
 mod layers;
 mod notices;
 mod places;
@@ -21,6 +22,7 @@ mod transmit;
 mod worker;
 
 pub use exchange::Parcel;
+pub use journal::Journal;
 pub use notices::{Desk, Notice, Settings};
 pub use places::{Place, Places};
 pub use report::Report;

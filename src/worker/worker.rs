@@ -3,13 +3,14 @@
 use super::accept::Accepting;
 use super::connection::Connection;
 use super::exchange::Parcel;
+use super::journal::Journal;
 use super::notices::{Desk, Notice, Settings};
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
 use super::transmit::{FrameKey, Send};
 use crate::base::slots::Slots;
 use crate::base::time::Time;
-use crate::broker::{Input, LinkId, Shard, Unsent};
+use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent};
 use crate::io::clock::Clock;
 use crate::io::event::{Event, SendFailure};
 use crate::io::ring::Ring;
@@ -18,6 +19,7 @@ use crate::io::socket::Listener;
 use crate::io::wake::Waker;
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::mesh::Mesh;
+use crate::options::{Durability, Options};
 use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
@@ -48,6 +50,9 @@ pub struct Setup {
     pub listeners: Vec<Listener>,
     /// The connections of all workers.
     pub places: Arc<Places>,
+    /// The way to the journal, and what an earlier process has left there for this worker; None
+    /// when everything is in memory.
+    pub journal: Option<(Journal, Past)>,
     /// How large its ring is.
     pub sizes: RingSizes,
 }
@@ -66,6 +71,8 @@ pub struct Worker {
     pub(super) clock: Clock,
     /// When this turn began.
     pub(super) now: Time,
+    /// The way to the journal; None when everything is in memory.
+    pub(super) journal: Option<Journal>,
     pub(super) connections: Slots<Connection>,
     pub(super) places: Arc<Places>,
     pub(super) connections_refused: u64,
@@ -132,9 +139,17 @@ impl Worker {
         let Settings { options, policies, .. } = setup.settings.clone();
         let mut ring = Ring::new(setup.sizes)?;
         ring.watch(&setup.waker);
+        let promise = promise(&options);
+        let mut shard = Shard::new(options, policies, setup.worker, workers, setup.seed);
+        let journal = setup.journal.map(|(journal, past)| {
+            shard.keep_journal(journal.epoch, promise);
+            shard.restore(past, journal.epoch);
+            journal
+        });
         Ok(Self {
             worker: setup.worker,
-            shard: Shard::new(options, policies, setup.worker, workers, setup.seed),
+            shard,
+            journal,
             settings: setup.settings,
             desk: setup.desk,
             notices: setup.notices,
@@ -176,6 +191,8 @@ impl Worker {
             self.turn();
             self.sleep();
         }
+        let clock = self.clock;
+        self.finish_journal(&clock);
         self.report()
     }
 
@@ -187,7 +204,9 @@ impl Worker {
         busy |= self.take_notices();
         busy |= self.shake_hands();
         busy |= self.judge_certificates();
+        busy |= self.hear_journal();
         busy |= self.run_timers();
+        busy |= self.submit_to_journal();
         busy |= self.transmit();
         if busy {
             record(&mut self.turns, self.clock.now().since(self.now));
@@ -205,7 +224,7 @@ impl Worker {
             return;
         }
         if self.mesh.fall_asleep(self.stage != Stage::Running) {
-            if !self.notices.is_empty() {
+            if !self.notices.is_empty() || self.has_news() {
                 return self.mesh.doorbell().stay_awake();
             }
             let now = self.clock.now();
@@ -235,7 +254,12 @@ impl Worker {
             || self.ring.is_ready()
             || self.mesh.has_work()
             || !self.notices.is_empty()
+            || self.has_news()
             || (self.mesh.doorbell().is_stopped() && self.stage == Stage::Running)
+    }
+
+    fn has_news(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::has_work)
     }
 
     /// Handles what the ring had collected when this began. True when there was anything.
@@ -307,6 +331,17 @@ impl Worker {
             turns: self.turns,
             connections_refused: self.connections_refused,
             connections_cut,
+        }
+    }
+}
+
+/// What an acknowledgement means.
+fn promise(options: &Options) -> Promise {
+    match options.durability {
+        Durability::Commit => Promise::Commit,
+        Durability::Interval | Durability::None => {
+            let interval = Duration::from_millis(u64::from(options.durability_interval_ms));
+            Promise::Interval(interval)
         }
     }
 }

@@ -1,0 +1,300 @@
+//! How a shard speaks to the journal: what it notes, what waits for it, what it hears.
+
+use super::boundary::LinkId;
+use super::clients::Clients;
+use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Waiting};
+use super::mesh_message::Ticket;
+use super::publication::Publication;
+use super::session::{Session, SessionId};
+use super::shard::Shard;
+use crate::base::time::Time;
+use crate::mqtt::{Frame, Properties, Publish, QoS, SubscriptionOptions, Version};
+use crate::store::record::{Attributes, Owner, Record, Subscription};
+use crate::store::{Epoch, Submission};
+
+/// The topic that tells whether the journal can be written.
+const STATE_TOPIC: &str = "$SYS/broker/journal/state";
+
+impl Shard {
+    /// From now on what outlives the process is handed over: see [`Self::next_submission`].
+    pub fn keep_journal(&mut self, epoch: Epoch, promise: Promise) {
+        self.clients.ledger = Some(Box::new(Ledger::new(epoch, promise)));
+    }
+
+    /// The next thing to hand to the journal, if its time has come. A batch may follow when
+    /// [`Input::Committed`](super::Input::Committed) has told of the one before.
+    pub fn next_submission(&mut self) -> Option<Submission> {
+        let now = self.clients.now;
+        self.go_on_with_pass();
+        let ledger = self.clients.ledger.as_mut()?;
+        if let Some(waiting) = ledger.take_needless(now) {
+            self.release(waiting);
+        }
+        self.clients.ledger.as_mut()?.next_submission(now)
+    }
+
+    /// Whatever gathers is to be handed over now.
+    pub fn hurry_journal(&mut self) {
+        let now = self.clients.now;
+        if let Some(ledger) = &mut self.clients.ledger {
+            ledger.hurry(now);
+        }
+    }
+
+    /// True when something is still to be handed over, or to be heard of.
+    #[must_use]
+    pub fn owes_journal(&self) -> bool {
+        self.clients.ledger.as_ref().is_some_and(|ledger| !ledger.is_empty())
+    }
+
+    pub(super) fn journal_deadline(&self) -> Option<Time> {
+        let ledger = self.clients.ledger.as_ref()?;
+        let pass = self.pass.is_some() && self.can_go_on_with_pass();
+        if pass { Some(Time::ZERO) } else { ledger.deadline() }
+    }
+
+    pub(super) fn committed(&mut self, has_batch: bool, parts: &[u64]) {
+        let Some(ledger) = &mut self.clients.ledger else { return };
+        let waiting = ledger.committed(has_batch, parts);
+        self.release(waiting);
+        self.resume_publishers();
+    }
+
+    /// Sends what has waited for the disk.
+    fn release(&mut self, waiting: Waiting) {
+        for (session, packet_id) in waiting.held {
+            self.unhold((session, packet_id));
+        }
+        for (link, serial) in waiting.tickets {
+            self.ticket_done(Ticket { link, serial, is_interest: false });
+            let is_welcome = |link: &mut super::link::Link| link.blocked.connack && !link.holds();
+            if self.clients.link(link).is_some_and(is_welcome) {
+                self.welcome(link);
+            }
+        }
+    }
+
+    /// Its CONNACK has been released: everything else may follow.
+    fn welcome(&mut self, link: LinkId) {
+        self.unblock(link, |blocks| blocks.connack = false);
+    }
+
+    fn unhold(&mut self, (session, packet_id): HeldDelivery) {
+        if let Some(known) = self.clients.sessions.get_mut(session) {
+            known.unhold(packet_id);
+            self.pump(session);
+        }
+    }
+
+    /// Holds a response until so many tickets and, if it `waits`, what was noted last is done; its
+    /// serial.
+    pub(super) fn hold(
+        &mut self,
+        id: LinkId,
+        tickets: u32,
+        waits: bool,
+        bytes: Vec<u8>,
+    ) -> Option<u32> {
+        let serial = self.clients.link(id)?.hold(tickets + u32::from(waits), bytes);
+        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| waits) {
+            ledger.wait(id, serial);
+        }
+        Some(serial)
+    }
+
+    /// Notes something, and sends the response when it is on disk.
+    pub(super) fn respond_noted(
+        &mut self,
+        id: LinkId,
+        record: Option<Record<'static>>,
+        bytes: Vec<u8>,
+    ) {
+        let mark = self.clients.mark();
+        if let Some(record) = record {
+            self.clients.note(record);
+        }
+        if self.clients.is_noted_since(mark) {
+            self.hold(id, 0, true, bytes);
+        } else {
+            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
+        }
+    }
+
+    /// True when the link's next PUBLISH has to wait, because too much gathers already.
+    pub(super) fn waits_for_journal(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
+        let is_full = self.clients.ledger.as_ref().is_some_and(|ledger| ledger.is_full());
+        if !is_full || frame.first & 0b110 == 0 {
+            return false;
+        }
+        self.clients.pause(id, |pauses| pauses.journal = true);
+        self.journal_waiting.push(id);
+        true
+    }
+
+    fn resume_publishers(&mut self) {
+        if self.clients.ledger.as_ref().is_some_and(|ledger| ledger.is_full()) {
+            return;
+        }
+        for id in std::mem::take(&mut self.journal_waiting) {
+            self.clients.resume(id, |pauses| pauses.journal = false);
+            self.go_on(id);
+        }
+    }
+
+    /// The session has been sent what was retained for a subscription.
+    pub(super) fn note_replayed(&mut self, id: SessionId, filter: &str) {
+        let session = &self.clients.sessions[id.slot];
+        let (session, is_stored) = (session.number, session.is_stored());
+        let now = self.clients.now;
+        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| is_stored) {
+            let filter = filter.to_owned().into();
+            ledger.note_lazily(now, Record::Replayed { session, filter });
+        }
+    }
+
+    /// Publishes whether the journal can be written, where the topic lives.
+    pub(super) fn tell_journal_state(&mut self, failure: Option<&str>) {
+        if self.topic_home(STATE_TOPIC) != self.index {
+            return;
+        }
+        let text = failure.unwrap_or("works");
+        let publish = Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            topic: STATE_TOPIC,
+            packet_id: 0,
+            topic_alias: None,
+            message_expiry_s: None,
+            subscription_ids: smallvec::SmallVec::new(),
+            properties: Properties::from_bytes(&[]),
+            payload: text.as_bytes(),
+        };
+        let mut publication = self.publication(&publish, 0, None);
+        self.route(&mut publication);
+        self.retain(&mut publication, None);
+    }
+}
+
+impl Clients {
+    /// A message named `number` is about to be routed.
+    pub(super) fn begin_record(&mut self, number: u64) {
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0) {
+            ledger.begin(None, number);
+        }
+    }
+
+    /// A message is about to be routed whose record another worker has under this name.
+    pub(super) fn begin_part(&mut self, record: u64) {
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| record != 0) {
+            ledger.begin(Some(record), 0);
+        }
+    }
+
+    /// Another worker is asked to deliver the message as well; by what name its part goes.
+    pub(super) fn expect_part(&mut self, qos: QoS) -> u64 {
+        let ledger = self.ledger.as_mut().filter(|_| qos > QoS::AtMostOnce);
+        ledger.map_or(0, |ledger| ledger.expect_part())
+    }
+
+    /// The message is routed; true when its acknowledgement has to wait for the disk.
+    pub(super) fn end_record(&mut self, noted: Noted, publication: &mut Publication<'_>) -> bool {
+        let now = self.now;
+        let ledger = self.ledger.as_mut();
+        ledger.is_some_and(|ledger| ledger.end(now, noted, || publication.message().clone()))
+    }
+
+    /// Where the journal stands: see [`Self::is_noted_since`].
+    pub(super) fn mark(&self) -> u64 {
+        self.ledger.as_ref().map_or(0, |ledger| ledger.mark())
+    }
+
+    /// True when something was noted since `mark` for which a response has to wait.
+    pub(super) fn is_noted_since(&self, mark: u64) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.holds() && ledger.mark() != mark)
+    }
+
+    pub(super) fn note(&mut self, record: Record<'static>) {
+        let now = self.now;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.note(now, record);
+        }
+    }
+
+    /// Notes what a session is now, if that outlives the process. So does a will.
+    pub(super) fn note_session(&mut self, id: SessionId) {
+        let Some(ledger) = &self.ledger else { return };
+        let session = &mut self.sessions[id.slot];
+        session.is_recorded |= session.expiry_s > 0 || session.will.is_some();
+        if session.is_recorded {
+            let attributes = session.attributes(ledger.epoch);
+            self.note(Record::Session(attributes));
+        }
+    }
+
+    /// Notes that a session is over.
+    pub(super) fn note_end(&mut self, session: &Session) {
+        if session.is_recorded {
+            self.note(Record::Ended { session: session.number });
+        }
+    }
+
+    pub(super) fn note_subscribed(
+        &mut self,
+        id: SessionId,
+        filter: &str,
+        options: SubscriptionOptions,
+        subscription_id: u32,
+        is_owed: bool,
+    ) {
+        let session = &self.sessions[id.slot];
+        if self.ledger.is_some() && session.is_stored() {
+            let (session, filter) = (session.number, filter.to_owned().into());
+            let options = options.to_byte(Version::V5);
+            let subscription = Subscription { filter, options, subscription_id, is_owed };
+            self.note(Record::Subscribed { session, subscription });
+        }
+    }
+
+    pub(super) fn note_unsubscribed(&mut self, id: SessionId, filter: &str) {
+        let session = &self.sessions[id.slot];
+        if self.ledger.is_some() && session.is_stored() {
+            let (session, filter) = (session.number, filter.to_owned().into());
+            self.note(Record::Unsubscribed { session, filter });
+        }
+    }
+
+    /// Ends the exchange that `packet_id` of the session in `slot` stands for.
+    pub(super) fn complete(&mut self, slot: u32, packet_id: u16) {
+        let session = &mut self.sessions[slot];
+        let Some(entry) = session.complete(packet_id).filter(|entry| entry.stored != 0) else {
+            return;
+        };
+        let (number, now) = (session.number, self.now);
+        let Some(ledger) = &mut self.ledger else { return };
+        match entry.delivery {
+            Some(delivery) => ledger.acknowledge(now, delivery.record, number, entry.stored),
+            None => ledger.done(now, number, entry.stored),
+        }
+    }
+}
+
+impl Session {
+    /// What the journal keeps of it, besides what hangs on it.
+    pub(super) fn attributes(&self, epoch: Epoch) -> Attributes<'static> {
+        let milliseconds = |time: Option<Time>| time.map(|time| epoch.milliseconds(time));
+        let owner = self.identity.as_ref().map(|identity| Owner::of(identity, self.listener));
+        let nobody =
+            Owner { user: None, client_id: None, is_superuser: false, listener: self.listener };
+        Attributes {
+            session: self.number,
+            client_id: self.client_id.to_string().into(),
+            owner: owner.map_or(nobody, Owner::owned),
+            expiry_s: self.expiry_s,
+            is_connected: self.link.is_some(),
+            ends_ms: milliseconds(self.ends),
+            will: self.will.as_ref().map(|will| will.stored()),
+            will_due_ms: milliseconds(self.will_due),
+        }
+    }
+}

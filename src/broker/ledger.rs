@@ -1,0 +1,529 @@
+//! What the journal is to be told, until it is told.
+//!
+//! ```text
+//! deliver, handle_* ──▶ own entries ──▶ batch, one at a time ──▶ journal ──▶ committed
+//!                       PUBACK of a message still here takes its recipient out again
+//! ```
+//!
+//! While a batch is with the journal the next one gathers here. A message that all its recipients
+//! acknowledge meanwhile needs no record. Where that may still happen the batch lingers a moment.
+
+use super::boundary::LinkId;
+use super::message::Message;
+use super::session::{Delivery, SessionId};
+use crate::base::maps::HashMap;
+use crate::base::time::Time;
+use crate::limits::{JOURNAL_LAZY, JOURNAL_LINGER, JOURNAL_WAITING_BYTES_MAX};
+use crate::mqtt::QoS;
+use crate::store::record::{Record, StoredDelivery};
+use crate::store::{Batch, Entry, Epoch, Part, Publish, Recipients, Submission, Way};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// What it is about is on disk.
+    Commit,
+    /// It will be, so much later.
+    Interval(Duration),
+}
+
+/// A delivery that waits for a commit: whose, and under which packet identifier.
+pub(super) type HeldDelivery = (SessionId, u16);
+
+/// One worker's way to the journal.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) epoch: Epoch,
+    promise: Promise,
+    /// The publish that is being routed.
+    open: Option<Pending>,
+    own: Gathering<Item>,
+    parts: Gathering<Pending>,
+    done: Vec<(u64, u64)>,
+    /// Responses that wait for the batch that gathers.
+    tickets: Vec<(LinkId, u32)>,
+    held: Vec<HeldDelivery>,
+    /// What waits for the batch that is with the journal.
+    outstanding: Option<Waiting>,
+    /// Deliveries that wait for a part, by its number.
+    held_parts: HashMap<u64, Vec<HeldDelivery>>,
+    /// The bytes of messages that gather.
+    bytes: usize,
+    /// Bytes of messages are written again when they were last written before this pass began.
+    pub(super) pass: u32,
+    finishes_pass: Option<u32>,
+}
+
+/// What waits for a commit.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) tickets: Vec<(LinkId, u32)>,
+    pub(super) held: Vec<HeldDelivery>,
+}
+
+/// A list whose entries have numbers, and when it is to be handed over.
+#[derive(Debug)]
+struct Gathering<T> {
+    list: Vec<T>,
+    /// The number of the first.
+    first: u64,
+    due: Option<Time>,
+    /// How many entries may still turn out to be needless.
+    hopeful: usize,
+}
+
+#[derive(Debug)]
+enum Item {
+    Record(Record<'static>),
+    Publish(Box<Pending>),
+}
+
+/// A message that goes somewhere.
+#[derive(Debug, Default)]
+struct Pending {
+    /// It came from another worker, which has the record; this is a part of it.
+    is_part: bool,
+    /// Names it to the other workers.
+    record: u64,
+    message: Option<Arc<Message>>,
+    noted: Noted,
+    recipients: Recipients,
+    recipient_count: usize,
+    /// How many other workers have to say who gets it there.
+    parts: u32,
+    /// Sessions whose clients have acknowledged it.
+    acknowledged: Vec<u64>,
+    /// Somebody gets it who will certainly not acknowledge it soon.
+    is_certain: bool,
+    held: Vec<HeldDelivery>,
+}
+
+/// What a record says of a message besides who gets it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Noted {
+    pub(super) is_retained: bool,
+    /// The publisher's session, and the packet identifier of its QoS 2 PUBLISH.
+    pub(super) received: Option<(u64, u16)>,
+    /// The session whose share of it another member gets.
+    pub(super) taken_from: Option<u64>,
+    /// Nobody waits for it.
+    pub(super) is_lazy: bool,
+}
+
+impl Noted {
+    const fn any(&self) -> bool {
+        self.is_retained || self.received.is_some() || self.taken_from.is_some()
+    }
+}
+
+/// What has become of a delivery to a stored session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was dropped.
+    Dropped,
+    /// It waits for the connection or the window.
+    Queued,
+    /// It was sent.
+    Sent,
+    /// It has this packet identifier, and is sent when that is on disk.
+    Held(SessionId, u16),
+    /// It was sent under this packet identifier, and must be again under the same.
+    SentAs(u16),
+}
+
+impl<T> Gathering<T> {
+    fn new() -> Self {
+        // 1 stands for what an earlier process has noted.
+        Self { list: Vec::new(), first: 2, due: None, hopeful: 0 }
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.list.len() as u64
+    }
+
+    fn find(&mut self, number: u64) -> Option<&mut T> {
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.list.get_mut(place)
+    }
+
+    fn hurry(&mut self, due: Time) {
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+
+    fn take(&mut self) -> (u64, Vec<T>) {
+        let first = self.first;
+        self.first = self.next();
+        self.due = None;
+        self.hopeful = 0;
+        (first, std::mem::take(&mut self.list))
+    }
+}
+
+impl Ledger {
+    pub(super) fn new(epoch: Epoch, promise: Promise) -> Self {
+        Self {
+            epoch,
+            promise,
+            open: None,
+            own: Gathering::new(),
+            parts: Gathering::new(),
+            done: Vec::new(),
+            tickets: Vec::new(),
+            held: Vec::new(),
+            outstanding: None,
+            held_parts: HashMap::default(),
+            bytes: 0,
+            pass: 1,
+            finishes_pass: None,
+        }
+    }
+
+    /// True when responses wait for the disk.
+    pub(super) fn holds(&self) -> bool {
+        self.promise == Promise::Commit
+    }
+
+    /// A mark: when it is another one later, there was something to note meanwhile.
+    pub(super) fn mark(&self) -> u64 {
+        self.own.next()
+    }
+
+    /// Notes a change that somebody may wait for.
+    pub(super) fn note(&mut self, now: Time, record: Record<'static>) {
+        self.own.list.push(Item::Record(record));
+        let due = self.promised(now);
+        self.own.hurry(due);
+    }
+
+    /// Notes a change that nobody waits for.
+    pub(super) fn note_lazily(&mut self, now: Time, record: Record<'static>) {
+        self.own.list.push(Item::Record(record));
+        self.own.hurry(self.lazily(now));
+    }
+
+    /// The response `serial` of the link waits for what was noted last.
+    pub(super) fn wait(&mut self, link: LinkId, serial: u32) {
+        self.tickets.push((link, serial));
+    }
+
+    fn promised(&self, now: Time) -> Time {
+        match self.promise {
+            Promise::Commit => now,
+            Promise::Interval(interval) => now.after(interval),
+        }
+    }
+
+    fn lazily(&self, now: Time) -> Time {
+        self.promised(now).max(now.after(JOURNAL_LAZY))
+    }
+
+    /// A message is about to be routed. `part_of` names the record of another worker that this is
+    /// a part of; otherwise `record` names it to other workers.
+    pub(super) fn begin(&mut self, part_of: Option<u64>, record: u64) {
+        debug_assert!(self.open.is_none());
+        self.open = Some(Pending {
+            is_part: part_of.is_some(),
+            record: part_of.unwrap_or(record),
+            ..Pending::default()
+        });
+    }
+
+    /// How deliveries of the message that is being routed name its record; 0 when it has none.
+    pub(super) fn open_number(&self) -> u64 {
+        let number = |open: &Pending| match open.is_part {
+            true => self.parts.next() << 1 | 1,
+            false => self.own.next() << 1,
+        };
+        self.open.as_ref().map_or(0, number)
+    }
+
+    /// Another worker will say who gets the message there; by what name.
+    pub(super) fn expect_part(&mut self) -> u64 {
+        let Some(open) = &mut self.open else { return 0 };
+        open.parts += 1;
+        open.record
+    }
+
+    /// The session gets the message that is being routed.
+    #[inline]
+    pub(super) fn add(&mut self, session: u64, way: Way, fate: Fate) {
+        if let Some((open, packet_id)) = self.count_recipient(fate) {
+            open.recipients.add(session, Way { packet_id, ..way });
+        }
+    }
+
+    /// As [`Self::add`], in a way of its own.
+    pub(super) fn add_other(&mut self, session: u64, other: StoredDelivery<'static>, fate: Fate) {
+        if let Some((open, packet_id)) = self.count_recipient(fate) {
+            open.recipients.add_other(session, StoredDelivery { packet_id, ..other });
+        }
+    }
+
+    #[inline]
+    fn count_recipient(&mut self, fate: Fate) -> Option<(&mut Pending, u16)> {
+        let open = self.open.as_mut()?;
+        let packet_id = match fate {
+            Fate::Dropped => return None,
+            Fate::Queued | Fate::Sent => 0,
+            Fate::Held(_, packet_id) | Fate::SentAs(packet_id) => packet_id,
+        };
+        open.recipient_count += 1;
+        open.is_certain |= fate != Fate::Sent;
+        if let Fate::Held(id, packet_id) = fate {
+            open.held.push((id, packet_id));
+        }
+        Some((open, packet_id))
+    }
+
+    /// The message is routed; true when its acknowledgement has to wait. `message` makes it.
+    pub(super) fn end(
+        &mut self,
+        now: Time,
+        noted: Noted,
+        message: impl FnOnce() -> Arc<Message>,
+    ) -> bool {
+        let Some(mut open) = self.open.take() else { return false };
+        open.noted = noted;
+        if open.is_part {
+            open.message = Some(message());
+            self.end_part(now, open);
+            return false;
+        }
+        if open.recipient_count == 0 && open.parts == 0 && !noted.any() {
+            return false;
+        }
+        let message = message();
+        self.bytes += message.bytes().len();
+        open.message = Some(message);
+        self.held.append(&mut open.held);
+        let may_vanish = open.may_vanish();
+        let due = match (may_vanish, noted.is_lazy) {
+            (_, true) => self.lazily(now),
+            (true, _) => self.promised(now).max(now.after(JOURNAL_LINGER)),
+            (false, _) => self.promised(now),
+        };
+        self.own.hopeful += usize::from(may_vanish);
+        self.own.list.push(Item::Publish(Box::new(open)));
+        self.own.hurry(due);
+        self.holds()
+    }
+
+    fn end_part(&mut self, now: Time, open: Pending) {
+        let may_vanish = open.may_vanish() && open.recipient_count > 0;
+        self.parts.hopeful += usize::from(may_vanish);
+        self.parts.list.push(open);
+        self.parts.hurry(if may_vanish { now.after(JOURNAL_LINGER) } else { now });
+    }
+
+    /// A session's client has acknowledged a message, whose delivery named the record `number`.
+    pub(super) fn acknowledge(&mut self, now: Time, number: u64, session: u64, message: u64) {
+        let Some((pending, is_part)) = self.find(number) else {
+            self.done.push((session, message));
+            let due = self.lazily(now);
+            return self.own.hurry(due);
+        };
+        let was_hopeful = pending.is_hopeful();
+        pending.acknowledged.push(session);
+        if !was_hopeful || pending.is_hopeful() {
+            return;
+        }
+        if is_part {
+            self.parts.hopeful -= 1;
+            if self.parts.hopeful == 0 {
+                self.parts.hurry(now);
+            }
+        } else {
+            self.own.hopeful -= 1;
+            if self.own.hopeful == 0 && !self.tickets.is_empty() {
+                self.own.hurry(now);
+            }
+        }
+    }
+
+    fn find(&mut self, number: u64) -> Option<(&mut Pending, bool)> {
+        if number & 1 == 1 {
+            return self.parts.find(number >> 1).map(|pending| (pending, true));
+        }
+        match self.own.find(number >> 1)? {
+            Item::Publish(pending) => Some((&mut **pending, false)),
+            Item::Record(_) => None,
+        }
+    }
+
+    /// Messages that are done whatever gathers here.
+    pub(super) fn done(&mut self, now: Time, session: u64, message: u64) {
+        self.done.push((session, message));
+        let due = self.lazily(now);
+        self.own.hurry(due);
+    }
+
+    /// All that lives has been noted since the pass began.
+    pub(super) fn finish_pass(&mut self, now: Time) {
+        self.finishes_pass = Some(self.pass);
+        self.own.hurry(now);
+    }
+
+    /// What gathers need not wait any longer.
+    pub(super) fn hurry(&mut self, now: Time) {
+        self.own.due = self.own.due.map(|_| now);
+        self.parts.due = self.parts.due.map(|_| now);
+    }
+
+    /// True when nothing gathers and nothing is with the journal.
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.due.is_none() && self.parts.due.is_none() && self.outstanding.is_none()
+    }
+
+    /// True when so much gathers that nothing more should be published.
+    pub(super) const fn is_full(&self) -> bool {
+        self.bytes > JOURNAL_WAITING_BYTES_MAX
+    }
+
+    /// How many bytes of messages gather.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// More bytes gather than those of messages that are routed.
+    pub(super) const fn count(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// When something is to be handed over.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let own = self.own.due.filter(|_| self.outstanding.is_none());
+        own.into_iter().chain(self.parts.due).min()
+    }
+
+    /// The next thing to hand over, if its time has come.
+    pub(super) fn next_submission(&mut self, now: Time) -> Option<Submission> {
+        if self.parts.due.is_some_and(|due| due <= now) {
+            return Some(Submission::Parts(self.take_parts()));
+        }
+        let is_due = self.own.due.is_some_and(|due| due <= now);
+        (is_due && self.outstanding.is_none()).then(|| Submission::Batch(self.take_batch()))
+    }
+
+    /// What waits for a batch that needs no commit after all, since nothing is left of it.
+    pub(super) fn take_needless(&mut self, now: Time) -> Option<Waiting> {
+        let is_due = self.own.due.is_some_and(|due| due <= now) && self.outstanding.is_none();
+        let is_needless = |item: &Item| match item {
+            Item::Record(_) => false,
+            Item::Publish(pending) => pending.is_needless(),
+        };
+        let has_more = !self.done.is_empty() || self.finishes_pass.is_some();
+        if !is_due || has_more || !self.own.list.iter().all(is_needless) {
+            return None;
+        }
+        self.own.take();
+        self.bytes = 0;
+        let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
+        Some(Waiting { tickets, held })
+    }
+
+    fn take_batch(&mut self) -> Batch {
+        let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
+        self.outstanding = Some(Waiting { tickets, held });
+        self.bytes = 0;
+        let (_, list) = self.own.take();
+        let pass = self.pass;
+        let entries = list.into_iter().filter_map(|item| match item {
+            Item::Record(record) => Some(Entry::Record(record)),
+            Item::Publish(pending) if pending.is_needless() => None,
+            Item::Publish(pending) => Some(Entry::Publish(Box::new(pending.publish(pass)))),
+        });
+        Batch {
+            entries: entries.collect(),
+            done: std::mem::take(&mut self.done),
+            finishes_pass: self.finishes_pass.take(),
+        }
+    }
+
+    fn take_parts(&mut self) -> Vec<Part> {
+        let (first, list) = self.parts.take();
+        let mut parts = Vec::with_capacity(list.len());
+        for (number, mut pending) in (first..).zip(list) {
+            pending.leave_out_acknowledged();
+            let held = std::mem::take(&mut pending.held);
+            if !held.is_empty() {
+                self.held_parts.insert(number, held);
+            }
+            let Pending { record, recipients, parts: more, .. } = pending;
+            parts.push(Part { number, record, recipients, more });
+        }
+        parts
+    }
+
+    /// What waited for the batch that is on disk now, and for these parts of others.
+    pub(super) fn committed(&mut self, has_batch: bool, parts: &[u64]) -> Waiting {
+        let mut waiting = match has_batch {
+            true => self.outstanding.take().unwrap_or_default(),
+            false => Waiting::default(),
+        };
+        if !self.held_parts.is_empty() {
+            let held = parts.iter().filter_map(|part| self.held_parts.remove(part));
+            waiting.held.extend(held.flatten());
+        }
+        waiting
+    }
+}
+
+impl Pending {
+    /// True when it is needless once all recipients have acknowledged it.
+    const fn may_vanish(&self) -> bool {
+        !self.is_certain && !self.noted.any()
+    }
+
+    /// True when that may still happen.
+    const fn is_hopeful(&self) -> bool {
+        self.may_vanish() && self.acknowledged.len() < self.recipient_count
+    }
+
+    const fn is_needless(&self) -> bool {
+        self.may_vanish() && self.parts == 0 && self.acknowledged.len() == self.recipient_count
+    }
+
+    fn leave_out_acknowledged(&mut self) {
+        if self.acknowledged.len() == self.recipient_count {
+            self.recipients.clear();
+        } else if !self.acknowledged.is_empty() {
+            self.acknowledged.sort_unstable();
+            self.recipients.leave_out(&self.acknowledged);
+        }
+    }
+
+    fn publish(mut self, pass: u32) -> Publish {
+        self.leave_out_acknowledged();
+        let message = self.message.expect("it is routed");
+        let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
+        Publish {
+            is_new: needs_bytes && message.note_stored(pass),
+            message,
+            is_retained: self.noted.is_retained,
+            received: self.noted.received,
+            taken_from: self.noted.taken_from,
+            recipients: self.recipients,
+            record: self.record,
+            parts: self.parts,
+        }
+    }
+}
+
+/// A delivery, as the journal keeps it.
+pub(super) fn stored(delivery: &Delivery) -> StoredDelivery<'static> {
+    StoredDelivery {
+        qos: delivery.qos as u8,
+        retain: delivery.retain,
+        packet_id: 0,
+        is_released: false,
+        subscription_ids: delivery.subscription_ids.to_vec(),
+        share: delivery.share.as_deref().map(|share| share.to_owned().into()),
+    }
+}
+
+/// How a delivery goes, as long as it has no packet identifier.
+pub(super) const fn way(qos: QoS, retain: bool) -> Way {
+    Way { qos: qos as u8, retain, packet_id: 0 }
+}

@@ -1,0 +1,196 @@
+//! A shard takes up what an earlier process has left in the journal.
+
+use super::message::Message;
+use super::permission::{policy, worth_keeping};
+use super::session::{Delivery, Session, SessionId};
+use super::shard::Shard;
+use super::will::Will;
+use crate::base::maps::HashMap;
+use crate::mqtt::{SubscriptionOptions, TopicFilter, Version};
+use crate::store::record::{StoredDelivery, Subscription};
+use crate::store::{Epoch, State, StoredSession, qos};
+use crate::topics::{Interest, Subscriber};
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// On which worker a session or a retained topic lives: the same for all workers of a process.
+#[derive(Debug, Clone)]
+pub struct Homes {
+    hasher: FixedState,
+    workers: usize,
+}
+
+impl Homes {
+    /// The homes among `workers` workers, by an unpredictable `seed`.
+    #[must_use]
+    pub const fn new(workers: usize, seed: u64) -> Self {
+        Self { hasher: FixedState::with_seed(seed), workers }
+    }
+
+    /// Where a client identifier's session, or a topic's retained message, lives.
+    #[must_use]
+    pub fn of(&self, name: &str) -> usize {
+        (self.hasher.hash_one(name) % self.workers as u64) as usize
+    }
+}
+
+/// What one worker takes up.
+#[derive(Debug, Default)]
+pub struct Past {
+    sessions: Vec<StoredSession>,
+    retained: Vec<Arc<Message>>,
+    /// Every message that the sessions refer to.
+    messages: Arc<HashMap<u64, Arc<Message>>>,
+    /// How many subscribers the other workers have: (worker, whole filter, how many).
+    interest: Vec<(usize, Box<str>, u32)>,
+    number_max: u64,
+    version_max: u64,
+}
+
+impl Past {
+    /// Divides a state among workers.
+    #[must_use]
+    pub fn divide(state: State, homes: &Homes) -> Vec<Self> {
+        let workers = homes.workers;
+        let (number_max, version_max) = (state.number_max, state.version_max);
+        let past = || Self { number_max, version_max, ..Self::default() };
+        let mut pasts: Vec<Self> = (0..workers).map(|_| past()).collect();
+        for message in state.retained() {
+            pasts[homes.of(message.topic())].retained.push(message.clone());
+        }
+        let mut counts: Vec<HashMap<Box<str>, u32>> = vec![HashMap::default(); workers];
+        let messages = Arc::new(state.messages);
+        for session in state.sessions.into_values() {
+            let home = homes.of(&session.attributes.client_id);
+            for filter in session.subscriptions.keys().filter(|_| workers > 1) {
+                *counts[home].entry(filter.clone()).or_default() += 1;
+            }
+            pasts[home].sessions.push(session);
+        }
+        for (worker, past) in pasts.iter_mut().enumerate() {
+            past.messages = Arc::clone(&messages);
+            for (other, counts) in counts.iter().enumerate().filter(|(other, _)| *other != worker) {
+                let interest = counts.iter().map(|(filter, &count)| (other, filter.clone(), count));
+                past.interest.extend(interest);
+            }
+        }
+        pasts
+    }
+}
+
+impl Shard {
+    /// Takes up what an earlier process has left, before anything else happens. Its sessions are
+    /// there at once, and what is published for them waits for their clients.
+    pub fn restore(&mut self, past: Past, epoch: Epoch) {
+        self.clients.go_on_after(past.number_max);
+        self.version = past.version_max;
+        for message in past.retained {
+            message.note_stored(1);
+            self.retained.store(message);
+        }
+        let mut sessions = past.sessions;
+        sessions.sort_unstable_by_key(|session| session.attributes.session);
+        for stored in sessions {
+            self.restore_session(&stored, &past.messages, epoch);
+        }
+        for (worker, filter, members) in past.interest {
+            if let Ok(parsed) = TopicFilter::parse(&filter, usize::MAX) {
+                let interest = Interest { worker, members, online: 0 };
+                self.subscriptions.learn(&filter, parsed, interest);
+            }
+        }
+    }
+
+    fn restore_session(
+        &mut self,
+        stored: &StoredSession,
+        messages: &HashMap<u64, Arc<Message>>,
+        epoch: Epoch,
+    ) {
+        let now = self.clients.now;
+        let attributes = &stored.attributes;
+        let mut session = Session::new(&attributes.client_id, attributes.session);
+        session.is_recorded = true;
+        session.expiry_s = attributes.expiry_s;
+        // A listener that is not there any more has nothing to say against anybody.
+        let listener = attributes.owner.listener;
+        session.listener = if usize::from(listener) < self.policies.len() { listener } else { 0 };
+        let policy = policy(&self.policies, session.listener);
+        let identity = Arc::new(attributes.owner.identity(&attributes.client_id));
+        session.grants = policy.grants(&identity);
+        session.identity = worth_keeping(identity, policy, session.grants.as_ref());
+        session.will = attributes.will.as_ref().map(|will| Box::new(Will::restored(will)));
+        // A client that was connected is not any more.
+        let ends = attributes.ends_ms.map(|ends| epoch.time(ends));
+        let ends = ends.unwrap_or_else(|| now.after_seconds(attributes.expiry_s));
+        session.ends = (attributes.expiry_s != u32::MAX).then_some(ends);
+        let due = attributes.will_due_ms.map(|due| epoch.time(due));
+        session.will_due = session
+            .will
+            .as_ref()
+            .map(|will| due.unwrap_or_else(|| now.after_seconds(will.delay_s)));
+        for packet_id in &stored.received {
+            session.rare().received.insert(*packet_id);
+        }
+        for (message, delivery) in stored.deliveries() {
+            session.restore_delivery(message, messages.get(&message), delivery);
+        }
+        let id = self.clients.insert_session(session);
+        for subscription in stored.subscriptions.values() {
+            self.restore_subscription(id, subscription);
+        }
+        self.clients.refresh_session_timer(id);
+    }
+
+    fn restore_subscription(&mut self, id: SessionId, subscription: &Subscription<'_>) {
+        let text = &*subscription.filter;
+        let Ok(filter) = TopicFilter::parse(text, usize::MAX) else { return };
+        let Ok(options) = SubscriptionOptions::decode(subscription.options, Version::V5) else {
+            return;
+        };
+        let extras = self.restored_extras(id, filter.filter, subscription.subscription_id);
+        let subscriber = Subscriber { session: id.slot, extras, options };
+        let subscribed = self.subscriptions.subscribe(text, filter, subscriber);
+        if let Some(group) = subscribed.place.group() {
+            self.subscriptions.set_online(group, false);
+        }
+        self.remember(id, subscribed.place);
+        if subscription.is_owed {
+            self.owe_replay(id, text, options.qos, subscription.subscription_id);
+        }
+    }
+}
+
+impl Session {
+    /// What was on its way to its client when the process before ended. What may have been sent
+    /// goes as a duplicate: a QoS 1 message always, since nobody can tell.
+    fn restore_delivery(
+        &mut self,
+        id: u64,
+        message: Option<&Arc<Message>>,
+        stored: &StoredDelivery<'_>,
+    ) {
+        if stored.is_released {
+            return self.resume(stored.packet_id, id, None);
+        }
+        let Some(message) = message else { return };
+        message.note_stored(1);
+        let delivery = Delivery {
+            message: message.clone(),
+            qos: qos(stored.qos),
+            retain: stored.retain,
+            subscription_ids: stored.subscription_ids.iter().copied().collect(),
+            share: stored.share.as_deref().map(Arc::from),
+            record: RESTORED,
+        };
+        if stored.packet_id != 0 {
+            self.resume(stored.packet_id, id, Some(delivery));
+        } else {
+            self.requeue(delivery);
+        }
+    }
+}
+
+/// The record of a delivery that is no longer here: the journal has it.
+const RESTORED: u64 = 2;

@@ -1,0 +1,10 @@
+//! The thread that makes records durable: it runs tokio-uring, and no worker ever waits for it.
+#![forbid(unsafe_code)]
+
+mod directory;
+mod disk;
+mod faults;
+mod thread;
+
+pub use directory::{Directory, Segment, recover};
+pub use thread::{End, Setup, start};

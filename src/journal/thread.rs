@@ -1,0 +1,262 @@
+//! The loop: take what the workers hand over, commit it, tell them.
+
+use super::directory::{Directory, cut_torn_tails};
+use super::disk::Files;
+use super::faults;
+use crate::limits::JOURNAL_RETRY;
+use crate::mesh::Line;
+use crate::store::{Commit, Committed, Epoch, Fault, Gatherer, Log, News, Past, Submission};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// How long to wait for room in a worker's ring.
+const TELL_AGAIN: Duration = Duration::from_millis(1);
+
+/// How much too early the planted defect acknowledges.
+const EARLY: Duration = Duration::from_millis(5);
+
+/// A worker's end of its line to the journal.
+pub type End = Line<Submission, News>;
+
+/// What the journal is made of.
+pub struct Setup {
+    /// Where it is.
+    pub directory: Directory,
+    /// What is there already, and what is wrong with it.
+    pub past: Past,
+    /// As recovery found them.
+    pub faults: Vec<Fault>,
+    /// Wall-clock time.
+    pub epoch: Epoch,
+    /// Whether a commit is synced.
+    pub syncs: bool,
+    /// What nobody can guess, for a new journal.
+    pub salt: u64,
+    /// Its ends of the lines to the workers.
+    pub lines: Vec<Line<News, Submission>>,
+    /// Wakes a worker.
+    pub wake: Box<dyn Fn(usize) + Send>,
+    /// What wakes the journal.
+    pub bell: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Setup").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// Starts the journal; it is open when this returns. Its thread ends when all workers have gone
+/// and all they handed over is written.
+///
+/// # Errors
+/// One line with the cause.
+pub fn start(setup: Setup) -> Result<JoinHandle<()>, String> {
+    let (opened_in, opened) = mpsc::channel();
+    let cannot = |error: io::Error| format!("cannot write the journal: {error}");
+    let body = move || {
+        let runtime = match tokio_uring::Runtime::new(&tokio_uring::builder()) {
+            Ok(runtime) => runtime,
+            Err(error) => return opened_in.send(Err(cannot(error))).unwrap_or(()),
+        };
+        runtime.block_on(async move {
+            match Journal::open(setup).await {
+                Ok(journal) => {
+                    // Whoever started it waits for this.
+                    let _ = opened_in.send(Ok(()));
+                    drop(opened_in);
+                    journal.run().await;
+                }
+                Err(line) => opened_in.send(Err(line)).unwrap_or(()),
+            }
+        });
+    };
+    let thread = thread::Builder::new().name("journal".into()).spawn(body).map_err(cannot)?;
+    opened.recv().unwrap_or_else(|_| Err("the journal's thread has ended".into()))?;
+    Ok(thread)
+}
+
+struct Journal {
+    log: Log<Files>,
+    gatherer: Gatherer,
+    lines: Vec<Line<News, Submission>>,
+    wake: Box<dyn Fn(usize) + Send>,
+    bell: Arc<Notify>,
+    /// What is still to be told, by worker: their rings are full.
+    untold: Vec<VecDeque<News>>,
+    /// The pass that goes on, and which workers are still at it.
+    pass: Option<(u32, Vec<bool>)>,
+}
+
+impl Journal {
+    async fn open(setup: Setup) -> Result<Self, String> {
+        let Setup { directory, past, faults, epoch, syncs, salt, lines, wake, bell } = setup;
+        cut_torn_tails(&directory, &faults)?;
+        let cannot = format!("cannot write the journal in {}", directory.path().display());
+        let mut log = Log::new(Files { directory }, past, syncs, salt);
+        log.open().await.map_err(|error| format!("{cannot}: {error}"))?;
+        faults::pass("recovered");
+        let gatherer = Gatherer::new(lines.len(), epoch);
+        let untold = lines.iter().map(|_| VecDeque::new()).collect();
+        Ok(Self { log, gatherer, lines, wake, bell, untold, pass: None })
+    }
+
+    async fn run(mut self) {
+        loop {
+            let is_last = self.lines.iter().all(Line::is_abandoned);
+            self.take();
+            if let Some(commit) = self.gatherer.next(self.log.next_stamp()) {
+                faults::pass("gathered");
+                self.carry_out(commit).await;
+                continue;
+            }
+            if is_last {
+                return;
+            }
+            if self.log.wants_pass() {
+                self.begin_pass().await;
+            }
+            if self.tell_untold() {
+                self.bell.notified().await;
+            } else {
+                let _ = timeout(TELL_AGAIN, self.bell.notified()).await;
+            }
+        }
+    }
+
+    /// Takes what the workers have handed over.
+    fn take(&mut self) {
+        for (worker, line) in self.lines.iter_mut().enumerate() {
+            while let Some(mut submission) = line.receive() {
+                faults::spoil(&mut submission);
+                self.gatherer.take(worker, submission);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, commit: Commit) {
+        let Commit { bytes, heard, passes } = commit;
+        if faults::has("early-acknowledgement") {
+            self.tell_committed(heard);
+            self.wait(EARLY).await;
+            self.write(bytes).await;
+        } else {
+            self.write(bytes).await;
+            faults::pass("synced");
+            self.tell_committed(heard);
+        }
+        faults::pass("acknowledged");
+        for (worker, pass) in passes {
+            self.end_pass(worker, pass).await;
+        }
+    }
+
+    fn tell_committed(&mut self, heard: Vec<Committed>) {
+        for (worker, committed) in heard.into_iter().enumerate() {
+            if committed.has_batch || !committed.parts.is_empty() {
+                self.tell(worker, News::Committed(committed));
+            }
+        }
+    }
+
+    /// Returns when the commit is as safe as it is to be, whatever the disk does meanwhile. What
+    /// has failed is never tried again where it failed: it goes to a new segment.
+    async fn write(&mut self, mut bytes: Vec<u8>) {
+        let mut has_failed = false;
+        while !bytes.is_empty() {
+            let result;
+            (result, bytes) = self.log.commit(bytes).await;
+            let Err(error) = result else { break };
+            if !has_failed {
+                has_failed = true;
+                tracing::error!(
+                    "The journal cannot be written: {error}. Nothing more is acknowledged that has \
+                     to outlive this process; it is tried again every second"
+                );
+                self.tell_all_state(Some(&error.to_string()));
+            }
+            self.wait(JOURNAL_RETRY).await;
+        }
+        if has_failed {
+            tracing::warn!("The journal can be written again");
+            self.tell_all_state(None);
+        }
+    }
+
+    /// Lets time pass, and takes meanwhile what comes.
+    async fn wait(&mut self, duration: Duration) {
+        let bell = Arc::clone(&self.bell);
+        let _ = timeout(duration, async {
+            loop {
+                self.take();
+                bell.notified().await;
+            }
+        })
+        .await;
+        // The workers are not told a second time.
+        self.bell.notify_one();
+    }
+
+    fn tell_all_state(&mut self, failure: Option<&str>) {
+        for worker in 0..self.lines.len() {
+            self.tell(worker, News::State { failure: failure.map(Into::into) });
+        }
+    }
+
+    fn tell(&mut self, worker: usize, news: News) {
+        self.untold[worker].push_back(news);
+        self.tell_untold();
+    }
+
+    /// Tells the workers what there is room for in their rings; true when that was all.
+    fn tell_untold(&mut self) -> bool {
+        for (worker, untold) in self.untold.iter_mut().enumerate() {
+            let line = &mut self.lines[worker];
+            if line.is_abandoned() {
+                // A worker that has gone wants to know nothing.
+                untold.clear();
+            }
+            while line.has_room() {
+                let Some(news) = untold.pop_front() else { break };
+                let is_told = line.send(news).is_ok();
+                assert!(is_told, "there is room");
+                (self.wake)(worker);
+            }
+        }
+        self.untold.iter().all(VecDeque::is_empty)
+    }
+
+    async fn begin_pass(&mut self) {
+        match self.log.begin_pass().await {
+            Ok(pass) => {
+                faults::pass("pass-begun");
+                tracing::debug!(pass, bytes = self.log.bytes(), "All that lives is written anew");
+                self.pass = Some((pass, vec![true; self.lines.len()]));
+                for worker in 0..self.lines.len() {
+                    self.tell(worker, News::PassBegun { pass });
+                }
+            }
+            Err(error) => tracing::warn!("The journal cannot be made smaller now: {error}"),
+        }
+    }
+
+    async fn end_pass(&mut self, worker: usize, pass: u32) {
+        let Some((_, busy)) = self.pass.as_mut().filter(|(known, _)| *known == pass) else {
+            return;
+        };
+        busy[worker] = false;
+        if busy.contains(&true) {
+            return;
+        }
+        self.pass = None;
+        match self.log.end_pass().await {
+            Ok(()) => tracing::debug!(pass, bytes = self.log.bytes(), "Older segments are gone"),
+            Err(error) => tracing::warn!("A segment could not be removed: {error}"),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Opens the data directory: takes up what an earlier process has left, and starts the journal.
+#![forbid(unsafe_code)]
+
+use super::failure::Failure;
+use crate::broker::{Homes, Past};
+use crate::io::clock::Clock;
+use crate::journal::{self, Directory};
+use crate::limits::JOURNAL_MESSAGES_MAX;
+use crate::mesh::{Doorbell, line};
+use crate::options::{Durability, Options};
+use crate::store::{Epoch, Recovered};
+use crate::worker::Journal;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The journal while it runs.
+#[derive(Debug, Default)]
+pub(super) struct Durable {
+    /// What each worker gets; nothing when everything is in memory.
+    pub(super) ends: Vec<(Journal, Past)>,
+    pub(super) thread: Option<JoinHandle<()>>,
+}
+
+/// Opens the data directory, if there is one, for workers that these `doorbells` wake.
+///
+/// # Errors
+/// One line with the cause and the fix.
+pub(super) fn open(
+    options: &Options,
+    doorbells: &Arc<[Doorbell]>,
+    seed: u64,
+    clock: Clock,
+) -> Result<Durable, Failure> {
+    let Some(path) = &options.data_dir else { return Ok(Durable::default()) };
+    let directory = Directory::open(path).map_err(Failure::start)?;
+    let epoch = Epoch(clock.epoch_ms());
+    let recovered = recover(&directory, epoch, clock)?;
+    let workers = doorbells.len();
+    let (worker_ends, lines): (Vec<_>, Vec<_>) =
+        (0..workers).map(|_| line(JOURNAL_MESSAGES_MAX)).unzip();
+    let bell = Arc::new(Notify::new());
+    let doorbells = Arc::clone(doorbells);
+    let setup = journal::Setup {
+        directory,
+        past: recovered.past,
+        faults: recovered.faults,
+        epoch,
+        syncs: options.durability != Durability::None,
+        salt: salt().map_err(Failure::start)?,
+        lines,
+        wake: Box::new(move |worker| doorbells[worker].call()),
+        bell: Arc::clone(&bell),
+    };
+    let thread = journal::start(setup).map_err(Failure::start)?;
+    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || bell.notify_one());
+    let pasts = Past::divide(recovered.state, &Homes::new(workers, seed));
+    let ends = worker_ends.into_iter().map(|end| Journal::new(end, Arc::clone(&wake), epoch));
+    Ok(Durable { ends: ends.zip(pasts).collect(), thread: Some(thread) })
+}
+
+fn recover(directory: &Directory, epoch: Epoch, clock: Clock) -> Result<Recovered, Failure> {
+    let began = clock.now();
+    let mut told = began;
+    let progress = |read: usize, all: usize| {
+        let now = clock.now();
+        if now.since(told) >= Duration::from_secs(1) {
+            told = now;
+            tracing::info!("Recovering: {read} of {all} segments are read");
+        }
+    };
+    let recovered = journal::recover(directory, epoch, progress).map_err(Failure::start)?;
+    for fault in &recovered.faults {
+        match fault.is_torn_tail() {
+            true => tracing::warn!("Journal: {fault}"),
+            false => tracing::error!("Journal: {fault}"),
+        }
+    }
+    if recovered.records > 0 {
+        let sessions = recovered.state.sessions.len();
+        let messages = recovered.state.messages.len();
+        let retained = recovered.state.retained().count();
+        let took = clock.now().since(began);
+        tracing::info!(
+            "Recovered {sessions} sessions and {messages} messages, {retained} of them retained, \
+             in {took:.1?}"
+        );
+    }
+    Ok(recovered)
+}
+
+/// What no client can guess.
+fn salt() -> Result<u64, String> {
+    let mut bytes = [0; 8];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| format!("cannot read /dev/urandom: {error}"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// What the start says of where state is.
+pub(super) fn describe(options: &Options) -> String {
+    let Some(path) = options.data_dir.as_deref().map(Path::display) else {
+        return "state is in memory: sessions and retained messages end with this process; \
+                --data-dir keeps them"
+            .into();
+    };
+    let interval = options.durability_interval_ms;
+    match options.durability {
+        Durability::Commit => format!("state is in {path}: what is acknowledged is on disk"),
+        Durability::Interval => {
+            format!("state is in {path}: what is acknowledged is on disk within {interval} ms")
+        }
+        Durability::None => format!(
+            "state is in {path}, never synced: what is acknowledged survives this process after \
+             {interval} ms, but not a power cut"
+        ),
+    }
+}

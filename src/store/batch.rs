@@ -1,0 +1,180 @@
+//! What a worker hands to the journal.
+
+use super::message::Message;
+use super::record::{Body, Group, Numbers, Published, Record, StoredDelivery};
+use crate::base::time::Time;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Which wall-clock time the start of the process's clock was, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The wall-clock time of a point, in milliseconds since 1970.
+    #[must_use]
+    pub const fn milliseconds(self, time: Time) -> u64 {
+        self.0 + time.nanoseconds() / 1_000_000
+    }
+
+    /// The point that a wall-clock time is; the start of the clock when it is before.
+    #[must_use]
+    pub const fn time(self, milliseconds: u64) -> Time {
+        let nanoseconds = milliseconds.saturating_sub(self.0).saturating_mul(1_000_000);
+        Time::from_nanoseconds(nanoseconds)
+    }
+}
+
+/// One worker's changes since its last batch, in order: the journal writes all of them or none.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The changes.
+    pub entries: Vec<Entry>,
+    /// Messages that sessions need not be sent any more: (session, message). They belong behind
+    /// the entries.
+    pub done: Vec<(u64, u64)>,
+    /// The worker has written all that lives since the pass of this number began.
+    pub finishes_pass: Option<u32>,
+}
+
+/// One change.
+#[derive(Debug)]
+pub enum Entry {
+    /// A change that stands in place.
+    Record(Record<'static>),
+    /// A message that goes somewhere.
+    Publish(Box<Publish>),
+}
+
+/// A message that goes to sessions here and on other workers.
+#[derive(Debug)]
+pub struct Publish {
+    /// The message, which has an id.
+    pub message: Arc<Message>,
+    /// Its bytes are still to be written.
+    pub is_new: bool,
+    /// As [`Published::is_retained`].
+    pub is_retained: bool,
+    /// As [`Published::received`].
+    pub received: Option<(u64, u16)>,
+    /// As [`Published::taken_from`].
+    pub taken_from: Option<u64>,
+    /// Who gets it here.
+    pub recipients: Recipients,
+    /// Names this record to the other workers.
+    pub record: u64,
+    /// How many other workers have to say who gets it there.
+    pub parts: u32,
+}
+
+/// What another worker says of a message: who gets it here.
+#[derive(Debug)]
+pub struct Part {
+    /// Names it to the worker that sent it.
+    pub number: u64,
+    /// Names the record that it is a part of.
+    pub record: u64,
+    /// Who gets it here.
+    pub recipients: Recipients,
+    /// How many more workers have to say who gets it there.
+    pub more: u32,
+}
+
+/// Who gets a message.
+#[derive(Debug, Default)]
+pub struct Recipients {
+    groups: Vec<(Way, Vec<u64>)>,
+    others: Vec<(u64, StoredDelivery<'static>)>,
+}
+
+/// How the sessions of a group get a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// 1 or 2.
+    pub qos: u8,
+    /// RETAIN.
+    pub retain: bool,
+    /// As [`StoredDelivery::packet_id`].
+    pub packet_id: u16,
+}
+
+impl Recipients {
+    /// One more session.
+    #[inline]
+    pub fn add(&mut self, session: u64, way: Way) {
+        match self.groups.last_mut() {
+            Some((known, sessions)) if *known == way => sessions.push(session),
+            _ => self.groups.push((way, vec![session])),
+        }
+    }
+
+    /// One more session, that gets it in a way of its own.
+    pub fn add_other(&mut self, session: u64, delivery: StoredDelivery<'static>) {
+        self.others.push((session, delivery));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let grouped: usize = self.groups.iter().map(|(_, sessions)| sessions.len()).sum();
+        grouped + self.others.len()
+    }
+
+    /// True when nobody gets it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.others.is_empty()
+    }
+
+    /// Forgets everybody.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Leaves out each of the sorted `sessions`.
+    pub fn leave_out(&mut self, sessions: &[u64]) {
+        let stays = |session: &u64| sessions.binary_search(session).is_err();
+        for (_, group) in &mut self.groups {
+            group.retain(stays);
+        }
+        self.groups.retain(|(_, group)| !group.is_empty());
+        self.others.retain(|(session, _)| stays(session));
+    }
+
+    /// Takes in those of another worker.
+    pub fn append(&mut self, mut more: Self) {
+        self.groups.append(&mut more.groups);
+        self.others.append(&mut more.others);
+    }
+}
+
+impl Publish {
+    /// True when there is nothing to remember.
+    #[must_use]
+    pub const fn is_void(&self) -> bool {
+        let is_noted = self.is_retained || self.received.is_some() || self.taken_from.is_some();
+        !is_noted && self.recipients.is_empty()
+    }
+
+    /// The record of it.
+    #[must_use]
+    pub fn record(&self, epoch: Epoch) -> Record<'_> {
+        let Recipients { groups, others } = &self.recipients;
+        let groups = groups.iter().map(|(way, sessions)| Group {
+            qos: way.qos,
+            retain: way.retain,
+            packet_id: way.packet_id,
+            sessions: Numbers(Cow::Borrowed(sessions)),
+        });
+        let needs_body = self.is_new && (self.is_retained || !self.recipients.is_empty());
+        Record::Published(Published {
+            message: self.message.id,
+            body: needs_body.then(|| Body::of(&self.message, epoch)),
+            is_retained: self.is_retained,
+            received: self.received,
+            taken_from: self.taken_from,
+            groups: groups.collect(),
+            others: others.clone(),
+        })
+    }
+}

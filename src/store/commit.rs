@@ -1,0 +1,223 @@
+//! Segments and commits, byte by byte: see `docs/STORAGE.md`. All numbers are little-endian.
+//!
+//! ```text
+//! segment │ header │ the same header │ commit │ commit │ …
+//! header  │ "RINGMQJ\n" │ format u32 │ 0 u32 │ number u64 │ end before u64 │ salt u64 │ CRC u32 │ 0…
+//! commit  │ "CMIT" │ length u32 │ number u64 │ CRC u32 │ record │ record │ …   (length: of records)
+//! record  │ length u32 │ CRC u32 │ payload
+//! ```
+//!
+//! Checksums are CRC-32C. Those of commits and records begin with the journal's salt, so that no
+//! client can put something into a payload that would be taken for a commit. A commit is one write,
+//! and the next one begins when it is synced; so what is damaged with a commit behind it was not
+//! torn by a crash.
+
+use super::record::Record;
+
+/// The format that this version writes, and the latest that it reads.
+pub const FORMAT: u32 = 1;
+/// Bytes before a segment's first commit.
+pub const SEGMENT_HEADER: usize = 2 * HEADER_COPY;
+/// Bytes of a commit's header.
+pub const COMMIT_HEADER: usize = 20;
+/// Bytes before a record's payload.
+pub const RECORD_HEADER: usize = 8;
+
+/// Bytes of one of the two copies of a segment's header.
+const HEADER_COPY: usize = 64;
+const SEGMENT_MAGIC: &[u8; 8] = b"RINGMQJ\n";
+const COMMIT_MAGIC: &[u8; 4] = b"CMIT";
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The format of all that follows.
+    pub format: u32,
+    /// Segments count from 1.
+    pub number: u64,
+    /// How many bytes of the segment before it count; 0 for the first.
+    pub end_before: u64,
+    /// What all checksums of the journal begin with: no client knows it.
+    pub salt: u64,
+}
+
+/// Names a commit: its checksums begin with this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The journal's.
+    pub salt: u64,
+    /// Commits count up by one.
+    pub number: u64,
+}
+
+impl Stamp {
+    fn sum(self) -> u32 {
+        crc32c::crc32c_append(salt_sum(self.salt), &self.number.to_le_bytes())
+    }
+}
+
+fn salt_sum(salt: u64) -> u32 {
+    crc32c::crc32c(&salt.to_le_bytes())
+}
+
+impl SegmentHeader {
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER);
+        bytes.extend_from_slice(SEGMENT_MAGIC);
+        bytes.extend_from_slice(&self.format.to_le_bytes());
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        bytes.extend_from_slice(&self.number.to_le_bytes());
+        bytes.extend_from_slice(&self.end_before.to_le_bytes());
+        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        let sum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes.resize(HEADER_COPY, 0);
+        bytes.extend_from_within(..);
+        bytes
+    }
+
+    /// What the first bytes of a segment say; None when both copies are damaged.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let copies = bytes.get(..SEGMENT_HEADER)?.chunks(HEADER_COPY);
+        copies.filter_map(Self::decode_copy).next()
+    }
+
+    /// True when there is nothing wrong with either copy.
+    #[must_use]
+    pub fn is_whole(bytes: &[u8]) -> bool {
+        let copies = bytes.get(..SEGMENT_HEADER).map(|bytes| bytes.chunks(HEADER_COPY));
+        copies.is_some_and(|mut copies| copies.all(|copy| Self::decode_copy(copy).is_some()))
+    }
+
+    fn decode_copy(bytes: &[u8]) -> Option<Self> {
+        let is_whole = bytes.starts_with(SEGMENT_MAGIC)
+            && crc32c::crc32c(&bytes[..40]) == u32_at(bytes, 40)
+            && bytes[44..].iter().all(|&byte| byte == 0);
+        is_whole.then(|| Self {
+            format: u32_at(bytes, 8),
+            number: u64_at(bytes, 16),
+            end_before: u64_at(bytes, 24),
+            salt: u64_at(bytes, 32),
+        })
+    }
+}
+
+/// Collects the records of one commit.
+#[derive(Debug)]
+pub struct CommitWriter {
+    stamp: Stamp,
+    bytes: Vec<u8>,
+}
+
+impl CommitWriter {
+    /// The commit of this stamp.
+    #[must_use]
+    pub const fn new(stamp: Stamp) -> Self {
+        Self { stamp, bytes: Vec::new() }
+    }
+
+    /// Adds a record.
+    pub fn write(&mut self, record: &Record<'_>) {
+        if self.bytes.is_empty() {
+            self.bytes.resize(COMMIT_HEADER, 0);
+        }
+        let start = self.bytes.len();
+        self.bytes.resize(start + RECORD_HEADER, 0);
+        record.encode(&mut self.bytes);
+        let payload = &self.bytes[start + RECORD_HEADER..];
+        let length = u32::try_from(payload.len()).expect("a record is far below 4 GiB");
+        let sum = record_sum(self.stamp, payload);
+        self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        self.bytes[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
+    }
+
+    /// How many bytes there are so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// True when there is no record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The commit's bytes; none when it has no record.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        if let Some(length) = self.bytes.len().checked_sub(COMMIT_HEADER) {
+            let length = u32::try_from(length).expect("a commit is far below 4 GiB");
+            let header = CommitHeader { length, number: self.stamp.number };
+            self.bytes[..COMMIT_HEADER].copy_from_slice(&header.encode(self.stamp.salt));
+        }
+        self.bytes
+    }
+}
+
+/// What a commit says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommitHeader {
+    /// Bytes of records that follow.
+    pub(super) length: u32,
+    /// Commits count up by one.
+    pub(super) number: u64,
+}
+
+impl CommitHeader {
+    fn encode(self, salt: u64) -> [u8; COMMIT_HEADER] {
+        let mut bytes = [0; COMMIT_HEADER];
+        bytes[..4].copy_from_slice(COMMIT_MAGIC);
+        bytes[4..8].copy_from_slice(&self.length.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.number.to_le_bytes());
+        let sum = crc32c::crc32c_append(salt_sum(salt), &bytes[..16]);
+        bytes[16..].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// The header that `bytes` begin with, if it is whole.
+    pub(super) fn decode(bytes: &[u8], salt: u64) -> Option<Self> {
+        let bytes = bytes.get(..COMMIT_HEADER)?;
+        let is_whole = bytes.starts_with(COMMIT_MAGIC)
+            && crc32c::crc32c_append(salt_sum(salt), &bytes[..16]) == u32_at(bytes, 16);
+        is_whole.then(|| Self { length: u32_at(bytes, 4), number: u64_at(bytes, 8) })
+    }
+
+    /// Where the next whole header is, from `from` on.
+    pub(super) fn find(bytes: &[u8], from: usize, salt: u64) -> Option<usize> {
+        let is_here = |at: &usize| Self::decode(&bytes[*at..], salt).is_some();
+        let candidates = bytes.get(from..)?.windows(COMMIT_MAGIC.len()).enumerate();
+        let candidates = candidates.filter(|(_, window)| *window == COMMIT_MAGIC);
+        candidates.map(|(at, _)| from + at).find(is_here)
+    }
+}
+
+/// The payload of the record that `bytes` begin with, whole, and how long the record is; None when
+/// it is damaged or cut off.
+pub(super) fn record_payload(bytes: &[u8], stamp: Stamp) -> Option<&[u8]> {
+    let length = u32_at(bytes.get(..RECORD_HEADER)?, 0) as usize;
+    let payload = bytes.get(RECORD_HEADER..RECORD_HEADER.checked_add(length)?)?;
+    (record_sum(stamp, payload) == u32_at(bytes, 4)).then_some(payload)
+}
+
+/// The length that a record's header gives, whether or not that is true.
+pub(super) fn record_length(bytes: &[u8]) -> Option<usize> {
+    let length = u32_at(bytes.get(..RECORD_HEADER)?, 0) as usize;
+    RECORD_HEADER.checked_add(length)
+}
+
+fn record_sum(stamp: Stamp, payload: &[u8]) -> u32 {
+    let sum = crc32c::crc32c_append(stamp.sum(), &(payload.len() as u32).to_le_bytes());
+    crc32c::crc32c_append(sum, payload)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

@@ -1,0 +1,164 @@
+//! Makes commits of what the workers hand over.
+//!
+//! A message that goes to sessions of several workers is one record. The worker that it came to
+//! hands over the record, the others their part of its recipients; the batch with the record waits
+//! until all parts are there. Parts wait for nothing, so no two workers ever wait for each other.
+
+use super::batch::{Batch, Entry, Epoch, Part, Publish};
+use super::commit::{CommitWriter, Stamp};
+use super::record::Record;
+use crate::base::maps::HashMap;
+
+/// What workers hand over.
+#[derive(Debug)]
+pub enum Submission {
+    /// A batch; a worker hands over the next one when it has heard of this one.
+    Batch(Batch),
+    /// What other workers' batches wait for.
+    Parts(Vec<Part>),
+}
+
+/// What a worker hears of a commit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Its batch is in it.
+    pub has_batch: bool,
+    /// The numbers of its parts in it.
+    pub parts: Vec<u64>,
+}
+
+/// What the journal tells a worker.
+#[derive(Debug)]
+pub enum News {
+    /// Something of it is as safe as it is to be.
+    Committed(Committed),
+    /// All that lives is to be handed over anew.
+    PassBegun {
+        /// The pass.
+        pass: u32,
+    },
+    /// The journal cannot be written, for this reason; or it can again.
+    State {
+        /// The reason.
+        failure: Option<Box<str>>,
+    },
+}
+
+/// What is written at once, and who hears of it.
+#[derive(Debug)]
+pub struct Commit {
+    /// What to write; empty when there is nothing to remember.
+    pub bytes: Vec<u8>,
+    /// Who hears what, by worker.
+    pub heard: Vec<Committed>,
+    /// The workers that have written all that lives, and since which pass.
+    pub passes: Vec<(usize, u32)>,
+}
+
+/// Collects batches and parts.
+#[derive(Debug)]
+pub struct Gatherer {
+    epoch: Epoch,
+    /// By worker.
+    batches: Vec<Option<Batch>>,
+    parts: HashMap<u64, Parts>,
+}
+
+/// The parts of one message that have come, and how many more they speak of.
+#[derive(Debug, Default)]
+struct Parts {
+    come: Vec<(usize, Part)>,
+    more: u32,
+}
+
+impl Gatherer {
+    /// For so many workers.
+    #[must_use]
+    pub fn new(workers: usize, epoch: Epoch) -> Self {
+        let batches = (0..workers).map(|_| None).collect();
+        Self { epoch, batches, parts: HashMap::default() }
+    }
+
+    /// Takes what a worker hands over.
+    ///
+    /// # Panics
+    /// When the worker hands over a second batch before it has heard of the first.
+    pub fn take(&mut self, worker: usize, submission: Submission) {
+        match submission {
+            Submission::Batch(batch) => {
+                let before = self.batches[worker].replace(batch);
+                assert!(before.is_none(), "a worker hands over one batch at a time");
+            }
+            Submission::Parts(parts) => {
+                for part in parts {
+                    let known = self.parts.entry(part.record).or_default();
+                    known.more += part.more;
+                    known.come.push((worker, part));
+                }
+            }
+        }
+    }
+
+    /// The commit of all that is complete, under this stamp. None when nothing is.
+    pub fn next(&mut self, stamp: Stamp) -> Option<Commit> {
+        let complete: Vec<usize> =
+            (0..self.batches.len()).filter(|&worker| self.is_complete(worker)).collect();
+        if complete.is_empty() {
+            return None;
+        }
+        let heard = self.batches.iter().map(|_| Committed::default()).collect();
+        let mut commit = Commit { bytes: Vec::new(), heard, passes: Vec::new() };
+        let mut writer = CommitWriter::new(stamp);
+        for worker in complete {
+            let batch = self.batches[worker].take().expect("it is complete");
+            commit.heard[worker].has_batch = true;
+            commit.passes.extend(batch.finishes_pass.map(|pass| (worker, pass)));
+            self.write(batch, &mut writer, &mut commit.heard);
+        }
+        commit.bytes = writer.finish();
+        Some(commit)
+    }
+
+    fn is_complete(&self, worker: usize) -> bool {
+        let Some(batch) = &self.batches[worker] else { return false };
+        batch.entries.iter().all(|entry| match entry {
+            Entry::Record(_) => true,
+            Entry::Publish(publish) if publish.parts == 0 => true,
+            Entry::Publish(publish) => self
+                .parts
+                .get(&publish.message.id)
+                .is_some_and(|parts| parts.come.len() as u32 >= publish.parts + parts.more),
+        })
+    }
+
+    fn write(&mut self, batch: Batch, writer: &mut CommitWriter, heard: &mut [Committed]) {
+        for entry in batch.entries {
+            match entry {
+                Entry::Record(record) => writer.write(&record),
+                Entry::Publish(mut publish) => {
+                    self.join(&mut publish, heard);
+                    if publish.is_void() {
+                        publish.message.forget_stored();
+                    } else {
+                        writer.write(&publish.record(self.epoch));
+                    }
+                }
+            }
+        }
+        if !batch.done.is_empty() {
+            writer.write(&Record::Done(batch.done));
+        }
+    }
+
+    /// Adds the parts of other workers.
+    fn join(&mut self, publish: &mut Publish, heard: &mut [Committed]) {
+        if publish.parts == 0 {
+            return;
+        }
+        let Some(parts) = self.parts.remove(&publish.record) else { return };
+        for (worker, part) in parts.come {
+            publish.recipients.append(part.recipients);
+            heard[worker].parts.push(part.number);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The journal as files: appends commits, begins segments, removes those that are no longer needed.
+//!
+//! It knows no kernel: whatever keeps bytes is a [`Disk`], so that tests can use one that tears
+//! writes and fails on purpose.
+
+use super::commit::{FORMAT, SEGMENT_HEADER, SegmentHeader, Stamp};
+use crate::limits::{PASS_BYTES_MIN, PASS_SEGMENTS_MAX, SEGMENT_BYTES_MAX};
+use std::collections::VecDeque;
+use std::io;
+
+/// What keeps bytes.
+#[expect(async_fn_in_trait, reason = "nobody sends these futures to another thread")]
+pub trait Disk {
+    /// An open segment.
+    type File;
+
+    /// Makes the file of segment `number`, replacing one that is left of an earlier attempt.
+    async fn create(&mut self, number: u64) -> io::Result<Self::File>;
+    /// Writes all of `bytes` at `offset`, and gives them back.
+    async fn write(
+        &mut self,
+        file: &Self::File,
+        bytes: Vec<u8>,
+        offset: u64,
+    ) -> (io::Result<()>, Vec<u8>);
+    /// Returns when everything written to the file would survive a power cut.
+    async fn sync(&mut self, file: &Self::File) -> io::Result<()>;
+    /// Returns when files made and removed would survive it, too.
+    async fn sync_names(&mut self) -> io::Result<()>;
+    /// Removes the file of segment `number`.
+    async fn remove(&mut self, number: u64) -> io::Result<()>;
+}
+
+/// A segment that is not written to any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    /// Its number.
+    pub number: u64,
+    /// How many of its bytes count.
+    pub end: u64,
+}
+
+/// What a recovered journal is gone on with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// The segments, in order.
+    pub segments: Vec<Sealed>,
+    /// The number of the next commit.
+    pub next_commit: u64,
+    /// What the checksums begin with; None for a journal that is still to begin.
+    pub salt: Option<u64>,
+    /// About how many bytes a journal takes that holds only what lives.
+    pub live_bytes: u64,
+}
+
+/// The open journal.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: D,
+    sealed: VecDeque<Sealed>,
+    /// None after something has failed, until a new segment works.
+    current: Option<Current<D::File>>,
+    next: Stamp,
+    syncs: bool,
+    /// About how much is still needed of what is there.
+    live_bytes: u64,
+    /// The pass that is going on, and the segment with which it began.
+    pass: Option<(u32, u64)>,
+    passes_begun: u32,
+}
+
+#[derive(Debug)]
+struct Current<F> {
+    number: u64,
+    file: F,
+    end: u64,
+}
+
+impl<D: Disk> Log<D> {
+    /// A journal that goes on after `past`; write to it after [`Self::open`]. `syncs`: a commit is
+    /// done when it is on disk, not when the kernel has it. `salt` is that of a new journal, and
+    /// nobody can guess it.
+    pub fn new(disk: D, past: Past, syncs: bool, salt: u64) -> Self {
+        let salt = past.salt.unwrap_or(salt);
+        Self {
+            disk,
+            sealed: past.segments.into(),
+            current: None,
+            next: Stamp { salt, number: past.next_commit.max(1) },
+            syncs,
+            live_bytes: past.live_bytes,
+            pass: None,
+            // The first stands for whatever was written before.
+            passes_begun: 1,
+        }
+    }
+
+    /// Begins a new segment; also after something has failed.
+    ///
+    /// # Errors
+    /// What the disk says; nothing can be committed then.
+    pub async fn open(&mut self) -> io::Result<()> {
+        self.seal();
+        let before = self.sealed.back();
+        let number = before.map_or(1, |sealed| sealed.number + 1);
+        let end_before = before.map_or(0, |sealed| sealed.end);
+        let header = SegmentHeader { format: FORMAT, number, end_before, salt: self.next.salt };
+        let file = self.disk.create(number).await?;
+        self.disk.write(&file, header.encode(), 0).await.0?;
+        self.disk.sync(&file).await?;
+        self.disk.sync_names().await?;
+        self.current = Some(Current { number, file, end: SEGMENT_HEADER as u64 });
+        Ok(())
+    }
+
+    /// The stamp of the next commit.
+    #[must_use]
+    pub const fn next_stamp(&self) -> Stamp {
+        self.next
+    }
+
+    /// Writes the commit with the stamp [`Self::next_stamp`], and gives its bytes back.
+    ///
+    /// # Errors
+    /// What the disk says. The commit is not done, and no other one will be before [`Self::open`]
+    /// has worked; the same bytes may be committed again then, to the new segment.
+    pub async fn commit(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let length = bytes.len() as u64;
+        let is_full = |current: &Current<_>| {
+            current.end > SEGMENT_HEADER as u64 && current.end + length > SEGMENT_BYTES_MAX
+        };
+        if self.current.as_ref().is_none_or(is_full)
+            && let Err(error) = self.open().await
+        {
+            return (Err(error), bytes);
+        }
+        let Some(current) = &mut self.current else { unreachable!("it has just been opened") };
+        let (mut result, bytes) = self.disk.write(&current.file, bytes, current.end).await;
+        if result.is_ok() && self.syncs {
+            result = self.disk.sync(&current.file).await;
+        }
+        match result {
+            Ok(()) => {
+                current.end += length;
+                self.next.number += 1;
+            }
+            // Whatever is behind the end was never acknowledged, and the next segment says so.
+            Err(_) => self.seal(),
+        }
+        (result, bytes)
+    }
+
+    fn seal(&mut self) {
+        let has_commit = |current: &Current<_>| current.end > SEGMENT_HEADER as u64;
+        if let Some(Current { number, end, .. }) = self.current.take().filter(has_commit) {
+            self.sealed.push_back(Sealed { number, end });
+        }
+    }
+
+    /// How many bytes all segments have.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let sealed: u64 = self.sealed.iter().map(|sealed| sealed.end).sum();
+        sealed + self.current.as_ref().map_or(0, |current| current.end)
+    }
+
+    /// True when so much is not needed any more that all that lives should be written anew.
+    #[must_use]
+    pub fn wants_pass(&self) -> bool {
+        let is_large = self.bytes() > PASS_BYTES_MIN.max(2 * self.live_bytes);
+        self.pass.is_none() && (is_large || self.sealed.len() > PASS_SEGMENTS_MAX)
+    }
+
+    /// Begins a pass, and a segment with it; its number. Everything that lives is to be written
+    /// from now on; then [`Self::end_pass`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn begin_pass(&mut self) -> io::Result<u32> {
+        self.open().await?;
+        self.passes_begun += 1;
+        self.pass = self.current.as_ref().map(|current| (self.passes_begun, current.number));
+        Ok(self.passes_begun)
+    }
+
+    /// All that lives has been written since the pass began: what is older can go.
+    ///
+    /// # Errors
+    /// What the disk says: a file that could not be removed stays until the next start.
+    pub async fn end_pass(&mut self) -> io::Result<()> {
+        let Some((_, first)) = self.pass.take() else { return Ok(()) };
+        let mut result = Ok(());
+        while let Some(sealed) = self.sealed.pop_front_if(|sealed| sealed.number < first) {
+            let removed = self.disk.remove(sealed.number).await;
+            result = result.and(removed);
+        }
+        self.live_bytes = self.bytes();
+        result.and(self.disk.sync_names().await)
+    }
+}

@@ -1,0 +1,167 @@
+//! A message that outlives the turn it came in: queued, in flight, retained or on its way to
+//! another worker. One allocation holds its bytes, however many refer to it.
+
+use crate::access::Identity;
+use crate::base::time::Time;
+use crate::mqtt::{Properties, QoS};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// An application message.
+#[derive(Debug)]
+pub struct Message {
+    /// `topic | properties | payload`.
+    bytes: Box<[u8]>,
+    topic_length: u32,
+    properties_length: u32,
+    /// As it was published.
+    pub qos: QoS,
+    /// RETAIN as it was published.
+    pub retain: bool,
+    /// When it is not worth delivering any more.
+    pub expires: Option<Time>,
+    /// The session that published it: for No Local.
+    pub publisher: u64,
+    /// Who published it, where that matters later: a retained message is withheld when its
+    /// publisher may not write there any more.
+    pub source: Option<Source>,
+    /// Orders the retained messages of one topic: (count, worker).
+    pub version: (u64, u32),
+    /// Names it in the journal; 0 when nothing of it is ever to be there.
+    pub id: u64,
+    /// The latest pass since whose beginning its bytes are in the journal, or on their way there;
+    /// 0 for none. Whoever needs them there looks at it, whichever worker that is.
+    stored: AtomicU32,
+}
+
+/// Who published a message, and by which listener.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Who.
+    pub identity: Arc<Identity>,
+    /// Its place in the list of listeners.
+    pub listener: u16,
+}
+
+/// What a message is made of besides its bytes.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the fields are those of Message")]
+pub struct Traits {
+    pub qos: QoS,
+    pub retain: bool,
+    pub expires: Option<Time>,
+    pub publisher: u64,
+    pub version: (u64, u32),
+    pub id: u64,
+}
+
+impl Message {
+    /// A message on `topic`.
+    #[must_use]
+    pub fn new(
+        topic: &str,
+        properties: &Properties<'_>,
+        payload: &[u8],
+        traits: Traits,
+        source: Option<Source>,
+    ) -> Self {
+        let properties_length = properties.len();
+        let mut bytes = Vec::with_capacity(topic.len() + properties_length + payload.len());
+        bytes.extend_from_slice(topic.as_bytes());
+        properties.append_to(&mut bytes);
+        bytes.extend_from_slice(payload);
+        Self::from_bytes(bytes.into(), (topic.len(), properties_length), traits, source)
+    }
+
+    /// A message whose `bytes` are those of its topic, its properties and its payload; `lengths`
+    /// are those of the first two.
+    #[must_use]
+    pub fn from_bytes(
+        bytes: Box<[u8]>,
+        lengths: (usize, usize),
+        traits: Traits,
+        source: Option<Source>,
+    ) -> Self {
+        let Traits { qos, retain, expires, publisher, version, id } = traits;
+        Self {
+            bytes,
+            topic_length: lengths.0 as u32,
+            properties_length: lengths.1 as u32,
+            qos,
+            retain,
+            expires,
+            publisher,
+            source,
+            version,
+            id,
+            stored: AtomicU32::new(0),
+        }
+    }
+
+    /// A copy that goes by another name in the journal.
+    #[must_use]
+    pub fn renamed(&self, id: u64) -> Self {
+        let traits = Traits { id, ..self.traits() };
+        Self::from_bytes(self.bytes.clone(), self.lengths(), traits, self.source.clone())
+    }
+
+    /// Notes that its bytes are written in `pass`; true when they have to be, because no earlier
+    /// note says so.
+    pub fn note_stored(&self, pass: u32) -> bool {
+        // Its bytes reach another thread by a ring, which orders everything; only the number counts.
+        self.stored.fetch_max(pass, Ordering::Relaxed) < pass
+    }
+
+    /// Its bytes are not written after all.
+    pub fn forget_stored(&self) {
+        self.stored.store(0, Ordering::Relaxed);
+    }
+
+    /// How many bytes its topic and its properties have.
+    #[must_use]
+    pub fn lengths(&self) -> (usize, usize) {
+        (self.topic_length as usize, self.properties_length as usize)
+    }
+
+    /// What it was made of besides its bytes.
+    #[must_use]
+    pub fn traits(&self) -> Traits {
+        let Self { qos, retain, expires, publisher, version, id, .. } = *self;
+        Traits { qos, retain, expires, publisher, version, id }
+    }
+
+    /// The topic name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.topic_length as usize])
+            .expect("it was a string when it came")
+    }
+
+    /// The properties that go on to subscribers, encoded.
+    #[must_use]
+    pub fn properties(&self) -> Properties<'_> {
+        let from = self.topic_length as usize;
+        Properties::from_bytes(&self.bytes[from..from + self.properties_length as usize])
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload_start()..]
+    }
+
+    /// Where the payload begins in [`Self::bytes`].
+    pub fn payload_start(&self) -> usize {
+        (self.topic_length + self.properties_length) as usize
+    }
+
+    /// All of it: what it counts for in a queue.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// True when its time is over.
+    pub fn is_expired(&self, now: Time) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}

@@ -1,0 +1,22 @@
+//! Durability, planned without I/O: what is written, in which bytes, and what it comes to when it
+//! is read again.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod commit;
+mod gather;
+mod log;
+mod message;
+pub mod record;
+mod recovery;
+mod state;
+
+pub use batch::{Batch, Entry, Epoch, Part, Publish, Recipients, Way};
+pub use commit::{
+    COMMIT_HEADER, CommitWriter, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
+};
+pub use gather::{Commit, Committed, Gatherer, News, Submission};
+pub use log::{Disk, Log, Past, Sealed};
+pub use message::{Message, Source, Traits};
+pub use recovery::{Fault, Found, NewerFormat, Piece, Reader, Recovered, pieces};
+pub use state::{State, StoredSession, qos};

@@ -1,0 +1,301 @@
+//! What the journal says happened: one record a change of what outlives the process.
+//!
+//! Every record can be applied twice, and a record about a session that is not known changes
+//! nothing; so a suffix of the journal is enough wherever everything that lives has been written
+//! anew within it. Records are encoded as postcard 1 encodes them: see `docs/STORAGE.md`.
+//!
+//! Points in time are milliseconds since 1970, because the clock of a process ends with it.
+
+use serde::de::{SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+
+/// One change. The order of the variants is part of the format: new ones go to the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record<'a> {
+    /// What a session is now, besides what hangs on it; it may be new.
+    #[serde(borrow)]
+    Session(Attributes<'a>),
+    /// All of a session; what was known of it is replaced.
+    #[serde(borrow)]
+    Whole(Whole<'a>),
+    /// The session is over.
+    Ended {
+        /// Its number.
+        session: u64,
+    },
+    /// The session subscribed, or replaced a subscription.
+    Subscribed {
+        /// Its number.
+        session: u64,
+        /// To what.
+        #[serde(borrow)]
+        subscription: Subscription<'a>,
+    },
+    /// The session unsubscribed.
+    Unsubscribed {
+        /// Its number.
+        session: u64,
+        /// From this whole filter.
+        #[serde(borrow)]
+        filter: Cow<'a, str>,
+    },
+    /// The session has been sent the retained messages that it was owed for a subscription.
+    Replayed {
+        /// Its number.
+        session: u64,
+        /// The whole filter.
+        #[serde(borrow)]
+        filter: Cow<'a, str>,
+    },
+    /// A message goes to sessions, becomes its topic's retained message, or both.
+    #[serde(borrow)]
+    Published(Published<'a>),
+    /// The session's client has sent PUBREC: only the PUBREL part of the exchange is left.
+    Released {
+        /// The session's number.
+        session: u64,
+        /// The message's id.
+        message: u64,
+    },
+    /// Messages that sessions need not be sent any more: (session, message), acknowledged.
+    Done(Vec<(u64, u64)>),
+    /// The session's client has sent PUBREL: the identifier may name another message now.
+    Forgotten {
+        /// The session's number.
+        session: u64,
+        /// The packet identifier that its client chose.
+        packet_id: u16,
+    },
+}
+
+/// What a session is, besides its subscriptions and messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes<'a> {
+    /// Names the session in the journal; no other one ever has the same.
+    pub session: u64,
+    /// Its client's identifier.
+    #[serde(borrow)]
+    pub client_id: Cow<'a, str>,
+    /// Who its client is.
+    #[serde(borrow)]
+    pub owner: Owner<'a>,
+    /// How long it outlives its connection, in seconds; `u32::MAX` is for ever.
+    pub expiry_s: u32,
+    /// Its client is connected.
+    pub is_connected: bool,
+    /// When it ends; only while its client is not connected.
+    pub ends_ms: Option<u64>,
+    /// The will that is still to be published or discarded.
+    #[serde(borrow)]
+    pub will: Option<StoredWill<'a>>,
+    /// When the will is due; only while its client is not connected.
+    pub will_due_ms: Option<u64>,
+}
+
+/// Who a client is, as far as that outlives its connection. Rules that came with a token or from
+/// the hook do not: the next connection brings them anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner<'a> {
+    /// The verified user name.
+    #[serde(borrow)]
+    pub user: Option<Cow<'a, str>>,
+    /// The client identifier, where it is not the session's own.
+    #[serde(borrow)]
+    pub client_id: Option<Cow<'a, str>>,
+    /// The hook said that this client may do everything.
+    pub is_superuser: bool,
+    /// The listener by which it came: its place in the list.
+    pub listener: u16,
+}
+
+/// A will, as CONNECT gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the specification's")]
+pub struct StoredWill<'a> {
+    #[serde(borrow)]
+    pub topic: Cow<'a, str>,
+    #[serde(borrow, with = "serde_bytes")]
+    pub payload: Cow<'a, [u8]>,
+    #[serde(borrow, with = "serde_bytes")]
+    pub properties: Cow<'a, [u8]>,
+    pub qos: u8,
+    pub retain: bool,
+    pub delay_s: u32,
+    pub message_expiry_s: Option<u32>,
+}
+
+/// A session with all that hangs on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole<'a> {
+    /// What it is.
+    #[serde(borrow)]
+    pub attributes: Attributes<'a>,
+    /// Its subscriptions.
+    #[serde(borrow)]
+    pub subscriptions: Vec<Subscription<'a>>,
+    /// What its client is to be sent: (message, how), in order.
+    #[serde(borrow)]
+    pub deliveries: Vec<(u64, StoredDelivery<'a>)>,
+    /// Packet identifiers of QoS 2 messages received and not released.
+    pub received: Vec<u16>,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription<'a> {
+    /// The whole filter.
+    #[serde(borrow)]
+    pub filter: Cow<'a, str>,
+    /// The options byte, as SUBSCRIBE has it.
+    pub options: u8,
+    /// 0 for none.
+    pub subscription_id: u32,
+    /// Its retained messages are still to be sent.
+    pub is_owed: bool,
+}
+
+/// A message on its way to one session, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDelivery<'a> {
+    /// 1 or 2.
+    pub qos: u8,
+    /// RETAIN.
+    pub retain: bool,
+    /// The packet identifier, once a QoS 2 message has one; 0 before, and with QoS 1.
+    pub packet_id: u16,
+    /// The client has sent PUBREC.
+    pub is_released: bool,
+    /// Its subscription identifiers.
+    pub subscription_ids: Vec<u32>,
+    /// The whole filter of the shared group that the session got it as a member of.
+    #[serde(borrow)]
+    pub share: Option<Cow<'a, str>>,
+}
+
+/// A message and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published<'a> {
+    /// Names the message in the journal; no other one ever has the same.
+    pub message: u64,
+    /// The message, unless it is in the journal already.
+    #[serde(borrow)]
+    pub body: Option<Body<'a>>,
+    /// It is what is retained on its topic now, or clears it, unless something newer stands there.
+    pub is_retained: bool,
+    /// The publisher's session, and the packet identifier of the QoS 2 PUBLISH that brought it.
+    pub received: Option<(u64, u16)>,
+    /// The session that it is taken from, because another member of its group gets it.
+    pub taken_from: Option<u64>,
+    /// Sessions that get it in the same way.
+    pub groups: Vec<Group<'a>>,
+    /// Sessions that get it each in a way of its own.
+    #[serde(borrow)]
+    pub others: Vec<(u64, StoredDelivery<'a>)>,
+}
+
+/// Sessions that get a message in the same way, and for no subscription identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group<'a> {
+    /// 1 or 2.
+    pub qos: u8,
+    /// RETAIN.
+    pub retain: bool,
+    /// As in [`StoredDelivery`].
+    pub packet_id: u16,
+    /// Their numbers.
+    pub sessions: Numbers<'a>,
+}
+
+/// A message's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body<'a> {
+    /// As it was published.
+    pub qos: u8,
+    /// RETAIN as it was published.
+    pub retain: bool,
+    /// When it is not worth delivering any more.
+    pub expires_ms: Option<u64>,
+    /// Orders the retained messages of one topic: (count, worker).
+    pub version: (u64, u32),
+    /// Who published it, where that matters later.
+    #[serde(borrow)]
+    pub owner: Option<Owner<'a>>,
+    /// How many of the bytes are its topic, and how many after them its properties.
+    pub lengths: (u32, u32),
+    /// `topic | properties | payload`.
+    #[serde(borrow, with = "serde_bytes")]
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// Numbers, encoded as the first and then the differences: sessions that were made one after the
+/// other take one byte each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Numbers<'a>(pub Cow<'a, [u64]>);
+
+impl fmt::Debug for Numbers<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl Serialize for Numbers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        let mut last = 0;
+        for &number in &*self.0 {
+            list.serialize_element(&(number.wrapping_sub(last) as i64))?;
+            last = number;
+        }
+        list.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Numbers<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Differences).map(|numbers| Self(Cow::Owned(numbers)))
+    }
+}
+
+struct Differences;
+
+impl<'de> Visitor<'de> for Differences {
+    type Value = Vec<u64>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of differences")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u64>, A::Error> {
+        let mut numbers = Vec::new();
+        let mut last = 0_u64;
+        while let Some(difference) = list.next_element::<i64>()? {
+            last = last.wrapping_add_signed(difference);
+            numbers.push(last);
+        }
+        Ok(numbers)
+    }
+}
+
+impl Record<'_> {
+    /// Appends the encoded record.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let filled = postcard::to_extend(self, std::mem::take(out));
+        *out = filled.expect("a vector takes everything");
+    }
+}
+
+impl<'a> Record<'a> {
+    /// The record that `bytes` hold, all of them.
+    ///
+    /// # Errors
+    /// When they hold none: they are damaged, or a newer version wrote them.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, postcard::Error> {
+        match postcard::take_from_bytes(bytes)? {
+            (record, []) => Ok(record),
+            _ => Err(postcard::Error::DeserializeBadEncoding),
+        }
+    }
+}

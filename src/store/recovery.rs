@@ -1,0 +1,368 @@
+//! Reads a journal: what it comes to, and what is wrong with it.
+
+use super::batch::Epoch;
+use super::commit::{
+    COMMIT_HEADER, CommitHeader, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
+    record_length, record_payload,
+};
+use super::log::{Past, Sealed};
+use super::record::Record;
+use super::state::State;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// One thing that is wrong with a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// What was being written when the process or the machine stopped; nobody was told that it was
+    /// done.
+    TornTail {
+        /// In which segment.
+        segment: u64,
+        /// From which byte on.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+    },
+    /// Something that was whole once.
+    Damage {
+        /// In which segment.
+        segment: u64,
+        /// From which byte on.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+    },
+    /// The header of a segment is damaged; its commits are used all the same.
+    DamagedHeader {
+        /// Of which segment.
+        segment: u64,
+    },
+    /// A record is whole, but this version does not know it.
+    UnknownRecord {
+        /// In which segment.
+        segment: u64,
+        /// From which byte on.
+        offset: u64,
+    },
+    /// Segments between others are not there.
+    Missing {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TornTail { segment, offset, length } => write!(
+                formatter,
+                "segment {segment}, byte {offset}: {length} bytes that were still being written, \
+                 and so acknowledged to nobody, are cut off"
+            ),
+            Self::Damage { segment, offset, length } => write!(
+                formatter,
+                "segment {segment}, byte {offset}: {length} bytes are damaged; what they held is \
+                 lost, the rest is kept"
+            ),
+            Self::DamagedHeader { segment } => {
+                write!(formatter, "segment {segment}: its header is damaged; the rest is kept")
+            }
+            Self::UnknownRecord { segment, offset } => write!(
+                formatter,
+                "segment {segment}, byte {offset}: a record of a kind that is not known is left out"
+            ),
+            Self::Missing { first, last } => {
+                write!(formatter, "segments {first} to {last} are missing; the rest is kept")
+            }
+        }
+    }
+}
+
+impl Fault {
+    /// True for what every crash may leave behind.
+    #[must_use]
+    pub const fn is_torn_tail(&self) -> bool {
+        matches!(self, Self::TornTail { .. })
+    }
+}
+
+/// A segment was written by a later version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewerFormat {
+    /// The segment.
+    pub segment: u64,
+    /// Its format.
+    pub format: u32,
+}
+
+impl fmt::Display for NewerFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, format } = self;
+        write!(
+            formatter,
+            "segment {segment} has format {format}, this version knows formats up to {FORMAT}: use \
+             the version of ringmq that wrote it"
+        )
+    }
+}
+
+/// A segment as it was found.
+#[derive(Debug)]
+pub struct Found {
+    /// From its name.
+    pub number: u64,
+    /// All of it.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads segments one by one.
+#[derive(Debug)]
+pub struct Reader {
+    state: State,
+    faults: Vec<Fault>,
+    past: Past,
+    /// The last two segments read: what follows a segment tells whether its end was torn, and the
+    /// last one may be no more than an attempt.
+    held: VecDeque<Found>,
+    commits: u64,
+    records: u64,
+}
+
+/// What a journal comes to.
+#[derive(Debug)]
+pub struct Recovered {
+    /// What lives.
+    pub state: State,
+    /// What is wrong with it, in order.
+    pub faults: Vec<Fault>,
+    /// What it is gone on with.
+    pub past: Past,
+    /// How many commits it has.
+    pub commits: u64,
+    /// How many records were used.
+    pub records: u64,
+}
+
+/// A record that a commit holds, or does not hold any more.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    /// A whole record.
+    Record {
+        /// Of which commit.
+        commit: u64,
+        /// Where it begins.
+        offset: u64,
+        /// Its encoding.
+        payload: &'a [u8],
+    },
+    /// Bytes that are none: from, how many, whether they are the segment's end.
+    Gap {
+        /// Where they begin.
+        offset: u64,
+        /// How many there are.
+        length: u64,
+    },
+}
+
+impl Reader {
+    /// A reader for a process whose clock began at `epoch`.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Self {
+        Self {
+            state: State::new(epoch),
+            faults: Vec::new(),
+            past: Past::default(),
+            held: VecDeque::new(),
+            commits: 0,
+            records: 0,
+        }
+    }
+
+    /// The next segment, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When a later version wrote it: then nothing of the journal may be used.
+    pub fn read(&mut self, found: Found) -> Result<(), NewerFormat> {
+        let header = SegmentHeader::decode(&found.bytes);
+        if let Some(SegmentHeader { format, .. }) = header.filter(|h| h.format > FORMAT) {
+            return Err(NewerFormat { segment: found.number, format });
+        }
+        self.past.salt = self.past.salt.or(header.map(|header| header.salt));
+        self.held.push_back(found);
+        if self.held.len() > 2 {
+            self.use_first();
+        }
+        Ok(())
+    }
+
+    /// All segments were read.
+    #[must_use]
+    pub fn finish(mut self) -> Recovered {
+        while self.held.len() > 1 && !self.is_attempt() {
+            self.use_first();
+        }
+        if let Some(last) = self.held.pop_front() {
+            self.use_segment(&last, None, true);
+        }
+        if let Some(Found { number, bytes }) = self.held.pop_front() {
+            let length = bytes.len() as u64;
+            self.faults.push(Fault::TornTail { segment: number, offset: 0, length });
+            self.past.segments.push(Sealed { number, end: 0 });
+        }
+        self.state.finish();
+        let Self { state, faults, mut past, commits, records, .. } = self;
+        let bodies: usize = state.messages.values().map(|message| message.bytes().len() + 32).sum();
+        past.live_bytes = (bodies + state.sessions.len() * 128) as u64;
+        Recovered { state, faults, past, commits, records }
+    }
+
+    /// True when the last segment was only being made: it has neither header nor commit.
+    fn is_attempt(&self) -> bool {
+        let salt = self.past.salt.unwrap_or_default();
+        self.held.back().is_some_and(|last| {
+            SegmentHeader::decode(&last.bytes).is_none()
+                && CommitHeader::find(&last.bytes, 0, salt).is_none()
+        })
+    }
+
+    /// Takes the first of two segments; the second one's header knows where it ends.
+    fn use_first(&mut self) {
+        let Some(first) = self.held.pop_front() else { return };
+        let Some(second) = self.held.front() else { return };
+        let (number, follows) = (second.number, first.number + 1 == second.number);
+        let header = SegmentHeader::decode(&second.bytes).filter(|_| follows);
+        let end = header.map(|header| header.end_before as usize);
+        let last = number - 1;
+        self.use_segment(&first, end, false);
+        if !follows {
+            self.faults.push(Fault::Missing { first: first.number + 1, last });
+        }
+    }
+
+    /// Takes the records of a segment, of which the first `end` bytes count, where that is known.
+    fn use_segment(&mut self, found: &Found, end: Option<usize>, is_last: bool) {
+        let segment = found.number;
+        if end == Some(0) {
+            // It was only being made when the process before ended.
+            self.past.segments.push(Sealed { number: segment, end: 0 });
+            return;
+        }
+        if !SegmentHeader::is_whole(&found.bytes) {
+            self.faults.push(Fault::DamagedHeader { segment });
+        }
+        let end = end.unwrap_or(found.bytes.len());
+        let bytes = &found.bytes[..end.min(found.bytes.len())];
+        let salt = self.past.salt.unwrap_or_default();
+        let whole = if is_last { whole_length(bytes, salt) } else { bytes.len() };
+        for piece in pieces(&bytes[..whole], salt) {
+            match piece {
+                Piece::Record { commit, offset, payload } => {
+                    self.commits += u64::from(commit >= self.past.next_commit);
+                    self.past.next_commit = self.past.next_commit.max(commit + 1);
+                    self.use_record(segment, offset, payload);
+                }
+                Piece::Gap { offset, length } => {
+                    self.faults.push(Fault::Damage { segment, offset, length });
+                }
+            }
+        }
+        if end > found.bytes.len() {
+            let (offset, length) = (found.bytes.len() as u64, (end - found.bytes.len()) as u64);
+            self.faults.push(Fault::Damage { segment, offset, length });
+        }
+        if whole < bytes.len() {
+            let (offset, length) = (whole as u64, (bytes.len() - whole) as u64);
+            self.faults.push(Fault::TornTail { segment, offset, length });
+        }
+        self.past.segments.push(Sealed { number: segment, end: whole as u64 });
+    }
+
+    fn use_record(&mut self, segment: u64, offset: u64, payload: &[u8]) {
+        match Record::decode(payload) {
+            Ok(record) => {
+                self.records += 1;
+                self.state.apply(record);
+            }
+            Err(_) => self.faults.push(Fault::UnknownRecord { segment, offset }),
+        }
+    }
+}
+
+/// How many bytes of the last segment a crash has not torn: all but a last commit that is not
+/// whole. The commits before it were synced before it was begun.
+fn whole_length(bytes: &[u8], salt: u64) -> usize {
+    let mut whole = SEGMENT_HEADER.min(bytes.len());
+    let mut next = CommitHeader::find(bytes, whole, salt);
+    while let Some(at) = next {
+        let commit = commit_at(bytes, at, salt);
+        whole = match commit {
+            Some((stamp, end)) if are_records_whole(&bytes[at + COMMIT_HEADER..end], stamp) => end,
+            _ => at,
+        };
+        let behind = commit.map_or(at + COMMIT_HEADER, |(_, end)| end);
+        next = CommitHeader::find(bytes, behind, salt);
+    }
+    whole
+}
+
+/// The stamp of the commit that begins at `at`, and where it ends, if that is within the bytes.
+fn commit_at(bytes: &[u8], at: usize, salt: u64) -> Option<(Stamp, usize)> {
+    let header = CommitHeader::decode(&bytes[at..], salt)?;
+    let end = at + COMMIT_HEADER + header.length as usize;
+    (end <= bytes.len()).then_some((Stamp { salt, number: header.number }, end))
+}
+
+fn are_records_whole(mut records: &[u8], stamp: Stamp) -> bool {
+    while !records.is_empty() {
+        let Some(payload) = record_payload(records, stamp) else { return false };
+        records = &records[RECORD_HEADER + payload.len()..];
+    }
+    true
+}
+
+/// The records of a segment of a journal with this salt, and what is damaged between them, in
+/// order.
+#[must_use]
+pub fn pieces(bytes: &[u8], salt: u64) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut at = SEGMENT_HEADER.min(bytes.len());
+    while at < bytes.len() {
+        if let Some((stamp, end)) = commit_at(bytes, at, salt) {
+            add_records(&mut pieces, &bytes[..end], at + COMMIT_HEADER, stamp);
+            at = end;
+        } else {
+            let next = CommitHeader::find(bytes, at + 1, salt).unwrap_or(bytes.len());
+            push_gap(&mut pieces, at, next);
+            at = next;
+        }
+    }
+    pieces
+}
+
+/// The records of a commit: from `at` to the end of `bytes`.
+fn add_records<'a>(pieces: &mut Vec<Piece<'a>>, bytes: &'a [u8], mut at: usize, stamp: Stamp) {
+    while at < bytes.len() {
+        if let Some(payload) = record_payload(&bytes[at..], stamp) {
+            pieces.push(Piece::Record { commit: stamp.number, offset: at as u64, payload });
+            at += RECORD_HEADER + payload.len();
+            continue;
+        }
+        // Where the record after the damaged one begins, if its length is true; else the next
+        // place at which a whole record stands.
+        let is_whole = |from: &usize| record_payload(&bytes[*from..], stamp).is_some();
+        let by_length = record_length(&bytes[at..]).map(|length| at.saturating_add(length));
+        let next = by_length
+            .filter(|next| *next == bytes.len() || *next < bytes.len() && is_whole(next))
+            .or_else(|| (at + 1..bytes.len()).find(is_whole))
+            .unwrap_or(bytes.len());
+        push_gap(pieces, at, next);
+        at = next;
+    }
+}
+
+fn push_gap(pieces: &mut Vec<Piece<'_>>, from: usize, to: usize) {
+    pieces.push(Piece::Gap { offset: from as u64, length: (to - from) as u64 });
+}

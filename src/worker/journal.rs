@@ -1,0 +1,97 @@
+//! What goes to and comes from the journal.
+
+use super::worker::Worker;
+use crate::broker::Input;
+use crate::io::clock::Clock;
+use crate::mesh::Line;
+use crate::store::{Committed, Epoch, News, Submission};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A worker's way to the journal.
+pub struct Journal {
+    line: Line<Submission, News>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    /// When the clock began.
+    pub(super) epoch: Epoch,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Journal").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// The worker's end of its line; `wake` wakes the journal.
+    #[must_use]
+    pub fn new(
+        line: Line<Submission, News>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+        epoch: Epoch,
+    ) -> Self {
+        Self { line, wake, epoch }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.line.has_work()
+    }
+}
+
+impl Worker {
+    /// Tells the shard what the journal says. True when there was anything.
+    pub(super) fn hear_journal(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(news) = self.journal.as_mut().and_then(|journal| journal.line.receive()) {
+            busy = true;
+            self.feed(match news {
+                News::Committed(Committed { has_batch, parts }) => {
+                    Input::Committed { has_batch, parts }
+                }
+                News::PassBegun { pass } => Input::PassBegun { pass },
+                News::State { failure } => Input::JournalState { failure },
+            });
+        }
+        busy
+    }
+
+    /// Hands over what is due. True when there was anything.
+    pub(super) fn submit_to_journal(&mut self) -> bool {
+        if self.journal.is_none() {
+            return false;
+        }
+        let mut busy = false;
+        while self.journal.as_ref().is_some_and(|journal| journal.line.has_room()) {
+            let Some(submission) = self.shard.next_submission() else { break };
+            let Some(journal) = &mut self.journal else { break };
+            let is_sent = journal.line.send(submission).is_ok();
+            assert!(is_sent, "there is room");
+            busy = true;
+        }
+        if busy && let Some(journal) = &self.journal {
+            (journal.wake)();
+        }
+        // What needed no commit may have released something.
+        self.carry_out_all();
+        busy
+    }
+
+    /// Waits until the journal has all that happened, for a while: the other workers may be gone.
+    pub(super) fn finish_journal(&mut self, clock: &Clock) {
+        let deadline = clock.now().after(Duration::from_secs(2));
+        self.shard.hurry_journal();
+        while self.shard.owes_journal() && clock.now() < deadline {
+            self.now = clock.now();
+            self.hear_journal();
+            self.shard.hurry_journal();
+            if !self.submit_to_journal() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        if let Some(journal) = self.journal.take() {
+            let wake = Arc::clone(&journal.wake);
+            drop(journal);
+            wake();
+        }
+    }
+}
