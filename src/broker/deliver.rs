@@ -212,11 +212,12 @@ impl Clients {
         let session = &mut self.sessions[slot];
         let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
         self.counters.dropped_expired += enqueued.expired as u64;
-        if enqueued.is_queued {
-            return Fate::Queued;
-        }
-        let is_first = !std::mem::replace(&mut session.rare().is_dropping, true);
         let id = self.sessions.id_at(slot);
+        if let Some(id) = id.filter(|_| enqueued.is_queued) {
+            return Fate::Queued(id);
+        }
+        let session = &mut self.sessions[slot];
+        let is_first = !std::mem::replace(&mut session.rare().is_dropping, true);
         self.count_dropped(id, is_first);
         Fate::Dropped
     }

@@ -110,6 +110,8 @@ pub(super) struct Noted {
     pub(super) taken_from: Option<u64>,
     /// Nobody waits for it.
     pub(super) is_lazy: bool,
+    /// Another record has the message's bytes, or will have them.
+    pub(super) has_bytes: bool,
 }
 
 impl Noted {
@@ -123,8 +125,8 @@ impl Noted {
 pub(super) enum Fate {
     /// It was dropped.
     Dropped,
-    /// It waits for the connection or the window.
-    Queued,
+    /// It waits for the connection or the window of this session.
+    Queued(SessionId),
     /// It was sent.
     Sent,
     /// It has this packet identifier, and is sent when that is on disk.
@@ -266,13 +268,16 @@ impl Ledger {
         let open = self.open.as_mut()?;
         let packet_id = match fate {
             Fate::Dropped => return None,
-            Fate::Queued | Fate::Sent => 0,
+            Fate::Queued(_) | Fate::Sent => 0,
             Fate::Held(_, packet_id) | Fate::SentAs(packet_id) => packet_id,
         };
         open.recipient_count += 1;
         open.is_certain |= fate != Fate::Sent;
-        if let Fate::Held(id, packet_id) = fate {
-            open.held.push((id, packet_id));
+        match fate {
+            Fate::Held(id, packet_id) => open.held.push((id, packet_id)),
+            // It may not get a packet identifier before the record is on disk.
+            Fate::Queued(id) if open.is_part => open.held.push((id, 0)),
+            _ => {}
         }
         Some((open, packet_id))
     }
@@ -391,6 +396,12 @@ impl Ledger {
         self.bytes += bytes;
     }
 
+    /// True when a record of its own about a delivery would come after the one that it names.
+    pub(super) fn is_before_next(&self, number: u64) -> bool {
+        let part = number >> 1;
+        number & 1 == 0 || part < self.parts.first && !self.held_parts.contains_key(&part)
+    }
+
     /// When something is to be handed over.
     pub(super) fn deadline(&self) -> Option<Time> {
         let own = self.own.due.filter(|_| self.outstanding.is_none());
@@ -499,7 +510,7 @@ impl Pending {
         let message = self.message.expect("it is routed");
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
         Publish {
-            is_new: needs_bytes && message.note_stored(pass),
+            is_new: needs_bytes && !self.noted.has_bytes && message.note_stored(pass),
             message,
             is_retained: self.noted.is_retained,
             received: self.noted.received,

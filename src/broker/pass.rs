@@ -1,8 +1,8 @@
 //! Writes all that lives anew, a little in each turn, so that older parts of the journal can go.
 
-use super::ledger::stored;
+use super::ledger::{Ledger, stored};
 use super::message::Message;
-use super::session::{Session, SessionId};
+use super::session::{Delivery, Session, SessionId};
 use super::shard::Shard;
 use crate::limits::{PASS_SLICE_BYTES, RETAINED_PAGE_MESSAGES};
 use crate::mqtt::Version;
@@ -56,7 +56,7 @@ impl Shard {
     fn write_session(&mut self, id: SessionId) {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let Some(ledger) = &self.clients.ledger else { return };
-        let messages = session.stored_messages();
+        let messages = session.stored_messages(ledger);
         let subscriptions = session.subscriptions.iter().filter_map(|&place| {
             let filter = self.subscriptions.filter(place);
             let subscriber = self.subscriptions.subscriber(id.slot, place)?;
@@ -70,7 +70,7 @@ impl Shard {
         let whole = Whole {
             attributes: session.attributes(ledger.epoch),
             subscriptions: subscriptions.collect(),
-            deliveries: session.stored_deliveries(),
+            deliveries: session.stored_deliveries(ledger),
             received: session.received().collect(),
         };
         for message in messages {
@@ -119,11 +119,15 @@ impl Shard {
 
 impl Session {
     /// What is on its way to its client and outlives the process, in order.
-    fn stored_deliveries(&self) -> Vec<(u64, StoredDelivery<'static>)> {
+    fn stored_deliveries(&self, ledger: &Ledger) -> Vec<(u64, StoredDelivery<'static>)> {
         if !self.is_stored() {
             return Vec::new();
         }
-        let in_flight = self.exchanges().filter(|entry| entry.stored != 0).map(|entry| {
+        let is_stored = |delivery: &Delivery| is_stored(delivery, ledger);
+        let in_flight = self
+            .exchanges()
+            .filter(|entry| entry.stored != 0 && entry.delivery.as_ref().is_none_or(is_stored));
+        let in_flight = in_flight.map(|entry| {
             let delivery = match &entry.delivery {
                 Some(delivery) => stored(delivery),
                 None => StoredDelivery { qos: 2, is_released: true, ..StoredDelivery::default() },
@@ -132,17 +136,23 @@ impl Session {
             let packet_id = if delivery.qos == 2 { entry.packet_id } else { 0 };
             (entry.stored, StoredDelivery { packet_id, ..delivery })
         });
-        let queued = self.queued().filter(|delivery| delivery.record != 0);
+        let queued = self.queued().filter(|delivery| is_stored(delivery));
         in_flight.chain(queued.map(|d| (d.message.id, stored(d)))).collect()
     }
 
     /// The messages of [`Self::stored_deliveries`].
-    fn stored_messages(&self) -> Vec<Arc<Message>> {
+    fn stored_messages(&self, ledger: &Ledger) -> Vec<Arc<Message>> {
         if !self.is_stored() {
             return Vec::new();
         }
         let in_flight = self.exchanges().filter_map(|entry| entry.delivery.as_ref());
         let all = in_flight.chain(self.queued());
-        all.filter(|delivery| delivery.record != 0).map(|d| d.message.clone()).collect()
+        all.filter(|delivery| is_stored(delivery, ledger)).map(|d| d.message.clone()).collect()
     }
+}
+
+/// True when the journal has it, or will have it from this worker. A part of another worker's
+/// record comes with that.
+fn is_stored(delivery: &Delivery, ledger: &Ledger) -> bool {
+    delivery.record != 0 && ledger.is_before_next(delivery.record)
 }

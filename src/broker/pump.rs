@@ -26,9 +26,20 @@ impl Clients {
             if self.has_enough(route, id) {
                 return;
             }
+            if !self.may_dequeue(id) {
+                return;
+            }
             let Some(delivery) = self.sessions[id.slot].dequeue() else { return };
             self.send_waiting(id, route, delivery);
         }
+    }
+
+    /// False when the next queued message waits for the disk: a QoS 2 message of another worker's
+    /// client gets no packet identifier before its record is there.
+    fn may_dequeue(&self, id: SessionId) -> bool {
+        let Some(ledger) = &self.ledger else { return true };
+        let first = self.sessions[id.slot].first_queued();
+        first.is_none_or(|d| d.qos < QoS::ExactlyOnce || ledger.is_before_next(d.record))
     }
 
     /// True when the link has enough to send for this turn; the session is looked after again.
@@ -104,7 +115,8 @@ impl Clients {
         if let Some(ledger) = &mut self.ledger {
             ledger.add_other(session, other, fate);
         }
-        self.end_record(Noted::default(), &mut Publication::kept(&message, self.now, 0));
+        let noted = Noted { has_bytes: !is_retained, ..Noted::default() };
+        self.end_record(noted, &mut Publication::kept(&message, self.now, 0));
     }
 
     fn send_now(&mut self, id: SessionId, route: Route, delivery: Delivery) -> Fate {

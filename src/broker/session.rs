@@ -179,7 +179,13 @@ impl Session {
         if self.in_flight.len() - self.unsent as usize >= self.window as usize {
             return None;
         }
-        let entry = self.in_flight.iter_mut().find(|entry| entry.is_unsent && !entry.is_held)?;
+        // What is held holds up what came after it at the same QoS.
+        let mut is_held_up = false;
+        let entry = self.in_flight.iter_mut().filter(|entry| entry.is_unsent).find(|entry| {
+            is_held_up |= entry.is_held;
+            let delivery = entry.delivery.as_ref();
+            !entry.is_held && !(is_held_up && delivery.is_some_and(|d| d.qos == QoS::ExactlyOnce))
+        })?;
         entry.is_unsent = false;
         self.unsent -= 1;
         let dup = std::mem::replace(&mut entry.was_sent, true);
@@ -334,6 +340,11 @@ impl Session {
         let rare = self.rare();
         rare.queue_bytes += delivery.message.bytes().len();
         rare.queue.push_back(delivery);
+    }
+
+    /// The message that [`Self::dequeue`] would give.
+    pub(super) fn first_queued(&self) -> Option<&Delivery> {
+        self.rare.as_ref()?.queue.front()
     }
 
     /// The next queued message.

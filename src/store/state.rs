@@ -22,6 +22,8 @@ pub struct State {
     /// By topic: the id of the message that is retained there, and its version; none when it was
     /// cleared.
     retained: HashMap<Box<str>, (Option<u64>, (u64, u32))>,
+    /// Messages that are retained, and whose bytes are still to come.
+    retained_early: HashSet<u64>,
     /// (session, message) that was done before it was known that there is such a delivery: workers
     /// are not in step with each other.
     early: HashSet<(u64, u64)>,
@@ -116,6 +118,7 @@ impl State {
     /// Forgets what nobody refers to. For the end of the journal.
     pub fn finish(&mut self) {
         self.early.clear();
+        self.retained_early.clear();
         self.retained.retain(|_, (message, _)| message.is_some());
         let mut wanted: HashSet<u64> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
@@ -202,7 +205,8 @@ impl State {
             self.version_max = self.version_max.max(body.version.0);
             self.messages.insert(id, Arc::new(body.message(id, self.epoch)));
         }
-        if published.is_retained {
+        let was_early = !self.retained_early.is_empty() && self.retained_early.remove(&id);
+        if published.is_retained || was_early {
             self.retain(id);
         }
         if let Some((session, packet_id)) = published.received
@@ -247,7 +251,10 @@ impl State {
 
     /// The message is its topic's now, or clears it, unless what stands there is newer.
     fn retain(&mut self, id: u64) {
-        let Some(message) = self.messages.get(&id) else { return };
+        let Some(message) = self.messages.get(&id) else {
+            self.retained_early.insert(id);
+            return;
+        };
         let value = (!message.payload().is_empty()).then_some(id);
         let register = (value, message.version);
         match self.retained.get_mut(message.topic()) {
