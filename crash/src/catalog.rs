@@ -105,8 +105,11 @@ pub(crate) fn will_delay_s(client: usize) -> Option<u32> {
     }
 }
 
+/// Filters and the QoS that is asked for.
+pub(crate) type Filters = Vec<(String, QoS)>;
+
 /// The subscriptions that a client has from the first, and those that come and go.
-pub(crate) fn filters(client: usize) -> (Vec<(String, QoS)>, Vec<(String, QoS)>) {
+pub(crate) fn filters(client: usize) -> (Filters, Filters) {
     let Some(subscriber) = client.checked_sub(FIRST_SUBSCRIBER) else { return Default::default() };
     let stable: &[(&str, QoS)] = match subscriber {
         0 => &[("t/#", QoS::ExactlyOnce), ("w/#", QoS::ExactlyOnce)],

@@ -32,7 +32,7 @@ impl Stamp {
         bytes.extend_from_slice(&self.sequence.to_be_bytes());
         bytes.extend_from_slice(&self.topic.to_be_bytes());
         bytes.extend_from_slice(&self.length.to_be_bytes());
-        let mut filler = Prng::new(u64::from(self.publisher) << 40 ^ self.sequence);
+        let mut filler = Prng::new(hash(&bytes));
         while bytes.len() < length {
             bytes.extend_from_slice(&filler.next().to_be_bytes());
         }
@@ -52,6 +52,12 @@ impl Stamp {
         let is_whole = stamp.length as usize == payload.len() && stamp.length >= LENGTH_MIN;
         (is_whole && stamp.payload() == payload).then_some(stamp)
     }
+}
+
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, step)
 }
 
 #[cfg(test)]

@@ -154,10 +154,13 @@ impl Checker {
     fn tell_lost(&mut self, client: usize, publisher: u32, sequence: u64) {
         let sent = self.message(publisher, sequence).copied();
         let topic = sent.map_or("", |sent| &*self.topics[usize::from(sent.topic)]);
+        let demands =
+            |interval: &&Interval| sent.is_some_and(|sent| interval.demands(&sent, topic));
+        let interval = self.sessions[client].intervals.iter().find(demands);
         self.violations.add(Kind::Lost, || {
             format!(
                 "client {client} never got number {sequence} of publisher {publisher} on {topic}: \
-                 {sent:?}"
+                 {sent:?}, {interval:?}"
             )
         });
     }

@@ -1,6 +1,7 @@
 //! The subscribing half of a client: what it wants to be subscribed to, and what it knows of it.
 
 use super::Turn;
+use crate::catalog::Filters;
 use crate::link::Link;
 use ringmq::mqtt::{
     Packet, QoS, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, UserProperties,
@@ -31,7 +32,7 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    pub(crate) fn new(stable: Vec<(String, QoS)>, churning: Vec<(String, QoS)>) -> Self {
+    pub(crate) fn new(stable: Filters, churning: Filters) -> Self {
         let wish = |(filter, qos): (String, QoS), is_churning: bool| Wish {
             filter,
             qos,
