@@ -27,6 +27,13 @@ impl Checker {
             });
             return Some(stamp);
         }
+        let session = &self.sessions[client];
+        let is_old = session.is_of_earlier((publisher, sequence), &sent);
+        if is_old && publish.qos == QoS::ExactlyOnce {
+            self.violations.add(Kind::SessionReturned, || {
+                format!("client {client} got {stamp:?} of a session that it ended: {sent:?}")
+            });
+        }
         self.count(client, &stamp, publish.qos, &sent);
         Some(stamp)
     }

@@ -1,9 +1,14 @@
 //! What the clients know: which messages were sent and acknowledged, and which subscriptions held
 //! when. Moments are numbers that grow with every event.
 
-use ringmq::base::maps::HashMap;
+use ringmq::base::maps::{HashMap, HashSet};
 use ringmq::mqtt::{QoS, matches};
 use std::collections::VecDeque;
+
+/// Events that may pass between the acknowledgement of a message and its arrival at the session, on
+/// another worker: around a SUBSCRIBE or UNSUBSCRIBE it may be in time or not. MQTT orders what one
+/// connection does, not what two do.
+pub(crate) const ROUTING: u64 = 10_000;
 
 /// One message.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +86,7 @@ impl Interval {
     /// Whether the subscription can be the reason of a delivery of `sent`.
     pub(crate) fn may_cause(&self, sent: &Sent, topic: &str, qos: QoS) -> bool {
         sent.qos.min(self.qos) == qos
-            && sent.completed.is_none_or(|completed| completed > self.possible_from)
+            && sent.completed.is_none_or(|completed| completed + ROUTING > self.possible_from)
             && self.possible_until.is_none_or(|until| sent.first < until)
             && matches(&self.filter, topic)
     }
@@ -91,7 +96,7 @@ impl Interval {
         let Some(completed) = sent.must_arrive() else { return false };
         self.qos != QoS::AtMostOnce
             && self.certain_from.is_some_and(|from| from < sent.first)
-            && self.certain_until.is_none_or(|until| completed < until)
+            && self.certain_until.is_none_or(|until| completed + ROUTING < until)
             && matches(&self.filter, topic)
     }
 }
@@ -119,16 +124,28 @@ pub(crate) struct Session {
     pub(crate) intervals: Vec<Interval>,
     /// How often each message that is not judged was delivered.
     pub(crate) seen: HashMap<(u32, u64), u32>,
+    /// When it began.
+    pub(crate) begun: u64,
+    /// What was delivered to sessions of this client that have ended.
+    pub(crate) earlier: HashSet<(u32, u64)>,
     /// The last first delivery of each publisher, topic and QoS.
     pub(crate) last: HashMap<(u32, u16, QoS), u64>,
 }
 
 impl Session {
     /// It begins anew.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self, now: u64) {
+        self.begun = now;
         self.intervals.clear();
-        self.seen.clear();
+        self.earlier.extend(self.seen.drain().map(|(key, _)| key));
         self.last.clear();
+    }
+
+    /// Whether `sent` was over before the session began: it had come to an earlier one, so it waits
+    /// nowhere but in state that should have gone.
+    pub(crate) fn is_of_earlier(&self, key: (u32, u64), sent: &Sent) -> bool {
+        sent.completed.is_some_and(|completed| completed < self.begun)
+            && self.earlier.contains(&key)
     }
 
     /// The interval that `sent` must arrive for and has not.

@@ -115,9 +115,10 @@ impl Checker {
             }),
             _ => {}
         }
+        let now = self.tick();
         let session = &mut self.sessions[client];
         if !is_present || session.expected == Presence::Absent {
-            session.forget();
+            session.forget(now);
         }
         session.presence = if is_durable { Presence::Certain } else { Presence::Absent };
         session.is_durable = is_durable;
@@ -291,6 +292,7 @@ impl Checker {
         for session in &mut self.sessions {
             let publishers = &self.publishers;
             session.seen.retain(|key, _| key.1 >= publishers[key.0 as usize].base);
+            session.earlier.retain(|key| key.1 >= publishers[key.0 as usize].base);
             session.intervals.retain(|interval| interval.possible_until.is_none());
         }
     }

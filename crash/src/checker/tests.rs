@@ -158,6 +158,7 @@ fn a_delivery_without_a_subscription_is_stray() {
     checker.unsubscribing(SUBSCRIBER, "t/+");
     let between = acknowledged(&mut checker, QoS::AtLeastOnce);
     checker.unsubscribed(SUBSCRIBER, "t/+");
+    assert_eq!(checker.missing(), 0);
     deliver(&mut checker, between, QoS::AtLeastOnce);
     found(&checker, Kind::Stray, 0);
     let after = acknowledged(&mut checker, QoS::AtLeastOnce);
@@ -197,6 +198,18 @@ fn a_clean_start_ends_a_session() {
     found(&checker, Kind::SessionReturned, 0);
     checker.connecting(SUBSCRIBER, true);
     checker.connected(SUBSCRIBER, true, true);
+    found(&checker, Kind::SessionReturned, 1);
+}
+
+#[test]
+fn what_an_ended_session_got_does_not_come_to_the_next() {
+    let mut checker = subscribed(QoS::ExactlyOnce);
+    let sequence = acknowledged(&mut checker, QoS::ExactlyOnce);
+    deliver(&mut checker, sequence, QoS::ExactlyOnce);
+    checker.connecting(SUBSCRIBER, true);
+    checker.connected(SUBSCRIBER, false, true);
+    checker.subscribing(SUBSCRIBER, "t/+", QoS::ExactlyOnce);
+    deliver(&mut checker, sequence, QoS::ExactlyOnce);
     found(&checker, Kind::SessionReturned, 1);
 }
 
