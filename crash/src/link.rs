@@ -10,6 +10,9 @@ const PACKET_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Gone;
 
+/// A packet, and its length in bytes.
+pub(crate) type Whole<'a> = (Packet<'a>, usize);
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -72,17 +75,13 @@ impl Link {
         std::mem::take(&mut self.input)
     }
 
-    /// The packet that `bytes` starts with, and its length.
-    pub(crate) fn packet(bytes: &[u8], version: Version) -> Option<(Packet<'_>, usize)> {
-        match next_frame(bytes, PACKET_BYTES_MAX) {
-            Ok(Framed::Whole(frame)) => {
-                let packet = Packet::decode(&frame, version, Sender::Server);
-                let packet = packet.unwrap_or_else(|error| panic!("bad packet: {error}"));
-                Some((packet, frame.length))
-            }
-            Ok(Framed::Partial { .. }) => None,
-            Err(error) => panic!("bad frame: {error}"),
-        }
+    /// The packet that `bytes` starts with, and its length; none when it is not all there.
+    pub(crate) fn packet(bytes: &[u8], version: Version) -> Result<Option<Whole<'_>>, String> {
+        let framed = next_frame(bytes, PACKET_BYTES_MAX).map_err(|error| error.to_string())?;
+        let Framed::Whole(frame) = framed else { return Ok(None) };
+        let packet = Packet::decode(&frame, version, Sender::Server);
+        let packet = packet.map_err(|error| format!("{error} in {frame:02x?}"))?;
+        Ok(Some((packet, frame.length)))
     }
 
     /// Keeps what is not a whole packet yet; [`Gone`] when nothing will complete it.

@@ -54,7 +54,7 @@ impl Reader {
         let Some(mut link) = self.link.take() else { return };
         let bytes = link.take();
         let mut used = 0;
-        while let Some((packet, length)) = Link::packet(&bytes[used..], VERSION) {
+        while let Ok(Some((packet, length))) = Link::packet(&bytes[used..], VERSION) {
             used += length;
             self.handle(&mut link, turn, packet);
         }

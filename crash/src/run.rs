@@ -301,6 +301,10 @@ impl<'a> Run<'a> {
             self.clients[client].wishes.doubt(&filter);
         }
         for (index, client) in self.clients.iter_mut().enumerate() {
+            if !client.is_idle() {
+                let tell = || format!("it is quiet, and this is not finished: {client:?}");
+                self.checker.violations.add(Kind::Stuck, tell);
+            }
             let count = client.incoming.unreleased();
             if count > 0 {
                 self.checker.violations.add(Kind::Unreleased, || {

@@ -141,7 +141,8 @@ impl Checker {
     fn lacking(&self, client: usize) -> Vec<(u32, u64)> {
         let session = &self.sessions[client];
         let mut lacking = Vec::new();
-        for (publisher, sent) in (0..).zip(&self.publishers) {
+        let publishers = (0..).zip(&self.publishers);
+        for (publisher, sent) in publishers.filter(|(_, publisher)| !publisher.is_will) {
             for (sequence, sent) in sent.messages() {
                 let topic = &self.topics[usize::from(sent.topic)];
                 if session.lacks(publisher, sequence, sent, topic) {

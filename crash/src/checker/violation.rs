@@ -1,7 +1,5 @@
 //! What a broker did wrong, counted, and the first few in words.
 
-use std::fmt;
-
 /// A kind of mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -27,13 +25,15 @@ pub(crate) enum Kind {
     Unreleased,
     /// A packet identifier that is in use stands for another message.
     IdentifierReused,
+    /// A client cannot finish what it began: it gets no answer, or no connection.
+    Stuck,
     /// The broker ended by itself, or did not start.
     BrokerDown,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Lost,
         Self::Duplicated,
         Self::Reordered,
@@ -45,6 +45,7 @@ impl Kind {
         Self::RetainedWrong,
         Self::Unreleased,
         Self::IdentifierReused,
+        Self::Stuck,
         Self::BrokerDown,
     ];
 
@@ -62,6 +63,7 @@ impl Kind {
             Self::RetainedWrong => "retained wrong",
             Self::Unreleased => "unreleased",
             Self::IdentifierReused => "identifiers reused",
+            Self::Stuck => "stuck",
             Self::BrokerDown => "broker down",
         }
     }
@@ -101,14 +103,5 @@ impl Violations {
     /// The words that were not taken before.
     pub(crate) fn take_told(&mut self) -> Vec<String> {
         std::mem::take(&mut self.told)
-    }
-}
-
-impl fmt::Display for Violations {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for kind in Kind::ALL {
-            writeln!(formatter, "{}: {}", kind.name(), self.count(kind))?;
-        }
-        Ok(())
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod wishes;
 
 use crate::catalog::{FIRST_SUBSCRIBER, PUBLISHERS, filters, version, will_delay_s, will_topic};
 use crate::checker::Checker;
+use crate::checker::violation::Kind;
 use crate::link::{Gone, Link};
 use crate::stamp::Stamp;
 use incoming::Incoming;
@@ -166,12 +167,19 @@ impl Client {
         let bytes = link.take();
         let mut used = 0;
         let mut result = Ok(());
-        while let Some((packet, length)) = Link::packet(&bytes[used..], self.version) {
-            used += length;
-            *turn.heard_us = turn.now_us;
-            result = self.handle(link, turn, packet);
-            if result.is_err() {
-                break;
+        while result.is_ok() {
+            match Link::packet(&bytes[used..], self.version) {
+                Ok(None) => break,
+                Ok(Some((packet, length))) => {
+                    used += length;
+                    *turn.heard_us = turn.now_us;
+                    result = self.handle(link, turn, packet);
+                }
+                Err(error) => {
+                    let tell = || format!("client {}: {error}", self.index);
+                    turn.checker.violations.add(Kind::Altered, tell);
+                    result = Err(Gone);
+                }
             }
         }
         link.give_back(bytes, used).and(result)

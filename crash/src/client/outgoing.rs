@@ -162,8 +162,16 @@ impl Outgoing {
             }
             return;
         };
-        let sequence = self.in_flight[place].sequence;
+        let InFlight { sequence, message, is_released, .. } = self.in_flight[place];
         let is_comp = ack.kind == AckType::PubComp;
+        let is_fitting = match message.qos {
+            QoS::ExactlyOnce if is_comp => is_released,
+            QoS::ExactlyOnce => ack.kind == AckType::PubRec,
+            _ => ack.kind == AckType::PubAck,
+        };
+        if !is_fitting {
+            return;
+        }
         if ack.code.is_error() && !is_comp {
             self.in_flight.remove(place);
             return turn.checker.abandoned(self.author, sequence);
