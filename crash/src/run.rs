@@ -297,21 +297,21 @@ impl<'a> Run<'a> {
     }
 
     fn judge(&mut self) {
-        for (client, filter) in self.checker.judge() {
-            self.clients[client].wishes.doubt(&filter);
-        }
         for (index, client) in self.clients.iter_mut().enumerate() {
+            let violations = &mut self.checker.violations;
             if !client.is_idle() {
-                let tell = || format!("it is quiet, and this is not finished: {client:?}");
-                self.checker.violations.add(Kind::Stuck, tell);
+                violations.add(Kind::Stuck, || client.unfinished());
             }
             let count = client.incoming.unreleased();
             if count > 0 {
-                self.checker.violations.add(Kind::Unreleased, || {
+                violations.add(Kind::Unreleased, || {
                     format!("client {index} waits for the PUBREL of {count} messages")
                 });
                 client.incoming.forget();
             }
+        }
+        for (client, filter) in self.checker.judge() {
+            self.clients[client].wishes.doubt(&filter);
         }
     }
 
@@ -346,6 +346,7 @@ impl<'a> Run<'a> {
             address,
             checker: &mut self.checker,
             prng: &mut self.prng,
+            may_write: self.reader.is_done(),
             is_draining: self.is_draining,
             heard_us: &mut self.heard_us,
         };

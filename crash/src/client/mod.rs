@@ -28,6 +28,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) checker: &'a mut Checker,
     pub(crate) prng: &'a mut Prng,
+    /// Nobody reads the registers, so that a lost one is not written before it is missed.
+    pub(crate) may_write: bool,
     /// Nothing new begins, everything is acknowledged at once.
     pub(crate) is_draining: bool,
     /// When the last packet came, of any client.
@@ -106,6 +108,12 @@ impl Client {
             && self.outgoing.is_idle()
             && self.incoming.is_idle()
             && self.wishes.is_idle()
+    }
+
+    /// What is not finished, in words.
+    pub(crate) fn unfinished(&self) -> String {
+        let Self { index, is_open, terms, outgoing, wishes, .. } = self;
+        format!("client {index}, open: {is_open}, {terms:?}, {outgoing:?}, {wishes:?}")
     }
 
     /// Does everything that can be done now.

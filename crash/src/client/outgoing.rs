@@ -129,7 +129,7 @@ impl Outgoing {
         let prng = &mut turn.prng;
         let span = if prng.chance(2) { 20_000 } else { 2_000 };
         let length = LENGTH_MIN + prng.below(span - u64::from(LENGTH_MIN)) as u32;
-        if prng.chance(8) {
+        if prng.chance(8) && turn.may_write {
             let (topic, qos) = register(self.author as usize, prng.below(registers()) as usize);
             let length = if prng.chance(10) { 0 } else { length };
             return Some(Message { topic, qos, retain: true, length });
