@@ -3,6 +3,7 @@
 use crate::clock::now_us;
 use crate::failure::{Failure, Result};
 use crate::target::Start;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
@@ -70,6 +71,12 @@ impl Broker {
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Asks it to end.
+    pub(crate) fn ask_to_end(&self) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).map_err(Failure::new)
     }
 
     /// Ends it without a warning.

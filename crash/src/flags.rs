@@ -37,6 +37,9 @@ pub(crate) struct Flags {
     /// Plants this bug; needs ringmq's feature `faults`. The run ends when it is found
     #[arg(long, value_name = "NAME")]
     pub(crate) bug: Option<String>,
+    /// Ends the broker with SIGTERM where it would kill it, and expects it to go within 5 s
+    #[arg(long, conflicts_with_all = ["points", "spare"])]
+    pub(crate) term: bool,
     /// Cuts all connections where it would kill the broker: what is found then is no crash's fault
     #[arg(long)]
     pub(crate) spare: bool,

@@ -32,6 +32,8 @@ const QUIET_US: u64 = 50_000;
 const SILENCE_US: u64 = 2_000_000;
 /// The longest drain.
 const DRAIN_US: u64 = 60_000_000;
+/// How long a broker may take to end when it is asked to.
+const STOP_US: u64 = 5_000_000;
 /// Starts that may fail one after the other.
 const STARTS_MAX: u32 = 3;
 /// Wait for sockets at most.
@@ -251,6 +253,7 @@ impl<'a> Run<'a> {
                 self.cut();
                 return Ok(());
             }
+            None if self.flags.term => self.stop(&mut broker)?,
             None => broker.kill()?,
             Some(status) if has_point && is_killed(status) => self.tally.at_points += 1,
             Some(status) => self
@@ -262,6 +265,21 @@ impl<'a> Run<'a> {
             self.turn(None);
         }
         self.snapshots.take()
+    }
+
+    /// Ends the broker with a warning, while clients go on.
+    fn stop(&mut self, broker: &mut Broker) -> Result<()> {
+        broker.ask_to_end()?;
+        let begun_us = now_us();
+        while broker.ended()?.is_none() {
+            if now_us() - begun_us > STOP_US {
+                let tell = || "it did not end within 5 s of SIGTERM".into();
+                self.checker.violations.add(Kind::BrokerDown, tell);
+                return broker.kill();
+            }
+            self.turn(None);
+        }
+        Ok(())
     }
 
     /// Lets everything arrive that is to arrive, and judges. False when the broker ended.
