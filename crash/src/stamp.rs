@@ -1,4 +1,4 @@
-//! What a payload carries: who sent it, as which number, to which topic; the rest follows from that.
+//! What a payload carries: who sent it, as which number, to which topic; the rest follows.
 
 use ringmq::base::prng::Prng;
 
