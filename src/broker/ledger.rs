@@ -85,7 +85,7 @@ struct Gathering<T> {
 
 #[derive(Debug)]
 enum Item {
-    Record(Record<'static>),
+    Record(Box<Record<'static>>),
     Publish(Box<Pending>),
 }
 
@@ -235,14 +235,14 @@ impl Ledger {
 
     /// Notes a change that somebody may wait for.
     pub(super) fn note(&mut self, now: Time, record: Record<'static>) {
-        self.own.list.push(Item::Record(record));
+        self.own.list.push(Item::Record(Box::new(record)));
         let due = self.promised(now);
         self.own.hurry(due);
     }
 
     /// Notes a change that nobody waits for.
     pub(super) fn note_lazily(&mut self, now: Time, record: Record<'static>) {
-        self.own.list.push(Item::Record(record));
+        self.own.list.push(Item::Record(Box::new(record)));
         self.own.hurry(self.lazily(now));
     }
 

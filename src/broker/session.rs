@@ -156,11 +156,6 @@ impl Session {
         self.unsent == self.held && self.in_flight.len() < self.window as usize
     }
 
-    /// True when what is meant for it outlives the process, if anything does.
-    pub(super) const fn is_stored(&self) -> bool {
-        self.is_recorded && self.expiry_s > 0
-    }
-
     /// On a new connection everything in flight is to be sent again.
     // [MQTT-4.4.0-1]
     pub(super) fn forget_sent(&mut self) {

@@ -41,7 +41,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub enum Entry {
     /// A change that stands in place.
-    Record(Record<'static>),
+    Record(Box<Record<'static>>),
     /// A message that goes somewhere.
     Publish(Box<Publish>),
 }
