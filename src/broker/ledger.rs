@@ -274,11 +274,11 @@ impl Ledger {
 
     /// How deliveries of the message that is being routed name its record; 0 when it has none.
     pub(super) fn open_number(&self) -> u64 {
-        let number = |open: &Box<Pending>| match open.is_part {
+        let number = |open: &Pending| match open.is_part {
             true => self.parts.next() << 1 | 1,
             false => self.own.next() << 1,
         };
-        self.open.as_ref().map_or(0, number)
+        self.open.as_deref().map_or(0, number)
     }
 
     /// Another worker will say who gets the message there; by what name.

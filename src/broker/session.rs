@@ -179,7 +179,8 @@ impl Session {
         let entry = self.in_flight.iter_mut().filter(|entry| entry.is_unsent).find(|entry| {
             is_held_up |= entry.is_held;
             let delivery = entry.delivery.as_ref();
-            !entry.is_held && !(is_held_up && delivery.is_some_and(|d| d.qos == QoS::ExactlyOnce))
+            let is_late = is_held_up && delivery.is_some_and(|d| d.qos == QoS::ExactlyOnce);
+            !entry.is_held && !is_late
         })?;
         entry.is_unsent = false;
         self.unsent -= 1;
