@@ -17,6 +17,7 @@ mod client;
 mod driver;
 mod ending;
 mod hostile;
+mod journal;
 mod log;
 mod mesh;
 mod model;
