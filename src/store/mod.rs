@@ -16,7 +16,7 @@ pub use commit::{
     COMMIT_HEADER, CommitWriter, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
 };
 pub use gather::{Commit, Committed, Gatherer, News, Submission};
-pub use log::{Disk, Log, Past, Sealed};
+pub use log::{Disk, Limits, Log, Past, Sealed};
 pub use message::{Message, Source, Traits};
 pub use recovery::{Fault, Found, NewerFormat, Piece, Reader, Recovered, pieces};
 pub use state::{State, StoredSession, qos};
