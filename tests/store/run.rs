@@ -134,12 +134,25 @@ impl<D: Wrap> Run<D> {
 
     /// Looks at crashes after every operation; how many, or what is wrong with one of them.
     pub fn check(&self, seed: u64, seeded: u64) -> Result<usize, String> {
+        self.check_within(seed, seeded, 0..usize::MAX)
+    }
+
+    /// The same, after these operations only.
+    pub fn check_within(
+        &self,
+        seed: u64,
+        seeded: u64,
+        range: std::ops::Range<usize>,
+    ) -> Result<usize, String> {
         let states = self.states();
         let disk = self.log.disk().inner();
         let mut platter = disk.platter();
         let mut images = 0;
         let mut check = |at: usize, platter: &ringmq::sim::disk::Platter| {
             let seeds = (0..seeded).map(|i| seed * 1_000_003 + at as u64 * 1009 + i);
+            if !range.contains(&at) {
+                return Ok(());
+            }
             let crashes = [Crash::Nothing, Crash::Everything].into_iter();
             for crash in crashes.chain(seeds.map(Crash::Seeded)) {
                 images += 1;

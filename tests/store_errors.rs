@@ -1,0 +1,58 @@
+//! Every operation of the disk fails once, in every way: nothing is acknowledged until a new
+//! segment works, and whatever a crash leaves after it holds what was acknowledged before and after.
+#![allow(clippy::disallowed_methods, reason = "a test may look at the environment")]
+#![allow(unreachable_pub, missing_docs, missing_debug_implementations, dead_code)]
+
+#[path = "store/run.rs"]
+mod run;
+#[path = "store/workload.rs"]
+mod workload;
+
+use ringmq::sim::disk::{Failure, Plan};
+use run::{effort, go_on, recover, run};
+
+const KINDS: [Failure; 3] = [Failure::NoSpace, Failure::Broken, Failure::Partly];
+
+#[test]
+fn i16_after_an_error_nothing_is_acknowledged_until_a_new_segment_works() {
+    let (mut runs, mut images, mut failures) = (0, 0, 0);
+    for seed in 0..effort() {
+        let steps = 45;
+        let whole = run(seed + 4, steps, None);
+        assert!(whole.passes > 0, "no pass is tested");
+        let operations = whole.log.disk().operations();
+        for first in 0..operations {
+            for (failure, count) in KINDS.into_iter().flat_map(|kind| [(kind, 1), (kind, 4)]) {
+                let plan = Plan { first, count, failure };
+                let run = run(seed + 4, steps, Some(plan));
+                let place = || format!("{plan:?}");
+                run.audit().unwrap_or_else(|wrong| panic!("{}: {wrong}", place()));
+                assert!(run.failures > 0, "{}: nobody has noticed", place());
+                runs += 1;
+                failures += run.failures;
+                let near = first.saturating_sub(1)..first + 24;
+                let checked = run.check_within(seed + first as u64, 1, near);
+                images += checked.unwrap_or_else(|wrong| panic!("{}: {wrong}", place()));
+                let all = recover(&run.log.disk().contents());
+                let commits = run.acknowledged.len();
+                let wanted = run.workload.canonical(commits);
+                assert!(workload::canonical(&all.state) == wanted, "{}", place());
+            }
+        }
+    }
+    println!("{runs} runs with errors, {failures} errors noticed, {images} images");
+}
+
+#[test]
+fn a_new_process_goes_on_after_an_error_and_a_crash() {
+    let mut images = 0;
+    for first in (0..60).step_by(3) {
+        for failure in KINDS {
+            let run = run(4, 30, Some(Plan { first, count: 2, failure }));
+            let image = run.log.disk().contents();
+            let second = go_on(&image, 77, 8);
+            images += second.check(first as u64, 2).unwrap_or_else(|wrong| panic!("{wrong}"));
+        }
+    }
+    println!("{images} images");
+}
