@@ -237,7 +237,8 @@ pub fn go_on(image: &Image, seed: u64, steps: usize) -> Run<Disk> {
         }
     }
     let base = recovered.state.records().map(|record| encoded(&record)).collect();
-    let workload = Workload::new(seed, base);
+    let mut workload = Workload::new(seed, base);
+    workload.go_on_after(recovered.state.number_max, recovered.state.version_max);
     let disk = Disk::new(image, None);
     Run::new(disk, recovered.past, workload, Defects::default()).steps(steps)
 }

@@ -60,6 +60,12 @@ impl Workload {
         }
     }
 
+    /// Numbers and versions that an earlier process has used are used no more.
+    pub fn go_on_after(&mut self, number_max: u64, version_max: u64) {
+        self.number = self.number.max(number_max);
+        self.version = self.version.max(version_max);
+    }
+
     /// What the first `commits` come to, in one form.
     pub fn canonical(&self, commits: usize) -> Vec<u8> {
         canonical(&self.state_after(commits))
