@@ -32,6 +32,9 @@ pub struct Workload {
     version: u64,
     /// Which workers have a batch that waits for parts.
     waiting: [bool; WORKERS],
+    /// Which of these may be about to retain something: nobody else clears a topic meanwhile, for
+    /// a journal that is cut between the two would not know which came first.
+    retaining: [bool; WORKERS],
     parts: Vec<(usize, Part)>,
     /// Done before it was known that there is such a delivery: by worker.
     early: Vec<(u64, u64)>,
@@ -53,6 +56,7 @@ impl Workload {
             base,
             commits: Vec::new(),
             waiting: [false; WORKERS],
+            retaining: [false; WORKERS],
             parts: Vec::new(),
             early: Vec::new(),
             pass: 1,
@@ -121,6 +125,7 @@ impl Workload {
         let commit = self.gatherer.next(stamp)?;
         for (worker, heard) in commit.heard.iter().enumerate() {
             self.waiting[worker] &= !heard.has_batch;
+            self.retaining[worker] &= !heard.has_batch;
         }
         if !commit.bytes.is_empty() {
             let payloads = payloads(&commit.bytes);
@@ -297,12 +302,13 @@ impl Workload {
         }
     }
 
-    fn message(&mut self) -> Arc<Message> {
+    fn message(&mut self, worker: usize) -> Arc<Message> {
+        let may_clear = (0..WORKERS).all(|other| other == worker || !self.retaining[other]);
         let topic = format!("t/{}", self.prng.below(TOPICS));
         let length = match self.prng.below(10) {
-            0..=2 => 0,
-            3..=7 => self.prng.below(100),
-            _ => self.prng.below(1500),
+            0..=2 if may_clear => 0,
+            0..=7 => 1 + self.prng.below(100),
+            _ => 1 + self.prng.below(1500),
         };
         self.version += 1;
         let id = self.number();
@@ -341,8 +347,9 @@ impl Workload {
 
     /// A new message, perhaps with parts of one or two other workers.
     fn publish(&mut self, worker: usize) -> Entry {
-        let message = self.message();
+        let message = self.message(worker);
         let is_retained = self.prng.chance(40);
+        self.retaining[worker] |= is_retained;
         let received = self.session_of(worker).filter(|_| self.prng.chance(20));
         let received = received.map(|session| (session, self.prng.below(20) as u16));
         let publish = Publish {
