@@ -8,7 +8,9 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::sim::disk::{Failure, Plan};
+use ringmq::sim::disk::{Disk, Failure, Image, Plan, at_once};
+use ringmq::store::record::Record;
+use ringmq::store::{CommitWriter, Log, Past};
 use run::{effort, go_on, recover, run};
 
 const KINDS: [Failure; 3] = [Failure::NoSpace, Failure::Broken, Failure::Partly];
@@ -55,4 +57,46 @@ fn a_new_process_goes_on_after_an_error_and_a_crash() {
         }
     }
     println!("{images} images");
+}
+
+fn small_commit(log: &mut Log<Disk>) {
+    let mut commit = CommitWriter::new(log.next_stamp());
+    commit.write(&Record::Ended { session: 1 });
+    at_once(log.commit(commit.finish())).0.unwrap();
+}
+
+#[test]
+fn segments_go_on_being_counted_when_a_pass_leaves_none() {
+    let mut log = Log::new(Disk::default(), Past::default(), true, run::SALT);
+    small_commit(&mut log);
+    for _ in 0..3 {
+        at_once(log.begin_pass()).unwrap();
+        at_once(log.end_pass()).unwrap();
+    }
+    small_commit(&mut log);
+    let image = log.disk().contents();
+    assert_eq!(image.keys().copied().collect::<Vec<_>>(), [2]);
+    assert_eq!(recover(&image).faults, []);
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_keeps_what_is_said_after_it() {
+    // The fourth operation of each segment is its last; the first removal comes behind all of them.
+    let prepare = |plan| {
+        let mut log = Log::new(Disk::new(Image::new(), plan), Past::default(), true, run::SALT);
+        for _ in 0..3 {
+            at_once(log.open()).unwrap();
+            small_commit(&mut log);
+        }
+        at_once(log.begin_pass()).unwrap();
+        log
+    };
+    let first = prepare(None).disk().operations();
+    let mut log = prepare(Some(Plan { first, count: 1, failure: Failure::Broken }));
+    assert!(at_once(log.end_pass()).is_err());
+    assert_eq!(log.disk().contents().len(), 4, "no later one may go before it");
+    small_commit(&mut log);
+    at_once(log.begin_pass()).unwrap();
+    at_once(log.end_pass()).unwrap();
+    assert_eq!(log.disk().contents().len(), 1, "the next pass removes it");
 }

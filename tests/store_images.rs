@@ -8,8 +8,10 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::sim::disk::{Crash, Operation};
-use run::{effort, go_on, run};
+use ringmq::sim::disk::{Crash, Disk, Operation, at_once};
+use ringmq::store::{Fault, Log, compact};
+use run::{SALT, effort, go_on, recover, run};
+use workload::canonical;
 
 #[test]
 fn i14_every_crash_leaves_what_was_acknowledged() {
@@ -50,6 +52,31 @@ fn what_was_recovered_goes_on_and_crashes_again() {
                 }
             }
         }
+    }
+    println!("{images} images");
+}
+
+#[test]
+fn a_crash_while_the_journal_is_compacted_changes_nothing() {
+    let mut images = 0;
+    for seed in 0..4 * effort() {
+        let image = run(seed, 25, None).log.disk().contents();
+        let recovered = recover(&image);
+        let wanted = canonical(&recovered.state);
+        let mut log = Log::new(Disk::new(image, None), recovered.past, true, SALT);
+        at_once(compact(&mut log, &recovered.state)).unwrap();
+        let mut platter = log.disk().platter();
+        for (at, (operation, failure)) in log.disk().trace().iter().enumerate() {
+            platter.apply(operation, *failure);
+            let seeds = (0..20).map(|i| Crash::Seeded(seed * 41 + at as u64 * 1000 + i));
+            for crash in [Crash::Nothing, Crash::Everything].into_iter().chain(seeds) {
+                let left = recover(&platter.image(crash));
+                assert!(canonical(&left.state) == wanted, "seed {seed}, {operation:?}, {crash:?}");
+                assert!(left.faults.iter().all(Fault::is_torn_tail), "{:?}", left.faults);
+                images += 1;
+            }
+        }
+        assert_eq!(log.disk().contents().len(), 1);
     }
     println!("{images} images");
 }

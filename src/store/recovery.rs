@@ -118,9 +118,23 @@ pub struct Found {
     pub bytes: Vec<u8>,
 }
 
+/// Looks on while a journal is read.
+pub trait Watch {
+    /// A record is used, which the commit of this number has at this byte of the segment.
+    fn record(&mut self, segment: u64, offset: u64, commit: u64, record: &Record<'_>);
+    /// Something is wrong.
+    fn fault(&mut self, fault: &Fault);
+}
+
+impl Watch for () {
+    fn record(&mut self, _: u64, _: u64, _: u64, _: &Record<'_>) {}
+    fn fault(&mut self, _: &Fault) {}
+}
+
 /// Reads segments one by one.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Reader<W = ()> {
+    watch: W,
     state: State,
     faults: Vec<Fault>,
     past: Past,
@@ -171,7 +185,16 @@ impl Reader {
     /// A reader for a process whose clock began at `epoch`.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
+        Self::watched(epoch, ())
+    }
+}
+
+impl<W: Watch> Reader<W> {
+    /// The same, while `watch` looks on.
+    #[must_use]
+    pub fn watched(epoch: Epoch, watch: W) -> Self {
         Self {
+            watch,
             state: State::new(epoch),
             faults: Vec::new(),
             past: Past::default(),
@@ -201,7 +224,13 @@ impl Reader {
 
     /// All segments were read.
     #[must_use]
-    pub fn finish(mut self) -> Recovered {
+    pub fn finish(self) -> Recovered {
+        self.finish_watched().0
+    }
+
+    /// The same, with what has looked on.
+    #[must_use]
+    pub fn finish_watched(mut self) -> (Recovered, W) {
         let mut held = std::mem::take(&mut self.held);
         if let Some(last) = held.pop_front_if(|first| !first.is_attempt()) {
             self.use_segment(&last, None, true);
@@ -209,15 +238,15 @@ impl Reader {
         for Found { number, bytes } in held {
             if !bytes.is_empty() {
                 let length = bytes.len() as u64;
-                self.faults.push(Fault::TornTail { segment: number, offset: 0, length });
+                self.note(Fault::TornTail { segment: number, offset: 0, length });
             }
             self.past.segments.push(Sealed { number, end: 0 });
         }
         self.state.finish();
-        let Self { state, faults, mut past, commits, records, .. } = self;
+        let Self { watch, state, faults, mut past, commits, records, .. } = self;
         let bodies: usize = state.messages.values().map(|message| message.bytes().len() + 32).sum();
         past.live_bytes = (bodies + state.sessions.len() * 128) as u64;
-        Recovered { state, faults, past, commits, records }
+        (Recovered { state, faults, past, commits, records }, watch)
     }
 
     /// Takes the first of several segments; the second one's header knows where it ends.
@@ -232,7 +261,7 @@ impl Reader {
         };
         self.use_segment(&first, end, false);
         if !follows {
-            self.faults.push(Fault::Missing { first: first.number + 1, last });
+            self.note(Fault::Missing { first: first.number + 1, last });
         }
     }
 
@@ -245,7 +274,7 @@ impl Reader {
             return;
         }
         if !SegmentHeader::is_whole(&found.bytes) {
-            self.faults.push(Fault::DamagedHeader { segment });
+            self.note(Fault::DamagedHeader { segment });
         }
         let end = end.unwrap_or(found.bytes.len());
         let bytes = &found.bytes[..end.min(found.bytes.len())];
@@ -257,31 +286,37 @@ impl Reader {
                 Piece::Record { commit, offset, payload } => {
                     self.commits += u64::from(commit >= self.past.next_commit);
                     self.past.next_commit = self.past.next_commit.max(commit + 1);
-                    self.use_record(segment, offset, payload);
+                    self.use_record(segment, offset, commit, payload);
                 }
                 Piece::Gap { offset, length } => {
-                    self.faults.push(Fault::Damage { segment, offset, length });
+                    self.note(Fault::Damage { segment, offset, length });
                 }
             }
         }
         if end > found.bytes.len() {
             let (offset, length) = (found.bytes.len() as u64, (end - found.bytes.len()) as u64);
-            self.faults.push(Fault::Damage { segment, offset, length });
+            self.note(Fault::Damage { segment, offset, length });
         }
         if whole < bytes.len() {
             let (offset, length) = (whole as u64, (bytes.len() - whole) as u64);
-            self.faults.push(Fault::TornTail { segment, offset, length });
+            self.note(Fault::TornTail { segment, offset, length });
         }
         self.past.segments.push(Sealed { number: segment, end: whole as u64 });
     }
 
-    fn use_record(&mut self, segment: u64, offset: u64, payload: &[u8]) {
+    fn note(&mut self, fault: Fault) {
+        self.watch.fault(&fault);
+        self.faults.push(fault);
+    }
+
+    fn use_record(&mut self, segment: u64, offset: u64, commit: u64, payload: &[u8]) {
         match Record::decode(payload) {
             Ok(record) => {
                 self.records += 1;
+                self.watch.record(segment, offset, commit, &record);
                 self.state.apply(record);
             }
-            Err(_) => self.faults.push(Fault::UnknownRecord { segment, offset }),
+            Err(_) => self.note(Fault::UnknownRecord { segment, offset }),
         }
     }
 }
