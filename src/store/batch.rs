@@ -39,6 +39,7 @@ pub struct Batch {
 
 /// One change.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a batch is short, and gone when it is written")]
 pub enum Entry {
     /// A change that stands in place.
     Record(Record<'static>),

@@ -231,11 +231,12 @@ impl<W: Watch> Reader<W> {
     /// The same, with what has looked on.
     #[must_use]
     pub fn finish_watched(mut self) -> (Recovered, W) {
-        let mut held = std::mem::take(&mut self.held);
-        if let Some(last) = held.pop_front_if(|first| !first.is_attempt()) {
-            self.use_segment(&last, None, true);
+        let held = std::mem::take(&mut self.held);
+        let (attempts, last): (Vec<_>, Vec<_>) = held.into_iter().partition(Found::is_attempt);
+        if let Some(last) = last.first() {
+            self.use_segment(last, None, true);
         }
-        for Found { number, bytes } in held {
+        for Found { number, bytes } in attempts {
             if !bytes.is_empty() {
                 let length = bytes.len() as u64;
                 self.note(Fault::TornTail { segment: number, offset: 0, length });

@@ -21,7 +21,7 @@ pub struct State {
     pub messages: HashMap<u64, Arc<Message>>,
     /// By topic: the id of the message that is retained there, and its version; none when it was
     /// cleared.
-    retained: HashMap<Box<str>, (Option<u64>, (u64, u32))>,
+    retained: HashMap<Box<str>, Register>,
     /// Messages that are retained, and whose bytes are still to come.
     retained_early: HashSet<u64>,
     /// (session, message) that was done before it was known that there is such a delivery: workers
@@ -34,6 +34,9 @@ pub struct State {
     deliveries_made: u64,
     epoch: Epoch,
 }
+
+/// The id of a retained message, and its version.
+type Register = (Option<u64>, (u64, u32));
 
 /// A session.
 #[derive(Debug)]
