@@ -152,8 +152,10 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const PASS_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Segments that the journal may have before that: every start begins a new one.
 pub const PASS_SEGMENTS_MAX: usize = 64;
-/// How long a batch waits for acknowledgements that may make it needless.
+/// How long a batch waits for the next acknowledgement that may make it needless.
 pub const JOURNAL_LINGER: Duration = Duration::from_millis(1);
+/// How long it waits for them in all.
+pub const JOURNAL_LINGER_MAX: Duration = Duration::from_millis(50);
 /// How long what nobody waits for may wait to be written.
 pub const JOURNAL_LAZY: Duration = Duration::from_millis(100);
 /// Bytes of messages that may gather on a worker while the journal is busy; beyond it clients that

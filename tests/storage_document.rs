@@ -9,7 +9,7 @@ const SALT: u64 = 0x0807_0605_0403_0201;
 /// A message for two sessions, of which one acknowledges it.
 fn example() -> Vec<u8> {
     let header = SegmentHeader { format: FORMAT, number: 1, end_before: 0, salt: SALT };
-    let mut commit = CommitWriter::new(Stamp { salt: SALT, number: 1 });
+    let mut commit = CommitWriter::new(Stamp { salt: SALT, number: 1 }, Vec::new());
     commit.write(&Record::Published(Published {
         message: 300,
         body: Some(Body {

@@ -130,10 +130,10 @@ fn session(session: u64, client_id: &str) -> Record<'static> {
 
 /// A message whose payload is a commit of another journal.
 fn forged_commit(stamp: Stamp) -> Vec<u8> {
-    let mut forged = CommitWriter::new(Stamp { salt: SALT + 1, ..stamp });
+    let mut forged = CommitWriter::new(Stamp { salt: SALT + 1, ..stamp }, Vec::new());
     forged.write(&session(FORGED, "forged"));
     let forged = [b"t".to_vec(), forged.finish()].concat();
-    let mut commit = CommitWriter::new(stamp);
+    let mut commit = CommitWriter::new(stamp, Vec::new());
     commit.write(&Record::Published(Published {
         message: 1_000_000,
         body: Some(Body {
@@ -156,7 +156,7 @@ fn forged_commit(stamp: Stamp) -> Vec<u8> {
 
 /// Records of 32 bytes each: a length with one bit flipped ends where another record does.
 fn even_commit(stamp: Stamp) -> Vec<u8> {
-    let mut commit = CommitWriter::new(stamp);
+    let mut commit = CommitWriter::new(stamp, Vec::new());
     for number in 0..5_u64 {
         let record = session(2_000_000 + number, "0123456");
         let length = encoded(&record).len();

@@ -60,7 +60,7 @@ fn a_new_process_goes_on_after_an_error_and_a_crash() {
 }
 
 fn small_commit(log: &mut Log<Disk>) {
-    let mut commit = CommitWriter::new(log.next_stamp());
+    let mut commit = CommitWriter::new(log.next_stamp(), Vec::new());
     commit.write(&Record::Ended { session: 1 });
     at_once(log.commit(commit.finish())).0.unwrap();
 }

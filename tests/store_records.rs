@@ -63,7 +63,7 @@ proptest! {
     #[test]
     fn a_commit_holds_its_records(salt in any::<u64>(), number in 1_u64.., count in 1_u64..20) {
         let stamp = Stamp { salt, number };
-        let mut writer = CommitWriter::new(stamp);
+        let mut writer = CommitWriter::new(stamp, Vec::new());
         let records: Vec<_> = (0..count).map(|i| Record::Ended { session: (i * i) << i }).collect();
         records.iter().for_each(|record| writer.write(record));
         let bytes = [vec![0; SEGMENT_HEADER], writer.finish()].concat();

@@ -36,6 +36,9 @@ pub(crate) struct Flags {
     /// Quality of service of publishes and subscriptions
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..3))]
     pub(crate) qos: u8,
+    /// Sessions outlive their connections: what a broker with a data directory keeps
+    #[arg(long)]
+    pub(crate) persistent: bool,
     /// Bytes of each payload
     #[arg(long, default_value_t = 64)]
     pub(crate) size: usize,
@@ -273,7 +276,8 @@ impl Flags {
     pub(crate) fn title(&self) -> String {
         let Self { qos, size, .. } = self;
         let (version, over) = (self.mqtt.name(), self.over.name());
-        format!("{}, MQTT {version}{over}, QoS {qos}, {size} bytes", self.shape())
+        let persistent = if self.persistent { ", persistent sessions" } else { "" };
+        format!("{}, MQTT {version}{over}, QoS {qos}, {size} bytes{persistent}", self.shape())
     }
 
     /// How fast publishers go.

@@ -21,6 +21,9 @@ const PATIENCE_NS: u64 = 20_000_000_000;
 /// The keep-alive: as long as there is, since nobody is to ping during a measurement.
 const KEEP_ALIVE_S: u16 = u16::MAX;
 
+/// How long a persistent session outlives its connection, in seconds.
+const SESSION_EXPIRY_S: u32 = 3600;
+
 /// The broker, and how to talk to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Endpoint {
@@ -29,6 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) qos: QoS,
     pub(crate) sources: Sources,
     pub(crate) below: Below,
+    /// Sessions outlive their connections.
+    pub(crate) persistent: bool,
 }
 
 /// A connection to be opened.
@@ -70,6 +75,10 @@ pub(crate) fn start(endpoint: &Endpoint, wanted: &Wanted) -> Result<Link> {
     })?;
     let mut connect = Connect::new(endpoint.version, &wanted.client_id);
     connect.keep_alive_s = KEEP_ALIVE_S;
+    if endpoint.persistent {
+        connect.clean_start = false;
+        connect.session_expiry_s = SESSION_EXPIRY_S;
+    }
     connect.encode(&mut link.out);
     link.flush();
     Ok(link)

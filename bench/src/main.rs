@@ -72,7 +72,8 @@ fn execute(flags: &Flags) -> Result<bool> {
     let address = flags.address()?;
     let sources = Sources::new(address, std::process::id());
     let (version, qos, below) = (flags.version(), flags.qos(), flags.over);
-    let endpoint = Endpoint { address, version, qos, sources, below };
+    let persistent = flags.persistent;
+    let endpoint = Endpoint { address, version, qos, sources, below, persistent };
     let summary = match flags.scenario {
         Scenario::Connect => scenarios::connect::run(flags, &endpoint)?,
         Scenario::Floor => scenarios::floor::run(flags)?,

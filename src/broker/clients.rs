@@ -55,6 +55,8 @@ pub(super) struct Clients {
     pub(super) links: Vec<Option<Box<Link>>>,
     pub(super) sessions: Slots<Session>,
     pub(super) routes: Vec<Route>,
+    /// By slot: the number of a session whose messages the journal keeps; 0 for others.
+    stored: Vec<u64>,
     by_client_id: HashTable<SessionId>,
     hasher: FixedState,
     pub(super) outbox: Outbox,
@@ -79,6 +81,7 @@ impl Clients {
             links: Vec::new(),
             sessions: Slots::default(),
             routes: Vec::new(),
+            stored: Vec::new(),
             by_client_id: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             outbox: Outbox::default(),
@@ -144,6 +147,7 @@ impl Clients {
         self.by_client_id.insert_unique(hash, id, rehash);
         if id.slot as usize >= self.routes.len() {
             self.routes.resize(id.slot as usize + 1, Route::NONE);
+            self.stored.resize(id.slot as usize + 1, 0);
         }
         self.routes[id.slot as usize] = Route::NONE;
         id
@@ -156,6 +160,7 @@ impl Clients {
             entry.remove();
         }
         self.routes[id.slot as usize] = Route::NONE;
+        self.stored[id.slot as usize] = 0;
         let session = self.sessions.remove(id)?;
         if let Some(due) = session.timer {
             self.timers.remove(&(due, TimerKey::Session(id)));
@@ -174,6 +179,19 @@ impl Clients {
             is_v5: link.version.is_v5(),
             is_plain: link.is_plain() && !is_replaying,
         });
+    }
+
+    /// The number of the session in `slot` if the journal keeps its messages, else 0.
+    #[inline]
+    pub(super) fn stored(&self, slot: u32) -> u64 {
+        self.stored[slot as usize]
+    }
+
+    /// Whether the journal keeps the session's messages may have changed.
+    pub(super) fn refresh_stored(&mut self, id: SessionId) {
+        let session = &self.sessions[id.slot];
+        let is_stored = session.is_recorded && session.expiry_s > 0;
+        self.stored[id.slot as usize] = if is_stored { session.number } else { 0 };
     }
 
     /// Sets when the link's time comes.

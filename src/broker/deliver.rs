@@ -131,8 +131,9 @@ impl Clients {
         if delivery.qos == QoS::AtMostOnce {
             return self.deliver_unacknowledged(route, delivery, publication);
         }
-        if self.ledger.is_some() && self.sessions[slot].is_stored() {
-            return self.deliver_stored(slot, route, delivery, publication);
+        let number = self.stored(slot);
+        if number != 0 {
+            return self.deliver_stored(slot, number, route, delivery, publication);
         }
         self.deliver_acknowledged(slot, route, delivery, publication);
     }
@@ -141,12 +142,12 @@ impl Clients {
     fn deliver_stored(
         &mut self,
         slot: u32,
+        number: u64,
         route: Route,
         mut delivery: Delivery,
         publication: &mut Publication<'_>,
     ) {
         delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
-        let number = self.sessions[slot].number;
         let way = way(delivery.qos, delivery.retain);
         if delivery.subscription_ids.is_empty() && delivery.share.is_none() {
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);

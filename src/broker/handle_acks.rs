@@ -67,9 +67,9 @@ impl Shard {
 
     // [MQTT-4.3.3-11]
     fn handle_pubrel(&mut self, link: LinkId, id: SessionId, version: Version, packet_id: u16) {
-        let session = &mut self.clients.sessions[id.slot];
-        let is_known = session.rare().received.remove(&packet_id);
-        let (session, is_stored) = (session.number, session.is_stored());
+        let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
+        let session = self.clients.stored(id.slot);
+        let is_stored = session != 0;
         let code = match is_known {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,

@@ -45,8 +45,9 @@ impl Shard {
         }
         let author = &self.clients.sessions[session.slot];
         let source = author.source().filter(|_| publish.retain);
-        let is_once = publish.qos == QoS::ExactlyOnce && author.is_stored();
-        let received = is_once.then_some((author.number, publish.packet_id));
+        let stored = self.clients.stored(session.slot);
+        let is_once = publish.qos == QoS::ExactlyOnce && stored != 0;
+        let received = is_once.then_some((stored, publish.packet_id));
         let mut publication = self.publication(&publish, author.number, source);
         self.clients.begin_record(publication.traits().id);
         let is_wanted = self.route(&mut publication);

@@ -143,10 +143,8 @@ impl Shard {
 
     /// The session has been sent what was retained for a subscription.
     pub(super) fn note_replayed(&mut self, id: SessionId, filter: &str) {
-        let session = &self.clients.sessions[id.slot];
-        let (session, is_stored) = (session.number, session.is_stored());
-        let now = self.clients.now;
-        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| is_stored) {
+        let (session, now) = (self.clients.stored(id.slot), self.clients.now);
+        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| session != 0) {
             let filter = filter.to_owned().into();
             ledger.note_lazily(now, Record::Replayed { session, filter });
         }
@@ -228,6 +226,7 @@ impl Clients {
         session.is_recorded |= session.expiry_s > 0 || session.will.is_some();
         if session.is_recorded {
             let attributes = session.attributes(ledger.epoch);
+            self.refresh_stored(id);
             self.note(Record::Session(attributes));
         }
     }
@@ -247,9 +246,9 @@ impl Clients {
         subscription_id: u32,
         is_owed: bool,
     ) {
-        let session = &self.sessions[id.slot];
-        if self.ledger.is_some() && session.is_stored() {
-            let (session, filter) = (session.number, filter.to_owned().into());
+        let session = self.stored(id.slot);
+        if session != 0 {
+            let filter = filter.to_owned().into();
             let options = options.to_byte(Version::V5);
             let subscription = Subscription { filter, options, subscription_id, is_owed };
             self.note(Record::Subscribed { session, subscription });
@@ -257,9 +256,9 @@ impl Clients {
     }
 
     pub(super) fn note_unsubscribed(&mut self, id: SessionId, filter: &str) {
-        let session = &self.sessions[id.slot];
-        if self.ledger.is_some() && session.is_stored() {
-            let (session, filter) = (session.number, filter.to_owned().into());
+        let session = self.stored(id.slot);
+        if session != 0 {
+            let filter = filter.to_owned().into();
             self.note(Record::Unsubscribed { session, filter });
         }
     }
@@ -270,7 +269,10 @@ impl Clients {
         let Some(entry) = session.complete(packet_id).filter(|entry| entry.stored != 0) else {
             return;
         };
-        let (number, now) = (session.number, self.now);
+        let (number, now) = (self.stored(slot), self.now);
+        if number == 0 {
+            return;
+        }
         let Some(ledger) = &mut self.ledger else { return };
         match entry.delivery {
             Some(delivery) => ledger.acknowledge(now, delivery.record, number, entry.stored),

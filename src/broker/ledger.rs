@@ -13,7 +13,7 @@ use super::message::Message;
 use super::session::{Delivery, SessionId};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
-use crate::limits::{JOURNAL_LAZY, JOURNAL_LINGER, JOURNAL_WAITING_BYTES_MAX};
+use crate::limits::{JOURNAL_LAZY, JOURNAL_LINGER, JOURNAL_LINGER_MAX, JOURNAL_WAITING_BYTES_MAX};
 use crate::mqtt::QoS;
 use crate::store::record::{Record, StoredDelivery};
 use crate::store::{Batch, Entry, Epoch, Part, Publish, Recipients, Submission, Way};
@@ -38,7 +38,10 @@ pub(super) struct Ledger {
     pub(super) epoch: Epoch,
     promise: Promise,
     /// The publish that is being routed.
-    open: Option<Pending>,
+    open: Option<Box<Pending>>,
+    /// The memory of some that were needless.
+    #[expect(clippy::vec_box, reason = "they are boxed where they go")]
+    spare: Vec<Box<Pending>>,
     own: Gathering<Item>,
     parts: Gathering<Pending>,
     done: Vec<(u64, u64)>,
@@ -56,6 +59,9 @@ pub(super) struct Ledger {
     finishes_pass: Option<u32>,
 }
 
+/// How many publishes' memory is kept.
+const SPARE_MAX: usize = 256;
+
 /// What waits for a commit.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -72,11 +78,14 @@ struct Gathering<T> {
     due: Option<Time>,
     /// How many entries may still turn out to be needless.
     hopeful: usize,
+    /// Until when they may wait for that, as long as acknowledgements keep coming and nothing else
+    /// is due.
+    linger_until: Option<Time>,
 }
 
 #[derive(Debug)]
 enum Item {
-    Record(Record<'static>),
+    Record(Box<Record<'static>>),
     Publish(Box<Pending>),
 }
 
@@ -138,7 +147,7 @@ pub(super) enum Fate {
 impl<T> Gathering<T> {
     fn new() -> Self {
         // 1 stands for what an earlier process has noted.
-        Self { list: Vec::new(), first: 2, due: None, hopeful: 0 }
+        Self { list: Vec::new(), first: 2, due: None, hopeful: 0, linger_until: None }
     }
 
     fn next(&self) -> u64 {
@@ -150,14 +159,45 @@ impl<T> Gathering<T> {
         self.list.get_mut(place)
     }
 
+    /// Something is to be handed over by then.
     fn hurry(&mut self, due: Time) {
         self.due = Some(self.due.map_or(due, |known| known.min(due)));
+        self.linger_until = None;
+    }
+
+    /// Something may turn out to be needless.
+    fn hope(&mut self, now: Time) {
+        self.hopeful += 1;
+        if self.due.is_none() {
+            self.linger_until = Some(now.after(JOURNAL_LINGER_MAX));
+            self.due = Some(now.after(JOURNAL_LINGER));
+        }
+    }
+
+    /// It still may: an acknowledgement came.
+    #[inline]
+    fn keep_hoping(&mut self, now: Time) {
+        if let Some(until) = self.linger_until {
+            self.due = Some(until.min(now.after(JOURNAL_LINGER)));
+        }
+    }
+
+    /// An acknowledgement came for one of the entries, which `is_over` now.
+    #[inline]
+    fn heed_acknowledgement(&mut self, now: Time, is_over: bool) {
+        self.hopeful = self.hopeful.saturating_sub(usize::from(is_over));
+        if is_over && self.hopeful == 0 && self.linger_until.is_some() {
+            self.hurry(now);
+        } else {
+            self.keep_hoping(now);
+        }
     }
 
     fn take(&mut self) -> (u64, Vec<T>) {
         let first = self.first;
         self.first = self.next();
         self.due = None;
+        self.linger_until = None;
         self.hopeful = 0;
         (first, std::mem::take(&mut self.list))
     }
@@ -169,6 +209,7 @@ impl Ledger {
             epoch,
             promise,
             open: None,
+            spare: Vec::new(),
             own: Gathering::new(),
             parts: Gathering::new(),
             done: Vec::new(),
@@ -194,14 +235,14 @@ impl Ledger {
 
     /// Notes a change that somebody may wait for.
     pub(super) fn note(&mut self, now: Time, record: Record<'static>) {
-        self.own.list.push(Item::Record(record));
+        self.own.list.push(Item::Record(Box::new(record)));
         let due = self.promised(now);
         self.own.hurry(due);
     }
 
     /// Notes a change that nobody waits for.
     pub(super) fn note_lazily(&mut self, now: Time, record: Record<'static>) {
-        self.own.list.push(Item::Record(record));
+        self.own.list.push(Item::Record(Box::new(record)));
         self.own.hurry(self.lazily(now));
     }
 
@@ -225,11 +266,10 @@ impl Ledger {
     /// a part of; otherwise `record` names it to other workers.
     pub(super) fn begin(&mut self, part_of: Option<u64>, record: u64) {
         debug_assert!(self.open.is_none());
-        self.open = Some(Pending {
-            is_part: part_of.is_some(),
-            record: part_of.unwrap_or(record),
-            ..Pending::default()
-        });
+        let mut open = self.spare.pop().unwrap_or_default();
+        open.is_part = part_of.is_some();
+        open.record = part_of.unwrap_or(record);
+        self.open = Some(open);
     }
 
     /// How deliveries of the message that is being routed name its record; 0 when it has none.
@@ -238,7 +278,7 @@ impl Ledger {
             true => self.parts.next() << 1 | 1,
             false => self.own.next() << 1,
         };
-        self.open.as_ref().map_or(0, number)
+        self.open.as_deref().map_or(0, number)
     }
 
     /// Another worker will say who gets the message there; by what name.
@@ -265,7 +305,7 @@ impl Ledger {
 
     #[inline]
     fn count_recipient(&mut self, fate: Fate) -> Option<(&mut Pending, u16)> {
-        let open = self.open.as_mut()?;
+        let open = self.open.as_deref_mut()?;
         let packet_id = match fate {
             Fate::Dropped => return None,
             Fate::Queued(_) | Fate::Sent => 0,
@@ -293,33 +333,35 @@ impl Ledger {
         open.noted = noted;
         if open.is_part {
             open.message = Some(message());
-            self.end_part(now, open);
+            self.end_part(now, *open);
             return false;
         }
         if open.recipient_count == 0 && open.parts == 0 && !noted.any() {
+            self.recycle(open);
             return false;
         }
         let message = message();
         self.bytes += message.bytes().len();
         open.message = Some(message);
         self.held.append(&mut open.held);
-        let may_vanish = open.may_vanish();
-        let due = match (may_vanish, noted.is_lazy) {
-            (_, true) => self.lazily(now),
-            (true, _) => self.promised(now).max(now.after(JOURNAL_LINGER)),
-            (false, _) => self.promised(now),
-        };
-        self.own.hopeful += usize::from(may_vanish);
-        self.own.list.push(Item::Publish(Box::new(open)));
-        self.own.hurry(due);
+        let lingers = open.may_vanish() && self.holds();
+        self.own.list.push(Item::Publish(open));
+        match (lingers, noted.is_lazy) {
+            (true, _) => self.own.hope(now),
+            (false, true) => self.own.hurry(self.lazily(now)),
+            (false, false) => self.own.hurry(self.promised(now)),
+        }
         self.holds()
     }
 
     fn end_part(&mut self, now: Time, open: Pending) {
-        let may_vanish = open.may_vanish() && open.recipient_count > 0;
-        self.parts.hopeful += usize::from(may_vanish);
+        let lingers = open.may_vanish() && open.recipient_count > 0;
         self.parts.list.push(open);
-        self.parts.hurry(if may_vanish { now.after(JOURNAL_LINGER) } else { now });
+        if lingers {
+            self.parts.hope(now);
+        } else {
+            self.parts.hurry(now);
+        }
     }
 
     /// A session's client has acknowledged a message, whose delivery named the record `number`.
@@ -331,19 +373,11 @@ impl Ledger {
         };
         let was_hopeful = pending.is_hopeful();
         pending.acknowledged.push(session);
-        if !was_hopeful || pending.is_hopeful() {
-            return;
-        }
+        let is_over = was_hopeful && !pending.is_hopeful();
         if is_part {
-            self.parts.hopeful -= 1;
-            if self.parts.hopeful == 0 {
-                self.parts.hurry(now);
-            }
+            self.parts.heed_acknowledgement(now, is_over);
         } else {
-            self.own.hopeful -= 1;
-            if self.own.hopeful == 0 && !self.tickets.is_empty() {
-                self.own.hurry(now);
-            }
+            self.own.heed_acknowledgement(now, is_over);
         }
     }
 
@@ -428,7 +462,11 @@ impl Ledger {
         if !is_due || has_more || !self.own.list.iter().all(is_needless) {
             return None;
         }
-        self.own.take();
+        for item in self.own.take().1 {
+            if let Item::Publish(pending) = item {
+                self.recycle(pending);
+            }
+        }
         self.bytes = 0;
         let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
         Some(Waiting { tickets, held })
@@ -440,15 +478,27 @@ impl Ledger {
         self.bytes = 0;
         let (_, list) = self.own.take();
         let pass = self.pass;
-        let entries = list.into_iter().filter_map(|item| match item {
-            Item::Record(record) => Some(Entry::Record(record)),
-            Item::Publish(pending) if pending.is_needless() => None,
-            Item::Publish(pending) => Some(Entry::Publish(Box::new(pending.publish(pass)))),
-        });
+        let mut entries = Vec::new();
+        for item in list {
+            match item {
+                Item::Record(record) => entries.push(Entry::Record(record)),
+                Item::Publish(pending) if pending.is_needless() => self.recycle(pending),
+                Item::Publish(pending) => {
+                    entries.push(Entry::Publish(Box::new(pending.publish(pass))));
+                }
+            }
+        }
         Batch {
-            entries: entries.collect(),
+            entries,
             done: std::mem::take(&mut self.done),
             finishes_pass: self.finishes_pass.take(),
+        }
+    }
+
+    fn recycle(&mut self, mut pending: Box<Pending>) {
+        if self.spare.len() < SPARE_MAX {
+            pending.reset();
+            self.spare.push(pending);
         }
     }
 
@@ -482,6 +532,15 @@ impl Ledger {
 }
 
 impl Pending {
+    /// As new, but for its memory.
+    fn reset(&mut self) {
+        let (mut recipients, mut acknowledged) =
+            (std::mem::take(&mut self.recipients), std::mem::take(&mut self.acknowledged));
+        recipients.clear();
+        acknowledged.clear();
+        *self = Self { recipients, acknowledged, ..Self::default() };
+    }
+
     /// True when it is needless once all recipients have acknowledged it.
     const fn may_vanish(&self) -> bool {
         !self.is_certain && !self.noted.any()

@@ -120,7 +120,7 @@ impl Shard {
 impl Session {
     /// What is on its way to its client and outlives the process, in order.
     fn stored_deliveries(&self, ledger: &Ledger) -> Vec<(u64, StoredDelivery<'static>)> {
-        if !self.is_stored() {
+        if self.expiry_s == 0 {
             return Vec::new();
         }
         let is_stored = |delivery: &Delivery| is_stored(delivery, ledger);
@@ -142,7 +142,7 @@ impl Session {
 
     /// The messages of [`Self::stored_deliveries`].
     fn stored_messages(&self, ledger: &Ledger) -> Vec<Arc<Message>> {
-        if !self.is_stored() {
+        if self.expiry_s == 0 {
             return Vec::new();
         }
         let in_flight = self.exchanges().filter_map(|entry| entry.delivery.as_ref());

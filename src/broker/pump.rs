@@ -92,7 +92,8 @@ impl Clients {
     /// A session that outlives the process has to know what is in flight: a retained message at
     /// all, a QoS 2 message under which identifier.
     fn send_acknowledged(&mut self, id: SessionId, route: Route, mut delivery: Delivery) {
-        let is_stored = self.ledger.is_some() && self.sessions[id.slot].is_stored();
+        let session = self.stored(id.slot);
+        let is_stored = session != 0;
         let is_retained = delivery.record == 0;
         let is_exact = delivery.qos == QoS::ExactlyOnce;
         if !is_stored || !(is_retained || is_exact) {
@@ -111,7 +112,6 @@ impl Clients {
             true => self.hold(id, route, delivery),
             false => self.send_now(id, route, delivery),
         };
-        let session = self.sessions[id.slot].number;
         if let Some(ledger) = &mut self.ledger {
             ledger.add_other(session, other, fate);
         }

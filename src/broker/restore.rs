@@ -140,6 +140,7 @@ impl Shard {
         for subscription in stored.subscriptions.values() {
             self.restore_subscription(id, subscription);
         }
+        self.clients.refresh_stored(id);
         self.clients.refresh_session_timer(id);
     }
 

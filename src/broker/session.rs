@@ -156,11 +156,6 @@ impl Session {
         self.unsent == self.held && self.in_flight.len() < self.window as usize
     }
 
-    /// True when what is meant for it outlives the process, if anything does.
-    pub(super) const fn is_stored(&self) -> bool {
-        self.is_recorded && self.expiry_s > 0
-    }
-
     /// On a new connection everything in flight is to be sent again.
     // [MQTT-4.4.0-1]
     pub(super) fn forget_sent(&mut self) {
@@ -184,7 +179,8 @@ impl Session {
         let entry = self.in_flight.iter_mut().filter(|entry| entry.is_unsent).find(|entry| {
             is_held_up |= entry.is_held;
             let delivery = entry.delivery.as_ref();
-            !entry.is_held && !(is_held_up && delivery.is_some_and(|d| d.qos == QoS::ExactlyOnce))
+            let is_late = is_held_up && delivery.is_some_and(|d| d.qos == QoS::ExactlyOnce);
+            !entry.is_held && !is_late
         })?;
         entry.is_unsent = false;
         self.unsent -= 1;

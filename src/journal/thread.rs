@@ -186,6 +186,7 @@ impl Journal {
             tracing::warn!("The journal can be written again");
             self.tell_all_state(None);
         }
+        self.gatherer.recycle(bytes);
     }
 
     /// Lets time pass, and takes meanwhile what comes.

@@ -39,10 +39,9 @@ pub struct Batch {
 
 /// One change.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a batch is short, and gone when it is written")]
 pub enum Entry {
     /// A change that stands in place.
-    Record(Record<'static>),
+    Record(Box<Record<'static>>),
     /// A message that goes somewhere.
     Publish(Box<Publish>),
 }
@@ -86,6 +85,8 @@ pub struct Part {
 pub struct Recipients {
     groups: Vec<(Way, Vec<u64>)>,
     others: Vec<(u64, StoredDelivery<'static>)>,
+    /// Memory for the next group.
+    spare: Vec<u64>,
 }
 
 /// How the sessions of a group get a message.
@@ -105,7 +106,11 @@ impl Recipients {
     pub fn add(&mut self, session: u64, way: Way) {
         match self.groups.last_mut() {
             Some((known, sessions)) if *known == way => sessions.push(session),
-            _ => self.groups.push((way, vec![session])),
+            _ => {
+                let mut sessions = std::mem::take(&mut self.spare);
+                sessions.push(session);
+                self.groups.push((way, sessions));
+            }
         }
     }
 
@@ -127,9 +132,14 @@ impl Recipients {
         self.groups.is_empty() && self.others.is_empty()
     }
 
-    /// Forgets everybody.
+    /// Forgets everybody, and keeps the memory.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        if let Some((_, sessions)) = self.groups.pop() {
+            self.spare = sessions;
+            self.spare.clear();
+        }
+        self.groups.clear();
+        self.others.clear();
     }
 
     /// Leaves out each of the sorted `sessions`.
@@ -167,7 +177,7 @@ impl Publish {
     /// The record of it.
     #[must_use]
     pub fn record(&self, epoch: Epoch, has_body: bool) -> Record<'_> {
-        let Recipients { groups, others } = &self.recipients;
+        let Recipients { groups, others, .. } = &self.recipients;
         let groups = groups.iter().map(|(way, sessions)| Group {
             qos: way.qos,
             retain: way.retain,

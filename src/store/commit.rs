@@ -114,10 +114,10 @@ pub struct CommitWriter {
 }
 
 impl CommitWriter {
-    /// The commit of this stamp.
+    /// The commit of this stamp, in the empty `bytes`.
     #[must_use]
-    pub const fn new(stamp: Stamp) -> Self {
-        Self { stamp, bytes: Vec::new() }
+    pub const fn new(stamp: Stamp, bytes: Vec<u8>) -> Self {
+        Self { stamp, bytes }
     }
 
     /// Adds a record.

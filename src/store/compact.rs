@@ -14,12 +14,12 @@ use std::io;
 /// What the disk says. Nothing is lost then.
 pub async fn compact<D: Disk>(log: &mut Log<D>, state: &State) -> io::Result<()> {
     log.begin_pass().await?;
-    let mut writer = CommitWriter::new(log.next_stamp());
+    let mut writer = CommitWriter::new(log.next_stamp(), Vec::new());
     for record in state.records() {
         writer.write(&record);
         if writer.len() > PASS_SLICE_BYTES {
             log.commit(writer.finish()).await.0?;
-            writer = CommitWriter::new(log.next_stamp());
+            writer = CommitWriter::new(log.next_stamp(), Vec::new());
         }
     }
     if !writer.is_empty() {

@@ -9,6 +9,9 @@ use super::commit::{CommitWriter, Stamp};
 use super::record::Record;
 use crate::base::maps::HashMap;
 
+/// More memory than this is not kept for the next commit.
+const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// What workers hand over.
 #[derive(Debug)]
 pub enum Submission {
@@ -62,6 +65,8 @@ pub struct Gatherer {
     /// By worker.
     batches: Vec<Option<Batch>>,
     parts: HashMap<u64, Parts>,
+    /// The memory of an earlier commit.
+    spare: Vec<u8>,
 }
 
 /// The parts of one message that have come, and how many more they speak of.
@@ -76,7 +81,15 @@ impl Gatherer {
     #[must_use]
     pub fn new(workers: usize, epoch: Epoch) -> Self {
         let batches = (0..workers).map(|_| None).collect();
-        Self { epoch, batches, parts: HashMap::default() }
+        Self { epoch, batches, parts: HashMap::default(), spare: Vec::new() }
+    }
+
+    /// Takes the bytes of a commit back, for their memory.
+    pub fn recycle(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= SPARE_BYTES_MAX {
+            bytes.clear();
+            self.spare = bytes;
+        }
     }
 
     /// Takes what a worker hands over.
@@ -108,7 +121,7 @@ impl Gatherer {
         }
         let heard = self.batches.iter().map(|_| Committed::default()).collect();
         let mut commit = Commit { bytes: Vec::new(), heard, passes: Vec::new() };
-        let mut writer = CommitWriter::new(stamp);
+        let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
         for worker in complete {
             let batch = self.batches[worker].take().expect("it is complete");
             commit.heard[worker].has_batch = true;

@@ -117,6 +117,7 @@ impl<D: Wrap> Run<D> {
             let result;
             (result, bytes) = at_once(self.log.commit(bytes));
             if result.is_ok() || self.defects.ignores_errors {
+                self.workload.recycle(bytes);
                 return;
             }
             self.failures += 1;

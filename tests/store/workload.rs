@@ -83,6 +83,10 @@ impl Workload {
         state
     }
 
+    pub fn recycle(&mut self, bytes: Vec<u8>) {
+        self.gatherer.recycle(bytes);
+    }
+
     pub fn begin_pass(&mut self, pass: u32) {
         self.pass = pass;
         for (worker, left) in self.pass_left.iter_mut().enumerate() {
@@ -180,7 +184,7 @@ impl Workload {
         } else {
             self.pass_left[worker] = Some(left);
         }
-        batch.entries = records.into_iter().map(Entry::Record).collect();
+        batch.entries = records.into_iter().map(|r| Entry::Record(Box::new(r))).collect();
         self.waiting[worker] = true;
         self.gatherer.take(worker, Submission::Batch(batch));
     }
@@ -241,7 +245,7 @@ impl Workload {
             8 => return self.hand_over(worker, session),
             _ => return Some(self.publish(worker)),
         };
-        Some(Entry::Record(record))
+        Some(Entry::Record(Box::new(record)))
     }
 
     fn sessions_of(&self, worker: usize) -> Vec<u64> {
@@ -276,7 +280,7 @@ impl Workload {
         while home(session) != worker {
             session = self.number();
         }
-        Some(Entry::Record(Record::Session(self.attributes(session))))
+        Some(Entry::Record(Box::new(Record::Session(self.attributes(session)))))
     }
 
     fn attributes(&mut self, session: u64) -> Attributes<'static> {

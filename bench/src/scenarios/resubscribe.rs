@@ -113,6 +113,7 @@ mod tests {
             qos: QoS::AtLeastOnce,
             sources: Sources::new(address, 0),
             below: crate::layer::Below::Tcp,
+            persistent: false,
         };
         let mut requests = Requests { client: 7, sent: 0, waiting: VecDeque::new() };
         let mut out = Vec::new();

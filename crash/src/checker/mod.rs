@@ -1,0 +1,300 @@
+//! The black-box checker: it hears what clients send and receive, and knows what must follow.
+//!
+//! What was acknowledged must have happened; what was not may have. It judges when all is quiet:
+//! see [`Checker::judge`]. Until then it keeps every message, after that none.
+
+mod deliveries;
+pub(crate) mod history;
+pub(crate) mod retained;
+#[cfg(test)]
+mod tests;
+pub(crate) mod violation;
+
+use history::{Interval, Presence, Publisher, Sent, Session};
+use retained::Registers;
+use ringmq::mqtt::QoS;
+use violation::{Kind, Violations};
+
+/// What is counted besides mistakes.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counts {
+    /// Acknowledged publishes at QoS 1 and 2.
+    pub(crate) acknowledged: [u64; 2],
+    pub(crate) deliveries: u64,
+    /// Deliveries at QoS 1 that came again.
+    pub(crate) repeated: u64,
+    pub(crate) wills: u64,
+}
+
+/// The checker of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    /// Grows with every event.
+    now: u64,
+    pub(crate) topics: Vec<String>,
+    pub(crate) publishers: Vec<Publisher>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) registers: Registers,
+    pub(crate) violations: Violations,
+    pub(crate) counts: Counts,
+}
+
+impl Checker {
+    /// A checker of so many sessions and publishers.
+    pub(crate) fn new(topics: Vec<String>, sessions: usize, publishers: usize) -> Self {
+        let mut checker = Self { topics, ..Self::default() };
+        checker.sessions.resize_with(sessions, Session::default);
+        checker.publishers.resize_with(publishers, Publisher::default);
+        checker
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.now += 1;
+        self.now
+    }
+
+    /// A message is sent for the first time; its number.
+    pub(crate) fn sent(&mut self, publisher: u32, topic: u16, qos: QoS, is_probe: bool) -> u64 {
+        let first = self.tick();
+        let (acknowledged, completed) = (None, None);
+        let publisher = &mut self.publishers[publisher as usize];
+        let sequence = publisher.next_sequence();
+        publisher.sent.push_back(Sent { topic, qos, is_probe, first, acknowledged, completed });
+        sequence
+    }
+
+    fn message(&mut self, publisher: u32, sequence: u64) -> Option<&mut Sent> {
+        self.publishers[publisher as usize].message(sequence)
+    }
+
+    /// PUBACK or PUBREC has come, and says success.
+    pub(crate) fn acknowledged(&mut self, publisher: u32, sequence: u64) {
+        let now = self.tick();
+        let Some(sent) = self.message(publisher, sequence) else { return };
+        if sent.acknowledged.is_none() {
+            sent.acknowledged = Some(now);
+            let place = usize::from(sent.qos == QoS::ExactlyOnce);
+            self.counts.acknowledged[place] += 1;
+        }
+    }
+
+    /// PUBACK or PUBCOMP has come.
+    pub(crate) fn completed(&mut self, publisher: u32, sequence: u64) {
+        let now = self.tick();
+        let Some(sent) = self.message(publisher, sequence) else { return };
+        sent.completed = Some(now);
+        let topic = sent.topic;
+        self.registers.completed(topic, sequence);
+    }
+
+    /// The publisher gives the message up: it was refused, or the session is gone.
+    pub(crate) fn abandoned(&mut self, publisher: u32, sequence: u64) {
+        let now = self.tick();
+        let Some(sent) = self.message(publisher, sequence) else { return };
+        sent.completed = Some(sent.acknowledged.unwrap_or(now));
+    }
+
+    /// CONNECT is sent.
+    pub(crate) fn connecting(&mut self, client: usize, clean_start: bool) {
+        let session = &mut self.sessions[client];
+        session.expected = if clean_start { Presence::Absent } else { session.presence };
+        if clean_start {
+            session.is_void = true;
+            session.presence = Presence::Maybe;
+        } else if session.presence == Presence::Absent {
+            session.presence = Presence::Maybe;
+        }
+    }
+
+    /// CONNACK has come; the session outlives the connection or not.
+    pub(crate) fn connected(&mut self, client: usize, is_present: bool, is_durable: bool) {
+        match (self.sessions[client].expected, is_present) {
+            (Presence::Certain, false) => self.lost_session(client),
+            (Presence::Absent, true) => self.violations.add(Kind::SessionReturned, || {
+                format!("client {client} got session present = 1 where none can be")
+            }),
+            _ => {}
+        }
+        let now = self.tick();
+        let session = &mut self.sessions[client];
+        if !is_present || session.expected == Presence::Absent {
+            session.forget(now);
+        }
+        session.presence = if is_durable { Presence::Certain } else { Presence::Absent };
+        session.is_durable = is_durable;
+        session.is_void = false;
+    }
+
+    /// All that an acknowledged session had to get is lost with it.
+    fn lost_session(&mut self, client: usize) {
+        let lacking = self.lacking(client);
+        let count = lacking.len();
+        self.violations.add(Kind::SessionLost, || {
+            format!("client {client} got session present = 0; {count} messages waited for it")
+        });
+        for (publisher, sequence) in lacking {
+            self.tell_lost(client, publisher, sequence);
+        }
+    }
+
+    /// The messages that a session has not got and must.
+    fn lacking(&self, client: usize) -> Vec<(u32, u64)> {
+        let session = &self.sessions[client];
+        let mut lacking = Vec::new();
+        let publishers = (0..).zip(&self.publishers);
+        for (publisher, sent) in publishers.filter(|(_, publisher)| !publisher.is_will) {
+            for (sequence, sent) in sent.messages() {
+                let topic = &self.topics[usize::from(sent.topic)];
+                if session.lacks(publisher, sequence, sent, topic) {
+                    lacking.push((publisher, sequence));
+                }
+            }
+        }
+        lacking
+    }
+
+    fn tell_lost(&mut self, client: usize, publisher: u32, sequence: u64) {
+        let sent = self.message(publisher, sequence).copied();
+        let topic = sent.map_or("", |sent| &*self.topics[usize::from(sent.topic)]);
+        let demands =
+            |interval: &&Interval| sent.is_some_and(|sent| interval.demands(&sent, topic));
+        let interval = self.sessions[client].intervals.iter().find(demands);
+        self.violations.add(Kind::Lost, || {
+            format!(
+                "client {client} never got number {sequence} of publisher {publisher} on {topic}: \
+                 {sent:?}, {interval:?}"
+            )
+        });
+    }
+
+    /// SUBSCRIBE is sent.
+    pub(crate) fn subscribing(&mut self, client: usize, filter: &str, qos: QoS) {
+        let possible_from = self.tick();
+        let session = &mut self.sessions[client];
+        if session.open(filter).is_some_and(|open| open.certain_until.is_none()) {
+            return;
+        }
+        session.intervals.push(Interval {
+            filter: filter.into(),
+            qos,
+            possible_from,
+            certain_from: None,
+            certain_until: None,
+            possible_until: None,
+        });
+    }
+
+    /// SUBACK has come, and says yes.
+    pub(crate) fn subscribed(&mut self, client: usize, filter: &str) {
+        let now = self.tick();
+        if let Some(interval) = self.sessions[client].open(filter) {
+            interval.certain_from.get_or_insert(now);
+        }
+    }
+
+    /// UNSUBSCRIBE is sent.
+    pub(crate) fn unsubscribing(&mut self, client: usize, filter: &str) {
+        let now = self.tick();
+        if let Some(interval) = self.sessions[client].open(filter) {
+            interval.certain_until.get_or_insert(now);
+        }
+    }
+
+    /// UNSUBACK has come.
+    pub(crate) fn unsubscribed(&mut self, client: usize, filter: &str) {
+        let now = self.tick();
+        while let Some(interval) = self.sessions[client].open(filter) {
+            interval.possible_until = Some(now);
+        }
+    }
+
+    /// A topic of each subscription that must be there, for probes.
+    pub(crate) fn certain_topics(&self) -> Vec<u16> {
+        let intervals = self.sessions.iter().filter(|s| s.is_durable && !s.is_void);
+        let certain = intervals
+            .flat_map(|session| &session.intervals)
+            .filter(|interval| interval.certain_from.is_some() && interval.certain_until.is_none());
+        let topic = |interval: &Interval| {
+            let fits = |topic: &String| ringmq::mqtt::matches(&interval.filter, topic);
+            let is_will = interval.filter.starts_with("w/");
+            self.topics.iter().position(fits).filter(|_| !is_will).map(|place| place as u16)
+        };
+        let mut topics: Vec<u16> = certain.filter_map(topic).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// How many deliveries must still come.
+    pub(crate) fn missing(&self) -> usize {
+        (0..self.sessions.len()).map(|client| self.lacking(client).len()).sum()
+    }
+
+    /// Judges everything that is finished, when all is quiet, and forgets it. The subscriptions
+    /// that turned out to be lost.
+    pub(crate) fn judge(&mut self) -> Vec<(usize, String)> {
+        self.tick();
+        let mut broken = Vec::new();
+        for client in 0..self.sessions.len() {
+            broken.extend(self.break_intervals(client).into_iter().map(|filter| (client, filter)));
+            for (publisher, sequence) in self.lacking(client) {
+                self.tell_lost(client, publisher, sequence);
+            }
+        }
+        self.purge();
+        broken
+    }
+
+    /// Ends the subscriptions whose probe did not come, nor anything after it.
+    fn break_intervals(&mut self, client: usize) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (publisher, sequence) in self.lacking(client) {
+            let Some(probe) = self.message(publisher, sequence).copied() else { continue };
+            let topic = self.topics[usize::from(probe.topic)].clone();
+            let session = &self.sessions[client];
+            let demands = |interval: &Interval| interval.demands(&probe, &topic);
+            let Some(place) = session.intervals.iter().position(demands) else { continue };
+            if !probe.is_probe || self.came_after(client, place, probe.first) {
+                continue;
+            }
+            let interval = &mut self.sessions[client].intervals[place];
+            interval.certain_until = Some(probe.first);
+            let filter = interval.filter.clone();
+            self.violations.add(Kind::SubscriptionLost, || {
+                format!("client {client} gets nothing for {filter} since {probe:?}")
+            });
+            broken.push(filter);
+        }
+        broken
+    }
+
+    /// Whether a message that was sent after `moment` came through a subscription.
+    fn came_after(&self, client: usize, place: usize, moment: u64) -> bool {
+        let session = &self.sessions[client];
+        let interval = &session.intervals[place];
+        session.seen.keys().any(|&(publisher, sequence)| {
+            let publisher = &self.publishers[publisher as usize];
+            let place = sequence.checked_sub(publisher.base).map(|place| place as usize);
+            let sent = place.and_then(|place| publisher.sent.get(place));
+            sent.is_some_and(|sent| {
+                sent.first > moment
+                    && ringmq::mqtt::matches(&interval.filter, &self.topics[sent.topic as usize])
+            })
+        })
+    }
+
+    fn purge(&mut self) {
+        for publisher in self.publishers.iter_mut().filter(|publisher| !publisher.is_will) {
+            while publisher.sent.front().is_some_and(Sent::is_finished) {
+                publisher.sent.pop_front();
+                publisher.base += 1;
+            }
+        }
+        for session in &mut self.sessions {
+            let publishers = &self.publishers;
+            session.seen.retain(|key, _| key.1 >= publishers[key.0 as usize].base);
+            session.earlier.retain(|key| key.1 >= publishers[key.0 as usize].base);
+            session.intervals.retain(|interval| interval.possible_until.is_none());
+        }
+    }
+}
