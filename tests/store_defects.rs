@@ -165,7 +165,10 @@ fn misread(image: &Image, misread: Misread) -> Vec<u8> {
     let mut state = State::new(Epoch(0));
     let faults = run::recover(image).faults;
     let torn = |segment: u64, at: u64| {
-        let is_it = |fault: &Fault| matches!(fault, Fault::TornTail { segment: s, offset, .. } if *s == segment && *offset <= at);
+        let is_it = |fault: &Fault| match *fault {
+            Fault::TornTail { segment: torn, offset, .. } => torn == segment && offset <= at,
+            _ => false,
+        };
         faults.iter().any(is_it)
     };
     let mut records: Vec<(u64, Vec<u8>)> = Vec::new();

@@ -1,5 +1,5 @@
-//! Every operation of the disk fails once, in every way: nothing is acknowledged until a new
-//! segment works, and whatever a crash leaves after it holds what was acknowledged before and after.
+//! Every operation of the disk fails, in every way: nothing is acknowledged until a new segment
+//! works, and whatever a crash leaves after it holds what was acknowledged before and after.
 #![allow(clippy::disallowed_methods, reason = "a test may look at the environment")]
 #![allow(unreachable_pub, missing_docs, missing_debug_implementations, dead_code)]
 

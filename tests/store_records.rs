@@ -69,8 +69,11 @@ proptest! {
         let bytes = [vec![0; SEGMENT_HEADER], writer.finish()].concat();
         let read = |salt| -> Vec<Vec<u8>> {
             pieces(&bytes, salt, number).iter().filter_map(|piece| match piece {
-                Piece::Record { payload, commit, .. } if *commit == number => Some(payload.to_vec()),
-                _ => None,
+                Piece::Record { payload, commit, .. } => {
+                    assert_eq!(*commit, number);
+                    Some(payload.to_vec())
+                }
+                Piece::Gap { .. } => None,
             }).collect()
         };
         prop_assert_eq!(read(salt), records.iter().map(encoded).collect::<Vec<_>>());

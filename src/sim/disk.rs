@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Contents and names are synced separately: a file that was made or removed may be as before until
-//! the names are synced. What a failed sync was about may be there or not, whatever is synced later.
+//! the names are synced. What a failed sync was about may be there or not, whatever is synced
+//! later.
 
 use crate::base::prng::Prng;
 use crate::store;

@@ -109,7 +109,8 @@ impl Message {
     /// Notes that its bytes are written in `pass`; true when they have to be, because no earlier
     /// note says so.
     pub fn note_stored(&self, pass: u32) -> bool {
-        // Its bytes reach another thread by a ring, which orders everything; only the number counts.
+        // Its bytes reach another thread by a ring, which orders everything; only the number
+        // counts.
         let noted = pass << 1;
         let note = |stored| Some(if stored < noted { noted } else { stored | 1 });
         let before = self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, note);

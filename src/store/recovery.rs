@@ -419,7 +419,8 @@ fn add_records<'a>(pieces: &mut Vec<Piece<'a>>, bytes: &'a [u8], mut at: usize, 
             at += RECORD_HEADER + payload.len();
             continue;
         }
-        // The length of a damaged record may be wrong itself; the next whole one tells where it ends.
+        // The length of a damaged record may be wrong itself; the next whole one tells where it
+        // ends.
         let is_whole = |from: &usize| record_payload(&bytes[*from..], stamp).is_some();
         let next = (at + 1..bytes.len()).find(is_whole).unwrap_or(bytes.len());
         push_gap(pieces, at, next);
