@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segment │ header │ the same header │ commit │ commit │ …
-//! header  │ "RINGMQJ\n" │ format u32 │ 0 u32 │ number u64 │ end before u64 │ salt u64 │ CRC u32 │ 0
+//! header  │ "RINGMQJ\n" │ format u32 │ 0 u32 │ number u64 │ end before u64 │ salt u64 │ CRC u32
 //! commit  │ "CMIT" │ length of records u32 │ number u64 │ CRC u32 │ record │ record │ …
 //! record  │ length u32 │ CRC u32 │ payload
 //! ```

@@ -27,6 +27,9 @@ pub struct State {
     /// (session, message) that was done before it was known that there is such a delivery: workers
     /// are not in step with each other.
     early: BTreeSet<(u64, u64)>,
+    /// What goes to sessions of which nothing is known yet: they live on workers whose records come
+    /// later.
+    for_later: HashMap<u64, Vec<(u64, StoredDelivery<'static>)>>,
     /// The greatest number or id seen, and the greatest count of a version.
     pub number_max: u64,
     /// The greatest count of a version seen.
@@ -123,6 +126,7 @@ impl State {
     pub fn finish(&mut self) {
         self.early.clear();
         self.retained_early.clear();
+        self.for_later.clear();
         self.retained.retain(|_, (message, _)| message.is_some());
         let mut wanted: HashSet<u64> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
@@ -181,7 +185,11 @@ impl State {
         match self.sessions.get_mut(&attributes.session) {
             Some(known) => known.attributes = attributes,
             None => {
-                self.sessions.insert(attributes.session, StoredSession::new(attributes));
+                let number = attributes.session;
+                self.sessions.insert(number, StoredSession::new(attributes));
+                for (message, way) in self.for_later.remove(&number).unwrap_or_default() {
+                    self.deliver(number, message, way);
+                }
             }
         }
     }
@@ -189,6 +197,7 @@ impl State {
     fn set_whole(&mut self, whole: Whole<'_>) {
         let number = whole.attributes.session;
         self.number_max = self.number_max.max(number);
+        self.for_later.remove(&number);
         let mut session = StoredSession::new(whole.attributes.owned());
         let subscriptions = whole.subscriptions.into_iter();
         session.subscriptions = subscriptions.map(|s| ((*s.filter).into(), s.owned())).collect();
@@ -243,7 +252,10 @@ impl State {
         if !self.early.is_empty() && self.early.remove(&(session, message)) {
             return;
         }
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let Some(known) = self.sessions.get_mut(&session) else {
+            self.for_later.entry(session).or_default().push((message, way));
+            return;
+        };
         self.deliveries_made += 1;
         let made = self.deliveries_made;
         let entry = known.deliveries.entry(message).or_insert_with(|| (made, way.clone()));

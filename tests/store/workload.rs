@@ -169,7 +169,10 @@ impl Workload {
             for (message, _) in stored.deliveries() {
                 records.extend(self.body(message, false));
             }
-            let is_it = |record: &Record<'_>| matches!(record, Record::Whole(whole) if whole.attributes.session == session);
+            let is_it = |record: &Record<'_>| {
+                let Record::Whole(whole) = record else { return false };
+                whole.attributes.session == session
+            };
             let whole = self.state.records().find(is_it).unwrap();
             let bytes = encoded(&whole);
             records.push(owned(&bytes));
