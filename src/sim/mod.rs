@@ -14,6 +14,7 @@
 
 mod checker;
 mod client;
+pub mod disk;
 mod driver;
 mod ending;
 mod hostile;
