@@ -148,7 +148,8 @@ pub const LOGIN_FAILURES_TABLE_MAX: usize = 10_000;
 
 /// Bytes of a segment of the journal; one commit may exceed it.
 pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Bytes that the journal may have before all that lives is written anew, if that is less than half.
+/// Bytes that the journal may have before all that lives is written anew, if that is less than
+/// half of them.
 pub const PASS_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Segments that the journal may have before that: every start begins a new one.
 pub const PASS_SEGMENTS_MAX: usize = 64;

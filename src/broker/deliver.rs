@@ -126,7 +126,9 @@ impl Clients {
             record: 0,
         };
         if traits.retain {
-            self.sessions[slot].note_live(&delivery.message);
+            for packet_id in self.sessions[slot].note_live(&delivery.message) {
+                self.complete(slot, packet_id);
+            }
         }
         if delivery.qos == QoS::AtMostOnce {
             return self.deliver_unacknowledged(route, delivery, publication);

@@ -263,6 +263,11 @@ impl Clients {
         }
     }
 
+    /// True when a record of its own about a delivery would come after the one that it names.
+    pub(super) fn is_before_next(&self, record: u64) -> bool {
+        self.ledger.as_ref().is_none_or(|ledger| ledger.is_before_next(record))
+    }
+
     /// A delivery that waited is dropped.
     pub(super) fn note_done(&mut self, slot: u32, delivery: &Delivery) {
         let (number, now) = (self.stored(slot), self.now);

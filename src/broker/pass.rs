@@ -32,6 +32,10 @@ impl Shard {
     }
 
     pub(super) fn go_on_with_pass(&mut self) {
+        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| self.pass.is_some()) {
+            // What gathers makes room when it is handed over.
+            ledger.hurry(self.clients.now);
+        }
         while self.can_go_on_with_pass() {
             let Some(pass) = self.pass.take() else { return };
             self.pass = match pass {
@@ -81,11 +85,12 @@ impl Shard {
 
     /// Writes the retained messages after a topic; what is left then.
     fn write_retained(&mut self, after: Option<&str>) -> Option<Pass> {
-        let page = self.retained.page("#", after, RETAINED_PAGE_MESSAGES, usize::MAX);
-        for message in page.messages.iter().filter(|message| message.id != 0) {
+        let page = self.retained.after(after, RETAINED_PAGE_MESSAGES);
+        let page: Vec<Arc<Message>> = page.cloned().collect();
+        for message in page.iter().filter(|message| message.id != 0) {
             self.write_message(message, true);
         }
-        page.next.map(|next| Pass::Retained(Some(next)))
+        page.last().map(|last| Pass::Retained(Some(last.topic().into())))
     }
 
     /// Writes a message, unless the journal has it since the pass began.

@@ -3,6 +3,7 @@
 use super::clients::{Clients, Route};
 use super::ledger::{Fate, Noted, stored};
 use super::publication::Publication;
+use super::restore::RESTORED;
 use super::session::{Delivery, SessionId};
 use crate::limits::PUMP_BYTES_MAX;
 use crate::mqtt::{AckType, QoS, ReasonCode, encode_ack};
@@ -37,9 +38,8 @@ impl Clients {
     /// False when the next queued message waits for the disk: a QoS 2 message of another worker's
     /// client gets no packet identifier before its record is there.
     fn may_dequeue(&self, id: SessionId) -> bool {
-        let Some(ledger) = &self.ledger else { return true };
         let first = self.sessions[id.slot].first_queued();
-        first.is_none_or(|d| d.qos < QoS::ExactlyOnce || ledger.is_before_next(d.record))
+        first.is_none_or(|d| d.qos < QoS::ExactlyOnce || self.is_before_next(d.record))
     }
 
     /// True when the link has enough to send for this turn; the session is looked after again.
@@ -115,8 +115,7 @@ impl Clients {
         if let Some(ledger) = &mut self.ledger {
             ledger.add_other(session, other, fate);
         }
-        let noted = Noted { has_bytes: !is_retained, ..Noted::default() };
-        self.end_record(noted, &mut Publication::kept(&message, self.now, 0));
+        self.end_record(Noted::default(), &mut Publication::kept(&message, self.now, 0));
     }
 
     fn send_now(&mut self, id: SessionId, route: Route, delivery: Delivery) -> Fate {
@@ -126,7 +125,9 @@ impl Clients {
         let packet_id = session.packet_id(serial);
         session.send(packet_id, serial, delivery.clone());
         let mut publication = Publication::kept(&message, self.now, serial);
-        match self.send_private(route, &delivery, &mut publication, packet_id, false) {
+        // The process before this one may have sent it.
+        let dup = delivery.record == RESTORED && delivery.qos == QoS::AtLeastOnce;
+        match self.send_private(route, &delivery, &mut publication, packet_id, dup) {
             true if delivery.qos == QoS::ExactlyOnce => Fate::SentAs(packet_id),
             true => Fate::Sent,
             false => Fate::Dropped,

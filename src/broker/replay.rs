@@ -25,6 +25,8 @@ pub(super) struct Replay {
     filter: Arc<str>,
     qos: QoS,
     subscription_id: u32,
+    /// An earlier process has sent a part of it: what needs no acknowledgement does not come again.
+    is_restored: bool,
     /// The SUBACK that must go first, as the link knows it.
     pub(super) waits_for: Option<u32>,
     /// Workers still to be asked; the last one is being read.
@@ -60,7 +62,8 @@ impl Replay {
         let is_newest = |message: &Arc<Message>| {
             fresh.get(message.topic()).is_none_or(|&version| version < message.version)
         };
-        self.page.extend(messages.into_iter().filter(is_newest));
+        let is_left = |m: &Arc<Message>| !self.is_restored || self.qos.min(m.qos) > QoS::AtMostOnce;
+        self.page.extend(messages.into_iter().filter(is_newest).filter(is_left));
         if next.is_none() {
             self.workers.pop();
         }
@@ -82,11 +85,13 @@ impl Replay {
 }
 
 impl Session {
-    /// A live retained message is delivered: no older one of its topic may follow.
-    pub(super) fn note_live(&mut self, live: &Arc<Message>) {
+    /// A live retained message is delivered: no older one of its topic may follow. Those exchanges
+    /// with one that still wait for the disk are over.
+    pub(super) fn note_live(&mut self, live: &Arc<Message>) -> SmallVec<[u16; 1]> {
         for replay in self.replays() {
             replay.note_live(live);
         }
+        self.held_replays(|old| old.topic() == live.topic() && old.version <= live.version)
     }
 }
 
@@ -108,6 +113,7 @@ impl Shard {
             filter: wanted.filter,
             qos: wanted.qos,
             subscription_id: wanted.subscription_id,
+            is_restored: false,
             waits_for,
             workers,
             after: None,
@@ -127,6 +133,9 @@ impl Shard {
         subscription_id: u32,
     ) {
         self.begin_replay(id, Wanted { filter: filter.into(), qos, subscription_id }, None);
+        if let Some(replay) = self.clients.sessions[id.slot].replays().last_mut() {
+            replay.is_restored = true;
+        }
     }
 
     /// The filter is not subscribed to any more: nothing more is owed for it.

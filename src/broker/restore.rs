@@ -199,4 +199,4 @@ impl Session {
 }
 
 /// The record of a delivery that is no longer here: the journal has it.
-const RESTORED: u64 = 2;
+pub(super) const RESTORED: u64 = 2;

@@ -242,6 +242,18 @@ impl Session {
         }
     }
 
+    /// Which of the exchanges that wait for the disk are with retained messages that are `old`.
+    pub(super) fn held_replays(&self, old: impl Fn(&Message) -> bool) -> SmallVec<[u16; 1]> {
+        if self.held == 0 {
+            return SmallVec::new();
+        }
+        let is_it = |entry: &&InFlight| {
+            let delivery = entry.delivery.as_ref().filter(|_| entry.is_held);
+            delivery.is_some_and(|delivery| delivery.retain && old(&delivery.message))
+        };
+        self.in_flight.iter().filter(is_it).map(|entry| entry.packet_id).collect()
+    }
+
     /// An exchange that the process before had begun; None for the message once PUBREC came.
     pub(super) fn resume(&mut self, packet_id: u16, stored: u64, delivery: Option<Delivery>) {
         let serial = u64::from(packet_id) - 1;

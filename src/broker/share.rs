@@ -131,7 +131,9 @@ impl Shard {
             self.clients.begin_record(name);
             self.redistribute_one(&share, &message);
             let taken_from = (record != 0).then_some(from);
-            let noted = Noted { taken_from, has_bytes: record != 0, ..Noted::default() };
+            // What is not on disk yet comes whole with another worker's record, or not at all.
+            let has_bytes = !self.clients.is_before_next(record);
+            let noted = Noted { taken_from, has_bytes, ..Noted::default() };
             let mut publication = Publication::kept(&message, self.clients.now, 0);
             self.clients.end_record(noted, &mut publication);
         }

@@ -364,8 +364,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "durability",
         "CHOICE",
         "commit",
-        "What an acknowledgement means with --data-dir: commit, it is on disk; interval, it will be \
-         after --durability-interval-ms; none, it survives this process but not a power cut.",
+        "What an acknowledgement means with --data-dir: commit, it is on disk; interval, it will \
+         be after --durability-interval-ms; none, it survives this process but not a power cut.",
         |options, value| parse(value, DURABILITY).map(|choice| options.durability = choice),
     ),
     OptionDef::broker(

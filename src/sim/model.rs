@@ -193,6 +193,8 @@ pub(super) struct Model {
     pub(super) options: Options,
     /// None when everyone may do everything.
     pub(super) rights: Option<Rights>,
+    /// There is a journal.
+    pub(super) is_durable: bool,
     pub(super) now: Time,
     /// How many events there were.
     pub(super) event: u64,
@@ -210,10 +212,11 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) const fn new(options: Options, rights: Option<Rights>) -> Self {
+    pub(super) const fn new(options: Options, rights: Option<Rights>, is_durable: bool) -> Self {
         Self {
             options,
             rights,
+            is_durable,
             now: Time::ZERO,
             event: 0,
             messages: Vec::new(),
@@ -447,7 +450,9 @@ impl Model {
                 }
             },
         };
-        if must.is_some_and(|must| must != present) {
+        // A connection that went before its CONNACK left the disk has made a session all the same.
+        let may_be_unknown = self.is_durable && present && !clean_start;
+        if must.is_some_and(|must| must != present) && !may_be_unknown {
             let text =
                 format!("client {client}: session present is {present}, clean {clean_start}");
             self.fail("I7", text);

@@ -120,7 +120,7 @@ impl World {
             mesh,
             wires: Vec::new(),
             clients: Vec::new(),
-            model: Model::new(scenario.options.clone(), rights),
+            model: Model::new(scenario.options.clone(), rights, scenario.is_durable),
             log,
             steps_left,
             is_ending: false,

@@ -127,15 +127,23 @@ impl State {
         self.early.clear();
         self.retained_early.clear();
         self.for_later.clear();
-        self.retained.retain(|_, (message, _)| message.is_some());
         let mut wanted: HashSet<u64> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
         for session in self.sessions.values_mut() {
             let messages = &self.messages;
             session.deliveries.retain(|id, way| messages.contains_key(id) || way.1.is_released);
-            wanted.extend(session.deliveries.keys());
+            // Of what is released only PUBREL is left to send.
+            let unreleased = session.deliveries.iter().filter(|(_, way)| !way.1.is_released);
+            wanted.extend(unreleased.map(|(message, _)| *message));
         }
         self.messages.retain(|id, _| wanted.contains(id));
+    }
+
+    /// True when a later message has cleared the topic of `message`.
+    #[must_use]
+    pub fn is_cleared(&self, message: &Message) -> bool {
+        let register = self.retained.get(message.topic());
+        register.is_some_and(|(id, version)| id.is_none() && *version > message.version)
     }
 
     /// The retained messages, in no order.

@@ -113,6 +113,13 @@ impl<M: RetainedMessage> Retained<M> {
         Page { messages, next: None }
     }
 
+    /// The next at most `count_max` messages after the topic `after`, whatever they are.
+    pub fn after(&self, after: Option<&str>, count_max: usize) -> impl Iterator<Item = &Arc<M>> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
+        let messages = self.messages.range::<[u8], _>((from, Bound::Unbounded));
+        messages.take(count_max).map(|entry| &entry.0)
+    }
+
     /// When the first message expires.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {

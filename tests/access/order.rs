@@ -55,6 +55,7 @@ fn fate(policy: &Policy, login: Login) -> String {
                 Proof::Password(_) => "password",
                 Proof::Token(_) => "token",
                 Proof::Hook => "hook",
+                Proof::Earlier => unreachable!("no login comes to that"),
             };
             format!("{} {proof}", identity.user.as_deref().unwrap_or("-"))
         }
