@@ -5,12 +5,11 @@ use super::clients::{Clients, Route};
 use super::ledger::{Fate, stored, way};
 use super::outbox::Run;
 use super::publication::{Head, Publication};
-use super::session::{Delivery, SessionId};
+use super::session::{Delivery, Particulars, SessionId};
 use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
 use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// Several subscriptions of one session that matched the same publish.
 #[derive(Debug)]
@@ -75,7 +74,8 @@ impl Clients {
                 let extras = Extras::new(id, subscriber.extras.is_checked());
                 self.deliver_one(&Subscriber { extras, ..subscriber }, publication);
             } else {
-                self.deliver_slowly(&subscriber, publication, subscription_ids, None);
+                let more = Particulars::new(&subscription_ids, None);
+                self.deliver_slowly(&subscriber, publication, more);
             }
         }
     }
@@ -96,19 +96,17 @@ impl Clients {
             let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
             self.send_frame(route, run, publication);
         } else if !self.is_own(subscriber, publication.traits().publisher) {
-            let subscription_ids = subscriber.extras.subscription_id().into_iter().collect();
-            self.deliver_slowly(subscriber, publication, subscription_ids, None);
+            self.deliver_slowly(subscriber, publication, None);
         }
     }
 
     /// Delivers where more than the outbox is concerned: QoS 1 and 2, identifiers, aliases, and
-    /// whoever cannot take it now. `share` is the shared group that the subscriber was picked from.
+    /// whoever cannot take it now.
     pub(super) fn deliver_slowly(
         &mut self,
         subscriber: &Subscriber,
         publication: &mut Publication<'_>,
-        subscription_ids: SmallVec<[u32; 1]>,
-        share: Option<Arc<str>>,
+        more: Option<Box<Particulars>>,
     ) {
         let slot = subscriber.session;
         if subscriber.extras.is_checked() && !self.may_read(slot, publication.topic()) {
@@ -119,11 +117,11 @@ impl Clients {
         let traits = *publication.traits();
         let delivery = Delivery {
             message: publication.message().clone(),
+            record: 0,
+            more,
+            subscription_id: subscriber.extras.subscription_id().unwrap_or(0),
             qos: traits.qos.min(subscriber.options.qos),
             retain: traits.retain && subscriber.options.retain_as_published,
-            subscription_ids,
-            share,
-            record: 0,
         };
         if traits.retain {
             for packet_id in self.sessions[slot].note_live(&delivery.message) {
@@ -151,7 +149,7 @@ impl Clients {
     ) {
         delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
         let way = way(delivery.qos, delivery.retain);
-        if delivery.subscription_ids.is_empty() && delivery.share.is_none() {
+        if delivery.subscription_id == 0 && delivery.more.is_none() {
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);
             if let Some(ledger) = &mut self.ledger {
                 ledger.add(number, way, fate);
@@ -173,9 +171,9 @@ impl Clients {
         delivery: Delivery,
         publication: &mut Publication<'_>,
     ) -> Fate {
-        let is_blocked = !route.is_online() || self.is_blocked(route.link);
+        let is_open = route.is_plain || (route.is_online() && !self.is_blocked(route.link));
         let session = &mut self.sessions[slot];
-        if is_blocked || !session.has_window() || !session.is_queue_empty() {
+        if !is_open || !session.has_window() || !session.is_queue_empty() {
             return self.enqueue(slot, delivery);
         }
         self.send_first(slot, route, delivery, publication)
@@ -250,12 +248,12 @@ impl Clients {
         let packet_id = session.packet_id(publication.serial);
         let is_exact = qos == QoS::ExactlyOnce && record != 0;
         if is_exact && self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
-            session.hold(packet_id, publication.serial, delivery);
+            session.hold(packet_id, publication.serial, delivery, false);
             let id = self.sessions.id_at(slot).expect("it is there");
             return Fate::Held(id, packet_id);
         }
         let sent = if is_exact { Fate::SentAs(packet_id) } else { Fate::Sent };
-        if packet_id != shared_id || !delivery.subscription_ids.is_empty() || !route.is_plain {
+        if packet_id != shared_id || !delivery.subscription_ids().is_empty() || !route.is_plain {
             session.send(packet_id, publication.serial, delivery.clone());
             let is_sent = self.send_private(route, &delivery, publication, packet_id, false);
             return if is_sent { sent } else { Fate::Dropped };
@@ -281,7 +279,7 @@ impl Clients {
         dup: bool,
     ) -> bool {
         let alias = self.alias_for(route.link, publication.topic());
-        let head = Head { dup, packet_id, alias, subscription_ids: &delivery.subscription_ids };
+        let head = Head { dup, packet_id, alias, subscription_ids: delivery.subscription_ids() };
         let Delivery { qos, retain, .. } = *delivery;
         let run = publication.private_frame(&mut self.outbox, route.is_v5, qos, retain, head);
         if self.send_frame(route, run, publication) {

@@ -28,9 +28,9 @@ impl Shard {
     // [MQTT-4.3.2-3], [MQTT-4.4.0-2]
     fn handle_puback(&mut self, id: SessionId, packet_id: u16) {
         let session = &mut self.clients.sessions[id.slot];
-        let is_it = session.in_flight(packet_id).is_some_and(|entry| {
-            entry.delivery.as_ref().is_some_and(|d| d.qos == QoS::AtLeastOnce)
-        });
+        let is_it = session
+            .in_flight(packet_id)
+            .is_some_and(|entry| entry.delivery().is_some_and(|d| d.qos == QoS::AtLeastOnce));
         if is_it {
             self.clients.complete(id.slot, packet_id);
             self.window_opened(id);
@@ -42,7 +42,7 @@ impl Shard {
         let session = &mut self.clients.sessions[id.slot];
         let entry = session.in_flight(ack.packet_id);
         let is_known = entry.as_ref().is_some_and(|entry| {
-            entry.delivery.as_ref().is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
+            entry.delivery().is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
         });
         if is_known && ack.code.is_error() {
             self.clients.complete(id.slot, ack.packet_id);
@@ -51,7 +51,7 @@ impl Shard {
         let mut stored = 0;
         let code = match entry.filter(|_| is_known) {
             Some(entry) => {
-                stored = entry.delivery.take().map_or(0, |_| entry.stored);
+                stored = entry.release();
                 ReasonCode::Success
             }
             None if ack.code.is_error() => return,
@@ -83,7 +83,7 @@ impl Shard {
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {
         let session = &mut self.clients.sessions[id.slot];
-        if session.in_flight(packet_id).is_some_and(|entry| entry.delivery.is_none()) {
+        if session.in_flight(packet_id).is_some_and(|entry| entry.delivery().is_none()) {
             self.clients.complete(id.slot, packet_id);
             self.window_opened(id);
         }

@@ -5,7 +5,7 @@ use super::clients::Clients;
 use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Waiting};
 use super::mesh_message::Ticket;
 use super::publication::Publication;
-use super::session::{Delivery, Session, SessionId};
+use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
 use crate::mqtt::{Frame, Properties, Publish, QoS, SubscriptionOptions, Version};
@@ -272,24 +272,21 @@ impl Clients {
     pub(super) fn note_done(&mut self, slot: u32, delivery: &Delivery) {
         let (number, now) = (self.stored(slot), self.now);
         if let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0 && delivery.record != 0) {
-            ledger.acknowledge(now, delivery.record, number, delivery.message.id);
+            ledger.acknowledge(now, number, delivery);
         }
     }
 
     /// Ends the exchange that `packet_id` of the session in `slot` stands for.
     pub(super) fn complete(&mut self, slot: u32, packet_id: u16) {
         let session = &mut self.sessions[slot];
-        let Some(entry) = session.complete(packet_id).filter(|entry| entry.stored != 0) else {
-            return;
-        };
+        let Some(entry) = session.complete(packet_id) else { return };
         let (number, now) = (self.stored(slot), self.now);
-        if number == 0 {
-            return;
-        }
-        let Some(ledger) = &mut self.ledger else { return };
-        match entry.delivery {
-            Some(delivery) => ledger.acknowledge(now, delivery.record, number, entry.stored),
-            None => ledger.done(now, number, entry.stored),
+        let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0) else { return };
+        match entry.exchange {
+            Exchange::Message(delivery) if delivery.record == 0 => {}
+            Exchange::Message(delivery) => ledger.acknowledge(now, number, &delivery),
+            Exchange::Released { stored: 0 } => {}
+            Exchange::Released { stored } => ledger.done(now, number, stored),
         }
     }
 }

@@ -9,11 +9,12 @@
 //! acknowledge meanwhile needs no record. Where that may still happen the batch lingers a moment.
 
 use super::boundary::LinkId;
+use super::gathering::{Awaited, Gathering};
 use super::message::Message;
 use super::session::{Delivery, SessionId};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
-use crate::limits::{JOURNAL_LAZY, JOURNAL_LINGER, JOURNAL_LINGER_MAX, JOURNAL_WAITING_BYTES_MAX};
+use crate::limits::{JOURNAL_LAZY, JOURNAL_WAITING_BYTES_MAX};
 use crate::mqtt::QoS;
 use crate::store::record::{Record, StoredDelivery};
 use crate::store::{Batch, Entry, Epoch, Part, Publish, Recipients, Submission, Way};
@@ -69,20 +70,6 @@ pub(super) struct Waiting {
     pub(super) held: Vec<HeldDelivery>,
 }
 
-/// A list whose entries have numbers, and when it is to be handed over.
-#[derive(Debug)]
-struct Gathering<T> {
-    list: Vec<T>,
-    /// The number of the first.
-    first: u64,
-    due: Option<Time>,
-    /// How many entries may still turn out to be needless.
-    hopeful: usize,
-    /// Until when they may wait for that, as long as acknowledgements keep coming and nothing else
-    /// is due.
-    linger_until: Option<Time>,
-}
-
 #[derive(Debug)]
 enum Item {
     Record(Box<Record<'static>>),
@@ -99,11 +86,9 @@ struct Pending {
     message: Option<Arc<Message>>,
     noted: Noted,
     recipients: Recipients,
-    recipient_count: usize,
+    recipient_count: u32,
     /// How many other workers have to say who gets it there.
     parts: u32,
-    /// Sessions whose clients have acknowledged it.
-    acknowledged: Vec<u64>,
     /// Somebody gets it who will certainly not acknowledge it soon.
     is_certain: bool,
     held: Vec<HeldDelivery>,
@@ -144,65 +129,6 @@ pub(super) enum Fate {
     SentAs(u16),
 }
 
-impl<T> Gathering<T> {
-    fn new() -> Self {
-        // 1 stands for what an earlier process has noted.
-        Self { list: Vec::new(), first: 2, due: None, hopeful: 0, linger_until: None }
-    }
-
-    fn next(&self) -> u64 {
-        self.first + self.list.len() as u64
-    }
-
-    fn find(&mut self, number: u64) -> Option<&mut T> {
-        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.list.get_mut(place)
-    }
-
-    /// Something is to be handed over by then.
-    fn hurry(&mut self, due: Time) {
-        self.due = Some(self.due.map_or(due, |known| known.min(due)));
-        self.linger_until = None;
-    }
-
-    /// Something may turn out to be needless.
-    fn hope(&mut self, now: Time) {
-        self.hopeful += 1;
-        if self.due.is_none() {
-            self.linger_until = Some(now.after(JOURNAL_LINGER_MAX));
-            self.due = Some(now.after(JOURNAL_LINGER));
-        }
-    }
-
-    /// It still may: an acknowledgement came.
-    #[inline]
-    fn keep_hoping(&mut self, now: Time) {
-        if let Some(until) = self.linger_until {
-            self.due = Some(until.min(now.after(JOURNAL_LINGER)));
-        }
-    }
-
-    /// An acknowledgement came for one of the entries, which `is_over` now.
-    #[inline]
-    fn heed_acknowledgement(&mut self, now: Time, is_over: bool) {
-        self.hopeful = self.hopeful.saturating_sub(usize::from(is_over));
-        if is_over && self.hopeful == 0 && self.linger_until.is_some() {
-            self.hurry(now);
-        } else {
-            self.keep_hoping(now);
-        }
-    }
-
-    fn take(&mut self) -> (u64, Vec<T>) {
-        let first = self.first;
-        self.first = self.next();
-        self.due = None;
-        self.linger_until = None;
-        self.hopeful = 0;
-        (first, std::mem::take(&mut self.list))
-    }
-}
-
 impl Ledger {
     pub(super) fn new(epoch: Epoch, promise: Promise) -> Self {
         Self {
@@ -235,14 +161,14 @@ impl Ledger {
 
     /// Notes a change that somebody may wait for.
     pub(super) fn note(&mut self, now: Time, record: Record<'static>) {
-        self.own.list.push(Item::Record(Box::new(record)));
+        self.own.push(Item::Record(Box::new(record)), Awaited::NOTHING);
         let due = self.promised(now);
         self.own.hurry(due);
     }
 
     /// Notes a change that nobody waits for.
     pub(super) fn note_lazily(&mut self, now: Time, record: Record<'static>) {
-        self.own.list.push(Item::Record(Box::new(record)));
+        self.own.push(Item::Record(Box::new(record)), Awaited::NOTHING);
         self.own.hurry(self.lazily(now));
     }
 
@@ -345,7 +271,8 @@ impl Ledger {
         open.message = Some(message);
         self.held.append(&mut open.held);
         let lingers = open.may_vanish() && self.holds();
-        self.own.list.push(Item::Publish(open));
+        let awaited = open.awaited();
+        self.own.push(Item::Publish(open), awaited);
         match (lingers, noted.is_lazy) {
             (true, _) => self.own.hope(now),
             (false, true) => self.own.hurry(self.lazily(now)),
@@ -356,7 +283,8 @@ impl Ledger {
 
     fn end_part(&mut self, now: Time, open: Pending) {
         let lingers = open.may_vanish() && open.recipient_count > 0;
-        self.parts.list.push(open);
+        let awaited = open.awaited();
+        self.parts.push(open, awaited);
         if lingers {
             self.parts.hope(now);
         } else {
@@ -364,30 +292,16 @@ impl Ledger {
         }
     }
 
-    /// A session's client has acknowledged a message, whose delivery named the record `number`.
-    pub(super) fn acknowledge(&mut self, now: Time, number: u64, session: u64, message: u64) {
-        let Some((pending, is_part)) = self.find(number) else {
-            self.done.push((session, message));
-            let due = self.lazily(now);
-            return self.own.hurry(due);
+    /// A session's client has acknowledged a message.
+    #[inline]
+    pub(super) fn acknowledge(&mut self, now: Time, session: u64, delivery: &Delivery) {
+        let number = delivery.record >> 1;
+        let is_gathering = match delivery.record & 1 {
+            1 => self.parts.acknowledge(now, number, session),
+            _ => self.own.acknowledge(now, number, session),
         };
-        let was_hopeful = pending.is_hopeful();
-        pending.acknowledged.push(session);
-        let is_over = was_hopeful && !pending.is_hopeful();
-        if is_part {
-            self.parts.heed_acknowledgement(now, is_over);
-        } else {
-            self.own.heed_acknowledgement(now, is_over);
-        }
-    }
-
-    fn find(&mut self, number: u64) -> Option<(&mut Pending, bool)> {
-        if number & 1 == 1 {
-            return self.parts.find(number >> 1).map(|pending| (pending, true));
-        }
-        match self.own.find(number >> 1)? {
-            Item::Publish(pending) => Some((&mut **pending, false)),
-            Item::Record(_) => None,
+        if !is_gathering {
+            self.done(now, session, delivery.message.id);
         }
     }
 
@@ -433,7 +347,7 @@ impl Ledger {
     /// True when a record of its own about a delivery would come after the one that it names.
     pub(super) fn is_before_next(&self, number: u64) -> bool {
         let part = number >> 1;
-        number & 1 == 0 || part < self.parts.first && !self.held_parts.contains_key(&part)
+        number & 1 == 0 || part < self.parts.first() && !self.held_parts.contains_key(&part)
     }
 
     /// When something is to be handed over.
@@ -454,15 +368,11 @@ impl Ledger {
     /// What waits for a batch that needs no commit after all, since nothing is left of it.
     pub(super) fn take_needless(&mut self, now: Time) -> Option<Waiting> {
         let is_due = self.own.due.is_some_and(|due| due <= now) && self.outstanding.is_none();
-        let is_needless = |item: &Item| match item {
-            Item::Record(_) => false,
-            Item::Publish(pending) => pending.is_needless(),
-        };
         let has_more = !self.done.is_empty() || self.finishes_pass.is_some();
-        if !is_due || has_more || !self.own.list.iter().all(is_needless) {
+        if !is_due || has_more || !self.own.all(Item::is_needless) {
             return None;
         }
-        for item in self.own.take().1 {
+        for (item, _) in self.own.take() {
             if let Item::Publish(pending) = item {
                 self.recycle(pending);
             }
@@ -476,15 +386,15 @@ impl Ledger {
         let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
         self.outstanding = Some(Waiting { tickets, held });
         self.bytes = 0;
-        let (_, list) = self.own.take();
-        let pass = self.pass;
+        let mut acknowledged = self.own.take_acknowledged();
         let mut entries = Vec::new();
-        for item in list {
+        for (place, (item, awaited)) in (0..).zip(self.own.take()) {
             match item {
                 Item::Record(record) => entries.push(Entry::Record(record)),
-                Item::Publish(pending) if pending.is_needless() => self.recycle(pending),
-                Item::Publish(pending) => {
-                    entries.push(Entry::Publish(Box::new(pending.publish(pass))));
+                Item::Publish(pending) if pending.is_needless(awaited) => self.recycle(pending),
+                Item::Publish(mut pending) => {
+                    pending.leave_out(awaited, acknowledged.of(place));
+                    entries.push(Entry::Publish(Box::new(pending.publish(self.pass))));
                 }
             }
         }
@@ -503,10 +413,12 @@ impl Ledger {
     }
 
     fn take_parts(&mut self) -> Vec<Part> {
-        let (first, list) = self.parts.take();
-        let mut parts = Vec::with_capacity(list.len());
-        for (number, mut pending) in (first..).zip(list) {
-            pending.leave_out_acknowledged();
+        let first = self.parts.first();
+        let mut acknowledged = self.parts.take_acknowledged();
+        let mut parts = Vec::new();
+        for (place, (mut pending, awaited)) in (0..).zip(self.parts.take()) {
+            let number = first + u64::from(place);
+            pending.leave_out(awaited, acknowledged.of(place));
             let held = std::mem::take(&mut pending.held);
             if !held.is_empty() {
                 self.held_parts.insert(number, held);
@@ -531,14 +443,21 @@ impl Ledger {
     }
 }
 
+impl Item {
+    const fn is_needless(&self, awaited: Awaited) -> bool {
+        match self {
+            Self::Record(_) => false,
+            Self::Publish(pending) => pending.is_needless(awaited),
+        }
+    }
+}
+
 impl Pending {
     /// As new, but for its memory.
     fn reset(&mut self) {
-        let (mut recipients, mut acknowledged) =
-            (std::mem::take(&mut self.recipients), std::mem::take(&mut self.acknowledged));
+        let mut recipients = std::mem::take(&mut self.recipients);
         recipients.clear();
-        acknowledged.clear();
-        *self = Self { recipients, acknowledged, ..Self::default() };
+        *self = Self { recipients, ..Self::default() };
     }
 
     /// True when it is needless once all recipients have acknowledged it.
@@ -546,26 +465,24 @@ impl Pending {
         !self.is_certain && !self.noted.any()
     }
 
-    /// True when that may still happen.
-    const fn is_hopeful(&self) -> bool {
-        self.may_vanish() && self.acknowledged.len() < self.recipient_count
+    const fn awaited(&self) -> Awaited {
+        Awaited::new(self.recipient_count, self.may_vanish())
     }
 
-    const fn is_needless(&self) -> bool {
-        self.may_vanish() && self.parts == 0 && self.acknowledged.len() == self.recipient_count
+    const fn is_needless(&self, awaited: Awaited) -> bool {
+        awaited.is_over() && self.parts == 0
     }
 
-    fn leave_out_acknowledged(&mut self) {
-        if self.acknowledged.len() == self.recipient_count {
+    /// Those who have acknowledged it, which are sorted, need no record of it.
+    fn leave_out(&mut self, awaited: Awaited, acknowledged: &[u64]) {
+        if awaited.is_from_nobody() {
             self.recipients.clear();
-        } else if !self.acknowledged.is_empty() {
-            self.acknowledged.sort_unstable();
-            self.recipients.leave_out(&self.acknowledged);
+        } else if !acknowledged.is_empty() {
+            self.recipients.leave_out(acknowledged);
         }
     }
 
-    fn publish(mut self, pass: u32) -> Publish {
-        self.leave_out_acknowledged();
+    fn publish(self, pass: u32) -> Publish {
         let message = self.message.expect("it is routed");
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
         Publish {
@@ -588,8 +505,8 @@ pub(super) fn stored(delivery: &Delivery) -> StoredDelivery<'static> {
         retain: delivery.retain,
         packet_id: 0,
         is_released: false,
-        subscription_ids: delivery.subscription_ids.to_vec(),
-        share: delivery.share.as_deref().map(|share| share.to_owned().into()),
+        subscription_ids: delivery.subscription_ids().to_vec(),
+        share: delivery.share().map(|share| share.to_owned().into()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::ledger::{Ledger, stored};
 use super::message::Message;
-use super::session::{Delivery, Session, SessionId};
+use super::session::{Delivery, InFlight, Session, SessionId};
 use super::shard::Shard;
 use crate::limits::{PASS_SLICE_BYTES, RETAINED_PAGE_MESSAGES};
 use crate::mqtt::Version;
@@ -128,14 +128,14 @@ impl Session {
         if self.expiry_s == 0 {
             return Vec::new();
         }
-        let in_flight = self.exchanges().filter(|entry| entry.stored != 0).map(|entry| {
-            let delivery = match &entry.delivery {
+        let in_flight = self.exchanges().filter(|entry| entry.stored() != 0).map(|entry| {
+            let delivery = match entry.delivery() {
                 Some(delivery) => stored(delivery),
                 None => StoredDelivery { qos: 2, is_released: true, ..StoredDelivery::default() },
             };
             // A QoS 1 message may go under another identifier the next time.
             let packet_id = if delivery.qos == 2 { entry.packet_id } else { 0 };
-            (entry.stored, StoredDelivery { packet_id, ..delivery })
+            (entry.stored(), StoredDelivery { packet_id, ..delivery })
         });
         let queued = self.queued().filter(|delivery| delivery.record != 0);
         in_flight.chain(queued.map(|d| (d.message.id, stored(d)))).collect()
@@ -147,7 +147,7 @@ impl Session {
         if self.expiry_s == 0 {
             return Vec::new();
         }
-        let in_flight = self.exchanges().filter_map(|entry| entry.delivery.as_ref());
+        let in_flight = self.exchanges().filter_map(InFlight::delivery);
         let all = in_flight.chain(self.queued());
         let is_known = |d: &&Delivery| d.record != 0 && ledger.is_before_next(d.record);
         all.filter(is_known).map(|delivery| delivery.message.clone()).collect()

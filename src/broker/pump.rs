@@ -109,7 +109,7 @@ impl Clients {
         delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
         let (message, other) = (delivery.message.clone(), stored(&delivery));
         let fate = match is_exact {
-            true => self.hold(id, route, delivery),
+            true => self.hold(id, route, delivery, is_retained),
             false => self.send_now(id, route, delivery),
         };
         if let Some(ledger) = &mut self.ledger {
@@ -135,14 +135,14 @@ impl Clients {
     }
 
     /// Lets a QoS 2 message wait until its packet identifier is on disk, if it has to be.
-    fn hold(&mut self, id: SessionId, route: Route, delivery: Delivery) -> Fate {
+    fn hold(&mut self, id: SessionId, route: Route, delivery: Delivery, is_replay: bool) -> Fate {
         if !self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
             return self.send_now(id, route, delivery);
         }
         let serial = self.next_serial();
         let session = &mut self.sessions[id.slot];
         let packet_id = session.packet_id(serial);
-        session.hold(packet_id, serial, delivery);
+        session.hold(packet_id, serial, delivery, is_replay);
         Fate::Held(id, packet_id)
     }
 

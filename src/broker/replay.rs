@@ -72,10 +72,9 @@ impl Replay {
 
     fn delivery(&self, message: Arc<Message>) -> Delivery {
         let qos = self.qos.min(message.qos);
-        let id = self.subscription_id;
-        let subscription_ids: SmallVec<[u32; 1]> = (id != 0).then_some(id).into_iter().collect();
+        let subscription_id = self.subscription_id;
         // [MQTT-3.3.1-8]
-        Delivery { message, qos, retain: true, subscription_ids, share: None, record: 0 }
+        Delivery { message, record: 0, more: None, subscription_id, qos, retain: true }
     }
 
     /// The subscription's whole filter.

@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use super::permission::{policy, worth_keeping};
-use super::session::{Delivery, Session, SessionId};
+use super::session::{Delivery, Exchange, Particulars, Session, SessionId};
 use super::shard::Shard;
 use super::will::Will;
 use crate::base::maps::HashMap;
@@ -176,22 +176,23 @@ impl Session {
     ) {
         if stored.is_released {
             if stored.packet_id != 0 {
-                self.resume(stored.packet_id, id, None);
+                self.resume(stored.packet_id, Exchange::Released { stored: id });
             }
             return;
         }
         let Some(message) = message else { return };
         message.note_stored(1);
+        let ids = &*stored.subscription_ids;
         let delivery = Delivery {
             message: message.clone(),
+            record: RESTORED,
+            more: Particulars::new(ids, stored.share.as_deref().map(Arc::from)),
+            subscription_id: ids.first().copied().unwrap_or(0),
             qos: qos(stored.qos),
             retain: stored.retain,
-            subscription_ids: stored.subscription_ids.iter().copied().collect(),
-            share: stored.share.as_deref().map(Arc::from),
-            record: RESTORED,
         };
         if stored.packet_id != 0 {
-            self.resume(stored.packet_id, id, Some(delivery));
+            self.resume(stored.packet_id, Exchange::Message(delivery));
         } else {
             self.requeue(delivery);
         }

@@ -18,31 +18,55 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
     pub(super) message: Arc<Message>,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) subscription_ids: SmallVec<[u32; 1]>,
-    /// The whole filter of the shared group that the session got it as a member of.
-    pub(super) share: Option<Arc<str>>,
     /// Names what the journal is told of it; 0 when that is nothing.
     pub(super) record: u64,
+    /// What few deliveries have.
+    pub(super) more: Option<Box<Particulars>>,
+    /// The Subscription Identifier when there is one; 0 when there is none.
+    pub(super) subscription_id: u32,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+}
+
+/// What few deliveries have.
+#[derive(Debug, Clone)]
+pub(super) struct Particulars {
+    /// The Subscription Identifiers when there are several.
+    pub(super) subscription_ids: SmallVec<[u32; 4]>,
+    /// The whole filter of the shared group that the session got it as a member of.
+    pub(super) share: Option<Arc<str>>,
 }
 
 /// A packet identifier that is taken.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub(super) packet_id: u16,
     /// The publish that gave the identifier.
     serial: u64,
-    /// The message while its PUBACK or PUBREC is awaited; None once PUBREC came and PUBCOMP is.
-    pub(super) delivery: Option<Delivery>,
-    /// The message's id in the journal; 0 when it is not there.
-    pub(super) stored: u64,
+    pub(super) exchange: Exchange,
+    pub(super) packet_id: u16,
     /// It is still to be sent on the present connection.
     is_unsent: bool,
     /// That waits until its packet identifier is on disk.
     is_held: bool,
     /// It may have been sent before.
     was_sent: bool,
+    /// It is a retained message for a new subscription.
+    is_replay: bool,
+}
+
+// Many are in flight at a time; how fast a turn is depends on how many caches hold.
+const _: () = assert!(size_of::<InFlight>() <= 48);
+
+/// What a packet identifier stands for.
+#[derive(Debug)]
+pub(super) enum Exchange {
+    /// A message whose PUBACK or PUBREC is awaited.
+    Message(Delivery),
+    /// PUBREC came, and PUBCOMP is awaited.
+    Released {
+        /// The message's id in the journal; 0 when it is not there.
+        stored: u64,
+    },
 }
 
 /// An exchange to be sent: its packet identifier, the message or None for PUBREL, and DUP.
@@ -67,6 +91,8 @@ pub(super) struct Session {
     pub(super) window: u16,
     /// In the order in which they were first sent.
     in_flight: VecDeque<InFlight>,
+    /// The serial of the first of `in_flight`; anything when there is none.
+    oldest_serial: u64,
     /// How many of `in_flight` are still to be sent.
     unsent: u32,
     /// How many of those wait for the disk.
@@ -125,6 +151,7 @@ impl Session {
             expiry_s: 0,
             window: 0,
             in_flight: VecDeque::new(),
+            oldest_serial: 0,
             unsent: 0,
             held: 0,
             odd_ids: 0,
@@ -178,14 +205,13 @@ impl Session {
         let mut is_held_up = false;
         let entry = self.in_flight.iter_mut().filter(|entry| entry.is_unsent).find(|entry| {
             is_held_up |= entry.is_held;
-            let delivery = entry.delivery.as_ref();
-            let is_late = is_held_up && delivery.is_some_and(|d| d.qos == QoS::ExactlyOnce);
-            !entry.is_held && !is_late
+            let is_exact = entry.delivery().is_some_and(|d| d.qos == QoS::ExactlyOnce);
+            !(entry.is_held || is_held_up && is_exact)
         })?;
         entry.is_unsent = false;
         self.unsent -= 1;
         let dup = std::mem::replace(&mut entry.was_sent, true);
-        Some((entry.packet_id, entry.delivery.clone(), dup))
+        Some((entry.packet_id, entry.delivery().cloned(), dup))
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -210,8 +236,8 @@ impl Session {
     // [MQTT-2.2.1-3], [MQTT-2.2.1-4]
     pub(super) fn packet_id(&self, serial: u64) -> u16 {
         let mut id = packet_id(serial);
-        let oldest = self.in_flight.front().map_or(serial, |oldest| oldest.serial);
-        if self.odd_ids > 0 || serial.wrapping_sub(oldest) >= 65_535 {
+        let age = serial.wrapping_sub(self.oldest_serial);
+        if self.odd_ids > 0 || (age >= 65_535 && !self.in_flight.is_empty()) {
             while self.in_flight.iter().any(|entry| entry.packet_id == id) {
                 id = id % 65_535 + 1;
             }
@@ -225,12 +251,19 @@ impl Session {
     }
 
     /// As [`Self::send`], but the message waits for [`Self::unhold`].
-    pub(super) fn hold(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
+    /// `is_replay`: it is a retained message, and a newer one of its topic may overtake it.
+    pub(super) fn hold(
+        &mut self,
+        packet_id: u16,
+        serial: u64,
+        delivery: Delivery,
+        is_replay: bool,
+    ) {
         let entry = InFlight::new(packet_id, serial, delivery);
         self.unsent += 1;
         self.held += 1;
         let (is_unsent, is_held, was_sent) = (true, true, false);
-        self.begin_exchange(InFlight { is_unsent, is_held, was_sent, ..entry });
+        self.begin_exchange(InFlight { is_unsent, is_held, was_sent, is_replay, ..entry });
     }
 
     /// The packet identifier is on disk: what was held may be sent.
@@ -248,28 +281,32 @@ impl Session {
             return SmallVec::new();
         }
         let is_it = |entry: &&InFlight| {
-            let delivery = entry.delivery.as_ref().filter(|_| entry.is_held);
-            delivery.is_some_and(|delivery| delivery.retain && old(&delivery.message))
+            let delivery = entry.delivery().filter(|_| entry.is_held && entry.is_replay);
+            delivery.is_some_and(|delivery| old(&delivery.message))
         };
         self.in_flight.iter().filter(is_it).map(|entry| entry.packet_id).collect()
     }
 
     /// An exchange that the process before had begun; None for the message once PUBREC came.
-    pub(super) fn resume(&mut self, packet_id: u16, stored: u64, delivery: Option<Delivery>) {
+    pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange) {
         let serial = u64::from(packet_id) - 1;
         let (is_unsent, is_held, was_sent) = (true, false, true);
         self.unsent += 1;
-        let entry = InFlight { packet_id, serial, delivery, stored, is_unsent, is_held, was_sent };
+        let is_replay = false;
+        let entry =
+            InFlight { serial, exchange, packet_id, is_unsent, is_held, was_sent, is_replay };
         self.begin_exchange(entry);
     }
 
     fn begin_exchange(&mut self, entry: InFlight) {
         self.odd_ids += u32::from(entry.is_odd());
+        if self.in_flight.is_empty() {
+            self.oldest_serial = entry.serial;
+        }
         self.in_flight.push_back(entry);
     }
 
-    /// What is in flight, in order: packet identifier, the message's id in the journal, and how it
-    /// goes while it is not released.
+    /// What is in flight, in order.
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &InFlight> {
         self.in_flight.iter()
     }
@@ -311,7 +348,9 @@ impl Session {
         self.odd_ids -= u32::from(entry.is_odd());
         self.unsent -= u32::from(entry.is_unsent);
         self.held -= u32::from(entry.is_held);
-        if self.in_flight.is_empty() && self.in_flight.capacity() > 64 {
+        if let Some(oldest) = self.in_flight.front() {
+            self.oldest_serial = oldest.serial;
+        } else if self.in_flight.capacity() > 64 {
             self.in_flight = VecDeque::new();
         }
         Some(entry)
@@ -370,7 +409,7 @@ impl Session {
     /// Takes out the queued messages that another member of their group may get instead.
     pub(super) fn take_shared_queue(&mut self) -> Vec<Delivery> {
         let Some(rare) = &mut self.rare else { return Vec::new() };
-        let is_shared = |delivery: &Delivery| delivery.share.is_some();
+        let is_shared = |delivery: &Delivery| delivery.share().is_some();
         let shared = rare.queue.iter().filter(|delivery| is_shared(delivery)).cloned().collect();
         rare.keep_queued(|delivery| !is_shared(delivery));
         shared
@@ -381,8 +420,11 @@ impl Session {
     // [MQTT-4.8.2-5]
     pub(super) fn take_shared_in_flight(&mut self) -> Vec<Delivery> {
         (self.unsent, self.held) = (0, 0);
-        let deliveries = self.in_flight.drain(..).filter_map(|entry| entry.delivery);
-        deliveries.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).collect()
+        let deliveries = self.in_flight.drain(..).filter_map(|entry| match entry.exchange {
+            Exchange::Message(delivery) => Some(delivery),
+            Exchange::Released { .. } => None,
+        });
+        deliveries.filter(|d| d.share().is_some() && d.qos == QoS::AtLeastOnce).collect()
     }
 }
 
@@ -394,12 +436,65 @@ impl Rare {
     }
 }
 
+impl Delivery {
+    /// The Subscription Identifiers that it carries.
+    pub(super) fn subscription_ids(&self) -> &[u32] {
+        match &self.more {
+            Some(more) if !more.subscription_ids.is_empty() => &more.subscription_ids,
+            _ if self.subscription_id != 0 => std::slice::from_ref(&self.subscription_id),
+            _ => &[],
+        }
+    }
+
+    /// The whole filter of the shared group that the session got it as a member of.
+    pub(super) fn share(&self) -> Option<&str> {
+        self.more.as_ref()?.share.as_deref()
+    }
+
+    /// The message's id in the journal; 0 when it is not there.
+    pub(super) fn stored(&self) -> u64 {
+        if self.record == 0 { 0 } else { self.message.id }
+    }
+}
+
+impl Particulars {
+    /// None when there are none.
+    pub(super) fn new(subscription_ids: &[u32], share: Option<Arc<str>>) -> Option<Box<Self>> {
+        let several = if subscription_ids.len() < 2 { &[] } else { subscription_ids };
+        let is_any = share.is_some() || !several.is_empty();
+        is_any.then(|| Box::new(Self { subscription_ids: several.into(), share }))
+    }
+}
+
 impl InFlight {
     fn new(packet_id: u16, serial: u64, delivery: Delivery) -> Self {
-        let stored = if delivery.record == 0 { 0 } else { delivery.message.id };
-        let delivery = Some(delivery);
-        let (is_unsent, is_held, was_sent) = (false, false, true);
-        Self { packet_id, serial, delivery, stored, is_unsent, is_held, was_sent }
+        let exchange = Exchange::Message(delivery);
+        let (is_unsent, is_held, was_sent, is_replay) = (false, false, true, false);
+        Self { serial, exchange, packet_id, is_unsent, is_held, was_sent, is_replay }
+    }
+
+    /// The message, while its PUBACK or PUBREC is awaited.
+    pub(super) const fn delivery(&self) -> Option<&Delivery> {
+        match &self.exchange {
+            Exchange::Message(delivery) => Some(delivery),
+            Exchange::Released { .. } => None,
+        }
+    }
+
+    /// The message's id in the journal; 0 when it is not there.
+    pub(super) fn stored(&self) -> u64 {
+        match &self.exchange {
+            Exchange::Message(delivery) => delivery.stored(),
+            Exchange::Released { stored } => *stored,
+        }
+    }
+
+    /// PUBREC came; the message's id in the journal, or 0 when that is known or it is not there.
+    pub(super) fn release(&mut self) -> u64 {
+        let Exchange::Message(delivery) = &self.exchange else { return 0 };
+        let stored = delivery.stored();
+        self.exchange = Exchange::Released { stored };
+        stored
     }
 
     const fn is_odd(&self) -> bool {

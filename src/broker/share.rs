@@ -5,7 +5,7 @@ use super::ledger::Noted;
 use super::mesh_message::MeshMessage;
 use super::message::Message;
 use super::publication::Publication;
-use super::session::Delivery;
+use super::session::{Delivery, Particulars};
 use super::shard::Shard;
 use crate::limits::SHARE_PROBES_MAX;
 use crate::mqtt::{QoS, TopicFilter};
@@ -81,8 +81,7 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let share = self.subscriptions.group(group).filter.clone();
-        let subscription_ids = subscriber.extras.subscription_id().into_iter().collect();
-        self.clients.deliver_slowly(subscriber, publication, subscription_ids, Some(share));
+        self.clients.deliver_slowly(subscriber, publication, Particulars::new(&[], Some(share)));
     }
 
     /// Another worker picked this one for a message to the group `share` (a whole filter).
@@ -121,20 +120,21 @@ impl Shard {
     /// Gives messages that a member, the session numbered `from`, has lost or will not take soon to
     /// other members.
     pub(super) fn redistribute(&mut self, from: u64, deliveries: Vec<Delivery>) {
-        for Delivery { message, share, record, .. } in deliveries {
-            let Some(share) = share else { continue };
+        for delivery in deliveries {
+            let Some(share) = delivery.share() else { continue };
+            let Delivery { message, record, .. } = &delivery;
             if message.is_expired(self.clients.now) {
                 self.clients.counters.dropped_expired += 1;
                 continue;
             }
             let name = self.clients.next_number();
             self.clients.begin_record(name);
-            self.redistribute_one(&share, &message);
-            let taken_from = (record != 0).then_some(from);
+            self.redistribute_one(share, message);
+            let taken_from = (*record != 0).then_some(from);
             // What is not on disk yet comes whole with another worker's record, or not at all.
-            let has_bytes = !self.clients.is_before_next(record);
+            let has_bytes = !self.clients.is_before_next(*record);
             let noted = Noted { taken_from, has_bytes, ..Noted::default() };
-            let mut publication = Publication::kept(&message, self.clients.now, 0);
+            let mut publication = Publication::kept(message, self.clients.now, 0);
             self.clients.end_record(noted, &mut publication);
         }
     }

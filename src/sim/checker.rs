@@ -158,7 +158,9 @@ impl Model {
             let ids = publish.subscription_ids.as_slice();
             message.qos.min(s.options.qos) == publish.qos && ids.iter().copied().eq(id)
         };
-        ensure(asked.iter().any(fits), "I4", "no subscription asked for it")?;
+        // After a crash a replay goes on as the subscription is now, perhaps replaced since it began.
+        let is_asked = self.is_durable || asked.iter().any(fits);
+        ensure(is_asked, "I4", "no subscription asked for it")?;
         let first = asked.iter().map(|s| s.from_possible).min().unwrap_or(NEVER);
         let (may_retain, _) = self.could_retain(message, first, delivered.emitted.0);
         ensure(may_retain || publish.dup, "I5", "its publisher may not publish it any more")?;

@@ -1,0 +1,217 @@
+//! A list of what the journal is to be told, and who has acknowledged what of it meanwhile.
+
+use crate::base::time::Time;
+use crate::limits::{JOURNAL_LINGER, JOURNAL_LINGER_MAX};
+
+/// A list whose entries have numbers, and when it is to be handed over.
+#[derive(Debug)]
+pub(super) struct Gathering<T> {
+    list: Vec<T>,
+    /// What each entry awaits: apart from them, since each acknowledgement looks at one.
+    awaited: Vec<Awaited>,
+    acknowledged: Acknowledged,
+    /// The number of the first.
+    first: u64,
+    pub(super) due: Option<Time>,
+    /// How many entries may still turn out to be needless.
+    hopeful: usize,
+    /// Until when they may wait for that, as long as acknowledgements keep coming and nothing else
+    /// is due.
+    linger_until: Option<Time>,
+}
+
+/// How many acknowledgements an entry awaits, and whether it is needless once they have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Awaited(u32);
+
+impl Awaited {
+    /// Set in what stays, whoever acknowledges it.
+    const STAYS: u32 = 1 << 31;
+    /// Of what nobody can acknowledge.
+    pub(super) const NOTHING: Self = Self(u32::MAX);
+
+    pub(super) const fn new(recipients: u32, may_vanish: bool) -> Self {
+        debug_assert!(recipients < Self::STAYS - 1);
+        Self(if may_vanish { recipients } else { recipients | Self::STAYS })
+    }
+
+    /// True when the entry is needless as far as its recipients go.
+    pub(super) const fn is_over(self) -> bool {
+        self.0 == 0
+    }
+
+    /// True when all recipients have acknowledged it.
+    pub(super) const fn is_from_nobody(self) -> bool {
+        self.0 & !Self::STAYS == 0
+    }
+}
+
+/// Who has acknowledged which entries: most clients acknowledge many in their order, so what is
+/// kept is runs.
+#[derive(Debug, Default)]
+struct Acknowledged {
+    runs: Vec<Run>,
+}
+
+/// A session whose client has acknowledged `count` entries from `place` on.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    session: u64,
+    place: u32,
+    count: u32,
+}
+
+/// Who has acknowledged each entry, in the order of entries.
+#[derive(Debug)]
+pub(super) struct Acknowledgers {
+    /// (place, session), sorted.
+    pairs: Vec<(u32, u64)>,
+    /// Those before are of entries that have been asked for.
+    start: usize,
+    sessions: Vec<u64>,
+}
+
+impl Acknowledged {
+    #[inline]
+    fn add(&mut self, session: u64, place: u32) {
+        match self.runs.last_mut() {
+            Some(last) if last.session == session && last.place + last.count == place => {
+                last.count += 1;
+            }
+            _ => self.runs.push(Run { session, place, count: 1 }),
+        }
+    }
+}
+
+impl Acknowledgers {
+    /// The sorted sessions whose clients have acknowledged the entry at `place`, which is behind
+    /// every place asked for before.
+    pub(super) fn of(&mut self, place: u32) -> &[u64] {
+        let rest = &self.pairs[self.start..];
+        let rest = &rest[rest.partition_point(|pair| pair.0 < place)..];
+        let mine = &rest[..rest.partition_point(|pair| pair.0 == place)];
+        self.start = self.pairs.len() - rest.len() + mine.len();
+        self.sessions.clear();
+        self.sessions.extend(mine.iter().map(|pair| pair.1));
+        &self.sessions
+    }
+}
+
+impl<T> Gathering<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            list: Vec::new(),
+            awaited: Vec::new(),
+            acknowledged: Acknowledged::default(),
+            // 1 stands for what an earlier process has noted.
+            first: 2,
+            due: None,
+            hopeful: 0,
+            linger_until: None,
+        }
+    }
+
+    /// The number of the first entry.
+    pub(super) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number of the next entry.
+    pub(super) const fn next(&self) -> u64 {
+        self.first + self.list.len() as u64
+    }
+
+    pub(super) fn push(&mut self, entry: T, awaited: Awaited) {
+        self.list.push(entry);
+        self.awaited.push(awaited);
+    }
+
+    /// Something is to be handed over by then.
+    pub(super) fn hurry(&mut self, due: Time) {
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+        self.linger_until = None;
+    }
+
+    /// Something may turn out to be needless.
+    pub(super) fn hope(&mut self, now: Time) {
+        self.hopeful += 1;
+        if self.due.is_none() {
+            self.linger_until = Some(now.after(JOURNAL_LINGER_MAX));
+            self.due = Some(now.after(JOURNAL_LINGER));
+        }
+    }
+
+    /// The session's client has acknowledged the entry; false when that is not here.
+    #[inline]
+    pub(super) fn acknowledge(&mut self, now: Time, number: u64, session: u64) -> bool {
+        let Some(place) = number.checked_sub(self.first) else { return false };
+        let Some(awaited) = self.awaited.get_mut(place as usize) else { return false };
+        if *awaited == Awaited::NOTHING {
+            return false;
+        }
+        debug_assert!(!awaited.is_from_nobody());
+        awaited.0 -= 1;
+        let is_over = awaited.is_over();
+        self.acknowledged.add(session, place as u32);
+        self.hopeful = self.hopeful.saturating_sub(usize::from(is_over));
+        if is_over && self.hopeful == 0 && self.linger_until.is_some() {
+            self.hurry(now);
+        } else if let Some(until) = self.linger_until {
+            // An acknowledgement came: others may, too.
+            self.due = Some(until.min(now.after(JOURNAL_LINGER)));
+        }
+        true
+    }
+
+    /// True when `is_so` holds for all entries.
+    pub(super) fn all(&self, is_so: impl Fn(&T, Awaited) -> bool) -> bool {
+        self.list.iter().zip(&self.awaited).all(|(entry, &awaited)| is_so(entry, awaited))
+    }
+
+    /// Who has acknowledged the entries that somebody has not, or that stay nevertheless.
+    pub(super) fn take_acknowledged(&mut self) -> Acknowledgers {
+        let mut pairs = Vec::new();
+        for run in self.acknowledged.runs.drain(..) {
+            let places = run.place..run.place + run.count;
+            let is_wanted = |place: &u32| !self.awaited[*place as usize].is_from_nobody();
+            pairs.extend(places.filter(is_wanted).map(|place| (place, run.session)));
+        }
+        pairs.sort_unstable();
+        Acknowledgers { pairs, start: 0, sessions: Vec::new() }
+    }
+
+    /// The entries; the next one has the number after the last of them.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = (T, Awaited)> + use<T> {
+        self.first = self.next();
+        self.due = None;
+        self.linger_until = None;
+        self.hopeful = 0;
+        self.acknowledged.runs.clear();
+        std::mem::take(&mut self.list).into_iter().zip(std::mem::take(&mut self.awaited))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_acknowledged_what_is_told_in_order() {
+        let mut gathering = Gathering::new();
+        for recipients in [2, 1, 3] {
+            gathering.push((), Awaited::new(recipients, true));
+        }
+        for (number, session) in [(2, 9), (3, 9), (4, 9), (4, 7), (1, 7), (5, 7)] {
+            let is_here = gathering.acknowledge(Time::ZERO, number, session);
+            assert_eq!(is_here, (2..5).contains(&number));
+        }
+        let mut acknowledgers = gathering.take_acknowledged();
+        assert_eq!(acknowledgers.of(0), [9]);
+        assert_eq!(acknowledgers.of(1), [0_u64; 0], "nobody is left to be told apart");
+        assert_eq!(acknowledgers.of(2), [7, 9]);
+        let left: Vec<bool> = gathering.take().map(|(_, awaited)| awaited.is_over()).collect();
+        assert_eq!(left, [false, true, false]);
+        assert!(!gathering.acknowledge(Time::ZERO, 4, 8));
+        assert_eq!(gathering.next(), 5);
+    }
+}
