@@ -52,6 +52,7 @@ impl Workers {
             socket2::SockRef::from(&listener).set_send_buffer_size(send_buffer).unwrap();
             address = listener.address().unwrap();
             let setup = Setup {
+                journal: None,
                 worker,
                 settings: settings.clone(),
                 desk: Desk::new(|_, _| false),
