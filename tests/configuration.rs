@@ -97,7 +97,7 @@ fn check_says_everything_at_once_and_looks_into_the_files_that_are_named() {
 
     let file = folder.write("c.conf", "persistence true\nlistener 1 127.0.0.1\n");
     let (status, text, _) = run(&["check", file.to_str().unwrap()]);
-    assert!(text.starts_with("warning: ") && text.contains("c.conf:1:1: persistence"), "{text}");
+    assert!(text.starts_with("warning: ") && text.contains("c.conf:1:13: persistence"), "{text}");
     assert!(text.ends_with("listens on mqtt://127.0.0.1:1\n"), "{text}");
     assert_eq!(status, Some(0));
 

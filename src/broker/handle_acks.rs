@@ -58,10 +58,11 @@ impl Shard {
             None => ReasonCode::PacketIdentifierNotFound,
         };
         let packet_id = ack.packet_id;
-        let session = session.number;
+        let session = self.clients.stored(id.slot);
         let mut bytes = Vec::new();
         encode_ack(AckType::PubRel, version, packet_id, code, &mut bytes);
-        let record = (stored != 0).then_some(Record::Released { session, message: stored });
+        let is_stored = stored != 0 && session != 0;
+        let record = is_stored.then_some(Record::Released { session, message: stored });
         self.respond_noted(link, record, bytes);
     }
 

@@ -5,7 +5,7 @@ use super::clients::Clients;
 use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Waiting};
 use super::mesh_message::Ticket;
 use super::publication::Publication;
-use super::session::{Exchange, Session, SessionId};
+use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
 use crate::mqtt::{Frame, Properties, Publish, QoS, SubscriptionOptions, Version};
@@ -260,6 +260,14 @@ impl Clients {
         if session != 0 {
             let filter = filter.to_owned().into();
             self.note(Record::Unsubscribed { session, filter });
+        }
+    }
+
+    /// A delivery that waited is dropped.
+    pub(super) fn note_done(&mut self, slot: u32, delivery: &Delivery) {
+        let (number, now) = (self.stored(slot), self.now);
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0 && delivery.record != 0) {
+            ledger.acknowledge(now, number, delivery);
         }
     }
 

@@ -70,7 +70,7 @@ impl Shard {
         let whole = Whole {
             attributes: session.attributes(ledger.epoch),
             subscriptions: subscriptions.collect(),
-            deliveries: session.stored_deliveries(ledger),
+            deliveries: session.stored_deliveries(),
             received: session.received().collect(),
         };
         for message in messages {
@@ -119,15 +119,11 @@ impl Shard {
 
 impl Session {
     /// What is on its way to its client and outlives the process, in order.
-    fn stored_deliveries(&self, ledger: &Ledger) -> Vec<(u64, StoredDelivery<'static>)> {
+    fn stored_deliveries(&self) -> Vec<(u64, StoredDelivery<'static>)> {
         if self.expiry_s == 0 {
             return Vec::new();
         }
-        let is_stored = |delivery: &Delivery| is_stored(delivery, ledger);
-        let in_flight = self
-            .exchanges()
-            .filter(|entry| entry.stored() != 0 && entry.delivery().is_none_or(is_stored));
-        let in_flight = in_flight.map(|entry| {
+        let in_flight = self.exchanges().filter(|entry| entry.stored() != 0).map(|entry| {
             let delivery = match entry.delivery() {
                 Some(delivery) => stored(delivery),
                 None => StoredDelivery { qos: 2, is_released: true, ..StoredDelivery::default() },
@@ -136,23 +132,19 @@ impl Session {
             let packet_id = if delivery.qos == 2 { entry.packet_id } else { 0 };
             (entry.stored(), StoredDelivery { packet_id, ..delivery })
         });
-        let queued = self.queued().filter(|delivery| is_stored(delivery));
+        let queued = self.queued().filter(|delivery| delivery.record != 0);
         in_flight.chain(queued.map(|d| (d.message.id, stored(d)))).collect()
     }
 
-    /// The messages of [`Self::stored_deliveries`].
+    /// The messages of [`Self::stored_deliveries`], but for those of another worker's records that
+    /// are not on disk: their bytes come with those, or nothing of them counts.
     fn stored_messages(&self, ledger: &Ledger) -> Vec<Arc<Message>> {
         if self.expiry_s == 0 {
             return Vec::new();
         }
         let in_flight = self.exchanges().filter_map(InFlight::delivery);
         let all = in_flight.chain(self.queued());
-        all.filter(|delivery| is_stored(delivery, ledger)).map(|d| d.message.clone()).collect()
+        let is_known = |d: &&Delivery| d.record != 0 && ledger.is_before_next(d.record);
+        all.filter(is_known).map(|delivery| delivery.message.clone()).collect()
     }
-}
-
-/// True when the journal has it, or will have it from this worker. A part of another worker's
-/// record comes with that.
-fn is_stored(delivery: &Delivery, ledger: &Ledger) -> bool {
-    delivery.record != 0 && ledger.is_before_next(delivery.record)
 }

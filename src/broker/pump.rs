@@ -75,10 +75,10 @@ impl Clients {
     pub(super) fn send_waiting(&mut self, id: SessionId, route: Route, delivery: Delivery) {
         if delivery.message.is_expired(self.now) {
             self.counters.dropped_expired += 1;
-            return;
+            return self.note_done(id.slot, &delivery);
         }
         if !self.may_still_read(id.slot, delivery.message.topic()) {
-            return;
+            return self.note_done(id.slot, &delivery);
         }
         if delivery.qos > QoS::AtMostOnce {
             return self.send_acknowledged(id, route, delivery);

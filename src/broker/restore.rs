@@ -133,7 +133,9 @@ impl Shard {
         for packet_id in &stored.received {
             session.rare().received.insert(*packet_id);
         }
-        for (message, delivery) in stored.deliveries() {
+        // A session that ends with its connection has nothing to come back to.
+        let lives_on = attributes.expiry_s > 0;
+        for (message, delivery) in stored.deliveries().into_iter().filter(|_| lives_on) {
             session.restore_delivery(message, messages.get(&message), delivery);
         }
         let id = self.clients.insert_session(session);
@@ -173,7 +175,10 @@ impl Session {
         stored: &StoredDelivery<'_>,
     ) {
         if stored.is_released {
-            return self.resume(stored.packet_id, Exchange::Released { stored: id });
+            if stored.packet_id != 0 {
+                self.resume(stored.packet_id, Exchange::Released { stored: id });
+            }
+            return;
         }
         let Some(message) = message else { return };
         message.note_stored(1);

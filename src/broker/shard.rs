@@ -90,6 +90,11 @@ impl Shard {
         }
     }
 
+    /// The time at which [`Self::restore`] takes place, where that is not the clock's start.
+    pub fn open_at(&mut self, now: Time) {
+        self.clients.now = self.clients.now.max(now);
+    }
+
     /// A connection, which is `link` from now on.
     pub fn open(&mut self, now: Time, link: LinkId, origin: impl Into<Origin>) {
         self.clients.now = self.clients.now.max(now);

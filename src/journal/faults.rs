@@ -46,12 +46,14 @@ mod planted {
     pub(crate) fn spoil(submission: &mut Submission) {
         let Submission::Batch(batch) = submission else { return };
         batch.entries.retain(|entry| match entry {
-            Entry::Record(Record::Released { .. }) => !has("lost-pubrec"),
-            Entry::Record(Record::Forgotten { .. }) => !has("lost-pubrel"),
-            Entry::Record(Record::Subscribed { .. }) => !has("lost-subscription"),
-            Entry::Record(Record::Session(_)) => !has("lost-session"),
-            Entry::Record(Record::Ended { .. }) => !has("lost-end"),
-            Entry::Record(_) => true,
+            Entry::Record(record) => !has(match **record {
+                Record::Released { .. } => "lost-pubrec",
+                Record::Forgotten { .. } => "lost-pubrel",
+                Record::Subscribed { .. } => "lost-subscription",
+                Record::Session(_) => "lost-session",
+                Record::Ended { .. } => "lost-end",
+                _ => "",
+            }),
             Entry::Publish(publish) => !(publish.is_retained && has("lost-retained")),
         });
         for entry in &mut batch.entries {

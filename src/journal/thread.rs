@@ -242,7 +242,8 @@ impl Journal {
                     self.tell(worker, News::PassBegun { pass });
                 }
             }
-            Err(error) => tracing::warn!("The journal cannot be made smaller now: {error}"),
+            // Commits say what is wrong; this is tried again when one has worked.
+            Err(error) => tracing::debug!("The journal cannot be made smaller now: {error}"),
         }
     }
 

@@ -57,7 +57,8 @@ fn command() -> clap::Command {
 
 const CONFIG: &str = "config";
 const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a password file; ringmq \
-                        check FILE tells what is wrong with a configuration file.";
+                        check FILE tells what is wrong with a configuration file; ringmq journal \
+                        verify|dump|compact DIR reads or shrinks a data directory.";
 
 fn argument(option: &OptionDef) -> Arg {
     let argument = Arg::new(option.name)

@@ -93,7 +93,7 @@ fn recover(directory: &Directory, epoch: Epoch, clock: Clock) -> Result<Recovere
 }
 
 /// What no client can guess.
-fn salt() -> Result<u64, String> {
+pub(super) fn salt() -> Result<u64, String> {
     let mut bytes = [0; 8];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(|error| format!("cannot read /dev/urandom: {error}"))?;

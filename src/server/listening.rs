@@ -10,6 +10,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often it is tried again whether an address is free.
+const FREE_TRIES: u32 = 20;
+/// How long after each other.
+const FREE_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The sockets of all workers.
 #[derive(Debug)]
@@ -63,13 +69,27 @@ pub(super) fn check_distinct(listeners: &[ListenerOptions]) -> Result<(), Failur
 
 /// Every worker listens on the address; the first one finds out the port.
 fn listen_on(address: &mut SocketAddr, sockets: &mut [Vec<Listener>]) -> io::Result<()> {
-    check_free(*address)?;
+    wait_until_free(*address)?;
     for worker in sockets {
         let listener = Listener::bind(*address)?;
         *address = listener.address().unwrap_or(*address);
         worker.push(listener);
     }
     Ok(())
+}
+
+/// The kernel gives the sockets of a killed process back a moment after the process has gone; a
+/// broker that is started again at once has to wait for that.
+fn wait_until_free(address: SocketAddr) -> io::Result<()> {
+    for _ in 0..FREE_TRIES {
+        match check_free(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(FREE_INTERVAL);
+            }
+            result => return result,
+        }
+    }
+    check_free(address)
 }
 
 /// All workers share one socket in the file system, for its owner and group.

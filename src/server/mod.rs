@@ -8,6 +8,7 @@ mod control;
 mod descriptors;
 mod durable;
 mod failure;
+mod journal_command;
 mod kernel;
 mod listening;
 mod logging;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(command) if command == "passwd" => return passwd::run(arguments),
         Some(command) if command == "check" => return check::run(arguments),
+        Some(command) if command == "journal" => return journal_command::run(arguments),
         _ => {}
     }
     match cli::parse(std::env::args_os()) {

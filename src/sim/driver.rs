@@ -61,6 +61,14 @@ impl Worker {
             reloads: VecDeque::new(),
         }
     }
+
+    /// Goes on with another shard, and without links.
+    pub(super) fn restart(&mut self, shard: Shard) {
+        self.shard = shard;
+        self.links = Slots::default();
+        self.pass = None;
+        self.resumed.clear();
+    }
 }
 
 impl World {
@@ -88,6 +96,8 @@ impl World {
     /// Gives the shard an input and carries out what comes of it.
     pub(super) fn feed(&mut self, worker: usize, input: Input<'_>) {
         self.workers[worker].shard.handle(self.now, input);
+        self.drain(worker);
+        self.collect(worker);
         self.drain(worker);
         for wire in std::mem::take(&mut self.workers[worker].resumed) {
             self.note_handled(wire);

@@ -19,6 +19,9 @@ impl World {
         self.let_everyone_in();
         self.be_kind();
         self.settle();
+        self.check_journal();
+        self.crash();
+        self.settle();
         for _ in 0..3 {
             self.bring_back();
             self.settle();
@@ -27,6 +30,7 @@ impl World {
             return;
         }
         let counters = self.counters();
+        self.check_journal();
         self.check_all_back();
         self.model.check_completeness(&counters);
         self.model.check_denied();

@@ -14,9 +14,11 @@
 
 mod checker;
 mod client;
+pub mod disk;
 mod driver;
 mod ending;
 mod hostile;
+mod journal;
 mod log;
 mod mesh;
 mod model;

@@ -213,7 +213,7 @@ impl World {
     }
 
     /// Nothing more happens on the wire at the worker's end, which the shard is told.
-    fn bury(&mut self, wire: usize) {
+    pub(super) fn bury(&mut self, wire: usize) {
         self.trace(|| format!("wire {wire} is gone"));
         let state = &mut self.wires[wire];
         state.down.is_finished = true;

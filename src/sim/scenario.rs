@@ -43,6 +43,8 @@ pub(super) struct Scenario {
     pub(super) is_restricted: bool,
     /// How many clients in a hundred are members of shared groups.
     pub(super) members: u64,
+    /// There is a journal, and a crash before the end.
+    pub(super) is_durable: bool,
     /// How often rights change when a client does something, in percent.
     pub(super) reloads: u64,
 }
@@ -69,6 +71,7 @@ impl Scenario {
             topics: pick(prng, &[2, 4, TOPICS.len()]),
             is_restricted,
             members,
+            is_durable: seed % 3 == 2 && !is_restricted,
             reloads,
         }
     }

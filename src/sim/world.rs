@@ -2,6 +2,7 @@
 
 use super::client::{Client, Kind};
 use super::driver::Worker;
+use super::journal::{self, Journal};
 use super::log::Log;
 use super::mesh::Mesh;
 use super::model::Model;
@@ -49,6 +50,8 @@ pub(super) enum Event {
     Retry(usize),
     /// A worker's deadline.
     Tick(usize),
+    /// What the journal is writing is on disk.
+    Commit,
 }
 
 /// Everything.
@@ -73,6 +76,12 @@ pub(super) struct World {
     pub(super) steps_left: u32,
     /// The clients do nothing new any more.
     pub(super) is_ending: bool,
+    /// What outlives the broker, where anything does.
+    pub(super) journal: Option<Journal>,
+    /// What workers had counted when the broker crashed.
+    pub(super) past_counters: Counters,
+    /// The workers' seed.
+    pub(super) secret: u64,
     /// How often the network is still to do harm on purpose.
     pub(super) sabotages_left: u32,
 }
@@ -90,7 +99,11 @@ impl World {
         let policies = first.as_ref().map_or_else(open, |edition| edition.policies(is_lax));
         let rights = first.map(|edition| Rights::new(edition, count));
         let worker = |index| Worker::new(options.clone(), policies.clone(), index, count, secret);
-        let workers = (0..count).map(worker).collect();
+        let mut workers: Vec<Worker> = (0..count).map(worker).collect();
+        let journal = scenario.is_durable.then(|| Journal::new(count));
+        if journal.is_some() {
+            workers.iter_mut().for_each(|worker| journal::keep(&mut worker.shard));
+        }
         let mesh = Mesh::new(count, scenario.ring_capacity);
         let steps_left = settings.steps.unwrap_or(scenario.steps);
         let mut log = Log::new(seed, is_traced);
@@ -111,6 +124,9 @@ impl World {
             log,
             steps_left,
             is_ending: false,
+            journal,
+            past_counters: Counters::default(),
+            secret,
             sabotages_left: 3,
             scenario,
         }
@@ -147,7 +163,7 @@ impl World {
         for worker in &self.workers {
             sum.add(worker.shard.counters());
         }
-        sum
+        journal::with_past(&self.past_counters, sum)
     }
 
     fn dropped(&self) -> u64 {
@@ -203,6 +219,7 @@ impl World {
             Event::Pass(worker) => self.pass(worker),
             Event::Retry(worker) => self.retry(worker),
             Event::Tick(worker) => self.tick(worker),
+            Event::Commit => self.commit(),
         }
         if self.mesh.is_quiet() {
             self.model.note_quiet();

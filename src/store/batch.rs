@@ -167,9 +167,16 @@ impl Publish {
         !is_noted && self.recipients.is_empty()
     }
 
+    /// True when its bytes are to be written; otherwise nobody thinks any more that they are.
+    #[must_use]
+    pub fn settle_body(&self) -> bool {
+        let goes = self.is_retained || !self.recipients.is_empty();
+        self.is_new && (goes || !self.message.forget_stored())
+    }
+
     /// The record of it.
     #[must_use]
-    pub fn record(&self, epoch: Epoch) -> Record<'_> {
+    pub fn record(&self, epoch: Epoch, has_body: bool) -> Record<'_> {
         let Recipients { groups, others, .. } = &self.recipients;
         let groups = groups.iter().map(|(way, sessions)| Group {
             qos: way.qos,
@@ -177,10 +184,9 @@ impl Publish {
             packet_id: way.packet_id,
             sessions: Numbers(Cow::Borrowed(sessions)),
         });
-        let needs_body = self.is_new && (self.is_retained || !self.recipients.is_empty());
         Record::Published(Published {
             message: self.message.id,
-            body: needs_body.then(|| Body::of(&self.message, epoch)),
+            body: has_body.then(|| Body::of(&self.message, epoch)),
             is_retained: self.is_retained,
             received: self.received,
             taken_from: self.taken_from,

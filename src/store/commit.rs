@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! segment │ header │ the same header │ commit │ commit │ …
-//! header  │ "RINGMQJ\n" │ format u32 │ 0 u32 │ number u64 │ end before u64 │ salt u64 │ CRC u32 │ 0…
-//! commit  │ "CMIT" │ length u32 │ number u64 │ CRC u32 │ record │ record │ …   (length: of records)
+//! header  │ "RINGMQJ\n" │ format u32 │ 0 u32 │ number u64 │ end before u64 │ salt u64 │ CRC u32
+//! commit  │ "CMIT" │ length of records u32 │ number u64 │ CRC u32 │ record │ record │ …
 //! record  │ length u32 │ CRC u32 │ payload
 //! ```
 //!
@@ -93,9 +93,10 @@ impl SegmentHeader {
     }
 
     fn decode_copy(bytes: &[u8]) -> Option<Self> {
+        // A later format may have more to say than there is room for in this one.
         let is_whole = bytes.starts_with(SEGMENT_MAGIC)
             && crc32c::crc32c(&bytes[..40]) == u32_at(bytes, 40)
-            && bytes[44..].iter().all(|&byte| byte == 0);
+            && (u32_at(bytes, 8) > FORMAT || bytes[44..].iter().all(|&byte| byte == 0));
         is_whole.then(|| Self {
             format: u32_at(bytes, 8),
             number: u64_at(bytes, 16),
@@ -201,12 +202,6 @@ pub(super) fn record_payload(bytes: &[u8], stamp: Stamp) -> Option<&[u8]> {
     let length = u32_at(bytes.get(..RECORD_HEADER)?, 0) as usize;
     let payload = bytes.get(RECORD_HEADER..RECORD_HEADER.checked_add(length)?)?;
     (record_sum(stamp, payload) == u32_at(bytes, 4)).then_some(payload)
-}
-
-/// The length that a record's header gives, whether or not that is true.
-pub(super) fn record_length(bytes: &[u8]) -> Option<usize> {
-    let length = u32_at(bytes.get(..RECORD_HEADER)?, 0) as usize;
-    RECORD_HEADER.checked_add(length)
 }
 
 fn record_sum(stamp: Stamp, payload: &[u8]) -> u32 {

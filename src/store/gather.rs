@@ -139,7 +139,7 @@ impl Gatherer {
             Entry::Publish(publish) if publish.parts == 0 => true,
             Entry::Publish(publish) => self
                 .parts
-                .get(&publish.message.id)
+                .get(&publish.record)
                 .is_some_and(|parts| parts.come.len() as u32 >= publish.parts + parts.more),
         })
     }
@@ -150,10 +150,9 @@ impl Gatherer {
                 Entry::Record(record) => writer.write(&record),
                 Entry::Publish(mut publish) => {
                     self.join(&mut publish, heard);
-                    if publish.is_void() {
-                        publish.message.forget_stored();
-                    } else {
-                        writer.write(&publish.record(self.epoch));
+                    let has_body = publish.settle_body();
+                    if has_body || !publish.is_void() {
+                        writer.write(&publish.record(self.epoch, has_body));
                     }
                 }
             }

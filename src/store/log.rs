@@ -40,6 +40,27 @@ pub struct Sealed {
     pub end: u64,
 }
 
+/// When segments end, and when all that lives is written anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a segment; one commit may exceed it.
+    pub segment_bytes_max: u64,
+    /// Bytes that the journal may have before a pass, if that is less than half of them.
+    pub pass_bytes_min: u64,
+    /// Segments that the journal may have before that.
+    pub pass_segments_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            pass_bytes_min: PASS_BYTES_MIN,
+            pass_segments_max: PASS_SEGMENTS_MAX,
+        }
+    }
+}
+
 /// What a recovered journal is gone on with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
@@ -57,7 +78,10 @@ pub struct Past {
 #[derive(Debug)]
 pub struct Log<D: Disk> {
     disk: D,
+    limits: Limits,
     sealed: VecDeque<Sealed>,
+    /// The number of the next segment: greater than that of any other one with a commit.
+    next_segment: u64,
     /// None after something has failed, until a new segment works.
     current: Option<Current<D::File>>,
     next: Stamp,
@@ -81,9 +105,16 @@ impl<D: Disk> Log<D> {
     /// done when it is on disk, not when the kernel has it. `salt` is that of a new journal, and
     /// nobody can guess it.
     pub fn new(disk: D, past: Past, syncs: bool, salt: u64) -> Self {
+        Self::with_limits(disk, past, syncs, salt, Limits::default())
+    }
+
+    /// The same, with other limits.
+    pub fn with_limits(disk: D, past: Past, syncs: bool, salt: u64, limits: Limits) -> Self {
         let salt = past.salt.unwrap_or(salt);
         Self {
             disk,
+            limits,
+            next_segment: past.segments.last().map_or(1, |last| last.number + 1),
             sealed: past.segments.into(),
             current: None,
             next: Stamp { salt, number: past.next_commit.max(1) },
@@ -101,16 +132,21 @@ impl<D: Disk> Log<D> {
     /// What the disk says; nothing can be committed then.
     pub async fn open(&mut self) -> io::Result<()> {
         self.seal();
-        let before = self.sealed.back();
-        let number = before.map_or(1, |sealed| sealed.number + 1);
-        let end_before = before.map_or(0, |sealed| sealed.end);
+        let number = self.next_segment;
+        let end_before = self.sealed.back().map_or(0, |sealed| sealed.end);
         let header = SegmentHeader { format: FORMAT, number, end_before, salt: self.next.salt };
         let file = self.disk.create(number).await?;
         self.disk.write(&file, header.encode(), 0).await.0?;
         self.disk.sync(&file).await?;
         self.disk.sync_names().await?;
+        self.next_segment = number + 1;
         self.current = Some(Current { number, file, end: SEGMENT_HEADER as u64 });
         Ok(())
+    }
+
+    /// What keeps the bytes.
+    pub const fn disk(&self) -> &D {
+        &self.disk
     }
 
     /// The stamp of the next commit.
@@ -126,8 +162,9 @@ impl<D: Disk> Log<D> {
     /// has worked; the same bytes may be committed again then, to the new segment.
     pub async fn commit(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         let length = bytes.len() as u64;
+        let bytes_max = self.limits.segment_bytes_max;
         let is_full = |current: &Current<_>| {
-            current.end > SEGMENT_HEADER as u64 && current.end + length > SEGMENT_BYTES_MAX
+            current.end > SEGMENT_HEADER as u64 && current.end + length > bytes_max
         };
         if self.current.as_ref().is_none_or(is_full)
             && let Err(error) = self.open().await
@@ -151,9 +188,12 @@ impl<D: Disk> Log<D> {
     }
 
     fn seal(&mut self) {
-        let has_commit = |current: &Current<_>| current.end > SEGMENT_HEADER as u64;
-        if let Some(Current { number, end, .. }) = self.current.take().filter(has_commit) {
+        let Some(Current { number, end, .. }) = self.current.take() else { return };
+        if end > SEGMENT_HEADER as u64 {
             self.sealed.push_back(Sealed { number, end });
+        } else {
+            // Nothing in it counts: the next one takes its place.
+            self.next_segment = number;
         }
     }
 
@@ -167,8 +207,8 @@ impl<D: Disk> Log<D> {
     /// True when so much is not needed any more that all that lives should be written anew.
     #[must_use]
     pub fn wants_pass(&self) -> bool {
-        let is_large = self.bytes() > PASS_BYTES_MIN.max(2 * self.live_bytes);
-        self.pass.is_none() && (is_large || self.sealed.len() > PASS_SEGMENTS_MAX)
+        let is_large = self.bytes() > self.limits.pass_bytes_min.max(2 * self.live_bytes);
+        self.pass.is_none() && (is_large || self.sealed.len() > self.limits.pass_segments_max)
     }
 
     /// Begins a pass, and a segment with it; its number. Everything that lives is to be written
@@ -183,18 +223,28 @@ impl<D: Disk> Log<D> {
         Ok(self.passes_begun)
     }
 
-    /// All that lives has been written since the pass began: what is older can go.
+    /// All that lives has been written since the pass began: what is older can go. The oldest goes
+    /// first, for good, before the next one does: what an old segment says is only true together
+    /// with what was said after it.
     ///
     /// # Errors
-    /// What the disk says: a file that could not be removed stays until the next start.
+    /// What the disk says: what could not be removed stays until the next pass ends.
     pub async fn end_pass(&mut self) -> io::Result<()> {
         let Some((_, first)) = self.pass.take() else { return Ok(()) };
-        let mut result = Ok(());
-        while let Some(sealed) = self.sealed.pop_front_if(|sealed| sealed.number < first) {
-            let removed = self.disk.remove(sealed.number).await;
-            result = result.and(removed);
-        }
+        let result = self.remove_before(first).await;
         self.live_bytes = self.bytes();
-        result.and(self.disk.sync_names().await)
+        result
+    }
+
+    async fn remove_before(&mut self, first: u64) -> io::Result<()> {
+        while let Some(oldest) = self.sealed.front().filter(|sealed| sealed.number < first) {
+            match self.disk.remove(oldest.number).await {
+                // An earlier attempt may have gone half way.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.disk.sync_names().await?,
+            }
+            self.sealed.pop_front();
+        }
+        Ok(())
     }
 }

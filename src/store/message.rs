@@ -29,8 +29,9 @@ pub struct Message {
     pub version: (u64, u32),
     /// Names it in the journal; 0 when nothing of it is ever to be there.
     pub id: u64,
-    /// The latest pass since whose beginning its bytes are in the journal, or on their way there;
-    /// 0 for none. Whoever needs them there looks at it, whichever worker that is.
+    /// Twice the latest pass since whose beginning its bytes are in the journal, or on their way
+    /// there, and 1 more when somebody counts on that; 0 for none. Whoever needs them there looks
+    /// at it, whichever worker that is.
     stored: AtomicU32,
 }
 
@@ -108,13 +109,18 @@ impl Message {
     /// Notes that its bytes are written in `pass`; true when they have to be, because no earlier
     /// note says so.
     pub fn note_stored(&self, pass: u32) -> bool {
-        // Its bytes reach another thread by a ring, which orders everything; only the number counts.
-        self.stored.fetch_max(pass, Ordering::Relaxed) < pass
+        // Its bytes reach another thread by a ring, which orders everything; only the number
+        // counts.
+        let noted = pass << 1;
+        let note = |stored| Some(if stored < noted { noted } else { stored | 1 });
+        let before = self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, note);
+        before.is_ok_and(|before| before < noted)
     }
 
-    /// Its bytes are not written after all.
-    pub fn forget_stored(&self) {
-        self.stored.store(0, Ordering::Relaxed);
+    /// Its bytes are not written after all: true unless somebody counts on them already.
+    pub fn forget_stored(&self) -> bool {
+        let forget = |stored| (stored & 1 == 0).then_some(0);
+        self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forget).is_ok()
     }
 
     /// How many bytes its topic and its properties have.

@@ -4,6 +4,7 @@
 
 mod batch;
 mod commit;
+mod compact;
 mod gather;
 mod log;
 mod message;
@@ -15,8 +16,9 @@ pub use batch::{Batch, Entry, Epoch, Part, Publish, Recipients, Way};
 pub use commit::{
     COMMIT_HEADER, CommitWriter, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
 };
+pub use compact::compact;
 pub use gather::{Commit, Committed, Gatherer, News, Submission};
-pub use log::{Disk, Log, Past, Sealed};
+pub use log::{Disk, Limits, Log, Past, Sealed};
 pub use message::{Message, Source, Traits};
-pub use recovery::{Fault, Found, NewerFormat, Piece, Reader, Recovered, pieces};
+pub use recovery::{Fault, Found, NewerFormat, Piece, Reader, Recovered, Watch, pieces};
 pub use state::{State, StoredSession, qos};

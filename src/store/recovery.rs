@@ -3,7 +3,7 @@
 use super::batch::Epoch;
 use super::commit::{
     COMMIT_HEADER, CommitHeader, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
-    record_length, record_payload,
+    record_payload,
 };
 use super::log::{Past, Sealed};
 use super::record::Record;
@@ -118,14 +118,28 @@ pub struct Found {
     pub bytes: Vec<u8>,
 }
 
+/// Looks on while a journal is read.
+pub trait Watch {
+    /// A record is used, which the commit of this number has at this byte of the segment.
+    fn record(&mut self, segment: u64, offset: u64, commit: u64, record: &Record<'_>);
+    /// Something is wrong.
+    fn fault(&mut self, fault: &Fault);
+}
+
+impl Watch for () {
+    fn record(&mut self, _: u64, _: u64, _: u64, _: &Record<'_>) {}
+    fn fault(&mut self, _: &Fault) {}
+}
+
 /// Reads segments one by one.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Reader<W = ()> {
+    watch: W,
     state: State,
     faults: Vec<Fault>,
     past: Past,
-    /// The last two segments read: what follows a segment tells whether its end was torn, and the
-    /// last one may be no more than an attempt.
+    /// The last segment read, because what follows tells whether its end was torn, and attempts at
+    /// further ones.
     held: VecDeque<Found>,
     commits: u64,
     records: u64,
@@ -171,7 +185,16 @@ impl Reader {
     /// A reader for a process whose clock began at `epoch`.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
+        Self::watched(epoch, ())
+    }
+}
+
+impl<W: Watch> Reader<W> {
+    /// The same, while `watch` looks on.
+    #[must_use]
+    pub fn watched(epoch: Epoch, watch: W) -> Self {
         Self {
+            watch,
             state: State::new(epoch),
             faults: Vec::new(),
             past: Past::default(),
@@ -191,8 +214,9 @@ impl Reader {
             return Err(NewerFormat { segment: found.number, format });
         }
         self.past.salt = self.past.salt.or(header.map(|header| header.salt));
+        let ends_others = !found.is_attempt();
         self.held.push_back(found);
-        if self.held.len() > 2 {
+        while ends_others && self.held.len() > 1 {
             self.use_first();
         }
         Ok(())
@@ -200,45 +224,45 @@ impl Reader {
 
     /// All segments were read.
     #[must_use]
-    pub fn finish(mut self) -> Recovered {
-        while self.held.len() > 1 && !self.is_attempt() {
-            self.use_first();
+    pub fn finish(self) -> Recovered {
+        self.finish_watched().0
+    }
+
+    /// The same, with what has looked on.
+    #[must_use]
+    pub fn finish_watched(mut self) -> (Recovered, W) {
+        let held = std::mem::take(&mut self.held);
+        let (attempts, last): (Vec<_>, Vec<_>) = held.into_iter().partition(Found::is_attempt);
+        if let Some(last) = last.first() {
+            self.use_segment(last, None, true);
         }
-        if let Some(last) = self.held.pop_front() {
-            self.use_segment(&last, None, true);
-        }
-        if let Some(Found { number, bytes }) = self.held.pop_front() {
-            let length = bytes.len() as u64;
-            self.faults.push(Fault::TornTail { segment: number, offset: 0, length });
+        for Found { number, bytes } in attempts {
+            if !bytes.is_empty() {
+                let length = bytes.len() as u64;
+                self.note(Fault::TornTail { segment: number, offset: 0, length });
+            }
             self.past.segments.push(Sealed { number, end: 0 });
         }
         self.state.finish();
-        let Self { state, faults, mut past, commits, records, .. } = self;
+        let Self { watch, state, faults, mut past, commits, records, .. } = self;
         let bodies: usize = state.messages.values().map(|message| message.bytes().len() + 32).sum();
         past.live_bytes = (bodies + state.sessions.len() * 128) as u64;
-        Recovered { state, faults, past, commits, records }
+        (Recovered { state, faults, past, commits, records }, watch)
     }
 
-    /// True when the last segment was only being made: it has neither header nor commit.
-    fn is_attempt(&self) -> bool {
-        let salt = self.past.salt.unwrap_or_default();
-        self.held.back().is_some_and(|last| {
-            SegmentHeader::decode(&last.bytes).is_none()
-                && CommitHeader::find(&last.bytes, 0, salt).is_none()
-        })
-    }
-
-    /// Takes the first of two segments; the second one's header knows where it ends.
+    /// Takes the first of several segments; the second one's header knows where it ends.
     fn use_first(&mut self) {
         let Some(first) = self.held.pop_front() else { return };
         let Some(second) = self.held.front() else { return };
-        let (number, follows) = (second.number, first.number + 1 == second.number);
+        let (last, follows) = (second.number - 1, first.number + 1 == second.number);
         let header = SegmentHeader::decode(&second.bytes).filter(|_| follows);
-        let end = header.map(|header| header.end_before as usize);
-        let last = number - 1;
+        let end = match header {
+            Some(header) => Some(header.end_before as usize),
+            None => (first.is_attempt() && second.is_attempt()).then_some(0),
+        };
         self.use_segment(&first, end, false);
         if !follows {
-            self.faults.push(Fault::Missing { first: first.number + 1, last });
+            self.note(Fault::Missing { first: first.number + 1, last });
         }
     }
 
@@ -251,43 +275,58 @@ impl Reader {
             return;
         }
         if !SegmentHeader::is_whole(&found.bytes) {
-            self.faults.push(Fault::DamagedHeader { segment });
+            self.note(Fault::DamagedHeader { segment });
         }
         let end = end.unwrap_or(found.bytes.len());
         let bytes = &found.bytes[..end.min(found.bytes.len())];
         let salt = self.past.salt.unwrap_or_default();
-        let whole = if is_last { whole_length(bytes, salt) } else { bytes.len() };
-        for piece in pieces(&bytes[..whole], salt) {
+        let may_be_torn = is_last && self.past.salt.is_some();
+        let whole = if may_be_torn { whole_length(bytes, salt) } else { bytes.len() };
+        for piece in pieces(&bytes[..whole], salt, self.past.next_commit) {
             match piece {
                 Piece::Record { commit, offset, payload } => {
                     self.commits += u64::from(commit >= self.past.next_commit);
                     self.past.next_commit = self.past.next_commit.max(commit + 1);
-                    self.use_record(segment, offset, payload);
+                    self.use_record(segment, offset, commit, payload);
                 }
                 Piece::Gap { offset, length } => {
-                    self.faults.push(Fault::Damage { segment, offset, length });
+                    self.note(Fault::Damage { segment, offset, length });
                 }
             }
         }
         if end > found.bytes.len() {
             let (offset, length) = (found.bytes.len() as u64, (end - found.bytes.len()) as u64);
-            self.faults.push(Fault::Damage { segment, offset, length });
+            self.note(Fault::Damage { segment, offset, length });
         }
         if whole < bytes.len() {
             let (offset, length) = (whole as u64, (bytes.len() - whole) as u64);
-            self.faults.push(Fault::TornTail { segment, offset, length });
+            self.note(Fault::TornTail { segment, offset, length });
         }
         self.past.segments.push(Sealed { number: segment, end: whole as u64 });
     }
 
-    fn use_record(&mut self, segment: u64, offset: u64, payload: &[u8]) {
+    fn note(&mut self, fault: Fault) {
+        self.watch.fault(&fault);
+        self.faults.push(fault);
+    }
+
+    fn use_record(&mut self, segment: u64, offset: u64, commit: u64, payload: &[u8]) {
         match Record::decode(payload) {
             Ok(record) => {
                 self.records += 1;
+                self.watch.record(segment, offset, commit, &record);
                 self.state.apply(record);
             }
-            Err(_) => self.faults.push(Fault::UnknownRecord { segment, offset }),
+            Err(_) => self.note(Fault::UnknownRecord { segment, offset }),
         }
+    }
+}
+
+impl Found {
+    /// True when it was only being made when the process before ended: its header is written at
+    /// once, and everything else when that is synced.
+    fn is_attempt(&self) -> bool {
+        self.bytes.len() <= SEGMENT_HEADER && !SegmentHeader::is_whole(&self.bytes)
     }
 }
 
@@ -324,22 +363,52 @@ fn are_records_whole(mut records: &[u8], stamp: Stamp) -> bool {
 }
 
 /// The records of a segment of a journal with this salt, and what is damaged between them, in
-/// order.
+/// order. `next_commit` is the number of its first commit, for the case that its header is damaged.
 #[must_use]
-pub fn pieces(bytes: &[u8], salt: u64) -> Vec<Piece<'_>> {
+pub fn pieces(bytes: &[u8], salt: u64, mut next_commit: u64) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut at = SEGMENT_HEADER.min(bytes.len());
     while at < bytes.len() {
-        if let Some((stamp, end)) = commit_at(bytes, at, salt) {
-            add_records(&mut pieces, &bytes[..end], at + COMMIT_HEADER, stamp);
-            at = end;
-        } else {
-            let next = CommitHeader::find(bytes, at + 1, salt).unwrap_or(bytes.len());
-            push_gap(&mut pieces, at, next);
-            at = next;
+        let Extent { stamp, damaged, end } = match commit_at(bytes, at, salt) {
+            Some((stamp, end)) => Extent { stamp: Some(stamp), damaged: 0, end },
+            None => damaged_commit_at(bytes, at, salt, next_commit),
+        };
+        if damaged > 0 {
+            push_gap(&mut pieces, at, at + damaged);
         }
+        if let Some(stamp) = stamp {
+            add_records(&mut pieces, &bytes[..end], at + COMMIT_HEADER, stamp);
+            next_commit = stamp.number + 1;
+        }
+        at = end;
     }
     pieces
+}
+
+/// Where a commit ends, how many of its first bytes are damaged, and its stamp unless that is all
+/// of it.
+struct Extent {
+    stamp: Option<Stamp>,
+    damaged: usize,
+    end: usize,
+}
+
+/// What is left of a commit at `at` that is cut off, or whose header is damaged: its number follows
+/// from its neighbours then, and its records tell whether that is right.
+fn damaged_commit_at(bytes: &[u8], at: usize, salt: u64, next_commit: u64) -> Extent {
+    let next = CommitHeader::find(bytes, at + 1, salt);
+    let end = next.unwrap_or(bytes.len());
+    if let Some(CommitHeader { number, .. }) = CommitHeader::decode(&bytes[at..], salt) {
+        return Extent { stamp: Some(Stamp { salt, number }), damaged: 0, end };
+    }
+    let next = next.and_then(|next| CommitHeader::decode(&bytes[next..], salt));
+    let before_next = next.map(|next| next.number.wrapping_sub(1));
+    let records = bytes[..end].get(at + COMMIT_HEADER..).unwrap_or_default();
+    let numbers = [Some(next_commit), before_next].into_iter().flatten();
+    let mut stamps = numbers.map(|number| Stamp { salt, number });
+    let stamp = stamps.find(|&stamp| record_payload(records, stamp).is_some());
+    let damaged = if stamp.is_some() { COMMIT_HEADER } else { end - at };
+    Extent { stamp, damaged, end }
 }
 
 /// The records of a commit: from `at` to the end of `bytes`.
@@ -350,14 +419,10 @@ fn add_records<'a>(pieces: &mut Vec<Piece<'a>>, bytes: &'a [u8], mut at: usize, 
             at += RECORD_HEADER + payload.len();
             continue;
         }
-        // Where the record after the damaged one begins, if its length is true; else the next
-        // place at which a whole record stands.
+        // The length of a damaged record may be wrong itself; the next whole one tells where it
+        // ends.
         let is_whole = |from: &usize| record_payload(&bytes[*from..], stamp).is_some();
-        let by_length = record_length(&bytes[at..]).map(|length| at.saturating_add(length));
-        let next = by_length
-            .filter(|next| *next == bytes.len() || *next < bytes.len() && is_whole(next))
-            .or_else(|| (at + 1..bytes.len()).find(is_whole))
-            .unwrap_or(bytes.len());
+        let next = (at + 1..bytes.len()).find(is_whole).unwrap_or(bytes.len());
         push_gap(pieces, at, next);
         at = next;
     }

@@ -21,12 +21,15 @@ pub struct State {
     pub messages: HashMap<u64, Arc<Message>>,
     /// By topic: the id of the message that is retained there, and its version; none when it was
     /// cleared.
-    retained: HashMap<Box<str>, (Option<u64>, (u64, u32))>,
+    retained: HashMap<Box<str>, Register>,
     /// Messages that are retained, and whose bytes are still to come.
     retained_early: HashSet<u64>,
     /// (session, message) that was done before it was known that there is such a delivery: workers
     /// are not in step with each other.
-    early: HashSet<(u64, u64)>,
+    early: BTreeSet<(u64, u64)>,
+    /// What goes to sessions of which nothing is known yet: they live on workers whose records come
+    /// later.
+    for_later: HashMap<u64, Vec<(u64, StoredDelivery<'static>)>>,
     /// The greatest number or id seen, and the greatest count of a version.
     pub number_max: u64,
     /// The greatest count of a version seen.
@@ -34,6 +37,9 @@ pub struct State {
     deliveries_made: u64,
     epoch: Epoch,
 }
+
+/// The id of a retained message, and its version.
+type Register = (Option<u64>, (u64, u32));
 
 /// A session.
 #[derive(Debug)]
@@ -101,6 +107,7 @@ impl State {
             }
             Record::Published(published) => self.publish(published),
             Record::Released { session, message } => {
+                self.number_max = self.number_max.max(message);
                 let known = self.sessions.get_mut(&session);
                 if let Some((_, way)) = known.and_then(|s| s.deliveries.get_mut(&message)) {
                     way.is_released = true;
@@ -119,6 +126,7 @@ impl State {
     pub fn finish(&mut self) {
         self.early.clear();
         self.retained_early.clear();
+        self.for_later.clear();
         self.retained.retain(|_, (message, _)| message.is_some());
         let mut wanted: HashSet<u64> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
@@ -177,7 +185,11 @@ impl State {
         match self.sessions.get_mut(&attributes.session) {
             Some(known) => known.attributes = attributes,
             None => {
-                self.sessions.insert(attributes.session, StoredSession::new(attributes));
+                let number = attributes.session;
+                self.sessions.insert(number, StoredSession::new(attributes));
+                for (message, way) in self.for_later.remove(&number).unwrap_or_default() {
+                    self.deliver(number, message, way);
+                }
             }
         }
     }
@@ -185,15 +197,22 @@ impl State {
     fn set_whole(&mut self, whole: Whole<'_>) {
         let number = whole.attributes.session;
         self.number_max = self.number_max.max(number);
+        self.for_later.remove(&number);
         let mut session = StoredSession::new(whole.attributes.owned());
         let subscriptions = whole.subscriptions.into_iter();
         session.subscriptions = subscriptions.map(|s| ((*s.filter).into(), s.owned())).collect();
         session.received = whole.received.into_iter().collect();
         for (message, way) in whole.deliveries {
+            self.number_max = self.number_max.max(message);
             self.deliveries_made += 1;
             session.deliveries.insert(message, (self.deliveries_made, way.owned()));
         }
         self.sessions.insert(number, session);
+        // It says what is done; what comes after it is new, as it is where nothing came before it.
+        let early = self.early.range((number, 0)..=(number, u64::MAX));
+        for entry in early.copied().collect::<Vec<_>>() {
+            self.early.remove(&entry);
+        }
     }
 
     fn publish(&mut self, published: Published<'_>) {
@@ -233,7 +252,10 @@ impl State {
         if !self.early.is_empty() && self.early.remove(&(session, message)) {
             return;
         }
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let Some(known) = self.sessions.get_mut(&session) else {
+            self.for_later.entry(session).or_default().push((message, way));
+            return;
+        };
         self.deliveries_made += 1;
         let made = self.deliveries_made;
         let entry = known.deliveries.entry(message).or_insert_with(|| (made, way.clone()));
@@ -243,6 +265,7 @@ impl State {
     }
 
     fn complete(&mut self, session: u64, message: u64) {
+        self.number_max = self.number_max.max(message);
         let Some(known) = self.sessions.get_mut(&session) else { return };
         if known.deliveries.remove(&message).is_none() {
             self.early.insert((session, message));

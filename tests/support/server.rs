@@ -18,7 +18,14 @@ pub struct Server {
 impl Server {
     /// Starts a broker with two workers and these flags; `--listen` is among them.
     pub fn start<T: AsRef<str>>(flags: &[T]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+        Self::start_under(&["env"], flags)
+    }
+
+    /// As [`Self::start`], by a program that becomes the one that its arguments name.
+    pub fn start_under<T: AsRef<str>>(program: &[&str], flags: &[T]) -> Self {
+        let mut child = Command::new(program[0])
+            .args(&program[1..])
+            .arg(env!("CARGO_BIN_EXE_ringmq"))
             .args(["--pin", "none", "--workers", "2"])
             .args(flags.iter().map(AsRef::as_ref))
             .stdout(Stdio::piped())

@@ -88,8 +88,11 @@ impl Checker {
         let last = session.last.entry((stamp.publisher, stamp.topic, sent.qos)).or_default();
         let before = *last;
         *last = before.max(stamp.sequence);
-        // Wills have delays.
-        if stamp.sequence < before && !is_will {
+        // Wills have delays. What was first sent before there was the subscription was not routed
+        // to it then, but may be when it is sent again.
+        let topic = &self.topics[usize::from(stamp.topic)];
+        let is_routed = session.intervals.iter().any(|interval| interval.precedes(sent, topic));
+        if stamp.sequence < before && is_routed && !is_will {
             self.violations.add(Kind::Reordered, || {
                 format!("client {client} got {stamp:?} after number {before}: {sent:?}")
             });

@@ -91,6 +91,11 @@ impl Interval {
             && matches(&self.filter, topic)
     }
 
+    /// Whether the subscription was certain when `sent` was first sent.
+    pub(crate) fn precedes(&self, sent: &Sent, topic: &str) -> bool {
+        self.certain_from.is_some_and(|from| from < sent.first) && matches(&self.filter, topic)
+    }
+
     /// Whether `sent` must reach the session for this subscription.
     pub(crate) fn demands(&self, sent: &Sent, topic: &str) -> bool {
         let Some(completed) = sent.must_arrive() else { return false };

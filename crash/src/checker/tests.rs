@@ -136,6 +136,19 @@ fn first_deliveries_are_in_order_and_repetitions_need_not_be() {
 }
 
 #[test]
+fn what_was_sent_before_the_subscription_may_come_late() {
+    let mut checker = Checker::new(TOPICS.map(String::from).to_vec(), 1, 1);
+    connect(&mut checker, false);
+    let early = checker.sent(PUBLISHER, PLAIN, QoS::AtLeastOnce, false);
+    checker.subscribing(SUBSCRIBER, "t/+", QoS::AtLeastOnce);
+    checker.subscribed(SUBSCRIBER, "t/+");
+    let late = acknowledged(&mut checker, QoS::AtLeastOnce);
+    deliver(&mut checker, late, QoS::AtLeastOnce);
+    deliver(&mut checker, early, QoS::AtLeastOnce);
+    found(&checker, Kind::Reordered, 0);
+}
+
+#[test]
 fn another_payload_or_topic_is_altered() {
     let mut checker = subscribed(QoS::AtMostOnce);
     let sequence = acknowledged(&mut checker, QoS::AtMostOnce);

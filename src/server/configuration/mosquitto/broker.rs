@@ -6,6 +6,7 @@ use super::add;
 use super::reader::{Line, last};
 use crate::options::{Value, Wrong};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// What the options of ringmq accept; Mosquitto accepts more, or has no limit.
 const QUEUED_MESSAGES_MAX: i64 = 10_000_000;
@@ -25,6 +26,7 @@ pub(super) fn translate(lines: &[Line], contents: &mut Contents) {
         translation.line(line);
     }
     translation.packet_size(lines);
+    translation.persistence(lines);
     translation.log_level(lines);
 }
 
@@ -89,6 +91,23 @@ impl Translation<'_> {
             self.warn(line, cause);
         }
         self.add("max-packet-size", line, size.clamp(PACKET_SIZE_MIN, PACKET_SIZE_MAX));
+    }
+
+    /// Mosquitto's folder gets one of ringmq's own.
+    fn persistence(&mut self, lines: &[Line]) {
+        let Some(line) = last(lines, "persistence").filter(|line| line.is_true()) else { return };
+        let Some(location) = last(lines, "persistence_location") else {
+            let cause = "persistence true without persistence_location: ringmq's state stays in \
+                         memory; say where with persistence_location";
+            return self.warn(line, cause);
+        };
+        let folder = Path::new(&location.value);
+        if folder.join("mosquitto.db").exists() {
+            let cause = "persistence_location: ringmq does not read what Mosquitto has saved there \
+                         in mosquitto.db";
+            self.warn(location, cause);
+        }
+        self.add("data-dir", location, folder.join("ringmq").display());
     }
 
     /// Hours, days, weeks, months of 30 days, years of 365.

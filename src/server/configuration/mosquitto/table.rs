@@ -76,9 +76,7 @@ const PSK: &str = "ringmq has no TLS with pre-shared keys; give the listener cer
                    or remove it";
 const ENGINE: &str = "ringmq reads keys from files only; give the listener a keyfile in PEM";
 const LOG_LINES: &str = "lines have a time in UTC and go to the standard error";
-const IN_MEMORY: &str = "ringmq keeps its state in memory: retained messages and sessions end \
-                         with the process";
-const NOT_SAVED: &str = "ringmq keeps its state in memory and saves nothing";
+const WRITTEN: &str = "with persistence true ringmq writes each change before it acknowledges it";
 const CIPHERS: &str = "ringmq offers only suites with forward secrecy and authenticated \
                        encryption: AES-GCM and ChaCha20-Poly1305, with keys from ECDHE";
 
@@ -191,12 +189,15 @@ const TABLE: &[(&str, Meaning)] = &[
     ("log_type", Broker(Word)),
     ("log_dest", Broker(Word)),
     ("user", Broker(Text)),
-    ("persistence", Ignored(FALSE, IN_MEMORY)),
-    ("retained_persistence", Ignored(FALSE, IN_MEMORY)),
-    ("persistence_file", Ignored(ALWAYS, NOT_SAVED)),
-    ("persistence_location", Ignored(ALWAYS, NOT_SAVED)),
-    ("autosave_interval", Ignored(ALWAYS, NOT_SAVED)),
-    ("autosave_on_changes", Ignored(FALSE, NOT_SAVED)),
+    ("persistence", Broker(Boolean)),
+    (
+        "retained_persistence",
+        Ignored(TRUE, "retained messages are kept with everything else, or nothing is"),
+    ),
+    ("persistence_file", Ignored(ALWAYS, "ringmq names its files itself")),
+    ("persistence_location", Broker(Text)),
+    ("autosave_interval", Ignored(ALWAYS, WRITTEN)),
+    ("autosave_on_changes", Ignored(FALSE, WRITTEN)),
     (
         "queue_qos0_messages",
         Ignored(FALSE, "QoS 0 waits only for clients that are connected and slow"),
@@ -215,7 +216,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ),
     ("global_max_clients", Ignored(&["-1"], "max_connections limits those that are connected")),
     ("set_tcp_nodelay", Ignored(TRUE, "small packets are always sent at once")),
-    ("sys_interval", Ignored(ZERO, "ringmq publishes nothing below $SYS")),
+    ("sys_interval", Ignored(ZERO, "of $SYS ringmq publishes only broker/journal/state")),
     ("allow_duplicate_messages", Ignored(ALWAYS, "Mosquitto itself has dropped it")),
     ("retry_interval", Ignored(ALWAYS, "Mosquitto itself has dropped it")),
     ("enable_control_api", Ignored(FALSE, "ringmq has no $CONTROL topics")),

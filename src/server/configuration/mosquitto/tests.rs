@@ -126,6 +126,9 @@ fn limits_of_the_broker_are_translated() {
     assert_eq!(self::options("max_packet_size 999999999").max_packet_size, 268_435_455);
     assert_eq!(self::options("max_packet_size 20").max_packet_size, 16_384);
     assert_eq!(self::options("max_queued_bytes 0").max_queued_bytes, 1 << 40);
+    let kept = self::options("persistence true\npersistence_location /var/lib/m/");
+    assert_eq!(kept.data_dir.as_deref(), Some("/var/lib/m/ringmq".as_ref()));
+    assert_eq!(self::options("persistence_location /var/lib/m/").data_dir, None);
     let sum = "listener 1\nmax_connections 5\nlistener 2\nmax_connections 6";
     assert_eq!(self::options(sum).max_connections, 11);
     let none = "listener 1\nmax_connections 5\nlistener 2";
@@ -135,8 +138,8 @@ fn limits_of_the_broker_are_translated() {
 #[test]
 fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
     let warned = [
-        ("persistence true", "m.conf:1:1: persistence has no counterpart and is ignored: "),
-        ("autosave_interval 1", "saves nothing"),
+        ("persistence true", "m.conf:1:13: persistence true without persistence_location: "),
+        ("autosave_interval 1", "before it acknowledges"),
         ("sys_interval 10", "$SYS"),
         ("log_dest syslog", "m.conf:1:10: log_dest syslog: ringmq logs to the standard error"),
         ("listener 1\nciphers AES", "m.conf:2:1: ciphers has no"),

@@ -1,0 +1,23 @@
+//! Makes the journal of a stopped broker as small as it can be.
+
+use super::directory::{Directory, cut_torn_tails};
+use super::disk::Files;
+use crate::store::{self, Log, Recovered};
+use std::io;
+
+/// Replaces all segments by what they come to; how many bytes there are then. `salt` is for a
+/// journal that is still to begin.
+///
+/// # Errors
+/// One line with the cause. The journal is as good as before then.
+pub fn compact(directory: Directory, recovered: Recovered, salt: u64) -> Result<u64, String> {
+    let path = directory.path().display().to_string();
+    let cannot = |error: io::Error| format!("cannot compact the journal in {path}: {error}");
+    cut_torn_tails(&directory, &recovered.faults)?;
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(cannot)?;
+    runtime.block_on(async move {
+        let mut log = Log::new(Files { directory }, recovered.past, true, salt);
+        store::compact(&mut log, &recovered.state).await.map_err(cannot)?;
+        Ok(log.bytes())
+    })
+}

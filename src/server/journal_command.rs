@@ -1,0 +1,334 @@
+//! `ringmq journal`: looks into a data directory, and makes it smaller.
+#![forbid(unsafe_code)]
+
+use super::durable::salt;
+use super::failure::Failure;
+use crate::journal::{self, Directory, Segment};
+use crate::store::record::{Attributes, Body, Published, Record, StoredDelivery};
+use crate::store::{Epoch, Fault, Found, Reader, Recovered, Watch};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::ffi::OsString;
+use std::fmt::{self, Display};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// How many bytes of a payload are shown.
+const SHOWN_BYTES: usize = 32;
+
+/// Runs the command; `arguments` begin with its name, `journal`. 1 when something is damaged, 2
+/// when nothing could be read or written.
+pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error),
+    };
+    let Some((name, matches)) = matches.subcommand() else { unreachable!("one is required") };
+    let directory = matches.get_one::<PathBuf>("directory").expect("is required");
+    let outcome = match name {
+        "verify" => verify(directory),
+        "dump" => dump(directory),
+        _ => compact(directory, matches),
+    };
+    outcome.unwrap_or_else(|line| Failure::usage(line).report())
+}
+
+fn command() -> Command {
+    let directory = Arg::new("directory")
+        .value_name("DIR")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("What --data-dir was given");
+    let with = |name: &'static str, about: &'static str| {
+        Command::new(name).about(about).arg(directory.clone()).disable_help_subcommand(true)
+    };
+    let accept = Arg::new("accept-damage")
+        .long("accept-damage")
+        .action(ArgAction::SetTrue)
+        .help("Also when something is damaged: what that held is lost for good then");
+    Command::new("journal")
+        .bin_name("ringmq journal")
+        .about("Looks into a data directory, or makes it smaller.")
+        .max_term_width(100)
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommand(with(
+            "verify",
+            "Reads everything and tells what is wrong; 1 when it is damaged",
+        ))
+        .subcommand(with("dump", "Shows every record on a line of its own"))
+        .subcommand(with("compact", "Keeps only what lives; the broker is stopped").arg(accept))
+}
+
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        // clap lists missing arguments on lines of their own.
+        ErrorKind::MissingRequiredArgument
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::usage(
+            "verify, dump or compact and a directory are needed; see ringmq journal --help",
+        )
+        .report(),
+        _ => {
+            let line = text.lines().next().unwrap_or_default();
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            Failure::usage(format_args!("{line}; see ringmq journal --help")).report()
+        }
+    }
+}
+
+/// What is read of a directory, perhaps while a broker writes to it.
+fn read<W: Watch>(directory: &Directory, watch: W) -> Result<(Recovered, W, u64), String> {
+    let mut reader = Reader::watched(Epoch(0), watch);
+    let mut bytes = 0;
+    for segment in directory.segments()? {
+        let Some(found) = read_segment(directory, &segment)? else { continue };
+        bytes += found.bytes.len() as u64;
+        reader.read(found).map_err(|newer| newer.to_string())?;
+    }
+    let (recovered, watch) = reader.finish_watched();
+    Ok((recovered, watch, bytes))
+}
+
+/// The segment, unless a running broker has removed it meanwhile.
+fn read_segment(directory: &Directory, segment: &Segment) -> Result<Option<Found>, String> {
+    match segment.read() {
+        Ok(found) => Ok(Some(found)),
+        Err(_) if !directory.segment_path(segment.number).exists() => Ok(None),
+        Err(line) => Err(line),
+    }
+}
+
+fn status(recovered: &Recovered) -> ExitCode {
+    match recovered.faults.iter().all(Fault::is_torn_tail) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
+    }
+}
+
+fn verify(path: &Path) -> Result<ExitCode, String> {
+    let directory = Directory::peek(path);
+    let (recovered, tallies, bytes) = read(&directory, Tallies::default())?;
+    let mut out = BufWriter::new(io::stdout());
+    let said = say_tallies(&mut out, &recovered, &tallies, bytes).and_then(|()| out.flush());
+    // Whoever has closed the standard output still gets the status.
+    drop(said);
+    Ok(status(&recovered))
+}
+
+fn say_tallies(
+    out: &mut impl Write,
+    recovered: &Recovered,
+    tallies: &Tallies,
+    bytes: u64,
+) -> io::Result<()> {
+    for segment in &recovered.past.segments {
+        let (number, end) = (segment.number, segment.end);
+        let found = tallies.0.iter().find(|tally| tally.segment == number);
+        let (commits, records) = found.map_or((0, 0), |tally| (tally.commits, tally.records));
+        writeln!(out, "segment {number}: {end} bytes, {commits} commits, {records} records")?;
+    }
+    for fault in &recovered.faults {
+        let kind = if fault.is_torn_tail() { "torn tail" } else { "damage" };
+        writeln!(out, "{kind}: {fault}")?;
+    }
+    let state = &recovered.state;
+    let (sessions, messages) = (state.sessions.len(), state.messages.len());
+    let (retained, live) = (state.retained().count(), recovered.past.live_bytes);
+    writeln!(
+        out,
+        "{sessions} sessions, {messages} messages, {retained} of them retained; about {live} of \
+         {bytes} bytes live"
+    )
+}
+
+/// What each segment holds, in order.
+#[derive(Debug, Default)]
+struct Tallies(Vec<Tally>);
+
+#[derive(Debug, Default)]
+struct Tally {
+    segment: u64,
+    commits: u64,
+    records: u64,
+    last_commit: u64,
+}
+
+impl Watch for Tallies {
+    fn record(&mut self, segment: u64, _: u64, commit: u64, _: &Record<'_>) {
+        if self.0.last().is_none_or(|tally| tally.segment != segment) {
+            self.0.push(Tally { segment, ..Tally::default() });
+        }
+        let Some(tally) = self.0.last_mut() else { return };
+        tally.commits += u64::from(tally.last_commit != commit);
+        tally.last_commit = commit;
+        tally.records += 1;
+    }
+
+    fn fault(&mut self, _: &Fault) {}
+}
+
+fn dump(path: &Path) -> Result<ExitCode, String> {
+    let lines = Lines(BufWriter::new(io::stdout().lock()));
+    let (recovered, mut lines, _) = read(&Directory::peek(path), lines)?;
+    let _ = lines.0.flush();
+    Ok(status(&recovered))
+}
+
+/// Writes every record as a line; whoever has closed the output does not want to see them.
+#[derive(Debug)]
+struct Lines<W: Write>(W);
+
+impl<W: Write> Watch for Lines<W> {
+    fn record(&mut self, segment: u64, offset: u64, commit: u64, record: &Record<'_>) {
+        let _ = writeln!(self.0, "{segment}:{offset} {commit} {}", Shown(record));
+    }
+
+    fn fault(&mut self, fault: &Fault) {
+        let _ = writeln!(self.0, "# {fault}");
+    }
+}
+
+fn compact(path: &Path, matches: &ArgMatches) -> Result<ExitCode, String> {
+    // Only a directory that is there is opened: nothing is made by mistake.
+    Directory::peek(path).segments()?;
+    let directory = Directory::open(path)?;
+    let (recovered, (), before) = read(&directory, ())?;
+    let damage = recovered.faults.iter().find(|fault| !fault.is_torn_tail());
+    if let Some(fault) = damage.filter(|_| !matches.get_flag("accept-damage")) {
+        let line =
+            format!("{fault}: see ringmq journal verify; --accept-damage goes on all the same");
+        return Ok(Failure::start(line).report());
+    }
+    let segments = recovered.past.segments.len();
+    let after = journal::compact(directory, recovered, salt()?)?;
+    let line = format!("{segments} segments of {before} bytes became one of {after} bytes\n");
+    let _ = io::stdout().write_all(line.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A record as text: its kind, and its fields.
+struct Shown<'a>(&'a Record<'a>);
+
+impl Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Record::Session(attributes) => {
+                out.write_str("session ")?;
+                show_attributes(out, attributes)
+            }
+            Record::Whole(whole) => {
+                out.write_str("whole ")?;
+                show_attributes(out, &whole.attributes)?;
+                for subscription in &whole.subscriptions {
+                    write!(out, " subscription {:?}", subscription.filter)?;
+                }
+                whole.deliveries.iter().try_for_each(|(message, way)| {
+                    write!(out, " message {message}")?;
+                    show_way(out, way)
+                })?;
+                whole.received.iter().try_for_each(|id| write!(out, " received {id}"))
+            }
+            Record::Ended { session } => write!(out, "ended {session}"),
+            Record::Subscribed { session, subscription } => write!(
+                out,
+                "subscribed {session} {:?} options {:#04x} id {} owed {}",
+                subscription.filter,
+                subscription.options,
+                subscription.subscription_id,
+                subscription.is_owed
+            ),
+            Record::Unsubscribed { session, filter } => {
+                write!(out, "unsubscribed {session} {filter:?}")
+            }
+            Record::Replayed { session, filter } => write!(out, "replayed {session} {filter:?}"),
+            Record::Published(published) => show_published(out, published),
+            Record::Released { session, message } => write!(out, "released {session} {message}"),
+            Record::Done(done) => {
+                out.write_str("done")?;
+                done.iter().try_for_each(|(session, message)| write!(out, " {session}:{message}"))
+            }
+            Record::Forgotten { session, packet_id } => {
+                write!(out, "forgotten {session} packet {packet_id}")
+            }
+        }
+    }
+}
+
+fn show_attributes(out: &mut fmt::Formatter<'_>, attributes: &Attributes<'_>) -> fmt::Result {
+    let Attributes { session, client_id, owner, expiry_s, is_connected, .. } = attributes;
+    write!(out, "{session} client {client_id:?} expiry {expiry_s} connected {is_connected}")?;
+    write!(out, " listener {}", owner.listener)?;
+    show_option(out, "user", owner.user.as_ref().map(|user| format!("{user:?}")))?;
+    show_option(out, "ends", attributes.ends_ms)?;
+    if let Some(will) = &attributes.will {
+        write!(out, " will {:?} qos {} ", will.topic, will.qos)?;
+        show_bytes(out, &will.payload)?;
+    }
+    show_option(out, "due", attributes.will_due_ms)
+}
+
+fn show_published(out: &mut fmt::Formatter<'_>, published: &Published<'_>) -> fmt::Result {
+    write!(out, "published {}", published.message)?;
+    if let Some(body) = &published.body {
+        show_body(out, body)?;
+    }
+    if published.is_retained {
+        out.write_str(" retained")?;
+    }
+    let received = published.received.map(|(session, packet)| format!("{session} packet {packet}"));
+    show_option(out, "received", received)?;
+    show_option(out, "taken", published.taken_from)?;
+    for group in &published.groups {
+        write!(out, " to {:?} qos {} retain {}", group.sessions, group.qos, group.retain)?;
+        show_option(out, "packet", (group.packet_id != 0).then_some(group.packet_id))?;
+    }
+    published.others.iter().try_for_each(|(session, way)| {
+        write!(out, " to {session}")?;
+        show_way(out, way)
+    })
+}
+
+fn show_body(out: &mut fmt::Formatter<'_>, body: &Body<'_>) -> fmt::Result {
+    let (topic, properties) = (body.lengths.0 as usize, body.lengths.1 as usize);
+    let topic_end = topic.min(body.bytes.len());
+    let payload = topic.saturating_add(properties).min(body.bytes.len());
+    write!(out, " topic {:?}", String::from_utf8_lossy(&body.bytes[..topic_end]))?;
+    write!(out, " qos {} version {}.{} ", body.qos, body.version.0, body.version.1)?;
+    show_bytes(out, &body.bytes[payload..])?;
+    show_option(out, "expires", body.expires_ms)
+}
+
+fn show_way(out: &mut fmt::Formatter<'_>, way: &StoredDelivery<'_>) -> fmt::Result {
+    write!(out, " qos {} retain {}", way.qos, way.retain)?;
+    show_option(out, "packet", (way.packet_id != 0).then_some(way.packet_id))?;
+    if way.is_released {
+        out.write_str(" released")?;
+    }
+    way.subscription_ids.iter().try_for_each(|id| write!(out, " id {id}"))?;
+    show_option(out, "share", way.share.as_ref().map(|share| format!("{share:?}")))
+}
+
+fn show_option(
+    out: &mut fmt::Formatter<'_>,
+    name: &str,
+    value: Option<impl Display>,
+) -> fmt::Result {
+    value.map_or(Ok(()), |value| write!(out, " {name} {value}"))
+}
+
+fn show_bytes(out: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    write!(
+        out,
+        "{} bytes \"{}",
+        bytes.len(),
+        bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii()
+    )?;
+    out.write_str(if bytes.len() > SHOWN_BYTES { "\"…" } else { "\"" })
+}

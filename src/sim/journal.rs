@@ -1,0 +1,192 @@
+//! The journal of a simulated broker: commits take their time, a crash loses what is in memory, and
+//! what the journal holds must be what lives.
+
+use super::wire::Phase;
+use super::world::{Event, World};
+use crate::base::time::Time;
+use crate::broker::{Counters, Homes, Input, Past, Promise, Shard};
+use crate::store::record::Record;
+use crate::store::{Commit, Epoch, Gatherer, SEGMENT_HEADER, Stamp, State, pieces};
+use std::collections::BTreeSet;
+
+const EPOCH: Epoch = Epoch(0);
+
+/// What the workers hand over, and what of it is on disk.
+#[derive(Debug)]
+pub(super) struct Journal {
+    gatherer: Gatherer,
+    stamp: Stamp,
+    /// The commit that is being written.
+    commit: Option<Commit>,
+    /// Every record on disk, as bytes, one list a commit.
+    disk: Vec<Vec<u8>>,
+    /// Workers that have written all that lives.
+    passes: BTreeSet<usize>,
+}
+
+impl Journal {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            gatherer: Gatherer::new(workers, EPOCH),
+            stamp: Stamp { salt: 7, number: 1 },
+            commit: None,
+            disk: Vec::new(),
+            passes: BTreeSet::new(),
+        }
+    }
+
+    /// What the commits from the one in place `from` on come to.
+    fn state(&self, from: usize) -> State {
+        let mut state = State::new(EPOCH);
+        for commit in &self.disk[from..] {
+            let segment = [&[0; SEGMENT_HEADER], commit.as_slice()].concat();
+            for piece in pieces(&segment, self.stamp.salt, self.stamp.number) {
+                let crate::store::Piece::Record { payload, .. } = piece else {
+                    panic!("what was written cannot be read");
+                };
+                state.apply(Record::decode(payload).expect("what was written can be read"));
+            }
+        }
+        state.finish();
+        state
+    }
+}
+
+/// Makes a shard keep a journal.
+pub(super) fn keep(shard: &mut Shard) {
+    shard.keep_journal(EPOCH, Promise::Commit);
+}
+
+impl World {
+    /// Takes what a worker hands over.
+    pub(super) fn collect(&mut self, worker: usize) {
+        if self.journal.is_none() {
+            return;
+        }
+        while let Some(submission) = self.workers[worker].shard.next_submission() {
+            if let Some(journal) = &mut self.journal {
+                journal.gatherer.take(worker, submission);
+            }
+        }
+        self.begin_commit();
+    }
+
+    fn begin_commit(&mut self) {
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.commit.is_none()) else {
+            return;
+        };
+        journal.commit = journal.gatherer.next(journal.stamp);
+        if journal.commit.is_some() {
+            let most_us = super::scenario::pick(&mut self.prng, &[100, 3_000, 3_000, 100_000]);
+            self.schedule_us(Event::Commit, most_us);
+        }
+    }
+
+    /// The commit is on disk, and the workers hear of it.
+    pub(super) fn commit(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let Some(Commit { bytes, heard, passes }) = journal.commit.take() else { return };
+        if !bytes.is_empty() {
+            journal.stamp.number += 1;
+            journal.disk.push(bytes);
+        }
+        journal.passes.extend(passes.into_iter().map(|(worker, _)| worker));
+        self.trace(|| format!("a commit for {heard:?}"));
+        for (worker, committed) in heard.into_iter().enumerate() {
+            if committed.has_batch || !committed.parts.is_empty() {
+                let (has_batch, parts) = (committed.has_batch, committed.parts);
+                self.feed(worker, Input::Committed { has_batch, parts });
+            }
+        }
+        self.begin_commit();
+    }
+
+    /// What the journal holds is what a pass over all that lives writes.
+    // I13, I14
+    pub(super) fn check_journal(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        journal.passes.clear();
+        let (from, pass) = (journal.disk.len(), 2 + journal.disk.len() as u32);
+        for worker in 0..self.workers.len() {
+            self.feed(worker, Input::PassBegun { pass });
+        }
+        self.settle();
+        let Some(journal) = &self.journal else { return };
+        if journal.passes.len() < self.workers.len() {
+            return self.model.fail("I14", format!("only {:?} have passed", journal.passes));
+        }
+        let described = |from| described(&journal.state(from), self.now);
+        let (held, lives) = (described(0), described(from));
+        if let Some(wrong) = held.symmetric_difference(&lives).next() {
+            let whose = if held.contains(wrong) { "only the journal has" } else { "it has not" };
+            self.model.fail("I14", format!("{whose} {wrong}"));
+        }
+    }
+
+    /// The broker loses all that is not on disk, and starts again from that.
+    pub(super) fn crash(&mut self) {
+        let Some(journal) = self.journal.take() else { return };
+        self.trace(|| "the broker crashes".into());
+        let state = journal.state(0);
+        let count = self.workers.len();
+        self.past_counters = self.counters();
+        let homes = Homes::new(count, self.secret);
+        for (index, past) in Past::divide(state, &homes).into_iter().enumerate() {
+            let options = self.scenario.options.clone().into();
+            let policies = self.policies.clone();
+            let mut shard = Shard::new(options, policies, index, count, self.secret);
+            keep(&mut shard);
+            shard.open_at(self.now);
+            shard.restore(past, EPOCH);
+            self.workers[index].restart(shard);
+        }
+        let disk = journal.disk;
+        self.journal = Some(Journal { disk, stamp: journal.stamp, ..Journal::new(count) });
+        for wire in 0..self.wires.len() {
+            self.wires[wire].link = None;
+            if matches!(self.wires[wire].phase, Phase::Open | Phase::Closing) {
+                self.bury(wire);
+            }
+        }
+        for worker in 0..count {
+            self.feed(worker, Input::Tick);
+        }
+        // Whoever was to be put out is.
+        self.clients.iter_mut().for_each(|client| client.grudge = None);
+        self.connect_observer();
+    }
+}
+
+/// A state in lines, without what differs from time to time: the order in which things are said,
+/// and the clock.
+fn described(state: &State, now: Time) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    // What has expired is nowhere of any use, but may still be in the journal.
+    let is_expired = |id: &u64| state.messages.get(id).is_some_and(|m| m.is_expired(now));
+    for session in state.sessions.values() {
+        let number = session.attributes.session;
+        let (id, expiry_s) = (&session.attributes.client_id, session.attributes.expiry_s);
+        let will = session.attributes.will.is_some();
+        lines.insert(format!("session {number} {id} {expiry_s} will {will}"));
+        for subscription in session.subscriptions.values() {
+            lines.insert(format!("session {number} {subscription:?}"));
+        }
+        let deliveries = session.deliveries().into_iter().filter(|(id, _)| !is_expired(id));
+        for (place, (message, delivery)) in deliveries.enumerate() {
+            lines.insert(format!("session {number} {place}: message {message} {delivery:?}"));
+        }
+        lines.insert(format!("session {number} received {:?}", session.received));
+    }
+    for message in state.retained().filter(|message| !is_expired(&message.id)) {
+        lines.insert(format!("retained {} {:?} {}", message.topic(), message.version, message.id));
+    }
+    let messages = state.messages.values().filter(|message| !is_expired(&message.id));
+    lines.extend(messages.map(|message| format!("message {} {}", message.id, message.topic())));
+    lines
+}
+
+/// Adds what was counted before a crash.
+pub(super) fn with_past(past: &Counters, mut now: Counters) -> Counters {
+    now.add(past);
+    now
+}

@@ -1,0 +1,29 @@
+//! Makes a journal as small as it can be.
+
+use super::commit::CommitWriter;
+use super::log::{Disk, Log};
+use super::state::State;
+use crate::limits::PASS_SLICE_BYTES;
+use std::io;
+
+/// Writes a state into a new segment, and removes all older ones when that is safe. `log` is not
+/// open, and goes on after what the state was read from; whatever a crash leaves comes to the same
+/// state.
+///
+/// # Errors
+/// What the disk says. Nothing is lost then.
+pub async fn compact<D: Disk>(log: &mut Log<D>, state: &State) -> io::Result<()> {
+    log.begin_pass().await?;
+    let mut writer = CommitWriter::new(log.next_stamp(), Vec::new());
+    for record in state.records() {
+        writer.write(&record);
+        if writer.len() > PASS_SLICE_BYTES {
+            log.commit(writer.finish()).await.0?;
+            writer = CommitWriter::new(log.next_stamp(), Vec::new());
+        }
+    }
+    if !writer.is_empty() {
+        log.commit(writer.finish()).await.0?;
+    }
+    log.end_pass().await
+}

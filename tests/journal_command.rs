@@ -1,0 +1,166 @@
+//! `ringmq journal` with the real program: what it says of sound, torn and damaged directories, of
+//! one in use, and of wrong arguments.
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
+#![allow(unreachable_pub, missing_docs, missing_debug_implementations, dead_code)]
+
+#[path = "store/run.rs"]
+mod run;
+mod support;
+#[path = "store/workload.rs"]
+mod workload;
+
+use ringmq::sim::disk::Image;
+use ringmq::store::SegmentHeader;
+use run::recover;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::server::Server;
+use workload::canonical;
+
+/// A directory that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringmq-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// With the journal of a workload.
+    fn with(name: &str, image: &Image) -> Self {
+        let folder = Self::new(name);
+        for (number, bytes) in image {
+            std::fs::write(folder.segment(*number), bytes).unwrap();
+        }
+        folder
+    }
+
+    fn segment(&self, number: u64) -> PathBuf {
+        self.0.join(format!("{number:016}.journal"))
+    }
+
+    fn image(&self) -> Image {
+        let read = |number| std::fs::read(self.segment(number)).ok().map(|bytes| (number, bytes));
+        (1..100).filter_map(read).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The status, and what was said on both outputs.
+fn journal(arguments: &[&str], path: Option<&Path>) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    let output = command.arg("journal").args(arguments).args(path).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn sample() -> Image {
+    run::run(4, 25, None).log.disk().contents()
+}
+
+#[test]
+fn wrong_arguments_get_one_line_and_status_2() {
+    let wrong: &[&[&str]] = &[
+        &[],
+        &["verify"],
+        &["nonsense", "."],
+        &["verify", "--nonsense", "."],
+        &["verify", ".", "."],
+        &["verify", "--accept-damage", "."],
+        &["verify", "/nonexistent"],
+        &["dump", "/nonexistent"],
+        &["compact", "/nonexistent"],
+    ];
+    for arguments in wrong {
+        let (status, out, error) = journal(arguments, None);
+        assert_eq!((status, out.as_str()), (2, ""), "{arguments:?}: {error}");
+        assert!(error.starts_with("ringmq: ") && error.lines().count() == 1, "{error}");
+    }
+    let (status, help, _) = journal(&["--help"], None);
+    assert!(status == 0 && help.contains("verify") && help.contains("compact"), "{help}");
+    assert!(!Path::new("/nonexistent").exists());
+}
+
+#[test]
+fn a_sound_journal_is_verified_dumped_and_compacted() {
+    let image = sample();
+    let wanted = recover(&image);
+    let folder = Folder::with("sound", &image);
+    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    let sessions = format!("{} sessions, ", wanted.state.sessions.len());
+    let summary = out.lines().last().unwrap();
+    assert!(status == 0 && summary.starts_with(&sessions), "{out}");
+    assert_eq!(out.lines().count(), image.len() + 1, "{out}");
+    let (status, lines, _) = journal(&["dump"], Some(&folder.0));
+    assert_eq!((status, lines.lines().count() as u64), (0, wanted.records));
+    let first = *image.keys().next().unwrap();
+    assert!(lines.starts_with(&format!("{first}:148 ")), "{lines}");
+    for kind in [" session ", " published ", " topic \"t/", " done ", " subscribed "] {
+        assert!(lines.contains(kind), "{kind}: {lines}");
+    }
+    let (status, out, error) = journal(&["compact"], Some(&folder.0));
+    assert!(status == 0 && out.contains("became one of"), "{out}{error}");
+    let compacted = recover(&folder.image());
+    assert!(canonical(&compacted.state) == canonical(&wanted.state));
+    assert!(folder.image().len() == 1 && compacted.faults.is_empty());
+    assert_eq!(journal(&["compact"], Some(&folder.0)).0, 0, "and once more");
+    assert!(canonical(&recover(&folder.image()).state) == canonical(&wanted.state));
+}
+
+#[test]
+fn a_torn_tail_is_no_damage_and_damage_is_told() {
+    let mut image = sample();
+    let last = *image.keys().last().unwrap();
+    let cut = image[&last].len() - 3;
+    image.get_mut(&last).unwrap().truncate(cut);
+    let folder = Folder::with("torn", &image);
+    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    assert!(status == 0 && out.contains("torn tail: "), "{out}");
+    let first = *image.keys().next().unwrap();
+    image.get_mut(&first).unwrap()[200] ^= 1;
+    let folder = Folder::with("damaged", &image);
+    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    assert!(status == 1 && out.contains("damage: segment "), "{out}");
+    assert_eq!(journal(&["dump"], Some(&folder.0)).0, 1);
+    let (status, _, error) = journal(&["compact"], Some(&folder.0));
+    assert!(status == 1 && error.contains("--accept-damage"), "{error}");
+    assert!(error.lines().count() == 1 && folder.image() == image, "{error}");
+    let wanted = canonical(&recover(&image).state);
+    assert_eq!(journal(&["compact", "--accept-damage"], Some(&folder.0)).0, 0);
+    assert!(canonical(&recover(&folder.image()).state) == wanted);
+    assert_eq!(journal(&["verify"], Some(&folder.0)).0, 0);
+}
+
+#[test]
+fn an_empty_directory_holds_nothing_and_a_newer_format_is_refused() {
+    let folder = Folder::new("empty");
+    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    assert!(status == 0 && out.starts_with("0 sessions, 0 messages"), "{out}");
+    assert_eq!(journal(&["dump"], Some(&folder.0)), (0, String::new(), String::new()));
+    assert_eq!(journal(&["compact"], Some(&folder.0)).0, 0);
+    let header = SegmentHeader { format: 9, number: 1, end_before: 0, salt: 1 };
+    let folder = Folder::with("newer", &Image::from([(1, header.encode())]));
+    for name in ["verify", "dump", "compact"] {
+        let (status, _, error) = journal(&[name], Some(&folder.0));
+        assert!(status == 2 && error.contains("format 9"), "{error}");
+    }
+}
+
+#[test]
+fn a_running_broker_is_looked_at_and_left_alone() {
+    let folder = Folder::new("running");
+    let path = folder.0.to_str().unwrap();
+    let server = Server::start(&["--listen", "127.0.0.1:0", "--data-dir", path]);
+    assert_eq!(journal(&["verify"], Some(&folder.0)).0, 0);
+    assert_eq!(journal(&["dump"], Some(&folder.0)).0, 0);
+    let (status, _, error) = journal(&["compact"], Some(&folder.0));
+    assert!(status == 2 && error.contains("in use"), "{error}");
+    drop(server);
+    assert_eq!(journal(&["compact"], Some(&folder.0)).0, 0);
+}
