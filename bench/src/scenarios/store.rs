@@ -28,7 +28,7 @@ const OPENING_MAX: usize = 256;
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 /// How long a broker may take to close connections.
-const PATIENCE_NS: u64 = 5_000_000_000;
+const PATIENCE_NS: u64 = 30_000_000_000;
 
 /// Runs the scenario.
 pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<Summary> {
