@@ -60,6 +60,12 @@ pub(crate) struct Flags {
     /// Connections to open [connect: 16000, churn: 1000]
     #[arg(long)]
     pub(crate) connections: Option<u32>,
+    /// Sessions whose clients are away [store]
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) sessions: u32,
+    /// Afterwards each session's client comes back for its messages [store]
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Retained messages
     #[arg(long, default_value_t = 100_000)]
     pub(crate) messages: u32,
@@ -116,6 +122,8 @@ pub(crate) enum Scenario {
     Pingpong,
     /// Retained messages: stored, then all sent to a new subscriber
     Retained,
+    /// Messages for sessions whose clients are away
+    Store,
     /// Idle connections: connects per second, memory of each
     Connect,
     /// Subscribe and unsubscribe, then connect again under the same client identifier
@@ -165,6 +173,9 @@ impl Flags {
         let has_none = counts.contains(&Some(0)) || self.connections == Some(0);
         if has_none || self.threads == 0 || self.topics == 0 || self.messages == 0 {
             return wrong("what is counted is at least 1");
+        }
+        if self.scenario == Scenario::Store && (self.qos == 0 || self.sessions == 0) {
+            return wrong("store has --sessions, and --qos 1 or 2");
         }
         if self.share.is_some() && self.scenario != Scenario::Fanin {
             return wrong("--share goes with fanin");
@@ -243,6 +254,7 @@ impl Flags {
             Scenario::Pingpong => 3 * count(self.pairs()),
             Scenario::Connect => count(self.connections()),
             Scenario::Churn => 2 * count(self.connections()),
+            Scenario::Store => count(self.sessions.max(self.publishers())),
             Scenario::Floor => 2 * count(self.subscribers()),
             Scenario::Fanout | Scenario::Fanin | Scenario::Retained => {
                 count(self.publishers()) + count(self.subscribers())
@@ -266,6 +278,9 @@ impl Flags {
             Scenario::Pairs => format!("{} pairs", self.pairs()),
             Scenario::Pingpong => format!("ping-pong of {} pairs", self.pairs()),
             Scenario::Retained => format!("{} retained messages", self.messages),
+            Scenario::Store => {
+                format!("storing, {publishers} to {} absent sessions{topics}", self.sessions)
+            }
             Scenario::Connect => format!("{} idle connections", self.connections()),
             Scenario::Churn => format!("churn of {} connections", self.connections()),
             Scenario::Floor => format!("floor of {subscribers} sockets"),

@@ -3,7 +3,7 @@
 //! ```text
 //! flags ── plan: who publishes what to whom
 //!           │
-//!          run ── report, histogram_files          scenarios: retained, connect, churn, floor
+//!          run ── report, histogram_files          scenarios: retained, store, connect, …
 //!           │                                          │
 //!          load: a thread's loop                       │
 //!           ├ publisher, pace, window: what to send    │
@@ -78,6 +78,7 @@ fn execute(flags: &Flags) -> Result<bool> {
         Scenario::Connect => scenarios::connect::run(flags, &endpoint)?,
         Scenario::Floor => scenarios::floor::run(flags)?,
         Scenario::Retained => scenarios::retained::run(flags, &endpoint)?,
+        Scenario::Store => scenarios::store::run(flags, &endpoint)?,
         Scenario::Churn => scenarios::churn::run(flags, &endpoint)?,
         Scenario::Fanout | Scenario::Fanin | Scenario::Pairs | Scenario::Pingpong => {
             let report = run::run(flags, &endpoint)?;

@@ -1,4 +1,4 @@
-//! What the kernel knows about a process: CPU time, context switches, memory.
+//! What the kernel knows about a process: CPU time, context switches, memory, what it writes.
 
 use crate::failure::{Failure, Result};
 use std::fs::read_to_string;
@@ -17,6 +17,8 @@ pub(crate) struct Usage {
     pub(crate) cpu_ns: u64,
     /// Context switches of all its threads, of either kind.
     pub(crate) switches: u64,
+    /// What it has caused to be written to disks; None where that is not told.
+    pub(crate) written_bytes: Option<u64>,
     pub(crate) memory: Memory,
 }
 
@@ -37,7 +39,9 @@ impl Process {
 
     /// What it has used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
-        let mut usage = Usage { memory: self.memory()?, ..Usage::default() };
+        let io = read_to_string(self.folder.join("io")).unwrap_or_default();
+        let written_bytes = field(&io, "write_bytes:");
+        let mut usage = Usage { memory: self.memory()?, written_bytes, ..Usage::default() };
         let threads = std::fs::read_dir(self.folder.join("task")).map_err(|_| self.gone())?;
         for thread in threads.flatten() {
             // A thread that ends meanwhile has no files any more.

@@ -76,6 +76,16 @@ impl Part {
         self.add("max us", histogram.max() as f64 / 1e3);
     }
 
+    /// Adds more percentiles of times in nanoseconds.
+    pub(crate) fn add_percentiles(&mut self, histogram: &Histogram<u64>) {
+        let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        self.add("p50 us", us(0.5));
+        self.add("p90 us", us(0.9));
+        self.add("p99 us", us(0.99));
+        self.add("p99.9 us", us(0.999));
+        self.add("max us", histogram.max() as f64 / 1e3);
+    }
+
     /// Adds the CPU time that the broker used for each of `count` things.
     pub(crate) fn add_broker(&mut self, before: Option<Usage>, after: Option<Usage>, count: f64) {
         let Some((before, after)) = before.zip(after) else { return };
