@@ -37,6 +37,8 @@ fn the_invariants_hold_for_the_fixed_seeds() {
         assert!(reports().any(|report| report.workers == workers), "never {workers} workers");
     }
     assert!(reports().any(|report| report.dropped > 0), "no queue was ever full");
+    let durable = reports().filter(|report| report.commits > 0).count() as u64;
+    assert!(durable > SEEDS / 5, "only {durable} runs had a journal");
     let denied = reports().filter(|report| report.denied > 0).count() as u64;
     assert!(denied > SEEDS / 4, "rights mattered in {denied} runs only");
     assert!(reports().map(|report| report.deliveries).sum::<u64>() > 100 * SEEDS);
@@ -77,7 +79,8 @@ fn a_delivery_that_comes_twice_is_found() {
 
 #[test]
 fn a_lost_delivery_is_found() {
-    let failures = found(0..60, Sabotage::Lose);
+    // A crash before the end brings some of it back.
+    let failures = found(0..90, Sabotage::Lose);
     assert!(failures.len() > 10, "only {}", failures.len());
     assert!(failures.iter().any(|failure| failure.contains("\nI1: missing")), "{failures:#?}");
 }

@@ -89,6 +89,10 @@ struct Journal {
     bell: Arc<Notify>,
     /// What is still to be told, by worker: their rings are full.
     untold: Vec<VecDeque<News>>,
+    /// The number of the first commit since the start.
+    first_commit: u64,
+    /// Since the start.
+    bytes_written: u64,
     /// The pass that goes on, and which workers are still at it.
     pass: Option<(u32, Vec<bool>)>,
 }
@@ -103,7 +107,10 @@ impl Journal {
         faults::pass("recovered");
         let gatherer = Gatherer::new(lines.len(), epoch);
         let untold = lines.iter().map(|_| VecDeque::new()).collect();
-        Ok(Self { log, gatherer, lines, wake, bell, untold, pass: None })
+        let first_commit = log.next_stamp().number;
+        let bytes_written = 0;
+        let pass = None;
+        Ok(Self { log, gatherer, lines, wake, bell, untold, first_commit, bytes_written, pass })
     }
 
     async fn run(mut self) {
@@ -116,6 +123,9 @@ impl Journal {
                 continue;
             }
             if is_last {
+                let commits = self.log.next_stamp().number - self.first_commit;
+                let bytes = self.bytes_written;
+                tracing::info!(commits, bytes, "The journal is closed");
                 return;
             }
             if self.log.wants_pass() {
@@ -186,6 +196,7 @@ impl Journal {
             tracing::warn!("The journal can be written again");
             self.tell_all_state(None);
         }
+        self.bytes_written += bytes.len() as u64;
         self.gatherer.recycle(bytes);
     }
 

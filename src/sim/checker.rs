@@ -158,7 +158,7 @@ impl Model {
             let ids = publish.subscription_ids.as_slice();
             message.qos.min(s.options.qos) == publish.qos && ids.iter().copied().eq(id)
         };
-        // After a crash a replay goes on as the subscription is now, perhaps replaced since it began.
+        // After a crash a replay goes on as the subscription is now: perhaps replaced meanwhile.
         let is_asked = self.is_durable || asked.iter().any(fits);
         ensure(is_asked, "I4", "no subscription asked for it")?;
         let first = asked.iter().map(|s| s.from_possible).min().unwrap_or(NEVER);

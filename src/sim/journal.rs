@@ -35,6 +35,10 @@ impl Journal {
         }
     }
 
+    pub(super) const fn commits(&self) -> usize {
+        self.disk.len()
+    }
+
     /// What the commits from the one in place `from` on come to.
     fn state(&self, from: usize) -> State {
         let mut state = State::new(EPOCH);
@@ -164,8 +168,8 @@ impl World {
 /// and the clock.
 fn described(state: &State, all: &State, now: Time) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
-    // What has expired is nowhere of any use, but may still be in the journal. What was retained and
-    // cleared at the same time may be there or not.
+    // What has expired is of no use, but may still be in the journal. What was retained and cleared
+    // at the same time may be there or not.
     let is_over = |message: &Message| message.is_expired(now) || all.is_cleared(message);
     let is_expired = |id: &u64| state.messages.get(id).is_some_and(|m| m.is_expired(now));
     for session in state.sessions.values() {

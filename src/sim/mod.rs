@@ -82,6 +82,8 @@ pub struct Report {
     pub deliveries: u64,
     /// Deliveries that the broker says it gave up, for whatever reason.
     pub dropped: u64,
+    /// Commits of its journal, which ended with a crash; 0 without one.
+    pub commits: usize,
     /// What the broker says it did not permit: publishes, subscriptions, deliveries, logins.
     pub denied: u64,
 }

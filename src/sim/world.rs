@@ -155,6 +155,7 @@ impl World {
             deliveries: self.model.deliveries,
             dropped: self.dropped(),
             denied: self.denied(),
+            commits: self.journal.as_ref().map_or(0, Journal::commits),
         }
     }
 
