@@ -64,6 +64,12 @@ impl StoredSession {
         }
     }
 
+    fn into_deliveries(self) -> Vec<(u64, StoredDelivery<'static>)> {
+        let mut list: Vec<_> = self.deliveries.into_iter().collect();
+        list.sort_unstable_by_key(|(_, (order, _))| *order);
+        list.into_iter().map(|(message, (_, way))| (message, way)).collect()
+    }
+
     /// What its client is to be sent, in order: (message, how).
     #[must_use]
     pub fn deliveries(&self) -> Vec<(u64, &StoredDelivery<'static>)> {
@@ -130,6 +136,10 @@ impl State {
         let mut wanted: HashSet<u64> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
         for session in self.sessions.values_mut() {
+            if session.attributes.expiry_s == 0 {
+                // It ends with its connection, which is gone.
+                session.deliveries.clear();
+            }
             let messages = &self.messages;
             session.deliveries.retain(|id, way| messages.contains_key(id) || way.1.is_released);
             // Of what is released only PUBREL is left to send.
@@ -202,10 +212,15 @@ impl State {
         }
     }
 
+    /// All of a session, but for what other workers' records have brought it since its worker wrote
+    /// this: that may stand before it. What was done stands in the worker's own order.
     fn set_whole(&mut self, whole: Whole<'_>) {
         let number = whole.attributes.session;
         self.number_max = self.number_max.max(number);
-        self.for_later.remove(&number);
+        let brought = match self.sessions.remove(&number) {
+            Some(known) => known.into_deliveries(),
+            None => self.for_later.remove(&number).unwrap_or_default(),
+        };
         let mut session = StoredSession::new(whole.attributes.owned());
         let subscriptions = whole.subscriptions.into_iter();
         session.subscriptions = subscriptions.map(|s| ((*s.filter).into(), s.owned())).collect();
@@ -214,6 +229,10 @@ impl State {
             self.number_max = self.number_max.max(message);
             self.deliveries_made += 1;
             session.deliveries.insert(message, (self.deliveries_made, way.owned()));
+        }
+        for (message, way) in brought {
+            self.deliveries_made += 1;
+            session.deliveries.entry(message).or_insert((self.deliveries_made, way));
         }
         self.sessions.insert(number, session);
         // It says what is done; what comes after it is new, as it is where nothing came before it.
@@ -274,7 +293,12 @@ impl State {
 
     fn complete(&mut self, session: u64, message: u64) {
         self.number_max = self.number_max.max(message);
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let Some(known) = self.sessions.get_mut(&session) else {
+            if let Some(later) = self.for_later.get_mut(&session) {
+                later.retain(|(known, _)| *known != message);
+            }
+            return;
+        };
         if known.deliveries.remove(&message).is_none() {
             self.early.insert((session, message));
         }
