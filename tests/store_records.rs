@@ -94,32 +94,6 @@ proptest! {
         again.finish();
         prop_assert_eq!(canonical(&again), canonical(&state));
     }
-
-    /// Whatever is missing before a whole pass makes no difference after it.
-    #[test]
-    fn a_suffix_with_a_whole_pass_is_enough(seed in any::<u64>(), before in 5_usize..25) {
-        let mut workload = Workload::new(seed, Payloads::new());
-        let mut number = 0;
-        let mut step = |workload: &mut Workload| {
-            number += 1;
-            workload.step(Stamp { salt: 7, number });
-        };
-        (0..before).for_each(|_| step(&mut workload));
-        let begun = workload.commits.len();
-        workload.begin_pass(2);
-        (0..400).for_each(|_| if workload.has_pass() { step(&mut workload) });
-        (0..6).for_each(|_| step(&mut workload));
-        if !workload.has_pass() {
-            let all = canonical(&workload.state_after(workload.commits.len()));
-            for from in 0..=begun {
-                let mut state = State::new(Epoch(0));
-                let payloads = workload.commits[from..].iter().flatten();
-                payloads.for_each(|bytes| state.apply(Record::decode(bytes).unwrap()));
-                state.finish();
-                prop_assert!(canonical(&state) == all, "from commit {} of {}", from, begun);
-            }
-        }
-    }
 }
 
 fn message(id: u64, version: u64, payload: &[u8]) -> Arc<Message> {

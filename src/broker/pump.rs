@@ -162,6 +162,12 @@ impl Clients {
                 continue;
             };
             let message = Arc::clone(&delivery.message);
+            // [MQTT-3.3.2-5]; an exchange that has begun goes on.
+            if !dup && message.is_expired(self.now) {
+                self.counters.dropped_expired += 1;
+                self.complete(id.slot, packet_id);
+                continue;
+            }
             if !self.may_still_read(id.slot, message.topic()) {
                 self.complete(id.slot, packet_id);
                 continue;

@@ -230,15 +230,16 @@ impl State {
             self.deliveries_made += 1;
             session.deliveries.insert(message, (self.deliveries_made, way.owned()));
         }
-        for (message, way) in brought {
-            self.deliveries_made += 1;
-            session.deliveries.entry(message).or_insert((self.deliveries_made, way));
-        }
+        let is_new = |(message, _): &(u64, _)| !session.deliveries.contains_key(message);
+        let brought: Vec<_> = brought.into_iter().filter(is_new).collect();
         self.sessions.insert(number, session);
         // It says what is done; what comes after it is new, as it is where nothing came before it.
         let early = self.early.range((number, 0)..=(number, u64::MAX));
         for entry in early.copied().collect::<Vec<_>>() {
             self.early.remove(&entry);
+        }
+        for (message, way) in brought {
+            self.deliver(number, message, way);
         }
     }
 

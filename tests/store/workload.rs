@@ -38,6 +38,10 @@ pub struct Workload {
     parts: Vec<(usize, Part)>,
     /// Done before it was known that there is such a delivery: by worker.
     early: Vec<(u64, u64)>,
+    /// Deliveries that went to another session.
+    ended: std::collections::BTreeSet<(u64, u64)>,
+    /// No pass will begin any more.
+    pub passes_are_over: bool,
     pass: u32,
     /// What is still to be written anew, by worker.
     pass_left: [Option<Vec<u64>>; WORKERS],
@@ -59,6 +63,8 @@ impl Workload {
             retaining: [false; WORKERS],
             parts: Vec::new(),
             early: Vec::new(),
+            ended: std::collections::BTreeSet::new(),
+            passes_are_over: false,
             pass: 1,
             pass_left: [const { None }; WORKERS],
         }
@@ -145,7 +151,9 @@ impl Workload {
             let entry = self.entry(worker, &mut batch.done);
             batch.entries.extend(entry);
         }
+        // Across the beginning of a pass this brings a QoS 1 message back, which may come twice.
         let early = self.early.iter().position(|(session, _)| home(*session) == worker);
+        let early = early.filter(|_| self.passes_are_over);
         batch.done.extend(early.map(|at| self.early.remove(at)));
         self.waiting[worker] = true;
         self.gatherer.take(worker, Submission::Batch(batch));
@@ -234,6 +242,9 @@ impl Workload {
             4 => Record::Forgotten { session, packet_id: self.prng.below(20) as u16 },
             5 | 6 => {
                 let (message, way) = self.delivery_of(session)?;
+                if done.contains(&(session, message)) || self.ended.contains(&(session, message)) {
+                    return None;
+                }
                 if way.qos == 1 || way.is_released {
                     done.push((session, message));
                     return None;
@@ -242,10 +253,13 @@ impl Workload {
             }
             7 => {
                 let (message, _) = self.delivery_of(session)?;
-                done.push((session, message));
+                if !done.contains(&(session, message)) && !self.ended.contains(&(session, message))
+                {
+                    done.push((session, message));
+                }
                 return None;
             }
-            8 => return self.hand_over(worker, session),
+            8 => return self.hand_over(worker, session, done),
             _ => return Some(self.publish(worker)),
         };
         Some(Entry::Record(Box::new(record)))
@@ -373,8 +387,12 @@ impl Workload {
     }
 
     /// A member's share of a message goes to others, under another name than the message's.
-    fn hand_over(&mut self, worker: usize, session: u64) -> Option<Entry> {
+    fn hand_over(&mut self, worker: usize, session: u64, done: &[(u64, u64)]) -> Option<Entry> {
         let (message, _) = self.delivery_of(session)?;
+        // A delivery ends once.
+        if done.contains(&(session, message)) || !self.ended.insert((session, message)) {
+            return None;
+        }
         let message = self.state.messages.get(&message)?.clone();
         let publish = Publish {
             // It may be in a session by then that has been written anew without it.

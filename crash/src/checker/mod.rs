@@ -119,6 +119,10 @@ impl Checker {
         let session = &mut self.sessions[client];
         if !is_present || session.expected == Presence::Absent {
             session.forget(now);
+        } else if session.is_void {
+            // The clean start was never answered: this is the old session, or one that another
+            // unanswered CONNECT has made since.
+            session.intervals.iter_mut().for_each(|interval| interval.certain_from = None);
         }
         session.presence = if is_durable { Presence::Certain } else { Presence::Absent };
         session.is_durable = is_durable;

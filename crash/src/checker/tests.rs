@@ -136,6 +136,17 @@ fn first_deliveries_are_in_order_and_repetitions_need_not_be() {
 }
 
 #[test]
+fn after_an_unanswered_clean_start_nothing_is_certain() {
+    let mut checker = subscribed(QoS::AtLeastOnce);
+    checker.connecting(SUBSCRIBER, true);
+    checker.connecting(SUBSCRIBER, false);
+    connect(&mut checker, true);
+    acknowledged(&mut checker, QoS::AtLeastOnce);
+    checker.judge();
+    found(&checker, Kind::Lost, 0);
+}
+
+#[test]
 fn what_was_sent_before_the_subscription_may_come_late() {
     let mut checker = Checker::new(TOPICS.map(String::from).to_vec(), 1, 1);
     connect(&mut checker, false);
