@@ -144,16 +144,17 @@ proptest! {
     ) {
         let Some(parsed) = parse(&filter) else { return Ok(()) };
         let mut store = Retained::default();
-        let mut naive: BTreeMap<String, u64> = BTreeMap::new();
+        let mut naive: BTreeMap<String, (u64, bool)> = BTreeMap::new();
         for (topic, version, clears) in changes {
-            let is_newer = naive.get(&topic).is_none_or(|&stands| version >= stands);
-            store.store(Arc::new(Message { topic: topic.clone(), version, clears }));
-            if is_newer && clears {
-                naive.remove(&topic);
-            } else if is_newer {
-                naive.insert(topic, version);
+            let is_newer = naive.get(&topic).is_none_or(|&(stands, _)| version >= stands);
+            store.store(Arc::new(Message { topic: topic.clone(), version, clears }), Time::ZERO);
+            if is_newer {
+                naive.insert(topic, (version, clears));
             }
         }
+        let stands = |(topic, (version, clears))| (!clears).then_some((topic, version));
+        let naive: BTreeMap<String, u64> = naive.into_iter().filter_map(stands).collect();
+        prop_assert_eq!(store.len(), naive.len());
         let mut found = Vec::new();
         let mut after: Option<Arc<str>> = None;
         loop {

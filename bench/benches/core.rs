@@ -185,7 +185,7 @@ fn retained(count: u32) -> (Retained<Value>, Vec<String>) {
     let topics: Vec<String> = (0..count).map(|i| format!("site/{}/{i}/state", i % 100)).collect();
     let mut store = Retained::default();
     for topic in &topics {
-        store.store(Arc::new(Value(topic.clone())));
+        store.store(Arc::new(Value(topic.clone())), Time::ZERO);
     }
     (store, topics)
 }

@@ -39,6 +39,7 @@ impl Shard {
 
     // [MQTT-4.3.3-4]
     fn handle_pubrec(&mut self, link: LinkId, id: SessionId, version: Version, ack: &Ack<'_>) {
+        let mark = self.clients.mark();
         let session = &mut self.clients.sessions[id.slot];
         let entry = session.in_flight(ack.packet_id);
         let is_known = entry.as_ref().is_some_and(|entry| {
@@ -48,37 +49,35 @@ impl Shard {
             self.clients.complete(id.slot, ack.packet_id);
             return self.window_opened(id);
         }
-        let mut stored = 0;
         let code = match entry.filter(|_| is_known) {
             Some(entry) => {
-                stored = entry.release();
+                let released = entry.release();
+                self.clients.note_released(id.slot, released);
                 ReasonCode::Success
             }
             None if ack.code.is_error() => return,
             None => ReasonCode::PacketIdentifierNotFound,
         };
-        let packet_id = ack.packet_id;
-        let session = self.clients.stored(id.slot);
         let mut bytes = Vec::new();
-        encode_ack(AckType::PubRel, version, packet_id, code, &mut bytes);
-        let is_stored = stored != 0 && session != 0;
-        let record = is_stored.then_some(Record::Released { session, message: stored });
-        self.respond_noted(link, record, bytes);
+        encode_ack(AckType::PubRel, version, ack.packet_id, code, &mut bytes);
+        self.respond_noted(link, mark, bytes);
     }
 
     // [MQTT-4.3.3-11]
     fn handle_pubrel(&mut self, link: LinkId, id: SessionId, version: Version, packet_id: u16) {
         let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
         let session = self.clients.stored(id.slot);
-        let is_stored = session != 0;
+        let mark = self.clients.mark();
+        if is_known && session != 0 {
+            self.clients.note(Record::Forgotten { session, packet_id });
+        }
         let code = match is_known {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,
         };
         let mut bytes = Vec::new();
         encode_ack(AckType::PubComp, version, packet_id, code, &mut bytes);
-        let record = (is_known && is_stored).then_some(Record::Forgotten { session, packet_id });
-        self.respond_noted(link, record, bytes);
+        self.respond_noted(link, mark, bytes);
     }
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {

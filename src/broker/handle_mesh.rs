@@ -33,7 +33,7 @@ impl Shard {
             }
             MeshMessage::Retain { message, ticket } => {
                 self.version = self.version.max(message.version.0);
-                self.retained.store(message);
+                self.retained.store(message, self.clients.now);
                 if let Some(ticket) = ticket {
                     self.mesh(from, MeshMessage::Done { ticket });
                 }

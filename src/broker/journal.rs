@@ -54,8 +54,9 @@ impl Shard {
     }
 
     pub(super) fn committed(&mut self, has_batch: bool, parts: &[u64]) {
+        let now = self.clients.now;
         let Some(ledger) = &mut self.clients.ledger else { return };
-        let waiting = ledger.committed(has_batch, parts);
+        let waiting = ledger.committed(now, has_batch, parts);
         self.release(waiting);
         self.resume_publishers();
     }
@@ -102,17 +103,8 @@ impl Shard {
         Some(serial)
     }
 
-    /// Notes something, and sends the response when it is on disk.
-    pub(super) fn respond_noted(
-        &mut self,
-        id: LinkId,
-        record: Option<Record<'static>>,
-        bytes: Vec<u8>,
-    ) {
-        let mark = self.clients.mark();
-        if let Some(record) = record {
-            self.clients.note(record);
-        }
+    /// Sends the response when what was noted since `mark` is on disk.
+    pub(super) fn respond_noted(&mut self, id: LinkId, mark: u64, bytes: Vec<u8>) {
         if self.clients.is_noted_since(mark) {
             self.hold(id, 0, true, bytes);
         } else {
@@ -276,6 +268,24 @@ impl Clients {
         }
     }
 
+    /// A delivery is taken from the session of this number, before the record of it is on disk.
+    pub(super) fn note_taken(&mut self, session: u64, delivery: &Delivery) {
+        let now = self.now;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.done_after(now, delivery.record, session, delivery.message.id);
+        }
+    }
+
+    /// The client of the session in `slot` has sent PUBREC, for a message of this id that this record
+    /// has brought to the session.
+    pub(super) fn note_released(&mut self, slot: u32, released: Option<(u64, u64)>) {
+        let (session, now) = (self.stored(slot), self.now);
+        let ledger = self.ledger.as_mut().filter(|_| session != 0);
+        if let (Some(ledger), Some((record, message))) = (ledger, released) {
+            ledger.release(now, record, session, message);
+        }
+    }
+
     /// Ends the exchange that `packet_id` of the session in `slot` stands for.
     pub(super) fn complete(&mut self, slot: u32, packet_id: u16) {
         let session = &mut self.sessions[slot];
@@ -285,8 +295,8 @@ impl Clients {
         match entry.exchange {
             Exchange::Message(delivery) if delivery.record == 0 => {}
             Exchange::Message(delivery) => ledger.acknowledge(now, number, &delivery),
-            Exchange::Released { stored: 0 } => {}
-            Exchange::Released { stored } => ledger.done(now, number, stored),
+            Exchange::Released { stored: 0, .. } => {}
+            Exchange::Released { stored, record } => ledger.done_after(now, record, number, stored),
         }
     }
 }

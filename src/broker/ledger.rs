@@ -51,8 +51,9 @@ pub(super) struct Ledger {
     held: Vec<HeldDelivery>,
     /// What waits for the batch that is with the journal.
     outstanding: Option<Waiting>,
-    /// Deliveries that wait for a part, by its number.
-    held_parts: HashMap<u64, Vec<HeldDelivery>>,
+    /// What waits for a part that is not on disk, by its number: while a part gathers, only if
+    /// something does.
+    awaited_parts: HashMap<u64, AwaitedPart>,
     /// The bytes of messages that gather.
     bytes: usize,
     /// Bytes of messages are written again when they were last written before this pass began.
@@ -68,6 +69,18 @@ const SPARE_MAX: usize = 256;
 pub(super) struct Waiting {
     pub(super) tickets: Vec<(LinkId, u32)>,
     pub(super) held: Vec<HeldDelivery>,
+    /// As [`Ledger::passed_on`].
+    passed_on: Vec<Arc<Message>>,
+}
+
+/// What waits until a part is on disk, so that it stands behind it in the journal.
+#[derive(Debug, Default)]
+struct AwaitedPart {
+    held: Vec<HeldDelivery>,
+    /// As [`Ledger::done`].
+    done: Vec<(u64, u64)>,
+    /// As in [`Record::Released`].
+    released: Vec<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -142,7 +155,7 @@ impl Ledger {
             tickets: Vec::new(),
             held: Vec::new(),
             outstanding: None,
-            held_parts: HashMap::default(),
+            awaited_parts: HashMap::default(),
             bytes: 0,
             pass: 1,
             finishes_pass: None,
@@ -301,8 +314,34 @@ impl Ledger {
             _ => self.own.acknowledge(now, number, session),
         };
         if !is_gathering {
-            self.done(now, session, delivery.message.id);
+            self.done_after(now, delivery.record, session, delivery.message.id);
         }
+    }
+
+    /// As [`Self::done`], but behind the record that the delivery names.
+    pub(super) fn done_after(&mut self, now: Time, number: u64, session: u64, message: u64) {
+        match self.awaited_part(number) {
+            Some(part) => part.done.push((session, message)),
+            None => self.done(now, session, message),
+        }
+    }
+
+    /// The client of a session has sent PUBREC, of a message whose record the delivery names.
+    pub(super) fn release(&mut self, now: Time, number: u64, session: u64, message: u64) {
+        match self.awaited_part(number) {
+            Some(part) => part.released.push((session, message)),
+            None => self.note(now, Record::Released { session, message }),
+        }
+    }
+
+    /// The part that a delivery names, unless a record of its own would come after it.
+    fn awaited_part(&mut self, number: u64) -> Option<&mut AwaitedPart> {
+        let (part, is_part) = (number >> 1, number & 1 == 1);
+        let is_gathering = is_part && part >= self.parts.first();
+        if is_gathering {
+            return Some(self.awaited_parts.entry(part).or_default());
+        }
+        self.awaited_parts.get_mut(&part).filter(|_| is_part)
     }
 
     /// Messages that are done whatever gathers here.
@@ -347,7 +386,19 @@ impl Ledger {
     /// True when a record of its own about a delivery would come after the one that it names.
     pub(super) fn is_before_next(&self, number: u64) -> bool {
         let part = number >> 1;
-        number & 1 == 0 || part < self.parts.first() && !self.held_parts.contains_key(&part)
+        number & 1 == 0 || part < self.parts.first() && !self.awaited_parts.contains_key(&part)
+    }
+
+    /// True when the record that a delivery names is on disk or will be before what gathers now.
+    pub(super) fn has_handed_over(&self, number: u64) -> bool {
+        let is_own = number & 1 == 0;
+        number != 0 && self.is_before_next(number) && !(is_own && number >> 1 >= self.own.first())
+    }
+
+    /// Messages that other workers' sessions get by what is with the journal, which does not have
+    /// their bytes.
+    pub(super) fn passed_on(&self) -> Vec<Arc<Message>> {
+        self.outstanding.as_ref().map_or_else(Vec::new, |waiting| waiting.passed_on.clone())
     }
 
     /// When something is to be handed over.
@@ -379,12 +430,12 @@ impl Ledger {
         }
         self.bytes = 0;
         let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
-        Some(Waiting { tickets, held })
+        Some(Waiting { tickets, held, ..Waiting::default() })
     }
 
     fn take_batch(&mut self) -> Batch {
         let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
-        self.outstanding = Some(Waiting { tickets, held });
+        let mut passed_on = Vec::new();
         self.bytes = 0;
         let mut acknowledged = self.own.take_acknowledged();
         let mut entries = Vec::new();
@@ -394,10 +445,14 @@ impl Ledger {
                 Item::Publish(pending) if pending.is_needless(awaited) => self.recycle(pending),
                 Item::Publish(mut pending) => {
                     pending.leave_out(awaited, acknowledged.of(place));
-                    entries.push(Entry::Publish(Box::new(pending.publish(self.pass))));
+                    let publish = pending.publish(self.pass);
+                    let is_passed_on = publish.parts > 0 && !publish.is_new;
+                    passed_on.extend(is_passed_on.then(|| publish.message.clone()));
+                    entries.push(Entry::Publish(Box::new(publish)));
                 }
             }
         }
+        self.outstanding = Some(Waiting { tickets, held, passed_on });
         Batch {
             entries,
             done: std::mem::take(&mut self.done),
@@ -419,9 +474,9 @@ impl Ledger {
         for (place, (mut pending, awaited)) in (0..).zip(self.parts.take()) {
             let number = first + u64::from(place);
             pending.leave_out(awaited, acknowledged.of(place));
-            let held = std::mem::take(&mut pending.held);
-            if !held.is_empty() {
-                self.held_parts.insert(number, held);
+            if !pending.recipients.is_empty() {
+                let held = std::mem::take(&mut pending.held);
+                self.awaited_parts.entry(number).or_default().held = held;
             }
             let Pending { record, recipients, parts: more, .. } = pending;
             parts.push(Part { number, record, recipients, more });
@@ -430,14 +485,20 @@ impl Ledger {
     }
 
     /// What waited for the batch that is on disk now, and for these parts of others.
-    pub(super) fn committed(&mut self, has_batch: bool, parts: &[u64]) -> Waiting {
+    pub(super) fn committed(&mut self, now: Time, has_batch: bool, parts: &[u64]) -> Waiting {
         let mut waiting = match has_batch {
             true => self.outstanding.take().unwrap_or_default(),
             false => Waiting::default(),
         };
-        if !self.held_parts.is_empty() {
-            let held = parts.iter().filter_map(|part| self.held_parts.remove(part));
-            waiting.held.extend(held.flatten());
+        for part in parts {
+            let Some(part) = self.awaited_parts.remove(part) else { continue };
+            waiting.held.extend(part.held);
+            for (session, message) in part.released {
+                self.note(now, Record::Released { session, message });
+            }
+            for (session, message) in part.done {
+                self.done(now, session, message);
+            }
         }
         waiting
     }
@@ -485,8 +546,11 @@ impl Pending {
     fn publish(self, pass: u32) -> Publish {
         let message = self.message.expect("it is routed");
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
+        let is_new = needs_bytes && !self.noted.has_bytes && message.note_stored(pass);
+        // The first record of a message has its bytes, whoever else is about to write them.
+        let is_first = needs_bytes && self.record == message.id;
         Publish {
-            is_new: needs_bytes && !self.noted.has_bytes && message.note_stored(pass),
+            is_new: is_new || is_first,
             message,
             is_retained: self.noted.is_retained,
             received: self.noted.received,

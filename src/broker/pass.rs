@@ -2,7 +2,7 @@
 
 use super::ledger::{Ledger, stored};
 use super::message::Message;
-use super::session::{Delivery, InFlight, Session, SessionId};
+use super::session::{Session, SessionId};
 use super::shard::Shard;
 use crate::limits::{PASS_SLICE_BYTES, RETAINED_PAGE_MESSAGES};
 use crate::mqtt::Version;
@@ -22,6 +22,9 @@ impl Shard {
     pub(super) fn begin_pass(&mut self, pass: u32) {
         let Some(ledger) = &mut self.clients.ledger else { return };
         ledger.pass = pass;
+        for message in ledger.passed_on() {
+            self.write_message(&message, false);
+        }
         let recorded = self.clients.sessions.iter().filter(|(_, session)| session.is_recorded);
         self.pass = Some(Pass::Sessions(recorded.map(|(id, _)| id).collect()));
     }
@@ -60,7 +63,7 @@ impl Shard {
     fn write_session(&mut self, id: SessionId) {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let Some(ledger) = &self.clients.ledger else { return };
-        let messages = session.stored_messages(ledger);
+        let (messages, deliveries) = session.stored_deliveries(ledger);
         let subscriptions = session.subscriptions.iter().filter_map(|&place| {
             let filter = self.subscriptions.filter(place);
             let subscriber = self.subscriptions.subscriber(id.slot, place)?;
@@ -74,7 +77,7 @@ impl Shard {
         let whole = Whole {
             attributes: session.attributes(ledger.epoch),
             subscriptions: subscriptions.collect(),
-            deliveries: session.stored_deliveries(),
+            deliveries,
             received: session.received().collect(),
         };
         for message in messages {
@@ -123,33 +126,30 @@ impl Shard {
 }
 
 impl Session {
-    /// What is on its way to its client and outlives the process, in order.
-    fn stored_deliveries(&self) -> Vec<(u64, StoredDelivery<'static>)> {
+    /// What is on its way to its client and outlives the process, in order: the messages, and how
+    /// they go. What its own record is still to bring is left to that.
+    fn stored_deliveries(
+        &self,
+        ledger: &Ledger,
+    ) -> (Vec<Arc<Message>>, Vec<(u64, StoredDelivery<'static>)>) {
+        let (mut messages, mut deliveries) = (Vec::new(), Vec::new());
         if self.expiry_s == 0 {
-            return Vec::new();
+            return (messages, deliveries);
         }
-        let in_flight = self.exchanges().filter(|entry| entry.stored() != 0).map(|entry| {
+        for entry in self.exchanges().filter(|entry| ledger.has_handed_over(entry.record())) {
             let delivery = match entry.delivery() {
                 Some(delivery) => stored(delivery),
                 None => StoredDelivery { qos: 2, is_released: true, ..StoredDelivery::default() },
             };
             // A QoS 1 message may go under another identifier the next time.
             let packet_id = if delivery.qos == 2 { entry.packet_id } else { 0 };
-            (entry.stored(), StoredDelivery { packet_id, ..delivery })
-        });
-        let queued = self.queued().filter(|delivery| delivery.record != 0);
-        in_flight.chain(queued.map(|d| (d.message.id, stored(d)))).collect()
-    }
-
-    /// The messages of [`Self::stored_deliveries`], but for those of another worker's records that
-    /// are not on disk: their bytes come with those, or nothing of them counts.
-    fn stored_messages(&self, ledger: &Ledger) -> Vec<Arc<Message>> {
-        if self.expiry_s == 0 {
-            return Vec::new();
+            deliveries.push((entry.stored(), StoredDelivery { packet_id, ..delivery }));
+            messages.extend(entry.delivery().map(|delivery| delivery.message.clone()));
         }
-        let in_flight = self.exchanges().filter_map(InFlight::delivery);
-        let all = in_flight.chain(self.queued());
-        let is_known = |d: &&Delivery| d.record != 0 && ledger.is_before_next(d.record);
-        all.filter(is_known).map(|delivery| delivery.message.clone()).collect()
+        for delivery in self.queued().filter(|delivery| ledger.has_handed_over(delivery.record)) {
+            deliveries.push((delivery.message.id, stored(delivery)));
+            messages.push(delivery.message.clone());
+        }
+        (messages, deliveries)
     }
 }

@@ -85,12 +85,12 @@ impl Replay {
 
 impl Session {
     /// A live retained message is delivered: no older one of its topic may follow. Those exchanges
-    /// with one that still wait for the disk are over.
+    /// with one that have not been sent yet, because they waited for the disk, are over.
     pub(super) fn note_live(&mut self, live: &Arc<Message>) -> SmallVec<[u16; 1]> {
         for replay in self.replays() {
             replay.note_live(live);
         }
-        self.held_replays(|old| old.topic() == live.topic() && old.version <= live.version)
+        self.waiting_replays(|old| old.topic() == live.topic() && old.version <= live.version)
     }
 }
 
@@ -156,7 +156,13 @@ impl Shard {
                 return;
             }
             let Some(message) = replay.page.front() else {
-                self.ask(id);
+                let worker = replay.workers.last().copied();
+                match worker {
+                    Some(worker) => self.ask(id, worker),
+                    // A newer live message may still overtake what waits for the disk.
+                    None if session.waiting_replays(|_| true).is_empty() => self.end_first(id),
+                    None => return,
+                }
                 continue;
             };
             let is_acknowledged = replay.qos.min(message.qos) > QoS::AtMostOnce;
@@ -173,15 +179,16 @@ impl Shard {
         }
     }
 
-    /// Asks for the next part of the first replay, or ends it.
-    fn ask(&mut self, id: SessionId) {
-        let session = &mut self.clients.sessions[id.slot];
-        let replay = &mut session.replays()[0];
-        let Some(&worker) = replay.workers.last() else {
-            let replay = session.rare().replays.remove(0);
-            self.clients.refresh_route(id);
-            return self.note_replayed(id, &replay.filter);
-        };
+    /// All of the first replay has been sent.
+    fn end_first(&mut self, id: SessionId) {
+        let replay = self.clients.sessions[id.slot].rare().replays.remove(0);
+        self.clients.refresh_route(id);
+        self.note_replayed(id, &replay.filter);
+    }
+
+    /// Asks a worker for the next part of the first replay.
+    fn ask(&mut self, id: SessionId, worker: usize) {
+        let replay = &mut self.clients.sessions[id.slot].replays()[0];
         replay.is_asking = true;
         let query = Box::new(RetainedQuery {
             session: id,

@@ -87,7 +87,7 @@ impl Shard {
         self.version = past.version_max;
         for message in past.retained {
             message.note_stored(1);
-            self.retained.store(message);
+            self.retained.store(message, self.clients.now);
         }
         let mut sessions = past.sessions;
         sessions.sort_unstable_by_key(|session| session.attributes.session);
@@ -176,7 +176,7 @@ impl Session {
     ) {
         if stored.is_released {
             if stored.packet_id != 0 {
-                self.resume(stored.packet_id, Exchange::Released { stored: id });
+                self.resume(stored.packet_id, Exchange::Released { stored: id, record: RESTORED });
             }
             return;
         }

@@ -71,7 +71,7 @@ impl Shard {
         let home = self.topic_home(publication.topic());
         let message = publication.message().clone();
         if home == self.index {
-            self.retained.store(message);
+            self.retained.store(message, self.clients.now);
             return false;
         }
         self.mesh(home, MeshMessage::Retain { message, ticket });

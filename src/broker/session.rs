@@ -66,6 +66,8 @@ pub(super) enum Exchange {
     Released {
         /// The message's id in the journal; 0 when it is not there.
         stored: u64,
+        /// As [`Delivery::record`].
+        record: u64,
     },
 }
 
@@ -275,13 +277,14 @@ impl Session {
         }
     }
 
-    /// Which of the exchanges that wait for the disk are with retained messages that are `old`.
-    pub(super) fn held_replays(&self, old: impl Fn(&Message) -> bool) -> SmallVec<[u16; 1]> {
-        if self.held == 0 {
+    /// Which of the exchanges whose message was never sent are with retained messages that are
+    /// `old`.
+    pub(super) fn waiting_replays(&self, old: impl Fn(&Message) -> bool) -> SmallVec<[u16; 1]> {
+        if self.unsent == 0 {
             return SmallVec::new();
         }
         let is_it = |entry: &&InFlight| {
-            let delivery = entry.delivery().filter(|_| entry.is_held && entry.is_replay);
+            let delivery = entry.delivery().filter(|_| entry.is_replay && !entry.was_sent);
             delivery.is_some_and(|delivery| old(&delivery.message))
         };
         self.in_flight.iter().filter(is_it).map(|entry| entry.packet_id).collect()
@@ -485,16 +488,24 @@ impl InFlight {
     pub(super) fn stored(&self) -> u64 {
         match &self.exchange {
             Exchange::Message(delivery) => delivery.stored(),
-            Exchange::Released { stored } => *stored,
+            Exchange::Released { stored, .. } => *stored,
         }
     }
 
-    /// PUBREC came; the message's id in the journal, or 0 when that is known or it is not there.
-    pub(super) fn release(&mut self) -> u64 {
-        let Exchange::Message(delivery) = &self.exchange else { return 0 };
-        let stored = delivery.stored();
-        self.exchange = Exchange::Released { stored };
-        stored
+    /// As [`Delivery::record`].
+    pub(super) const fn record(&self) -> u64 {
+        match &self.exchange {
+            Exchange::Message(delivery) => delivery.record,
+            Exchange::Released { record, .. } => *record,
+        }
+    }
+
+    /// PUBREC came; of what is in the journal: the record that says so, and the message's id.
+    pub(super) fn release(&mut self) -> Option<(u64, u64)> {
+        let Exchange::Message(delivery) = &self.exchange else { return None };
+        let (record, stored) = (delivery.record, delivery.stored());
+        self.exchange = Exchange::Released { stored, record };
+        (stored != 0).then_some((record, stored))
     }
 
     const fn is_odd(&self) -> bool {

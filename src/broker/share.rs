@@ -131,8 +131,12 @@ impl Shard {
             self.clients.begin_record(name);
             self.redistribute_one(share, message);
             let taken_from = (*record != 0).then_some(from);
-            // What is not on disk yet comes whole with another worker's record, or not at all.
+            // What is not on disk yet comes whole with another worker's record, or not at all; and
+            // it is to be taken from what that says, too.
             let has_bytes = !self.clients.is_before_next(*record);
+            if has_bytes {
+                self.clients.note_taken(from, &delivery);
+            }
             let noted = Noted { taken_from, has_bytes, ..Noted::default() };
             let mut publication = Publication::kept(message, self.clients.now, 0);
             self.clients.end_record(noted, &mut publication);

@@ -45,8 +45,6 @@ pub(super) struct Scenario {
     pub(super) members: u64,
     /// There is a journal, and a crash before the end.
     pub(super) is_durable: bool,
-    /// All that lives is written anew while everything goes on.
-    pub(super) has_passes: bool,
     /// How often rights change when a client does something, in percent.
     pub(super) reloads: u64,
 }
@@ -74,7 +72,6 @@ impl Scenario {
             is_restricted,
             members,
             is_durable: seed % 3 == 2 && !is_restricted,
-            has_passes: seed.is_multiple_of(2),
             reloads,
         }
     }

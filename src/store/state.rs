@@ -24,9 +24,9 @@ pub struct State {
     retained: HashMap<Box<str>, Register>,
     /// Messages that are retained, and whose bytes are still to come.
     retained_early: HashSet<u64>,
-    /// (session, message) that was done before it was known that there is such a delivery: workers
-    /// are not in step with each other.
-    early: BTreeSet<(u64, u64)>,
+    /// (session, message) that was taken from the session before it was known that there is such a
+    /// delivery: workers are not in step with each other.
+    taken_early: BTreeSet<(u64, u64)>,
     /// What goes to sessions of which nothing is known yet: they live on workers whose records come
     /// later.
     for_later: HashMap<u64, Vec<(u64, StoredDelivery<'static>)>>,
@@ -119,7 +119,11 @@ impl State {
                     way.is_released = true;
                 }
             }
-            Record::Done(done) => done.into_iter().for_each(|(s, m)| self.complete(s, m)),
+            Record::Done(done) => {
+                for (session, message) in done {
+                    self.complete(session, message);
+                }
+            }
             Record::Forgotten { session, packet_id } => {
                 if let Some(known) = self.sessions.get_mut(&session) {
                     known.received.remove(&packet_id);
@@ -130,7 +134,7 @@ impl State {
 
     /// Forgets what nobody refers to. For the end of the journal.
     pub fn finish(&mut self) {
-        self.early.clear();
+        self.taken_early.clear();
         self.retained_early.clear();
         self.for_later.clear();
         let mut wanted: HashSet<u64> =
@@ -147,13 +151,6 @@ impl State {
             wanted.extend(unreleased.map(|(message, _)| *message));
         }
         self.messages.retain(|id, _| wanted.contains(id));
-    }
-
-    /// True when a later message has cleared the topic of `message`.
-    #[must_use]
-    pub fn is_cleared(&self, message: &Message) -> bool {
-        let register = self.retained.get(message.topic());
-        register.is_some_and(|(id, version)| id.is_none() && *version > message.version)
     }
 
     /// The retained messages, in no order.
@@ -233,10 +230,10 @@ impl State {
         let is_new = |(message, _): &(u64, _)| !session.deliveries.contains_key(message);
         let brought: Vec<_> = brought.into_iter().filter(is_new).collect();
         self.sessions.insert(number, session);
-        // It says what is done; what comes after it is new, as it is where nothing came before it.
-        let early = self.early.range((number, 0)..=(number, u64::MAX));
+        // It says what was taken; what comes after it is new, as it is where nothing came before it.
+        let early = self.taken_early.range((number, 0)..=(number, u64::MAX));
         for entry in early.copied().collect::<Vec<_>>() {
-            self.early.remove(&entry);
+            self.taken_early.remove(&entry);
         }
         for (message, way) in brought {
             self.deliver(number, message, way);
@@ -271,13 +268,15 @@ impl State {
         for (session, way) in published.others {
             self.deliver(session, id, way.owned());
         }
-        if let Some(session) = published.taken_from {
-            self.complete(session, id);
+        if let Some(session) = published.taken_from
+            && !self.complete(session, id)
+        {
+            self.taken_early.insert((session, id));
         }
     }
 
     fn deliver(&mut self, session: u64, message: u64, way: StoredDelivery<'static>) {
-        if !self.early.is_empty() && self.early.remove(&(session, message)) {
+        if !self.taken_early.is_empty() && self.taken_early.remove(&(session, message)) {
             return;
         }
         let Some(known) = self.sessions.get_mut(&session) else {
@@ -292,17 +291,17 @@ impl State {
         }
     }
 
-    fn complete(&mut self, session: u64, message: u64) {
+    /// The session need not be sent the message any more; false when it is not known that it has
+    /// to be.
+    fn complete(&mut self, session: u64, message: u64) -> bool {
         self.number_max = self.number_max.max(message);
-        let Some(known) = self.sessions.get_mut(&session) else {
-            if let Some(later) = self.for_later.get_mut(&session) {
-                later.retain(|(known, _)| *known != message);
-            }
-            return;
-        };
-        if known.deliveries.remove(&message).is_none() {
-            self.early.insert((session, message));
+        if let Some(known) = self.sessions.get_mut(&session) {
+            return known.deliveries.remove(&message).is_some();
         }
+        let Some(later) = self.for_later.get_mut(&session) else { return false };
+        let before = later.len();
+        later.retain(|(known, _)| *known != message);
+        later.len() < before
     }
 
     /// The message is its topic's now, or clears it, unless what stands there is newer.

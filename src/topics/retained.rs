@@ -2,10 +2,11 @@
 //! anywhere and go on from there.
 
 use crate::base::time::Time;
+use crate::limits::{RETAINED_CLEARED_KEPT, RETAINED_CLEARED_MAX};
 use crate::mqtt;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -34,20 +35,30 @@ pub struct Page<M> {
     pub next: Option<Arc<str>>,
 }
 
-/// The message retained on a topic, which is its key.
+/// The message retained on a topic, which is its key; or the one that cleared it.
 #[derive(Debug)]
 struct Entry<M>(Arc<M>);
 
-/// The messages by their topics.
+/// The messages by their topics. Those that cleared a topic stay for a while, unseen: an older one
+/// may still be on its way from another worker.
 #[derive(Debug)]
 pub struct Retained<M> {
     messages: BTreeSet<Entry<M>>,
     expiring: BTreeSet<(Time, Arc<str>)>,
+    /// Topics that were cleared, and until when that is remembered, in order.
+    cleared: VecDeque<(Time, Arc<str>)>,
+    /// How many of the messages have cleared a topic.
+    clears: usize,
 }
 
 impl<M: RetainedMessage> Default for Retained<M> {
     fn default() -> Self {
-        Self { messages: BTreeSet::new(), expiring: BTreeSet::new() }
+        Self {
+            messages: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            cleared: VecDeque::new(),
+            clears: 0,
+        }
     }
 }
 
@@ -55,26 +66,36 @@ impl<M: RetainedMessage> Retained<M> {
     /// Stores the message, or clears its topic when its payload is empty, unless what stands there
     /// is newer. Returns whether it did.
     // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
-    pub fn store(&mut self, message: Arc<M>) -> bool {
-        let before = match message.clears() {
-            true => self.messages.take(message.topic_bytes()),
-            false => self.messages.replace(Entry(message.clone())),
-        };
-        if let Some(Entry(stood)) = before {
+    pub fn store(&mut self, message: Arc<M>, now: Time) -> bool {
+        if let Some(Entry(stood)) = self.messages.replace(Entry(message.clone())) {
             if stood.version() > message.version() {
                 self.messages.replace(Entry(stood));
                 return false;
             }
-            if let Some(expires) = stood.expires() {
+            self.clears -= usize::from(stood.clears());
+            if let Some(expires) = stood.expires().filter(|_| !stood.clears()) {
                 self.expiring.remove(&(expires, stood.topic().into()));
             }
-        } else if message.clears() {
-            return false;
         }
-        if let Some(expires) = message.expires().filter(|_| !message.clears()) {
+        if message.clears() {
+            self.clears += 1;
+            if self.cleared.len() == RETAINED_CLEARED_MAX {
+                self.forget_cleared();
+            }
+            self.cleared.push_back((now.after(RETAINED_CLEARED_KEPT), message.topic().into()));
+        } else if let Some(expires) = message.expires() {
             self.expiring.insert((expires, message.topic().into()));
         }
         true
+    }
+
+    /// Forgets that the topic was cleared which was so first.
+    fn forget_cleared(&mut self) {
+        let Some((_, topic)) = self.cleared.pop_front() else { return };
+        if self.messages.get(topic.as_bytes()).is_some_and(|entry| entry.0.clears()) {
+            self.messages.remove(topic.as_bytes());
+            self.clears -= 1;
+        }
     }
 
     /// The next at most `count_max` messages that match the valid `filter`, after the topic
@@ -88,8 +109,8 @@ impl<M: RetainedMessage> Retained<M> {
         visits_max: usize,
     ) -> Page<M> {
         let Some(wildcard) = filter.find(['+', '#']) else {
-            let messages = self.messages.get(filter.as_bytes()).map(|entry| entry.0.clone());
-            let messages = messages.into_iter().collect();
+            let stands = self.messages.get(filter.as_bytes()).filter(|entry| !entry.0.clears());
+            let messages = stands.map(|entry| entry.0.clone()).into_iter().collect();
             return Page { messages, next: None };
         };
         // `a/#` also matches `a`, so the slash before a wildcard is not part of the prefix.
@@ -103,7 +124,7 @@ impl<M: RetainedMessage> Retained<M> {
             if !topic.starts_with(prefix) {
                 break;
             }
-            if mqtt::matches(filter, topic) {
+            if !message.clears() && mqtt::matches(filter, topic) {
                 messages.push(message.clone());
             }
             if messages.len() == count_max || visits + 1 == visits_max {
@@ -113,42 +134,45 @@ impl<M: RetainedMessage> Retained<M> {
         Page { messages, next: None }
     }
 
-    /// The next at most `count_max` messages after the topic `after`, whatever they are.
+    /// The next at most `count_max` messages after the topic `after`, whatever they are; also those
+    /// that cleared a topic not long ago.
     pub fn after(&self, after: Option<&str>, count_max: usize) -> impl Iterator<Item = &Arc<M>> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
         let messages = self.messages.range::<[u8], _>((from, Bound::Unbounded));
         messages.take(count_max).map(|entry| &entry.0)
     }
 
-    /// When the first message expires.
+    /// When there is something to drop.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.expiring.first().map(|(expires, _)| *expires)
+        let expires = self.expiring.first().map(|(expires, _)| *expires);
+        expires.into_iter().chain(self.cleared.front().map(|(until, _)| *until)).min()
     }
 
-    /// Drops what has expired; returns how many.
+    /// Drops what has expired.
     // [MQTT-3.3.2-5]
-    pub fn expire(&mut self, now: Time) -> usize {
-        let before = self.messages.len();
+    pub fn expire(&mut self, now: Time) {
+        while self.cleared.front().is_some_and(|(until, _)| *until <= now) {
+            self.forget_cleared();
+        }
         while let Some((expires, _)) = self.expiring.first()
             && *expires <= now
         {
             let (_, topic) = self.expiring.pop_first().expect("there is a first");
             self.messages.remove(topic.as_bytes());
         }
-        before - self.messages.len()
     }
 
     /// How many topics have a message.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.messages.len()
+        self.messages.len() - self.clears
     }
 
     /// True when no topic has one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.len() == 0
     }
 }
 
