@@ -94,6 +94,32 @@ proptest! {
         again.finish();
         prop_assert_eq!(canonical(&again), canonical(&state));
     }
+
+    /// Whatever is missing before a whole pass makes no difference after it.
+    #[test]
+    fn a_suffix_with_a_whole_pass_is_enough(seed in any::<u64>(), before in 5_usize..25) {
+        let mut workload = Workload::new(seed, Payloads::new());
+        let mut number = 0;
+        let mut step = |workload: &mut Workload| {
+            number += 1;
+            workload.step(Stamp { salt: 7, number });
+        };
+        (0..before).for_each(|_| step(&mut workload));
+        let begun = workload.commits.len();
+        workload.begin_pass(2);
+        (0..400).for_each(|_| if workload.has_pass() { step(&mut workload) });
+        (0..6).for_each(|_| step(&mut workload));
+        if !workload.has_pass() {
+            let all = canonical(&workload.state_after(workload.commits.len()));
+            for from in 0..=begun {
+                let mut state = State::new(Epoch(0));
+                let payloads = workload.commits[from..].iter().flatten();
+                payloads.for_each(|bytes| state.apply(Record::decode(bytes).unwrap()));
+                state.finish();
+                prop_assert!(canonical(&state) == all, "from commit {} of {}", from, begun);
+            }
+        }
+    }
 }
 
 fn message(id: u64, version: u64, payload: &[u8]) -> Arc<Message> {
@@ -247,22 +273,27 @@ fn apply(state: &mut State, publish: &Publish) {
 }
 
 #[test]
-fn done_may_come_before_the_delivery() {
+fn a_share_may_be_taken_before_it_is_there() {
     let mut state = state();
-    state.apply(Record::Done(vec![(1, 5)]));
+    let taken = Publish { taken_from: Some(1), ..publish(message(5, 1, b"x"), to(&[]), 0) };
+    apply(&mut state, &taken);
     apply(&mut state, &publish(message(5, 1, b"x"), to(&[1]), 0));
     apply(&mut state, &publish(message(6, 2, b"x"), to(&[1]), 0));
-    state.finish();
     assert_eq!(deliveries(&state, 1), [6]);
+    apply(&mut state, &taken);
+    let whole = state.records().find(|record| matches!(record, Record::Whole(_))).unwrap();
+    let whole = encoded(&whole);
+    state.apply(Record::decode(&whole).unwrap());
+    // The share comes back.
+    apply(&mut state, &publish(message(5, 1, b"x"), to(&[1]), 0));
+    state.finish();
+    assert_eq!(deliveries(&state, 1), [6, 5]);
 }
 
 #[test]
-fn what_a_whole_session_says_ends_what_was_done_before() {
+fn what_was_done_says_nothing_of_what_comes_later() {
     let mut state = state();
     state.apply(Record::Done(vec![(1, 5)]));
-    let whole = state.records().map(|record| encoded(&record)).next().unwrap();
-    state.apply(Record::decode(&whole).unwrap());
-    // A share of it comes back.
     apply(&mut state, &publish(message(5, 1, b"x"), to(&[1]), 0));
     state.finish();
     assert_eq!(deliveries(&state, 1), [5]);

@@ -10,6 +10,7 @@ use ringmq::store::{
     Batch, Commit, Entry, Epoch, Gatherer, Message, Part, Publish, Recipients, Stamp, State,
     Submission, Traits, Way,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub const WORKERS: usize = 3;
@@ -36,12 +37,10 @@ pub struct Workload {
     /// a journal that is cut between the two would not know which came first.
     retaining: [bool; WORKERS],
     parts: Vec<(usize, Part)>,
-    /// Done before it was known that there is such a delivery: by worker.
-    early: Vec<(u64, u64)>,
     /// Deliveries that went to another session.
-    ended: std::collections::BTreeSet<(u64, u64)>,
-    /// No pass will begin any more.
-    pub passes_are_over: bool,
+    ended: BTreeSet<(u64, u64)>,
+    /// Sessions that are over.
+    over: BTreeSet<u64>,
     pass: u32,
     /// What is still to be written anew, by worker.
     pass_left: [Option<Vec<u64>>; WORKERS],
@@ -62,9 +61,8 @@ impl Workload {
             waiting: [false; WORKERS],
             retaining: [false; WORKERS],
             parts: Vec::new(),
-            early: Vec::new(),
-            ended: std::collections::BTreeSet::new(),
-            passes_are_over: false,
+            ended: BTreeSet::new(),
+            over: BTreeSet::new(),
             pass: 1,
             pass_left: [const { None }; WORKERS],
         }
@@ -151,10 +149,6 @@ impl Workload {
             let entry = self.entry(worker, &mut batch.done);
             batch.entries.extend(entry);
         }
-        // Across the beginning of a pass this brings a QoS 1 message back, which may come twice.
-        let early = self.early.iter().position(|(session, _)| home(*session) == worker);
-        let early = early.filter(|_| self.passes_are_over);
-        batch.done.extend(early.map(|at| self.early.remove(at)));
         self.waiting[worker] = true;
         self.gatherer.take(worker, Submission::Batch(batch));
     }
@@ -225,7 +219,10 @@ impl Workload {
         let filter = || "sensors/+/temperature".to_owned().into();
         let record = match self.prng.below(14) {
             0 => Record::Session(self.attributes(session)),
-            1 if self.prng.chance(30) => Record::Ended { session },
+            1 if self.prng.chance(30) => {
+                self.over.insert(session);
+                Record::Ended { session }
+            }
             1 | 2 => {
                 let filter = format!("a/{}/#", self.prng.below(3)).into();
                 let options = self.prng.below(3) as u8;
@@ -267,7 +264,7 @@ impl Workload {
 
     fn sessions_of(&self, worker: usize) -> Vec<u64> {
         let mut sessions: Vec<u64> = self.state.sessions.keys().copied().collect();
-        sessions.retain(|session| home(*session) == worker);
+        sessions.retain(|session| home(*session) == worker && !self.over.contains(session));
         sessions.sort_unstable();
         sessions
     }
@@ -424,7 +421,6 @@ impl Workload {
             {
                 recipients = Recipients::default();
                 recipients.add(session, Way { qos: 1, retain: false, packet_id: 0 });
-                self.early.push((session, publish.message.id));
             }
             let more = if place == 0 { more } else { 0 };
             let part = Part { number: record, record, recipients, more };
