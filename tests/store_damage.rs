@@ -40,8 +40,8 @@ struct Journal {
 impl Journal {
     /// Several segments, with a commit in a payload, and records that are as long as others.
     fn new() -> Self {
-        let limits = Limits { segment_bytes_max: 1100, ..Limits::default() };
-        let mut log = Log::with_limits(Disk::default(), Past::default(), true, SALT, limits);
+        let limits = Limits { segment_bytes_max: 1100, ..Limits::USUAL };
+        let mut log = Log::new(Disk::default(), Past::default(), true, SALT, limits);
         let mut workload = Workload::new(3, Payloads::new());
         for step in 0..14 {
             let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ mod workload;
 
 use ringmq::sim::disk::{Disk, Failure, Image, Plan, at_once};
 use ringmq::store::record::Record;
-use ringmq::store::{CommitWriter, Log, Past};
+use ringmq::store::{CommitWriter, Limits, Log, Past};
 use run::{effort, go_on, recover, run};
 
 const KINDS: [Failure; 3] = [Failure::NoSpace, Failure::Broken, Failure::Partly];
@@ -67,7 +67,7 @@ fn small_commit(log: &mut Log<Disk>) {
 
 #[test]
 fn segments_go_on_being_counted_when_a_pass_leaves_none() {
-    let mut log = Log::new(Disk::default(), Past::default(), true, run::SALT);
+    let mut log = Log::new(Disk::default(), Past::default(), true, run::SALT, Limits::USUAL);
     small_commit(&mut log);
     for _ in 0..3 {
         at_once(log.begin_pass()).unwrap();
@@ -83,7 +83,13 @@ fn segments_go_on_being_counted_when_a_pass_leaves_none() {
 fn a_segment_that_cannot_be_removed_keeps_what_is_said_after_it() {
     // The fourth operation of each segment is its last; the first removal comes behind all of them.
     let prepare = |plan| {
-        let mut log = Log::new(Disk::new(Image::new(), plan), Past::default(), true, run::SALT);
+        let mut log = Log::new(
+            Disk::new(Image::new(), plan),
+            Past::default(),
+            true,
+            run::SALT,
+            Limits::USUAL,
+        );
         for _ in 0..3 {
             at_once(log.open()).unwrap();
             small_commit(&mut log);

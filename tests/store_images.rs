@@ -9,7 +9,7 @@ mod run;
 mod workload;
 
 use ringmq::sim::disk::{Crash, Disk, Operation, at_once};
-use ringmq::store::{Fault, Log, compact};
+use ringmq::store::{Fault, Limits, Log, compact};
 use run::{SALT, effort, go_on, recover, run};
 use workload::canonical;
 
@@ -63,7 +63,7 @@ fn a_crash_while_the_journal_is_compacted_changes_nothing() {
         let image = run(seed, 25, None).log.disk().contents();
         let recovered = recover(&image);
         let wanted = canonical(&recovered.state);
-        let mut log = Log::new(Disk::new(image, None), recovered.past, true, SALT);
+        let mut log = Log::new(Disk::new(image, None), recovered.past, true, SALT, Limits::USUAL);
         at_once(compact(&mut log, &recovered.state)).unwrap();
         let mut platter = log.disk().platter();
         for (at, (operation, failure)) in log.disk().trace().iter().enumerate() {

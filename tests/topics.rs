@@ -152,8 +152,8 @@ proptest! {
                 naive.insert(topic, (version, clears));
             }
         }
-        let stands = |(topic, (version, clears))| (!clears).then_some((topic, version));
-        let naive: BTreeMap<String, u64> = naive.into_iter().filter_map(stands).collect();
+        naive.retain(|_, (_, clears)| !*clears);
+        let naive: BTreeMap<_, _> = naive.into_iter().map(|(topic, (v, _))| (topic, v)).collect();
         prop_assert_eq!(store.len(), naive.len());
         let mut found = Vec::new();
         let mut after: Option<Arc<str>> = None;

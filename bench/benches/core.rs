@@ -206,7 +206,7 @@ fn retained_store_again(bencher: Bencher<'_, '_>, count: u32) {
     let mut next = 0;
     bencher.bench_local(|| {
         next = (next + 7919) % topics.len();
-        black_box(store.store(Arc::new(Value(topics[next].clone()))))
+        black_box(store.store(Arc::new(Value(topics[next].clone())), Time::ZERO))
     });
 }
 

@@ -276,8 +276,8 @@ impl Clients {
         }
     }
 
-    /// The client of the session in `slot` has sent PUBREC, for a message of this id that this record
-    /// has brought to the session.
+    /// The client of the session in `slot` has sent PUBREC: of what the journal has, the record
+    /// that brought the message to the session, and the message's id.
     pub(super) fn note_released(&mut self, slot: u32, released: Option<(u64, u64)>) {
         let (session, now) = (self.stored(slot), self.now);
         let ledger = self.ledger.as_mut().filter(|_| session != 0);

@@ -2,7 +2,7 @@
 
 use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
-use crate::store::{self, Log, Recovered};
+use crate::store::{self, Limits, Log, Recovered};
 use std::io;
 
 /// Replaces all segments by what they come to; how many bytes there are then. `salt` is for a
@@ -16,7 +16,7 @@ pub fn compact(directory: Directory, recovered: Recovered, salt: u64) -> Result<
     cut_torn_tails(&directory, &recovered.faults)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(cannot)?;
     runtime.block_on(async move {
-        let mut log = Log::new(Files { directory }, recovered.past, true, salt);
+        let mut log = Log::new(Files { directory }, recovered.past, true, salt, Limits::USUAL);
         store::compact(&mut log, &recovered.state).await.map_err(cannot)?;
         Ok(log.bytes())
     })

@@ -1,11 +1,11 @@
 //! What the crash test plants, in builds with the feature `faults` only: a kill at a named point,
-//! or a defect that the test has to find. `RINGMQ_FAULT` is a list with commas of
+//! a defect that the test has to find, and many passes. `RINGMQ_FAULT` is a list with commas of
 //! `crash:POINT:COUNT` and `bug:NAME`.
 
 #[cfg(feature = "faults")]
 mod planted {
     use crate::store::record::Record;
-    use crate::store::{Entry, Submission};
+    use crate::store::{Entry, Limits, Submission};
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -69,6 +69,10 @@ mod planted {
         }
     }
 
+    /// Small segments and many passes: a test does not run for days.
+    pub(crate) const LIMITS: Limits =
+        Limits { segment_bytes_max: 1 << 17, pass_bytes_min: 1 << 18, pass_segments_max: 6 };
+
     /// Whether the defect is planted.
     pub(crate) fn has(bug: &str) -> bool {
         FAULTS.iter().any(|fault| fault.kind == "bug" && fault.name == bug)
@@ -76,11 +80,15 @@ mod planted {
 }
 
 #[cfg(feature = "faults")]
-pub(crate) use planted::{has, pass, spoil};
+pub(crate) use planted::{LIMITS, has, pass, spoil};
 
 /// The process passes a point at which a test may kill it.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn pass(_point: &str) {}
+
+/// When segments end, and when all that lives is written anew.
+#[cfg(not(feature = "faults"))]
+pub(crate) const LIMITS: crate::store::Limits = crate::store::Limits::USUAL;
 
 /// Makes of a submission what planted defects would.
 #[cfg(not(feature = "faults"))]

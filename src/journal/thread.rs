@@ -102,7 +102,7 @@ impl Journal {
         let Setup { directory, past, faults, epoch, syncs, salt, lines, wake, bell } = setup;
         cut_torn_tails(&directory, &faults)?;
         let cannot = format!("cannot write the journal in {}", directory.path().display());
-        let mut log = Log::new(Files { directory }, past, syncs, salt);
+        let mut log = Log::new(Files { directory }, past, syncs, salt, faults::LIMITS);
         log.open().await.map_err(|error| format!("{cannot}: {error}"))?;
         faults::pass("recovered");
         let gatherer = Gatherer::new(lines.len(), epoch);

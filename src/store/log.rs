@@ -51,14 +51,13 @@ pub struct Limits {
     pub pass_segments_max: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            segment_bytes_max: SEGMENT_BYTES_MAX,
-            pass_bytes_min: PASS_BYTES_MIN,
-            pass_segments_max: PASS_SEGMENTS_MAX,
-        }
-    }
+impl Limits {
+    /// Those that a broker keeps to.
+    pub const USUAL: Self = Self {
+        segment_bytes_max: SEGMENT_BYTES_MAX,
+        pass_bytes_min: PASS_BYTES_MIN,
+        pass_segments_max: PASS_SEGMENTS_MAX,
+    };
 }
 
 /// What a recovered journal is gone on with.
@@ -104,12 +103,7 @@ impl<D: Disk> Log<D> {
     /// A journal that goes on after `past`; write to it after [`Self::open`]. `syncs`: a commit is
     /// done when it is on disk, not when the kernel has it. `salt` is that of a new journal, and
     /// nobody can guess it.
-    pub fn new(disk: D, past: Past, syncs: bool, salt: u64) -> Self {
-        Self::with_limits(disk, past, syncs, salt, Limits::default())
-    }
-
-    /// The same, with other limits.
-    pub fn with_limits(disk: D, past: Past, syncs: bool, salt: u64, limits: Limits) -> Self {
+    pub fn new(disk: D, past: Past, syncs: bool, salt: u64, limits: Limits) -> Self {
         let salt = past.salt.unwrap_or(salt);
         Self {
             disk,

@@ -230,7 +230,7 @@ impl State {
         let is_new = |(message, _): &(u64, _)| !session.deliveries.contains_key(message);
         let brought: Vec<_> = brought.into_iter().filter(is_new).collect();
         self.sessions.insert(number, session);
-        // It says what was taken; what comes after it is new, as it is where nothing came before it.
+        // It says what was taken; what comes after it is new, as where nothing came before it.
         let early = self.taken_early.range((number, 0)..=(number, u64::MAX));
         for entry in early.copied().collect::<Vec<_>>() {
             self.taken_early.remove(&entry);

@@ -50,7 +50,7 @@ pub struct Run<D: Wrap> {
 
 impl<D: Wrap> Run<D> {
     pub fn new(disk: D, past: Past, workload: Workload, defects: Defects) -> Self {
-        let mut log = Log::with_limits(disk, past, !defects.unsynced, SALT, LIMITS);
+        let mut log = Log::new(disk, past, !defects.unsynced, SALT, LIMITS);
         let mut failures = 0;
         while at_once(log.open()).is_err() {
             failures += 1;
