@@ -69,8 +69,8 @@ impl Journal {
 }
 
 /// Makes a shard keep a journal.
-pub(super) fn keep(shard: &mut Shard) {
-    shard.keep_journal(EPOCH, Promise::Commit);
+pub(super) fn keep(shard: &mut Shard, promise: Promise) {
+    shard.keep_journal(EPOCH, promise);
 }
 
 impl World {
@@ -186,7 +186,7 @@ impl World {
             let options = self.scenario.options.clone().into();
             let policies = self.policies.clone();
             let mut shard = Shard::new(options, policies, index, count, self.secret);
-            keep(&mut shard);
+            keep(&mut shard, self.scenario.promise);
             shard.open_at(self.now);
             shard.restore(past, EPOCH);
             self.workers[index].restart(shard);

@@ -1,7 +1,9 @@
 //! What a seed decides before anything happens.
 
 use crate::base::prng::Prng;
+use crate::broker::Promise;
 use crate::options::Options;
+use std::time::Duration;
 
 /// Topics that clients publish to.
 pub(super) const TOPICS: [&str; 9] =
@@ -45,6 +47,8 @@ pub(super) struct Scenario {
     pub(super) members: u64,
     /// There is a journal, and a crash before the end.
     pub(super) is_durable: bool,
+    /// What an acknowledgement means then.
+    pub(super) promise: Promise,
     /// How often rights change when a client does something, in percent.
     pub(super) reloads: u64,
 }
@@ -72,6 +76,10 @@ impl Scenario {
             is_restricted,
             members,
             is_durable: seed % 3 == 2 && !is_restricted,
+            promise: match seed % 4 {
+                0 => Promise::Interval(Duration::from_millis(5)),
+                _ => Promise::Commit,
+            },
             reloads,
         }
     }
