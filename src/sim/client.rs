@@ -121,6 +121,9 @@ impl World {
             self.forget_session(client);
         }
         self.clients[client].opening = Some(index);
+        if let Some((message, delay_s)) = terms.will {
+            self.model.offer_will(message, delay_s);
+        }
         let will = terms.will.map(|(message, delay_s)| (&self.model.messages[message], delay_s));
         let password = credential.password();
         let connect = Connect {

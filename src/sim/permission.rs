@@ -144,7 +144,7 @@ impl Model {
         will.fate = match will.fate {
             Fate::Due(due) if due <= now => Fate::Either(due),
             Fate::Due(_) | Fate::Armed => Fate::Discarded,
-            fate @ (Fate::Either(_) | Fate::Discarded) => fate,
+            fate @ (Fate::Open | Fate::Either(_) | Fate::Discarded) => fate,
         };
     }
 

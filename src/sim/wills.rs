@@ -10,6 +10,9 @@ use std::time::Duration;
 /// What is known of a will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
+    /// It may be published at any time: with a journal that may be before its CONNACK has left the
+    /// disk, and after a crash.
+    Open,
     /// Its connection lives.
     Armed,
     /// It is to be published then.
@@ -33,8 +36,27 @@ pub(super) struct Will {
 const LATE_MAX: Duration = Duration::from_millis(1_100);
 
 impl Model {
+    /// CONNECT is sent with a will.
+    pub(super) fn offer_will(&mut self, message: usize, delay_s: u32) {
+        if self.is_durable {
+            self.will_of_message.insert(message, self.wills.len());
+            self.wills.push(Will { message, delay_s, fate: Fate::Open, published: 0 });
+            let message = &mut self.messages[message];
+            message.first = self.event;
+            message.first_time = self.now;
+            message.handed = 1;
+            message.passage.note(true);
+        }
+    }
+
     /// A connection was accepted, perhaps with a will.
     pub(super) fn arm_will(&mut self, session: usize, wire: &Wire) {
+        if self.is_durable {
+            if let Some((message, _)) = wire.terms.will {
+                self.messages[message].session = Some(session);
+            }
+            return;
+        }
         self.sessions[session].will = wire.terms.will.map(|(message, delay_s)| {
             self.messages[message].session = Some(session);
             self.will_of_message.insert(message, self.wills.len());
@@ -95,6 +117,7 @@ impl Model {
             Fate::Due(due) | Fate::Either(due) => {
                 (due <= emitted && emitted <= due.after(LATE_MAX), due)
             }
+            Fate::Open => (true, Time::ZERO),
             Fate::Armed | Fate::Discarded => (false, Time::ZERO),
         };
         if is_right && !self.could_leave(&self.messages[message], since, emitted).0 {

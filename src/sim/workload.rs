@@ -114,8 +114,6 @@ impl World {
         let (version, kind) = (self.clients[client].version, self.clients[client].kind);
         let is_anonymous = kind == Kind::Anonymous;
         let will = self.prng.chance(40).then(|| self.new_will(version));
-        // With a journal a will may come before its CONNACK, and after a crash unseen.
-        let will = will.filter(|_| !self.scenario.is_durable);
         let must_clean = is_anonymous || self.clients[client].must_clean;
         let clean_start = must_clean || self.prng.chance(25);
         if !version.is_v5() {
