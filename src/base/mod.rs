@@ -3,5 +3,6 @@
 
 pub mod maps;
 pub mod prng;
+pub mod queue;
 pub mod slots;
 pub mod time;

@@ -5,6 +5,7 @@ use super::rate::Rate;
 use super::session::{Delivery, SessionId};
 use crate::access::Exchange;
 use crate::base::maps::HashMap;
+use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::Version;
 use std::collections::VecDeque;
@@ -43,7 +44,7 @@ pub(super) struct Rare {
     /// Responses that wait until the link is writable.
     pub(super) backlog: Vec<u8>,
     /// QoS 0 messages that wait until the link is writable.
-    pub(super) queue: VecDeque<Delivery>,
+    pub(super) queue: Queue<Delivery>,
     pub(super) queue_bytes: usize,
     /// The queue was full, and has not been empty since.
     pub(super) is_dropping: bool,

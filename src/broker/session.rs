@@ -6,6 +6,7 @@ use super::publication::packet_id;
 use super::replay::Replay;
 use super::will::Will;
 use crate::access::{Grants, Identity};
+use crate::base::queue::Queue;
 use crate::base::slots;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
@@ -121,7 +122,7 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// QoS 1 and 2 messages that wait for the connection or the window.
-    queue: VecDeque<Delivery>,
+    queue: Queue<Delivery>,
     queue_bytes: usize,
     /// The queue was full, and has not been empty since.
     pub(super) is_dropping: bool,
@@ -316,7 +317,7 @@ impl Session {
 
     /// What waits for the connection or the window, in order.
     pub(super) fn queued(&self) -> impl Iterator<Item = &Delivery> {
-        self.rare.iter().flat_map(|rare| &rare.queue)
+        self.rare.iter().flat_map(|rare| rare.queue.iter())
     }
 
     /// Packet identifiers of QoS 2 messages received and not released.
@@ -403,7 +404,7 @@ impl Session {
         let delivery = rare.queue.pop_front()?;
         rare.queue_bytes -= delivery.message.bytes().len();
         if rare.queue.is_empty() {
-            rare.queue = VecDeque::new();
+            rare.queue = Queue::default();
             rare.is_dropping = false;
         }
         Some(delivery)

@@ -102,7 +102,9 @@ impl World {
         let mut workers: Vec<Worker> = (0..count).map(worker).collect();
         let journal = scenario.is_durable.then(|| Journal::new(count));
         if journal.is_some() {
-            workers.iter_mut().for_each(|worker| journal::keep(&mut worker.shard, scenario.promise));
+            workers
+                .iter_mut()
+                .for_each(|worker| journal::keep(&mut worker.shard, scenario.promise));
         }
         let mesh = Mesh::new(count, scenario.ring_capacity);
         let steps_left = settings.steps.unwrap_or(scenario.steps);
