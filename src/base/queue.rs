@@ -93,9 +93,10 @@ mod tests {
     fn it_is_what_a_plain_queue_is() {
         let mut prng = Prng::new(1);
         let (mut queue, mut plain) = (Queue::default(), VecDeque::new());
-        for step in 0..20_000_u64 {
+        let mut longest = 0;
+        for step in 0..5_000_u64 {
             match prng.below(100) {
-                0 => {
+                0 if prng.chance(20) => {
                     let divisor = 1 + prng.below(4);
                     queue.retain(|item| item % divisor == 0);
                     plain.retain(|item| item % divisor == 0);
@@ -108,8 +109,9 @@ mod tests {
             }
             assert_eq!((queue.len(), queue.front()), (plain.len(), plain.front()));
             assert_eq!(queue.is_empty(), plain.is_empty());
+            assert!(queue.iter().eq(&plain));
+            longest = longest.max(plain.len());
         }
-        assert!(queue.iter().eq(&plain));
-        assert!(plain.len() > PIECE_ITEMS * 2, "more than one piece");
+        assert!(longest > PIECE_ITEMS * 2, "{longest} are in more than one piece");
     }
 }

@@ -445,8 +445,9 @@ impl Ledger {
                 Item::Publish(pending) if pending.is_needless(awaited) => self.recycle(pending),
                 Item::Publish(mut pending) => {
                     pending.leave_out(awaited, acknowledged.of(place));
+                    let may_lack_bytes = pending.parts > 0 && !pending.noted.has_bytes;
                     let publish = pending.publish(self.pass);
-                    let is_passed_on = publish.parts > 0 && !publish.is_new;
+                    let is_passed_on = may_lack_bytes && !publish.is_new;
                     passed_on.extend(is_passed_on.then(|| publish.message.clone()));
                     entries.push(Entry::Publish(Box::new(publish)));
                 }
