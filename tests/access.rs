@@ -4,6 +4,9 @@
 mod acl;
 #[path = "access/desk.rs"]
 mod desk;
+#[path = "support/folder.rs"]
+#[allow(unreachable_pub, missing_docs, missing_debug_implementations)]
+mod folder;
 #[path = "access/hook.rs"]
 mod hook;
 #[path = "access/mosquitto.rs"]
@@ -17,43 +20,13 @@ mod scram;
 #[path = "access/tokens.rs"]
 mod tokens;
 
+use folder::Folder;
 use ringmq::access::{Identity, Login, Policy, Proof, Secret, Sources, Step, Verdict, Workspace};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Some time in 2033, so that no test depends on the clock.
 const NOW_S: u64 = 2_000_000_000;
-
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ringmq-access-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn acl_policy(text: &str) -> Result<Policy, String> {
     let folder = Folder::new();

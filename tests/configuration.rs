@@ -9,7 +9,8 @@ mod brokers;
 #[path = "transport_peer/pki.rs"]
 mod pki;
 
-use brokers::{Broker, Folder, free_port, is_admitted, output, ringmq, run};
+use brokers::{Broker, free_port, is_admitted, output, ringmq, run};
+use pki::Folder;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,7 +38,7 @@ const WRONG: &[(&str, &str, &str)] = &[
 
 #[test]
 fn a_wrong_file_gives_one_line_with_its_place() {
-    let folder = Folder::new("wrong");
+    let folder = Folder::new();
     for (name, text, start) in WRONG {
         let file = folder.write(name, text);
         let (status, _, error) = run(&["--config", file.to_str().unwrap()]);
@@ -55,7 +56,7 @@ fn a_wrong_file_gives_one_line_with_its_place() {
 
 #[test]
 fn flags_win_over_variables_and_those_over_the_file() {
-    let folder = Folder::new("layers");
+    let folder = Folder::new();
     // Nothing starts: the file's listener is reached from everywhere, and lets nobody in.
     let file = folder.write("b.toml", "max-inflight = 1\nlisten = '0.0.0.0:1'");
     let said = |variable: Option<&str>, flags: &[&str]| {
@@ -74,7 +75,7 @@ fn flags_win_over_variables_and_those_over_the_file() {
 
 #[test]
 fn check_says_everything_at_once_and_looks_into_the_files_that_are_named() {
-    let folder = Folder::new("check");
+    let folder = Folder::new();
     let file = folder.write("a.toml", "x = 1\npin = true\nmax-inflight = 0\nlistener = 3");
     let (status, text, _) = run(&["check", file.to_str().unwrap()]);
     for place in ["a.toml:1:1: ", "a.toml:2:7: ", "a.toml:3:16: ", "a.toml:4:12: "] {
@@ -109,7 +110,7 @@ fn check_says_everything_at_once_and_looks_into_the_files_that_are_named() {
 
 #[test]
 fn a_broken_file_changes_nothing_and_a_good_one_counts() {
-    let folder = Folder::new("reload");
+    let folder = Folder::new();
     let port = free_port();
     let write = |text: &str| {
         folder.write("a.toml", format!("listen = '127.0.0.1:{port}'\n{text}"));
@@ -145,7 +146,7 @@ fn a_broken_file_changes_nothing_and_a_good_one_counts() {
 
 #[test]
 fn what_is_ignored_is_logged_once_at_the_start_and_once_a_reload() {
-    let folder = Folder::new("warnings");
+    let folder = Folder::new();
     let port = free_port();
     let file = folder.write("m.conf", format!("autosave_interval 1\nlistener {port} 127.0.0.1\n"));
     let broker = Broker::ringmq(&file, port);
@@ -186,7 +187,7 @@ const SETTINGS: &[(&str, [bool; 4])] = &[
 
 #[test]
 fn a_file_of_mosquittos_admits_the_same_clients() {
-    let folder = Folder::new("same");
+    let folder = Folder::new();
     let passwords = folder.path().join("passwords");
     let mut command = Command::new("mosquitto_passwd");
     if !output(command.args(["-b", "-c"]).arg(&passwords).args(["alice", "secret"]))
@@ -234,7 +235,7 @@ fn admitted(
 
 #[test]
 fn a_file_of_mosquittos_asks_for_the_same_certificates() {
-    let folder = Folder::new("certificates");
+    let folder = Folder::new();
     let (ours, others) = (pki::authority("Ours"), pki::authority("Others"));
     let save = |name: &str, identity: &pki::Identity| {
         folder.write(&format!("{name}.pem"), identity.certificate.pem());

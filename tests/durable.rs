@@ -9,32 +9,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
+use support::folder::Folder;
 use support::server::{Server, eventually};
 
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("ringmq-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn data(&self) -> String {
-        self.0.join("data").to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn data(folder: &Folder) -> String {
+    folder.path().join("data").to_str().unwrap().to_owned()
 }
 
 fn start(folder: &Folder, flags: &[&str]) -> Server {
-    let data = folder.data();
+    let data = data(folder);
     Server::start(&[&["--listen", "127.0.0.1:0", "--data-dir", &data], flags].concat())
 }
 
@@ -65,7 +48,7 @@ fn subscribe(server: &Server, id: &str, qos: &str, filter: &str) {
 
 #[test]
 fn what_was_acknowledged_is_there_after_a_kill() {
-    let folder = Folder::new("kill");
+    let folder = Folder::new();
     let server = start(&folder, &[]);
     for (id, qos) in [("one", "1"), ("two", "2")] {
         subscribe(&server, id, qos, "a/#");
@@ -108,7 +91,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
 #[test]
 fn every_durability_survives_an_orderly_stop_and_its_own_interval() {
     for durability in ["commit", "interval", "none"] {
-        let folder = Folder::new(durability);
+        let folder = Folder::new();
         let flags = ["--durability", durability, "--durability-interval-ms", "50"];
         let server = start(&folder, &flags);
         subscribe(&server, "one", "2", "a/#");
@@ -129,7 +112,7 @@ fn every_durability_survives_an_orderly_stop_and_its_own_interval() {
 #[test]
 fn a_will_outlives_a_kill_and_is_discarded_by_an_orderly_stop() {
     for (signal, expected) in [(libc::SIGKILL, &["w gone"][..]), (libc::SIGTERM, &[])] {
-        let folder = Folder::new(&format!("will-{signal}"));
+        let folder = Folder::new();
         let server = start(&folder, &[]);
         subscribe(&server, "heir", "1", "w");
         let port = server.port(0).to_string();
@@ -169,9 +152,9 @@ fn refused(data: &Path) -> (Option<i32>, String) {
 
 #[test]
 fn a_directory_that_cannot_be_used_is_one_line() {
-    let folder = Folder::new("refused");
+    let folder = Folder::new();
     let server = start(&folder, &[]);
-    let data = PathBuf::from(folder.data());
+    let data = PathBuf::from(data(&folder));
     let (status, line) = refused(&data);
     assert!(
         status == Some(1) && line.contains("in use by another ringmq: stop that one"),
@@ -200,7 +183,7 @@ fn a_directory_that_cannot_be_used_is_one_line() {
         "{line}"
     );
 
-    let file = folder.0.join("file");
+    let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let (status, line) = refused(&file);
     assert!(status == Some(1) && line.contains("cannot use the data directory"), "{line}");
@@ -208,14 +191,14 @@ fn a_directory_that_cannot_be_used_is_one_line() {
 
 #[test]
 fn damage_is_told_and_the_rest_is_kept() {
-    let folder = Folder::new("damage");
+    let folder = Folder::new();
     let server = start(&folder, &[]);
     subscribe(&server, "one", "1", "a/#");
     for number in ["1", "2", "3"] {
         publish(&server, &["-t", "a/1", "-m", &number.repeat(50), "-q", "1"]);
     }
     drop(server);
-    let segment = Path::new(&folder.data()).join("0000000000000001.journal");
+    let segment = Path::new(&data(&folder)).join("0000000000000001.journal");
     let mut bytes = fs::read(&segment).unwrap();
     let damaged = bytes.windows(9).position(|window| window == b"222222222").unwrap();
     bytes[damaged] ^= 1;
@@ -229,11 +212,11 @@ fn damage_is_told_and_the_rest_is_kept() {
 
 /// A broker in a file system of three megabytes, which only it and `/proc` see.
 fn start_on_small_disk(folder: &Folder) -> (Server, PathBuf) {
-    let mount = folder.0.to_str().unwrap();
+    let mount = folder.path().to_str().unwrap();
     let script = format!("mount -t tmpfs -o size=3m tmpfs {mount} && exec \"$0\" \"$@\"");
     let server = Server::start_under(
         &["unshare", "--mount", "sh", "-c", &script],
-        &["--listen", "127.0.0.1:0", "--data-dir", &folder.data()],
+        &["--listen", "127.0.0.1:0", "--data-dir", &data(folder)],
     );
     let disk = PathBuf::from(format!("/proc/{}/root{mount}", server.pid()));
     (server, disk)
@@ -241,7 +224,7 @@ fn start_on_small_disk(folder: &Folder) -> (Server, PathBuf) {
 
 #[test]
 fn a_full_disk_stops_acknowledgements_until_there_is_room() {
-    let folder = Folder::new("full");
+    let folder = Folder::new();
     let (server, disk) = start_on_small_disk(&folder);
     subscribe(&server, "one", "1", "a/#");
     publish(&server, &["-t", "a/0", "-m", "before", "-q", "1"]);
@@ -264,8 +247,8 @@ fn a_full_disk_stops_acknowledgements_until_there_is_room() {
     server.logs("The journal can be written again");
 
     // What is on that disk now is all there is to start from.
-    let copy = Folder::new("full-copy");
-    let status = Command::new("cp").arg("-r").arg(disk.join("data")).arg(&copy.0).status();
+    let copy = Folder::new();
+    let status = Command::new("cp").arg("-r").arg(disk.join("data")).arg(copy.path()).status();
     assert!(status.unwrap().success());
     drop(server);
     let server = start(&copy, &[]);

@@ -14,42 +14,26 @@ use ringmq::store::SegmentHeader;
 use run::recover;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use support::folder::Folder;
 use support::server::Server;
 use workload::canonical;
 
-/// A directory that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ringmq-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+/// A folder with these segments.
+fn folder_with(image: &Image) -> Folder {
+    let folder = Folder::new();
+    for (number, bytes) in image {
+        std::fs::write(segment(&folder, *number), bytes).unwrap();
     }
-
-    /// With the journal of a workload.
-    fn with(name: &str, image: &Image) -> Self {
-        let folder = Self::new(name);
-        for (number, bytes) in image {
-            std::fs::write(folder.segment(*number), bytes).unwrap();
-        }
-        folder
-    }
-
-    fn segment(&self, number: u64) -> PathBuf {
-        self.0.join(format!("{number:016}.journal"))
-    }
-
-    fn image(&self) -> Image {
-        let read = |number| std::fs::read(self.segment(number)).ok().map(|bytes| (number, bytes));
-        (1..100).filter_map(read).collect()
-    }
+    folder
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn segment(folder: &Folder, number: u64) -> PathBuf {
+    folder.path().join(format!("{number:016}.journal"))
+}
+
+fn image_in(folder: &Folder) -> Image {
+    let read = |number| std::fs::read(segment(folder, number)).ok().map(|bytes| (number, bytes));
+    (1..100).filter_map(read).collect()
 }
 
 /// The status, and what was said on both outputs.
@@ -91,26 +75,26 @@ fn wrong_arguments_get_one_line_and_status_2() {
 fn a_sound_journal_is_verified_dumped_and_compacted() {
     let image = sample();
     let wanted = recover(&image);
-    let folder = Folder::with("sound", &image);
-    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    let folder = folder_with(&image);
+    let (status, out, _) = journal(&["verify"], Some(folder.path()));
     let sessions = format!("{} sessions, ", wanted.state.sessions.len());
     let summary = out.lines().last().unwrap();
     assert!(status == 0 && summary.starts_with(&sessions), "{out}");
     assert_eq!(out.lines().count(), image.len() + 1, "{out}");
-    let (status, lines, _) = journal(&["dump"], Some(&folder.0));
+    let (status, lines, _) = journal(&["dump"], Some(folder.path()));
     assert_eq!((status, lines.lines().count() as u64), (0, wanted.records));
     let first = *image.keys().next().unwrap();
     assert!(lines.starts_with(&format!("{first}:148 ")), "{lines}");
     for kind in [" session ", " published ", " topic \"t/", " done ", " subscribed "] {
         assert!(lines.contains(kind), "{kind}: {lines}");
     }
-    let (status, out, error) = journal(&["compact"], Some(&folder.0));
+    let (status, out, error) = journal(&["compact"], Some(folder.path()));
     assert!(status == 0 && out.contains("became one of"), "{out}{error}");
-    let compacted = recover(&folder.image());
+    let compacted = recover(&image_in(&folder));
     assert!(canonical(&compacted.state) == canonical(&wanted.state));
-    assert!(folder.image().len() == 1 && compacted.faults.is_empty());
-    assert_eq!(journal(&["compact"], Some(&folder.0)).0, 0, "and once more");
-    assert!(canonical(&recover(&folder.image()).state) == canonical(&wanted.state));
+    assert!(image_in(&folder).len() == 1 && compacted.faults.is_empty());
+    assert_eq!(journal(&["compact"], Some(folder.path())).0, 0, "and once more");
+    assert!(canonical(&recover(&image_in(&folder)).state) == canonical(&wanted.state));
 }
 
 #[test]
@@ -119,48 +103,48 @@ fn a_torn_tail_is_no_damage_and_damage_is_told() {
     let last = *image.keys().last().unwrap();
     let cut = image[&last].len() - 3;
     image.get_mut(&last).unwrap().truncate(cut);
-    let folder = Folder::with("torn", &image);
-    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    let folder = folder_with(&image);
+    let (status, out, _) = journal(&["verify"], Some(folder.path()));
     assert!(status == 0 && out.contains("torn tail: "), "{out}");
     let first = *image.keys().next().unwrap();
     image.get_mut(&first).unwrap()[200] ^= 1;
-    let folder = Folder::with("damaged", &image);
-    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    let folder = folder_with(&image);
+    let (status, out, _) = journal(&["verify"], Some(folder.path()));
     assert!(status == 1 && out.contains("damage: segment "), "{out}");
-    assert_eq!(journal(&["dump"], Some(&folder.0)).0, 1);
-    let (status, _, error) = journal(&["compact"], Some(&folder.0));
+    assert_eq!(journal(&["dump"], Some(folder.path())).0, 1);
+    let (status, _, error) = journal(&["compact"], Some(folder.path()));
     assert!(status == 1 && error.contains("--accept-damage"), "{error}");
-    assert!(error.lines().count() == 1 && folder.image() == image, "{error}");
+    assert!(error.lines().count() == 1 && image_in(&folder) == image, "{error}");
     let wanted = canonical(&recover(&image).state);
-    assert_eq!(journal(&["compact", "--accept-damage"], Some(&folder.0)).0, 0);
-    assert!(canonical(&recover(&folder.image()).state) == wanted);
-    assert_eq!(journal(&["verify"], Some(&folder.0)).0, 0);
+    assert_eq!(journal(&["compact", "--accept-damage"], Some(folder.path())).0, 0);
+    assert!(canonical(&recover(&image_in(&folder)).state) == wanted);
+    assert_eq!(journal(&["verify"], Some(folder.path())).0, 0);
 }
 
 #[test]
 fn an_empty_directory_holds_nothing_and_a_newer_format_is_refused() {
-    let folder = Folder::new("empty");
-    let (status, out, _) = journal(&["verify"], Some(&folder.0));
+    let folder = Folder::new();
+    let (status, out, _) = journal(&["verify"], Some(folder.path()));
     assert!(status == 0 && out.starts_with("0 sessions, 0 messages"), "{out}");
-    assert_eq!(journal(&["dump"], Some(&folder.0)), (0, String::new(), String::new()));
-    assert_eq!(journal(&["compact"], Some(&folder.0)).0, 0);
+    assert_eq!(journal(&["dump"], Some(folder.path())), (0, String::new(), String::new()));
+    assert_eq!(journal(&["compact"], Some(folder.path())).0, 0);
     let header = SegmentHeader { format: 9, number: 1, end_before: 0, salt: 1 };
-    let folder = Folder::with("newer", &Image::from([(1, header.encode())]));
+    let folder = folder_with(&Image::from([(1, header.encode())]));
     for name in ["verify", "dump", "compact"] {
-        let (status, _, error) = journal(&[name], Some(&folder.0));
+        let (status, _, error) = journal(&[name], Some(folder.path()));
         assert!(status == 2 && error.contains("format 9"), "{error}");
     }
 }
 
 #[test]
 fn a_running_broker_is_looked_at_and_left_alone() {
-    let folder = Folder::new("running");
-    let path = folder.0.to_str().unwrap();
+    let folder = Folder::new();
+    let path = folder.path().to_str().unwrap();
     let server = Server::start(&["--listen", "127.0.0.1:0", "--data-dir", path]);
-    assert_eq!(journal(&["verify"], Some(&folder.0)).0, 0);
-    assert_eq!(journal(&["dump"], Some(&folder.0)).0, 0);
-    let (status, _, error) = journal(&["compact"], Some(&folder.0));
+    assert_eq!(journal(&["verify"], Some(folder.path())).0, 0);
+    assert_eq!(journal(&["dump"], Some(folder.path())).0, 0);
+    let (status, _, error) = journal(&["compact"], Some(folder.path()));
     assert!(status == 2 && error.contains("in use"), "{error}");
     drop(server);
-    assert_eq!(journal(&["compact"], Some(&folder.0)).0, 0);
+    assert_eq!(journal(&["compact"], Some(folder.path())).0, 0);
 }

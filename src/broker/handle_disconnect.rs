@@ -56,7 +56,7 @@ impl Shard {
         }
         self.clients.note_session(id);
         let session = &mut self.clients.sessions[id.slot];
-        let (number, waiting) = (session.number, session.take_shared_queue());
+        let (number, waiting) = (session.number, session.take_shared_queue(false));
         self.redistribute(number, waiting);
         self.session_due(id);
         if self.clients.sessions.get(id).is_some() {
@@ -81,7 +81,7 @@ impl Shard {
             self.publish_will(&Author::of(&session), &will);
         }
         let mut lost = session.take_shared_in_flight();
-        lost.extend(session.take_shared_queue());
+        lost.extend(session.take_shared_queue(true));
         self.redistribute(session.number, lost);
     }
 

@@ -33,9 +33,12 @@ impl Shard {
             }
             MeshMessage::Retain { message, ticket } => {
                 self.version = self.version.max(message.version.0);
-                self.retained.store(message, self.clients.now);
-                if let Some(ticket) = ticket {
-                    self.mesh(from, MeshMessage::Done { ticket });
+                self.retained.store(message.clone(), self.clients.now);
+                let waits = self.write_missed(&message);
+                match (ticket, &mut self.clients.ledger) {
+                    (Some(ticket), Some(ledger)) if waits => ledger.wait_for(from, ticket),
+                    (Some(ticket), _) => self.mesh(from, MeshMessage::Done { ticket }),
+                    (None, _) => {}
                 }
             }
             MeshMessage::Done { ticket } => self.ticket_done(ticket),

@@ -3,7 +3,7 @@
 use super::boundary::LinkId;
 use super::clients::Clients;
 use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Waiting};
-use super::mesh_message::Ticket;
+use super::mesh_message::{MeshMessage, Ticket};
 use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
@@ -65,6 +65,9 @@ impl Shard {
     fn release(&mut self, waiting: Waiting) {
         for (session, packet_id) in waiting.held {
             self.unhold((session, packet_id));
+        }
+        for (worker, ticket) in waiting.answers {
+            self.mesh(worker, MeshMessage::Done { ticket });
         }
         for (link, serial) in waiting.tickets {
             self.ticket_done(Ticket { link, serial, is_interest: false });

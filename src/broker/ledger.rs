@@ -10,6 +10,7 @@
 
 use super::boundary::LinkId;
 use super::gathering::{Awaited, Gathering};
+use super::mesh_message::Ticket;
 use super::message::Message;
 use super::session::{Delivery, SessionId};
 use crate::base::maps::HashMap;
@@ -46,9 +47,8 @@ pub(super) struct Ledger {
     own: Gathering<Item>,
     parts: Gathering<Pending>,
     done: Vec<(u64, u64)>,
-    /// Responses that wait for the batch that gathers.
-    tickets: Vec<(LinkId, u32)>,
-    held: Vec<HeldDelivery>,
+    /// What waits for the batch that gathers.
+    gathering: Waiting,
     /// What waits for the batch that is with the journal.
     outstanding: Option<Waiting>,
     /// What waits for a part that is not on disk, by its number: while a part gathers, only if
@@ -67,7 +67,10 @@ const SPARE_MAX: usize = 256;
 /// What waits for a commit.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
+    /// Responses.
     pub(super) tickets: Vec<(LinkId, u32)>,
+    /// Answers to other workers.
+    pub(super) answers: Vec<(usize, Ticket)>,
     pub(super) held: Vec<HeldDelivery>,
     /// As [`Ledger::passed_on`].
     passed_on: Vec<Arc<Message>>,
@@ -152,8 +155,7 @@ impl Ledger {
             own: Gathering::new(),
             parts: Gathering::new(),
             done: Vec::new(),
-            tickets: Vec::new(),
-            held: Vec::new(),
+            gathering: Waiting::default(),
             outstanding: None,
             awaited_parts: HashMap::default(),
             bytes: 0,
@@ -187,7 +189,12 @@ impl Ledger {
 
     /// The response `serial` of the link waits for what was noted last.
     pub(super) fn wait(&mut self, link: LinkId, serial: u32) {
-        self.tickets.push((link, serial));
+        self.gathering.tickets.push((link, serial));
+    }
+
+    /// The answer to another worker waits for what was noted last.
+    pub(super) fn wait_for(&mut self, worker: usize, ticket: Ticket) {
+        self.gathering.answers.push((worker, ticket));
     }
 
     fn promised(&self, now: Time) -> Time {
@@ -282,7 +289,7 @@ impl Ledger {
         let message = message();
         self.bytes += message.bytes().len();
         open.message = Some(message);
-        self.held.append(&mut open.held);
+        self.gathering.held.append(&mut open.held);
         let lingers = open.may_vanish() && self.holds();
         let awaited = open.awaited();
         self.own.push(Item::Publish(open), awaited);
@@ -429,13 +436,11 @@ impl Ledger {
             }
         }
         self.bytes = 0;
-        let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
-        Some(Waiting { tickets, held, ..Waiting::default() })
+        Some(std::mem::take(&mut self.gathering))
     }
 
     fn take_batch(&mut self) -> Batch {
-        let (tickets, held) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.held));
-        let mut passed_on = Vec::new();
+        let mut waiting = std::mem::take(&mut self.gathering);
         self.bytes = 0;
         let mut acknowledged = self.own.take_acknowledged();
         let mut entries = Vec::new();
@@ -448,12 +453,12 @@ impl Ledger {
                     let may_lack_bytes = pending.parts > 0 && !pending.noted.has_bytes;
                     let publish = pending.publish(self.pass);
                     let is_passed_on = may_lack_bytes && !publish.is_new;
-                    passed_on.extend(is_passed_on.then(|| publish.message.clone()));
+                    waiting.passed_on.extend(is_passed_on.then(|| publish.message.clone()));
                     entries.push(Entry::Publish(Box::new(publish)));
                 }
             }
         }
-        self.outstanding = Some(Waiting { tickets, held, passed_on });
+        self.outstanding = Some(waiting);
         Batch {
             entries,
             done: std::mem::take(&mut self.done),

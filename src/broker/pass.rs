@@ -96,6 +96,18 @@ impl Shard {
         page.last().map(|last| Pass::Retained(Some(last.topic().into())))
     }
 
+    /// Writes a message to be retained that was on its way here when a pass began, if its record may
+    /// stand before that; true when somebody has to wait for it.
+    pub(super) fn write_missed(&mut self, message: &Message) -> bool {
+        let Some(ledger) = &self.clients.ledger else { return false };
+        if !message.was_stored_before(ledger.pass) {
+            return false;
+        }
+        let waits = ledger.holds();
+        self.write_message(message, true);
+        waits
+    }
+
     /// Writes a message, unless the journal has it since the pass began.
     fn write_message(&mut self, message: &Message, is_retained: bool) {
         let Some(ledger) = &self.clients.ledger else { return };

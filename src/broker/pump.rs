@@ -3,7 +3,6 @@
 use super::clients::{Clients, Route};
 use super::ledger::{Fate, Noted, stored};
 use super::publication::Publication;
-use super::restore::RESTORED;
 use super::session::{Delivery, SessionId};
 use crate::limits::PUMP_BYTES_MAX;
 use crate::mqtt::{AckType, QoS, ReasonCode, encode_ack};
@@ -125,8 +124,7 @@ impl Clients {
         let packet_id = session.packet_id(serial);
         session.send(packet_id, serial, delivery.clone());
         let mut publication = Publication::kept(&message, self.now, serial);
-        // The process before this one may have sent it.
-        let dup = delivery.record == RESTORED && delivery.qos == QoS::AtLeastOnce;
+        let dup = delivery.may_have_been_sent();
         match self.send_private(route, &delivery, &mut publication, packet_id, dup) {
             true if delivery.qos == QoS::ExactlyOnce => Fate::SentAs(packet_id),
             true => Fate::Sent,

@@ -4,6 +4,7 @@ use super::boundary::LinkId;
 use super::message::{Message, Source};
 use super::publication::packet_id;
 use super::replay::Replay;
+use super::restore::RESTORED;
 use super::will::Will;
 use crate::access::{Grants, Identity};
 use crate::base::queue::Queue;
@@ -291,9 +292,16 @@ impl Session {
         self.in_flight.iter().filter(is_it).map(|entry| entry.packet_id).collect()
     }
 
+    /// True when the last exchange that waits for the disk waits for a record of this worker's own.
+    pub(super) fn holds_own(&self) -> bool {
+        let last = self.in_flight.iter().rev().find(|entry| self.held > 0 && entry.is_held);
+        last.is_some_and(|entry| entry.record() & 1 == 0)
+    }
+
     /// An exchange that the process before had begun; None for the message once PUBREC came.
     pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange) {
-        let serial = u64::from(packet_id) - 1;
+        // Not one that this identifier belongs to: those of this process begin anew.
+        let serial = u64::from(packet_id);
         let (is_unsent, is_held, was_sent) = (true, false, true);
         self.unsent += 1;
         let is_replay = false;
@@ -410,10 +418,12 @@ impl Session {
         Some(delivery)
     }
 
-    /// Takes out the queued messages that another member of their group may get instead.
-    pub(super) fn take_shared_queue(&mut self) -> Vec<Delivery> {
+    /// Takes out the queued messages that another member of their group may get instead. Unless the
+    /// session ends, those stay that the process before may have sent to its client.
+    pub(super) fn take_shared_queue(&mut self, ends: bool) -> Vec<Delivery> {
         let Some(rare) = &mut self.rare else { return Vec::new() };
-        let is_shared = |delivery: &Delivery| delivery.share().is_some();
+        let may_go = |delivery: &Delivery| ends || !delivery.may_have_been_sent();
+        let is_shared = |delivery: &Delivery| delivery.share().is_some() && may_go(delivery);
         let shared = rare.queue.iter().filter(|delivery| is_shared(delivery)).cloned().collect();
         rare.keep_queued(|delivery| !is_shared(delivery));
         shared
@@ -441,6 +451,12 @@ impl Rare {
 }
 
 impl Delivery {
+    /// True of a queued message when the process before may have sent it: at QoS 2 that would have
+    /// a packet identifier.
+    pub(super) fn may_have_been_sent(&self) -> bool {
+        self.record == RESTORED && self.qos == QoS::AtLeastOnce
+    }
+
     /// The Subscription Identifiers that it carries.
     pub(super) fn subscription_ids(&self) -> &[u32] {
         match &self.more {

@@ -380,11 +380,12 @@ impl Model {
         let could = |s: usize| self.could_read(s, &message.topic, message.first, self.event);
         let is_fit = |s: &&usize| self.is_steady_member(**s, message) && could(**s).1;
         let Some(&member) = sessions.iter().find(is_fit) else { return Ok(()) };
-        // [MQTT-4.8.2-5]: a QoS 2 exchange that was begun ends with its session.
+        // [MQTT-4.8.2-5]: a QoS 2 exchange that was begun ends with its session. What a session had
+        // that does not outlive the process is lost with that.
         let is_exact = |s: &Subscription| s.options.qos.min(qos) == QoS::ExactlyOnce;
-        let may_die = sessions
-            .iter()
-            .any(|&s| is_over(&s) && self.sessions[s].subscriptions.iter().any(is_exact));
+        let may_die = sessions.iter().any(|&s| {
+            is_over(&s) && (self.is_durable || self.sessions[s].subscriptions.iter().any(is_exact))
+        });
         // With one worker somebody who may read it is found, and keeps it; with several workers,
         // perhaps not.
         let is_alone = self.rights.as_ref().is_none_or(|rights| rights.workers() == 1);

@@ -336,7 +336,11 @@ impl World {
             return Some(false);
         }
         let before = self.clients[client].received.insert(id, publish.payload.to_vec());
-        if before.as_ref().is_some_and(|before| before != publish.payload || !publish.dup) {
+        // What has become too large for its client is over for the broker.
+        let session = self.wires[wire].session.map(|session| &self.model.sessions[session]);
+        let is_known = |before: &Vec<u8>| before == publish.payload && publish.dup;
+        let is_dropped = session.is_some_and(|session| session.packet_bytes_max < u32::MAX);
+        if !is_dropped && before.as_ref().is_some_and(|before| !is_known(before)) {
             self.model.fail("I8", format!("wire {wire}: identifier {id} stands for two messages"));
             return None;
         }

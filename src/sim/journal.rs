@@ -174,6 +174,21 @@ impl World {
         }
     }
 
+    /// Everything comes to rest, the broker crashes, and everybody goes on.
+    pub(super) fn crash_midway(&mut self) {
+        if self.journal.is_none() {
+            return;
+        }
+        self.is_ending = true;
+        self.settle();
+        self.check_journal();
+        self.crash();
+        self.is_ending = false;
+        for client in std::mem::take(&mut self.resting) {
+            self.schedule_us(Event::Act(client), 20_000);
+        }
+    }
+
     /// The broker loses all that is not on disk, and starts again from that.
     pub(super) fn crash(&mut self) {
         let Some(journal) = self.journal.take() else { return };

@@ -64,7 +64,7 @@ impl World {
     /// A client does something, and will again.
     pub(super) fn act(&mut self, client: usize) {
         if self.is_ending {
-            return;
+            return self.resting.push(client);
         }
         self.steps_left = self.steps_left.saturating_sub(1);
         let most_us = match self.prng.below(100) {

@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) steps_left: u32,
     /// The clients do nothing new any more.
     pub(super) is_ending: bool,
+    /// Clients that would have done something meanwhile.
+    pub(super) resting: Vec<usize>,
     /// What outlives the broker, where anything does.
     pub(super) journal: Option<Journal>,
     /// What workers had counted when the broker crashed.
@@ -126,6 +128,7 @@ impl World {
             log,
             steps_left,
             is_ending: false,
+            resting: Vec::new(),
             journal,
             past_counters: Counters::default(),
             secret,
@@ -142,8 +145,14 @@ impl World {
         for client in 1..self.clients.len() {
             self.schedule_us(Event::Act(client), 20_000);
         }
-        while self.steps_left > 0 && self.model.violation.is_none() && self.step() {}
+        self.go_on_until(self.steps_left / 2);
+        self.crash_midway();
+        self.go_on_until(0);
         self.end();
+    }
+
+    fn go_on_until(&mut self, steps_left: u32) {
+        while self.steps_left > steps_left && self.model.violation.is_none() && self.step() {}
     }
 
     pub(super) fn report(&self) -> Report {

@@ -117,6 +117,11 @@ impl Message {
         before.is_ok_and(|before| before < noted)
     }
 
+    /// True when its bytes were last written, or are about to be, before `pass` began.
+    pub fn was_stored_before(&self, pass: u32) -> bool {
+        (1..pass << 1).contains(&self.stored.load(Ordering::Relaxed))
+    }
+
     /// Its bytes are not written after all: true unless somebody counts on them already.
     pub fn forget_stored(&self) -> bool {
         let forget = |stored| (stored & 1 == 0).then_some(0);

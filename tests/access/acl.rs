@@ -100,9 +100,9 @@ fn v18_a_wrong_line_refuses_the_file_and_is_named() {
     };
     let error = load(folder.write("acl", b"user a\n# \xff\n")).unwrap_err();
     assert!(error.contains("line 2") && error.contains("UTF-8"), "{error}");
-    let error = load(folder.path("missing")).unwrap_err();
+    let error = load(folder.path().join("missing")).unwrap_err();
     assert!(error.contains("missing") && error.contains("No such file"), "{error}");
-    assert!(load(folder.0.clone()).is_err(), "a folder");
+    assert!(load(folder.path().to_owned()).is_err(), "a folder");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn v18_a_wrong_line_refuses_the_file_and_is_named() {
     assert!(password_policy("").is_ok(), "nobody may enter, which is safe");
     assert!(password_policy(format!("# x\n\n a b:{good}\r\n")).is_ok());
     let folder = Folder::new();
-    assert!(load_passwords(&folder.path("missing")).unwrap_err().contains("No such file"));
+    assert!(load_passwords(&folder.path().join("missing")).unwrap_err().contains("No such file"));
 }
 
 /// Whatever is left of a file: it is refused, or who is left has the password that was set.

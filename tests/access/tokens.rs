@@ -98,7 +98,7 @@ fn keys_that_are_wrong_are_refused() {
         assert!(!error.contains("example secret"), "{error}");
     }
     assert!(load(Algorithm::Rs256, ec.as_bytes(), |_| {}).is_err());
-    let missing = |source: &mut JwtSource| source.key_file = folder.path("missing");
+    let missing = |source: &mut JwtSource| source.key_file = folder.path().join("missing");
     assert!(load(Algorithm::Hs256, SECRET, missing).unwrap_err().contains("missing"));
     let newline = [SECRET, b"\r\n"].concat();
     let policy = load(Algorithm::Hs256, &newline, |_| {}).unwrap();

@@ -4,6 +4,7 @@
 
 pub mod bare;
 pub mod broker;
+pub mod folder;
 pub mod peer;
 pub mod server;
 pub mod vectors;

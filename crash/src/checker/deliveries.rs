@@ -94,7 +94,10 @@ impl Checker {
         let is_routed = session.intervals.iter().any(|interval| interval.precedes(sent, topic));
         if stamp.sequence < before && is_routed && !is_will {
             self.violations.add(Kind::Reordered, || {
-                format!("client {client} got {stamp:?} after number {before}: {sent:?}")
+                let intervals = &session.intervals;
+                format!(
+                    "client {client} got {stamp:?} after number {before}: {sent:?}, {intervals:?}"
+                )
             });
         }
     }

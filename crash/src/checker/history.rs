@@ -93,7 +93,9 @@ impl Interval {
 
     /// Whether the subscription was certain when `sent` was first sent.
     pub(crate) fn precedes(&self, sent: &Sent, topic: &str) -> bool {
-        self.certain_from.is_some_and(|from| from < sent.first) && matches(&self.filter, topic)
+        self.certain_from.is_some_and(|from| from < sent.first)
+            && self.certain_until.is_none_or(|until| sent.first + ROUTING < until)
+            && matches(&self.filter, topic)
     }
 
     /// Whether `sent` must reach the session for this subscription.
@@ -122,7 +124,7 @@ pub(crate) struct Session {
     pub(crate) presence: Presence,
     /// The presence when the CONNECT was sent that is not answered yet.
     pub(crate) expected: Presence,
-    /// A clean start is on its way: the session is owed nothing any more.
+    /// A CONNECT is on its way that finds no session: it is owed nothing any more.
     pub(crate) is_void: bool,
     /// It outlives its connection.
     pub(crate) is_durable: bool,

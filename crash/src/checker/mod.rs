@@ -98,10 +98,8 @@ impl Checker {
     pub(crate) fn connecting(&mut self, client: usize, clean_start: bool) {
         let session = &mut self.sessions[client];
         session.expected = if clean_start { Presence::Absent } else { session.presence };
-        if clean_start {
+        if session.expected == Presence::Absent {
             session.is_void = true;
-            session.presence = Presence::Maybe;
-        } else if session.presence == Presence::Absent {
             session.presence = Presence::Maybe;
         }
     }
@@ -120,8 +118,8 @@ impl Checker {
         if !is_present || session.expected == Presence::Absent {
             session.forget(now);
         } else if session.is_void {
-            // The clean start was never answered: this is the old session, or one that another
-            // unanswered CONNECT has made since.
+            // A CONNECT that was never answered ended the session or made another: it is not known
+            // which one this is.
             session.intervals.iter_mut().for_each(|interval| interval.certain_from = None);
         }
         session.presence = if is_durable { Presence::Certain } else { Presence::Absent };

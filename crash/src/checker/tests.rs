@@ -147,6 +147,21 @@ fn after_an_unanswered_clean_start_nothing_is_certain() {
 }
 
 #[test]
+fn an_unanswered_connect_may_have_made_another_session() {
+    let mut checker = subscribed(QoS::AtLeastOnce);
+    checker.connecting(SUBSCRIBER, true);
+    checker.connected(SUBSCRIBER, false, false);
+    checker.subscribing(SUBSCRIBER, "t/+", QoS::AtLeastOnce);
+    checker.subscribed(SUBSCRIBER, "t/+");
+    // That session ends with its connection; the next CONNECT makes one, and then comes a kill.
+    checker.connecting(SUBSCRIBER, false);
+    connect(&mut checker, true);
+    acknowledged(&mut checker, QoS::AtLeastOnce);
+    checker.judge();
+    found(&checker, Kind::Lost, 0);
+}
+
+#[test]
 fn what_was_sent_before_the_subscription_may_come_late() {
     let mut checker = Checker::new(TOPICS.map(String::from).to_vec(), 1, 1);
     connect(&mut checker, false);
