@@ -15,10 +15,11 @@ mod pki;
 mod secrets;
 mod support;
 
-use pki::{Authority, Folder};
+use pki::Authority;
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
+use support::folder::{self, Folder};
 use support::peer::{Peer, connect, tls_client};
 use support::server::Server;
 

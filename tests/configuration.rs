@@ -5,12 +5,14 @@
 
 #[path = "configuration/brokers.rs"]
 mod brokers;
+#[path = "support/folder.rs"]
+mod folder;
 #[allow(dead_code)]
 #[path = "transport_peer/pki.rs"]
 mod pki;
 
 use brokers::{Broker, free_port, is_admitted, output, ringmq, run};
-use pki::Folder;
+use folder::Folder;
 use std::path::Path;
 use std::process::Command;
 

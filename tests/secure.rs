@@ -16,3 +16,5 @@ mod reload;
 mod support;
 #[path = "secure/tls.rs"]
 mod tls;
+
+use support::folder;

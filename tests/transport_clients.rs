@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use transport_peer::client::{Client, Failure, Pair, VERSIONS};
+use transport_peer::folder;
 use transport_peer::pki::{self, Authority, Identity, Site};
 
 const MODES: [ClientCertificates; 3] =
@@ -223,7 +224,7 @@ fn subjects_read_as_openssl_prints_them() {
     ];
     for subject in subjects {
         let (certificate, identity) = known_by(subject);
-        let folder = pki::Folder::new();
+        let folder = folder::Folder::new();
         let path = folder.write("client.pem", identity.certificate.pem());
         let output = Command::new("openssl")
             .args(["x509", "-noout", "-subject", "-nameopt", "RFC2253", "-in"])

@@ -71,7 +71,7 @@ fn connections_may_not_come_faster_than_allowed() {
 
 /// An entry of a password file for `user` with the password `right`.
 pub(crate) fn entry(user: &str, hash: &str) -> String {
-    let folder = crate::pki::Folder::new();
+    let folder = crate::folder::Folder::new();
     let path = folder.write("passwords", "");
     let mut command = Command::new("sh");
     command

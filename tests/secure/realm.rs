@@ -1,6 +1,7 @@
 //! Users, keys, certificates and rules; and a broker that knows them on all transports.
 
-use crate::pki::{self, Authority, Folder, Identity};
+use crate::folder::Folder;
+use crate::pki::{self, Authority, Identity};
 use crate::support::server::{Server, run};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};

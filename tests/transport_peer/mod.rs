@@ -4,6 +4,8 @@
 #![allow(unreachable_pub, reason = "every test binary has its own copy")]
 
 pub mod client;
+#[path = "../support/folder.rs"]
+pub mod folder;
 pub mod memory;
 pub mod pki;
 pub mod websocket;

@@ -1,9 +1,6 @@
 //! Authorities, certificates and revocation lists, made for one test.
 
-#[path = "../support/folder.rs"]
-mod folder;
-
-pub use folder::Folder;
+use super::folder::Folder;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     DnValue, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
