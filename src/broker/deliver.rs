@@ -173,7 +173,7 @@ impl Clients {
     ) -> Fate {
         let is_open = route.is_plain || (route.is_online() && !self.is_blocked(route.link));
         let session = &mut self.sessions[slot];
-        // Another worker's record must not be on disk with an identifier before an earlier message's.
+        // Another worker's record with an identifier could be on disk before an earlier message's.
         let is_of_another = delivery.qos == QoS::ExactlyOnce && delivery.record & 1 == 1;
         let may_overtake = is_of_another && session.holds_own();
         if !is_open || !session.has_window() || !session.is_queue_empty() || may_overtake {

@@ -96,8 +96,8 @@ impl Shard {
         page.last().map(|last| Pass::Retained(Some(last.topic().into())))
     }
 
-    /// Writes a message to be retained that was on its way here when a pass began, if its record may
-    /// stand before that; true when somebody has to wait for it.
+    /// Writes a message to be retained that was on its way here when a pass began, if its record
+    /// may stand before that; true when somebody has to wait for it.
     pub(super) fn write_missed(&mut self, message: &Message) -> bool {
         let Some(ledger) = &self.clients.ledger else { return false };
         if !message.was_stored_before(ledger.pass) {
