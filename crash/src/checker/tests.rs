@@ -175,6 +175,20 @@ fn what_was_sent_before_the_subscription_may_come_late() {
 }
 
 #[test]
+fn what_was_sent_between_two_subscriptions_may_come_late() {
+    let mut checker = subscribed(QoS::AtLeastOnce);
+    checker.unsubscribing(SUBSCRIBER, "t/+");
+    checker.unsubscribed(SUBSCRIBER, "t/+");
+    let early = checker.sent(PUBLISHER, PLAIN, QoS::AtLeastOnce, false);
+    checker.subscribing(SUBSCRIBER, "t/+", QoS::AtLeastOnce);
+    checker.subscribed(SUBSCRIBER, "t/+");
+    let late = acknowledged(&mut checker, QoS::AtLeastOnce);
+    deliver(&mut checker, late, QoS::AtLeastOnce);
+    deliver(&mut checker, early, QoS::AtLeastOnce);
+    found(&checker, Kind::Reordered, 0);
+}
+
+#[test]
 fn another_payload_or_topic_is_altered() {
     let mut checker = subscribed(QoS::AtMostOnce);
     let sequence = acknowledged(&mut checker, QoS::AtMostOnce);
