@@ -2,7 +2,7 @@
 
 use super::boundary::LinkId;
 use super::message::{Message, Source};
-use super::publication::packet_id;
+use super::publication::{packet_id, serials_until};
 use super::replay::Replay;
 use super::restore::RESTORED;
 use super::will::Will;
@@ -340,7 +340,18 @@ impl Session {
     }
 
     fn position(&self, packet_id: u16) -> Option<usize> {
-        self.in_flight.iter().position(|entry| entry.packet_id == packet_id)
+        let is_it = |entry: &InFlight| entry.packet_id == packet_id;
+        let is_front = self.in_flight.front().is_some_and(is_it);
+        if is_front {
+            return Some(0);
+        }
+        // Identifiers follow from serials, which are in order, but for odd ones.
+        let serial = self.oldest_serial + serials_until(self.oldest_serial, packet_id);
+        let place = self.in_flight.partition_point(|entry| entry.serial < serial);
+        match self.in_flight.get(place).is_some_and(is_it) {
+            true => Some(place),
+            false => self.in_flight.iter().position(is_it),
+        }
     }
 
     /// The exchange that `packet_id` stands for.

@@ -18,7 +18,8 @@ pub enum Record<'a> {
     /// What a session is now, besides what hangs on it; it may be new.
     #[serde(borrow)]
     Session(Attributes<'a>),
-    /// All of a session; what was known of it is replaced.
+    /// All of a session: what was known of it is replaced, but for deliveries that this does not
+    /// name, which come behind its own.
     #[serde(borrow)]
     Whole(Whole<'a>),
     /// The session is over.
