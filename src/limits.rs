@@ -44,13 +44,6 @@ pub const PUMP_BYTES_MAX: usize = 64 * 1024;
 /// A turn's output; beyond it everything is sent before anything more is received.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long it is remembered that a retained message was cleared, so that an older one does not
-/// come back that is still on its way from another worker, or into the journal.
-pub const RETAINED_CLEARED_KEPT: Duration = Duration::from_secs(10);
-
-/// Topics of which a worker remembers that.
-pub const RETAINED_CLEARED_MAX: usize = 65_536;
-
 /// Retained messages looked up at once.
 pub const RETAINED_PAGE_MESSAGES: usize = 256;
 

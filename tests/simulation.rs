@@ -102,7 +102,7 @@ fn an_altered_payload_is_found() {
 /// I5
 #[test]
 fn a_worker_that_goes_on_with_old_rules_is_found() {
-    let failures = found(0..140, Sabotage::KeepRules);
+    let failures = found(0..160, Sabotage::KeepRules);
     assert!(failures.len() > 20, "only {}", failures.len());
     assert!(failures.iter().any(|failure| failure.contains("\nI5: ")), "{failures:#?}");
 }

@@ -2,12 +2,14 @@
 
 use super::boundary::LinkId;
 use super::clients::{Clients, Route};
+use super::in_flight::Wait;
 use super::ledger::{Fate, stored, way};
 use super::outbox::Run;
 use super::publication::{Head, Publication};
 use super::session::{Delivery, Particulars, SessionId};
 use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
+use crate::store::record::StoredDelivery;
 use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
 use smallvec::SmallVec;
 
@@ -74,7 +76,7 @@ impl Clients {
                 let extras = Extras::new(id, subscriber.extras.is_checked());
                 self.deliver_one(&Subscriber { extras, ..subscriber }, publication);
             } else {
-                let more = Particulars::new(&subscription_ids, None);
+                let more = Particulars::new(0, &subscription_ids, None);
                 self.deliver_slowly(&subscriber, publication, more);
             }
         }
@@ -123,17 +125,16 @@ impl Clients {
             qos: traits.qos.min(subscriber.options.qos),
             retain: traits.retain && subscriber.options.retain_as_published,
         };
-        if traits.retain {
-            for packet_id in self.sessions[slot].note_live(&delivery.message) {
-                self.complete(slot, packet_id);
-            }
+        let mut overtakes = SmallVec::new();
+        if traits.retain && delivery.share().is_none() {
+            overtakes = self.note_live(slot, &delivery.message);
         }
         if delivery.qos == QoS::AtMostOnce {
             return self.deliver_unacknowledged(route, delivery, publication);
         }
         let number = self.stored(slot);
         if number != 0 {
-            return self.deliver_stored(slot, number, route, delivery, publication);
+            return self.deliver_stored((slot, number), route, delivery, publication, &overtakes);
         }
         self.deliver_acknowledged(slot, route, delivery, publication);
     }
@@ -141,21 +142,22 @@ impl Clients {
     /// Delivers to a session that outlives the process.
     fn deliver_stored(
         &mut self,
-        slot: u32,
-        number: u64,
+        (slot, number): (u32, u64),
         route: Route,
         mut delivery: Delivery,
         publication: &mut Publication<'_>,
+        overtakes: &[u32],
     ) {
         delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
         let way = way(delivery.qos, delivery.retain);
-        if delivery.subscription_id == 0 && delivery.more.is_none() {
+        let is_plain = delivery.subscription_id == 0 && delivery.more.is_none();
+        if is_plain && overtakes.is_empty() {
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);
             if let Some(ledger) = &mut self.ledger {
                 ledger.add(number, way, fate);
             }
         } else {
-            let other = stored(&delivery);
+            let other = StoredDelivery { overtakes: overtakes.to_vec(), ..stored(&delivery) };
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);
             if let Some(ledger) = &mut self.ledger {
                 ledger.add_other(number, other, fate);
@@ -247,26 +249,26 @@ impl Clients {
     ) -> Fate {
         let Delivery { qos, retain, record, .. } = delivery;
         let shared_id = super::publication::packet_id(publication.serial);
-        let session = &mut self.sessions[slot];
-        let packet_id = session.packet_id(publication.serial);
+        let in_flight = &mut self.sessions[slot].in_flight;
+        let packet_id = in_flight.packet_id(publication.serial);
         let is_exact = qos == QoS::ExactlyOnce && record != 0;
         if is_exact && self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
-            session.hold(packet_id, publication.serial, delivery, false);
+            in_flight.wait(packet_id, publication.serial, delivery, Wait::Disk);
             let id = self.sessions.id_at(slot).expect("it is there");
             return Fate::Held(id, packet_id);
         }
         let sent = if is_exact { Fate::SentAs(packet_id) } else { Fate::Sent };
         if packet_id != shared_id || !delivery.subscription_ids().is_empty() || !route.is_plain {
-            session.send(packet_id, publication.serial, delivery.clone());
+            in_flight.send(packet_id, publication.serial, delivery.clone());
             let is_sent = self.send_private(route, &delivery, publication, packet_id, false);
             return if is_sent { sent } else { Fate::Dropped };
         }
-        session.send(packet_id, publication.serial, delivery);
+        in_flight.send(packet_id, publication.serial, delivery);
         let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
         if self.send_frame(route, run, publication) {
             return sent;
         }
-        self.sessions[slot].complete(packet_id);
+        self.sessions[slot].in_flight.complete(packet_id);
         Fate::Dropped
     }
 

@@ -20,6 +20,10 @@ pub(super) struct Gathering<T> {
     linger_until: Option<Time>,
 }
 
+/// The number of the first entry of all: those before it stand for what an earlier process has
+/// noted.
+pub(super) const FIRST: u64 = 3;
+
 /// How many acknowledgements an entry awaits, and whether it is needless once they have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Awaited(u32);
@@ -46,11 +50,22 @@ impl Awaited {
     }
 }
 
+/// Who has acknowledged an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Acknowledger {
+    /// This session, what the message's id names.
+    Session(u64),
+    /// A session, the delivery of this number.
+    Delivery(u64),
+}
+
 /// Who has acknowledged which entries: most clients acknowledge many in their order, so what is
 /// kept is runs.
 #[derive(Debug, Default)]
 struct Acknowledged {
     runs: Vec<Run>,
+    /// (place, number) of deliveries with numbers of their own.
+    deliveries: Vec<(u32, u64)>,
 }
 
 /// A session whose client has acknowledged `count` entries from `place` on.
@@ -64,16 +79,39 @@ struct Run {
 /// Who has acknowledged each entry, in the order of entries.
 #[derive(Debug)]
 pub(super) struct Acknowledgers {
-    /// (place, session), sorted.
+    sessions: Sorted,
+    deliveries: Sorted,
+}
+
+/// Who has acknowledged one entry: sorted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct By<'a> {
+    pub(super) sessions: &'a [u64],
+    pub(super) deliveries: &'a [u64],
+}
+
+impl By<'_> {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.deliveries.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct Sorted {
+    /// (place, number), sorted.
     pairs: Vec<(u32, u64)>,
     /// Those before are of entries that have been asked for.
     start: usize,
-    sessions: Vec<u64>,
+    numbers: Vec<u64>,
 }
 
 impl Acknowledged {
     #[inline]
-    fn add(&mut self, session: u64, place: u32) {
+    fn add(&mut self, by: Acknowledger, place: u32) {
+        let session = match by {
+            Acknowledger::Session(session) => session,
+            Acknowledger::Delivery(number) => return self.deliveries.push((place, number)),
+        };
         match self.runs.last_mut() {
             Some(last) if last.session == session && last.place + last.count == place => {
                 last.count += 1;
@@ -84,16 +122,26 @@ impl Acknowledged {
 }
 
 impl Acknowledgers {
-    /// The sorted sessions whose clients have acknowledged the entry at `place`, which is behind
-    /// every place asked for before.
-    pub(super) fn of(&mut self, place: u32) -> &[u64] {
+    /// Who has acknowledged the entry at `place`, which is behind every place asked for before.
+    pub(super) fn of(&mut self, place: u32) -> By<'_> {
+        By { sessions: self.sessions.of(place), deliveries: self.deliveries.of(place) }
+    }
+}
+
+impl Sorted {
+    fn new(mut pairs: Vec<(u32, u64)>) -> Self {
+        pairs.sort_unstable();
+        Self { pairs, start: 0, numbers: Vec::new() }
+    }
+
+    fn of(&mut self, place: u32) -> &[u64] {
         let rest = &self.pairs[self.start..];
         let rest = &rest[rest.partition_point(|pair| pair.0 < place)..];
         let mine = &rest[..rest.partition_point(|pair| pair.0 == place)];
         self.start = self.pairs.len() - rest.len() + mine.len();
-        self.sessions.clear();
-        self.sessions.extend(mine.iter().map(|pair| pair.1));
-        &self.sessions
+        self.numbers.clear();
+        self.numbers.extend(mine.iter().map(|pair| pair.1));
+        &self.numbers
     }
 }
 
@@ -103,8 +151,7 @@ impl<T> Gathering<T> {
             list: Vec::new(),
             awaited: Vec::new(),
             acknowledged: Acknowledged::default(),
-            // 1 stands for what an earlier process has noted.
-            first: 2,
+            first: FIRST,
             due: None,
             hopeful: 0,
             linger_until: None,
@@ -141,9 +188,9 @@ impl<T> Gathering<T> {
         }
     }
 
-    /// The session's client has acknowledged the entry; false when that is not here.
+    /// The entry is acknowledged; false when it is not here.
     #[inline]
-    pub(super) fn acknowledge(&mut self, now: Time, number: u64, session: u64) -> bool {
+    pub(super) fn acknowledge(&mut self, now: Time, number: u64, by: Acknowledger) -> bool {
         let Some(place) = number.checked_sub(self.first) else { return false };
         let Some(awaited) = self.awaited.get_mut(place as usize) else { return false };
         if *awaited == Awaited::NOTHING {
@@ -152,7 +199,7 @@ impl<T> Gathering<T> {
         debug_assert!(!awaited.is_from_nobody());
         awaited.0 -= 1;
         let is_over = awaited.is_over();
-        self.acknowledged.add(session, place as u32);
+        self.acknowledged.add(by, place as u32);
         self.hopeful = self.hopeful.saturating_sub(usize::from(is_over));
         if is_over && self.hopeful == 0 && self.linger_until.is_some() {
             self.hurry(now);
@@ -176,8 +223,8 @@ impl<T> Gathering<T> {
             let is_wanted = |place: &u32| !self.awaited[*place as usize].is_from_nobody();
             pairs.extend(places.filter(is_wanted).map(|place| (place, run.session)));
         }
-        pairs.sort_unstable();
-        Acknowledgers { pairs, start: 0, sessions: Vec::new() }
+        let deliveries = std::mem::take(&mut self.acknowledged.deliveries);
+        Acknowledgers { sessions: Sorted::new(pairs), deliveries: Sorted::new(deliveries) }
     }
 
     /// The entries; the next one has the number after the last of them.
@@ -187,6 +234,7 @@ impl<T> Gathering<T> {
         self.linger_until = None;
         self.hopeful = 0;
         self.acknowledged.runs.clear();
+        self.acknowledged.deliveries.clear();
         std::mem::take(&mut self.list).into_iter().zip(std::mem::take(&mut self.awaited))
     }
 }
@@ -198,20 +246,26 @@ mod tests {
     #[test]
     fn who_has_acknowledged_what_is_told_in_order() {
         let mut gathering = Gathering::new();
-        for recipients in [2, 1, 3] {
+        for recipients in [2, 1, 4] {
             gathering.push((), Awaited::new(recipients, true));
         }
-        for (number, session) in [(2, 9), (3, 9), (4, 9), (4, 7), (1, 7), (5, 7)] {
-            let is_here = gathering.acknowledge(Time::ZERO, number, session);
-            assert_eq!(is_here, (2..5).contains(&number));
+        let (one, two, three) = (FIRST, FIRST + 1, FIRST + 2);
+        for (number, session) in
+            [(one, 9), (two, 9), (three, 9), (three, 7), (one - 1, 7), (three + 1, 7)]
+        {
+            let by = Acknowledger::Session(session);
+            let is_here = gathering.acknowledge(Time::ZERO, number, by);
+            assert_eq!(is_here, (FIRST..FIRST + 3).contains(&number));
         }
+        assert!(gathering.acknowledge(Time::ZERO, FIRST + 2, Acknowledger::Delivery(70)));
         let mut acknowledgers = gathering.take_acknowledged();
-        assert_eq!(acknowledgers.of(0), [9]);
-        assert_eq!(acknowledgers.of(1), [0_u64; 0], "nobody is left to be told apart");
-        assert_eq!(acknowledgers.of(2), [7, 9]);
+        let by = |sessions, deliveries| By { sessions, deliveries };
+        assert_eq!(acknowledgers.of(0), by(&[9], &[]));
+        assert!(acknowledgers.of(1).is_empty(), "nobody is left to be told apart");
+        assert_eq!(acknowledgers.of(2), by(&[7, 9], &[70]));
         let left: Vec<bool> = gathering.take().map(|(_, awaited)| awaited.is_over()).collect();
         assert_eq!(left, [false, true, false]);
-        assert!(!gathering.acknowledge(Time::ZERO, 4, 8));
-        assert_eq!(gathering.next(), 5);
+        assert!(!gathering.acknowledge(Time::ZERO, three, Acknowledger::Session(8)));
+        assert_eq!(gathering.next(), FIRST + 3);
     }
 }

@@ -29,7 +29,8 @@ impl Shard {
     fn handle_puback(&mut self, id: SessionId, packet_id: u16) {
         let session = &mut self.clients.sessions[id.slot];
         let is_it = session
-            .in_flight(packet_id)
+            .in_flight
+            .get_mut(packet_id)
             .is_some_and(|entry| entry.delivery().is_some_and(|d| d.qos == QoS::AtLeastOnce));
         if is_it {
             self.clients.complete(id.slot, packet_id);
@@ -41,7 +42,7 @@ impl Shard {
     fn handle_pubrec(&mut self, link: LinkId, id: SessionId, version: Version, ack: &Ack<'_>) {
         let mark = self.clients.mark();
         let session = &mut self.clients.sessions[id.slot];
-        let entry = session.in_flight(ack.packet_id);
+        let entry = session.in_flight.get_mut(ack.packet_id);
         let is_known = entry.as_ref().is_some_and(|entry| {
             entry.delivery().is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
         });
@@ -82,7 +83,8 @@ impl Shard {
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {
         let session = &mut self.clients.sessions[id.slot];
-        if session.in_flight(packet_id).is_some_and(|entry| entry.delivery().is_none()) {
+        let entry = session.in_flight.get_mut(packet_id);
+        if entry.is_some_and(|entry| entry.delivery().is_none()) {
             self.clients.complete(id.slot, packet_id);
             self.window_opened(id);
         }
@@ -91,7 +93,7 @@ impl Shard {
     /// There is room for one more message in flight.
     fn window_opened(&mut self, id: SessionId) {
         let session = &self.clients.sessions[id.slot];
-        if session.has_unsent() || !session.is_queue_empty() || session.is_replaying() {
+        if session.in_flight.has_unsent() || !session.is_queue_empty() || session.is_replaying() {
             self.pump(id);
         }
     }

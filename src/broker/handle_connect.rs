@@ -200,7 +200,7 @@ impl Shard {
         if kept.is_some() {
             self.judge_subscriptions(session);
         }
-        self.clients.sessions[session.slot].forget_sent();
+        self.clients.sessions[session.slot].in_flight.forget_sent();
         self.pump(session);
     }
 

@@ -12,7 +12,6 @@ impl Shard {
     pub(super) fn handle_mesh(&mut self, from: usize, message: MeshMessage) {
         match message {
             MeshMessage::Publish { message, plain, shares, passed, record } => {
-                self.version = self.version.max(message.version.0);
                 let serial = self.clients.next_serial();
                 let mut publication = Publication::kept(&message, self.clients.now, serial);
                 self.clients.begin_part(record);
@@ -31,21 +30,21 @@ impl Shard {
                 self.subscriptions.learn(&filter, parsed, interest);
                 self.answer_interest(from, ticket);
             }
-            MeshMessage::Retain { message, ticket } => {
-                self.version = self.version.max(message.version.0);
-                self.retained.store(message.clone(), self.clients.now);
-                let waits = self.write_missed(&message);
-                match (ticket, &mut self.clients.ledger) {
-                    (Some(ticket), Some(ledger)) if waits => ledger.wait_for(from, ticket),
-                    (Some(ticket), _) => self.mesh(from, MeshMessage::Done { ticket }),
-                    (None, _) => {}
+            MeshMessage::Retain { message, ticket, record } => {
+                self.clients.begin_part(record);
+                let retained = Some(self.store_retained(message.clone()));
+                let noted = Noted { retained, is_retained: true, ..Noted::default() };
+                let mut publication = Publication::kept(&message, self.clients.now, 0);
+                self.clients.end_record(noted, &mut publication);
+                if let Some(ticket) = ticket {
+                    self.mesh(from, MeshMessage::Done { ticket });
                 }
             }
             MeshMessage::Done { ticket } => self.ticket_done(ticket),
             MeshMessage::RetainedQuery(query) => self.queries.push((from, query)),
             MeshMessage::RetainedPage(page) => {
                 let session = page.session;
-                self.take_page(*page);
+                self.take_page(from, *page);
                 self.pump_replays(session);
             }
         }

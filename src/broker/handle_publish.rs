@@ -5,12 +5,24 @@ use super::ledger::Noted;
 use super::mesh_message::Ticket;
 use super::message::{Source, Traits};
 use super::publication::Publication;
+use super::route::Retention;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::mqtt::{
     AckType, Frame, ProtocolError, Publish, QoS, ReasonCode, Sender, Version, encode_ack,
     level_count,
 };
+
+/// What has become of a publish.
+#[derive(Debug)]
+pub(super) struct Routed {
+    /// Somebody wants it.
+    pub(super) is_wanted: bool,
+    /// The worker that is still to be told to retain it: see [`Shard::retain_there`].
+    pub(super) home: Option<(usize, u64)>,
+    /// Its acknowledgement waits for the disk.
+    pub(super) is_noted: bool,
+}
 
 /// Topics that only the broker publishes to.
 pub(super) fn is_reserved(topic: &str) -> bool {
@@ -49,28 +61,46 @@ impl Shard {
         let is_once = publish.qos == QoS::ExactlyOnce && stored != 0;
         let received = is_once.then_some((stored, publish.packet_id));
         let mut publication = self.publication(&publish, author.number, source);
-        self.clients.begin_record(publication.traits().id);
-        let is_wanted = self.route(&mut publication);
         let is_lazy = publish.qos == QoS::AtMostOnce;
-        let noted = Noted { is_retained: publish.retain, received, is_lazy, ..Noted::default() };
-        let waits = self.clients.end_record(noted, &mut publication) && !is_lazy;
+        let noted = Noted { received, is_lazy, ..Noted::default() };
+        let Routed { is_wanted, home, is_noted } = self.distribute(noted, &mut publication);
         let code = match is_wanted || !version.is_v5() {
             true => ReasonCode::Success,
             false => ReasonCode::NoMatchingSubscribers,
         };
-        let is_here = !publish.retain || self.retain_here(&publish, &mut publication);
-        if is_here && !waits {
+        let waits = is_noted && !is_lazy;
+        // What is on disk is with its topic's home as well.
+        let waits_for_home = home.is_some() && !waits && !is_lazy;
+        let mut ticket = None;
+        if waits || waits_for_home {
+            let mut bytes = Vec::new();
+            encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
+            let serial = self.hold(id, u32::from(waits_for_home), waits, bytes);
+            let named = |serial| Ticket { link: id, serial, is_interest: false };
+            ticket = serial.filter(|_| waits_for_home).map(named);
+        } else {
             self.acknowledge(id, version, &publish, code);
-            return Ok(());
         }
-        let mut bytes = Vec::new();
-        encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
-        let serial = self.hold(id, u32::from(!is_here), waits, bytes);
-        if !is_here {
-            let ticket = serial.map(|serial| Ticket { link: id, serial, is_interest: false });
-            self.retain(&mut publication, ticket);
+        if let Some(home) = home {
+            self.retain_there(home, &mut publication, ticket);
         }
         Ok(())
+    }
+
+    /// Sends a publish to everyone who wants it, retains it if it asks for that, and notes both in
+    /// the journal. `noted` says what else of it is to be noted.
+    pub(super) fn distribute(&mut self, noted: Noted, publication: &mut Publication<'_>) -> Routed {
+        let is_retained = publication.traits().retain;
+        self.clients.begin_record(publication.traits().id);
+        let is_wanted = self.route(publication);
+        let (retained, home) = match is_retained.then(|| self.retain(publication)) {
+            None => (None, None),
+            Some(Retention::Here(version)) => (Some(version), None),
+            Some(Retention::There { to, record }) => (None, Some((to, record))),
+        };
+        let noted = Noted { retained, is_retained, ..noted };
+        let is_noted = self.clients.end_record(noted, publication);
+        Routed { is_wanted, home, is_noted }
     }
 
     /// What names the message in the journal; 0 when nothing of it can get there.
@@ -88,15 +118,11 @@ impl Shard {
         source: Option<Source>,
     ) -> Publication<'a> {
         let now = self.clients.now;
-        if publish.retain {
-            self.version = (self.version + 1).max(now.nanoseconds());
-        }
         let traits = Traits {
             qos: publish.qos,
             retain: publish.retain,
             expires: publish.message_expiry_s.map(|seconds| now.after_seconds(seconds)),
             publisher,
-            version: (self.version, self.index as u32),
             id: self.message_id(publish),
         };
         Publication::received(publish, traits, source, self.clients.next_serial())
@@ -180,17 +206,6 @@ impl Shard {
         }
         received.insert(packet_id);
         Ok(true)
-    }
-
-    /// Retains the message; false when its acknowledgement has to wait until its home has it, and
-    /// nothing is done yet.
-    fn retain_here(&mut self, publish: &Publish<'_>, publication: &mut Publication<'_>) -> bool {
-        let is_here = self.topic_home(publish.topic) == self.index;
-        if is_here || publish.qos == QoS::AtMostOnce {
-            self.retain(publication, None);
-            return true;
-        }
-        false
     }
 
     fn acknowledge(

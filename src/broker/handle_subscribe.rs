@@ -9,6 +9,7 @@ use crate::mqtt::{
     Frame, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
     TopicFilter, UnsubAck, Unsubscribe, Version,
 };
+use crate::store::record::Owed;
 use crate::topics::{Interest, Place, Subscriber};
 use std::sync::Arc;
 
@@ -102,11 +103,15 @@ impl Shard {
         };
         // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]; a shared one gets none (4.8.2).
         let is_owed = sends_retained && !is_shared && self.clients.options.retain_available;
+        let mut owed = None;
         if is_owed {
-            let qos = options.qos;
-            outcome.wanted.push(Wanted { filter: text.into(), qos, subscription_id });
+            let rare = self.clients.sessions[session.slot].rare();
+            rare.replays_begun += 1;
+            let (number, qos) = (rare.replays_begun, options.qos);
+            owed = Some(Owed { number, ..Owed::default() });
+            outcome.wanted.push(Wanted { number, filter: text.into(), qos, subscription_id });
         }
-        self.clients.note_subscribed(session, text, options, subscription_id, is_owed);
+        self.clients.note_subscribed(session, text, options, subscription_id, owed);
         Ok(())
     }
 

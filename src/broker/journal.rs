@@ -3,13 +3,13 @@
 use super::boundary::LinkId;
 use super::clients::Clients;
 use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Waiting};
-use super::mesh_message::{MeshMessage, Ticket};
+use super::mesh_message::Ticket;
 use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
 use crate::mqtt::{Frame, Properties, Publish, QoS, SubscriptionOptions, Version};
-use crate::store::record::{Attributes, Owner, Record, Subscription};
+use crate::store::record::{Attributes, Owed, Owner, Record, Subscription};
 use crate::store::{Epoch, Submission};
 
 /// The topic that tells whether the journal can be written.
@@ -58,6 +58,7 @@ impl Shard {
         let Some(ledger) = &mut self.clients.ledger else { return };
         let waiting = ledger.committed(now, has_batch, parts);
         self.release(waiting);
+        self.forget_cleared();
         self.resume_publishers();
     }
 
@@ -65,9 +66,6 @@ impl Shard {
     fn release(&mut self, waiting: Waiting) {
         for (session, packet_id) in waiting.held {
             self.unhold((session, packet_id));
-        }
-        for (worker, ticket) in waiting.answers {
-            self.mesh(worker, MeshMessage::Done { ticket });
         }
         for (link, serial) in waiting.tickets {
             self.ticket_done(Ticket { link, serial, is_interest: false });
@@ -84,8 +82,9 @@ impl Shard {
     }
 
     fn unhold(&mut self, (session, packet_id): HeldDelivery) {
+        let Some(ledger) = &self.clients.ledger else { return };
         if let Some(known) = self.clients.sessions.get_mut(session) {
-            known.unhold(packet_id);
+            known.in_flight.unhold(packet_id, |record| ledger.is_on_disk(record));
             self.pump(session);
         }
     }
@@ -163,9 +162,11 @@ impl Shard {
             properties: Properties::from_bytes(&[]),
             payload: text.as_bytes(),
         };
-        let mut publication = self.publication(&publish, 0, None);
+        let publication = self.publication(&publish, 0, None);
+        // The journal does not keep what is said of itself.
+        let mut publication = publication.in_memory();
         self.route(&mut publication);
-        self.retain(&mut publication, None);
+        self.store_retained(publication.message().clone());
     }
 }
 
@@ -188,6 +189,11 @@ impl Clients {
     pub(super) fn expect_part(&mut self, qos: QoS) -> u64 {
         let ledger = self.ledger.as_mut().filter(|_| qos > QoS::AtMostOnce);
         ledger.map_or(0, |ledger| ledger.expect_part())
+    }
+
+    /// Another worker is asked to retain the message; by what name its part goes.
+    pub(super) fn expect_retained(&mut self) -> u64 {
+        self.ledger.as_mut().map_or(0, |ledger| ledger.expect_part())
     }
 
     /// The message is routed; true when its acknowledgement has to wait for the disk.
@@ -239,13 +245,13 @@ impl Clients {
         filter: &str,
         options: SubscriptionOptions,
         subscription_id: u32,
-        is_owed: bool,
+        owed: Option<Owed<'static>>,
     ) {
         let session = self.stored(id.slot);
         if session != 0 {
             let filter = filter.to_owned().into();
             let options = options.to_byte(Version::V5);
-            let subscription = Subscription { filter, options, subscription_id, is_owed };
+            let subscription = Subscription { filter, options, subscription_id, owed };
             self.note(Record::Subscribed { session, subscription });
         }
     }
@@ -275,24 +281,24 @@ impl Clients {
     pub(super) fn note_taken(&mut self, session: u64, delivery: &Delivery) {
         let now = self.now;
         if let Some(ledger) = &mut self.ledger {
-            ledger.done_after(now, delivery.record, session, delivery.message.id);
+            ledger.done_after(now, delivery.record, session, delivery.number());
         }
     }
 
     /// The client of the session in `slot` has sent PUBREC: of what the journal has, the record
-    /// that brought the message to the session, and the message's id.
+    /// that brought the delivery to the session, and its number.
     pub(super) fn note_released(&mut self, slot: u32, released: Option<(u64, u64)>) {
         let (session, now) = (self.stored(slot), self.now);
         let ledger = self.ledger.as_mut().filter(|_| session != 0);
-        if let (Some(ledger), Some((record, message))) = (ledger, released) {
-            ledger.release(now, record, session, message);
+        if let (Some(ledger), Some((record, delivery))) = (ledger, released) {
+            ledger.release(now, record, session, delivery);
         }
     }
 
     /// Ends the exchange that `packet_id` of the session in `slot` stands for.
     pub(super) fn complete(&mut self, slot: u32, packet_id: u16) {
         let session = &mut self.sessions[slot];
-        let Some(entry) = session.complete(packet_id) else { return };
+        let Some(entry) = session.in_flight.complete(packet_id) else { return };
         let (number, now) = (self.stored(slot), self.now);
         let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0) else { return };
         match entry.exchange {

@@ -9,8 +9,7 @@
 //! acknowledge meanwhile needs no record. Where that may still happen the batch lingers a moment.
 
 use super::boundary::LinkId;
-use super::gathering::{Awaited, Gathering};
-use super::mesh_message::Ticket;
+use super::gathering::{Acknowledger, Awaited, By, Gathering};
 use super::message::Message;
 use super::session::{Delivery, SessionId};
 use crate::base::maps::HashMap;
@@ -19,6 +18,7 @@ use crate::limits::{JOURNAL_LAZY, JOURNAL_WAITING_BYTES_MAX};
 use crate::mqtt::QoS;
 use crate::store::record::{Record, StoredDelivery};
 use crate::store::{Batch, Entry, Epoch, Part, Publish, Recipients, Submission, Way};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +49,10 @@ pub(super) struct Ledger {
     done: Vec<(u64, u64)>,
     /// What waits for the batch that gathers.
     gathering: Waiting,
-    /// What waits for the batch that is with the journal.
-    outstanding: Option<Waiting>,
+    /// What waits for the batch that is with the journal, and the number of its first entry.
+    outstanding: Option<(u64, Waiting)>,
+    /// Parts that say what is retained here, until they are on disk.
+    retained_parts: BTreeSet<u64>,
     /// What waits for a part that is not on disk, by its number: while a part gathers, only if
     /// something does.
     awaited_parts: HashMap<u64, AwaitedPart>,
@@ -64,13 +66,18 @@ pub(super) struct Ledger {
 /// How many publishes' memory is kept.
 const SPARE_MAX: usize = 256;
 
+/// A point in what has been retained on this worker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RetainedMark {
+    own: u64,
+    part: u64,
+}
+
 /// What waits for a commit.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// Responses.
     pub(super) tickets: Vec<(LinkId, u32)>,
-    /// Answers to other workers.
-    pub(super) answers: Vec<(usize, Ticket)>,
     pub(super) held: Vec<HeldDelivery>,
     /// As [`Ledger::passed_on`].
     passed_on: Vec<Arc<Message>>,
@@ -113,11 +120,15 @@ struct Pending {
 /// What a record says of a message besides who gets it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Noted {
+    /// The version under which it is retained: another worker's part may bring it.
+    pub(super) retained: Option<u64>,
+    /// It is retained, here or by another worker.
     pub(super) is_retained: bool,
     /// The publisher's session, and the packet identifier of its QoS 2 PUBLISH.
     pub(super) received: Option<(u64, u16)>,
-    /// The session whose share of it another member gets.
-    pub(super) taken_from: Option<u64>,
+    /// The delivery, (session, number), that ends because a member of its group gets the message
+    /// instead.
+    pub(super) taken: Option<(u64, u64)>,
     /// Nobody waits for it.
     pub(super) is_lazy: bool,
     /// Another record has the message's bytes, or will have them.
@@ -126,7 +137,7 @@ pub(super) struct Noted {
 
 impl Noted {
     const fn any(&self) -> bool {
-        self.is_retained || self.received.is_some() || self.taken_from.is_some()
+        self.is_retained || self.received.is_some() || self.taken.is_some()
     }
 }
 
@@ -157,6 +168,7 @@ impl Ledger {
             done: Vec::new(),
             gathering: Waiting::default(),
             outstanding: None,
+            retained_parts: BTreeSet::new(),
             awaited_parts: HashMap::default(),
             bytes: 0,
             pass: 1,
@@ -190,11 +202,6 @@ impl Ledger {
     /// The response `serial` of the link waits for what was noted last.
     pub(super) fn wait(&mut self, link: LinkId, serial: u32) {
         self.gathering.tickets.push((link, serial));
-    }
-
-    /// The answer to another worker waits for what was noted last.
-    pub(super) fn wait_for(&mut self, worker: usize, ticket: Ticket) {
-        self.gathering.answers.push((worker, ticket));
     }
 
     fn promised(&self, now: Time) -> Time {
@@ -245,6 +252,8 @@ impl Ledger {
     /// As [`Self::add`], in a way of its own.
     pub(super) fn add_other(&mut self, session: u64, other: StoredDelivery<'static>, fate: Fate) {
         if let Some((open, packet_id)) = self.count_recipient(fate) {
+            // A QoS 1 message may go under another identifier the next time.
+            let packet_id = if other.qos == 2 { packet_id } else { 0 };
             open.recipients.add_other(session, StoredDelivery { packet_id, ..other });
         }
     }
@@ -304,6 +313,9 @@ impl Ledger {
     fn end_part(&mut self, now: Time, open: Pending) {
         let lingers = open.may_vanish() && open.recipient_count > 0;
         let awaited = open.awaited();
+        if open.noted.is_retained {
+            self.retained_parts.insert(self.parts.next());
+        }
         self.parts.push(open, awaited);
         if lingers {
             self.parts.hope(now);
@@ -316,28 +328,32 @@ impl Ledger {
     #[inline]
     pub(super) fn acknowledge(&mut self, now: Time, session: u64, delivery: &Delivery) {
         let number = delivery.record >> 1;
+        let by = match delivery.own_number() {
+            None => Acknowledger::Session(session),
+            Some(number) => Acknowledger::Delivery(number),
+        };
         let is_gathering = match delivery.record & 1 {
-            1 => self.parts.acknowledge(now, number, session),
-            _ => self.own.acknowledge(now, number, session),
+            1 => self.parts.acknowledge(now, number, by),
+            _ => self.own.acknowledge(now, number, by),
         };
         if !is_gathering {
-            self.done_after(now, delivery.record, session, delivery.message.id);
+            self.done_after(now, delivery.record, session, delivery.number());
         }
     }
 
     /// As [`Self::done`], but behind the record that the delivery names.
-    pub(super) fn done_after(&mut self, now: Time, number: u64, session: u64, message: u64) {
-        match self.awaited_part(number) {
-            Some(part) => part.done.push((session, message)),
-            None => self.done(now, session, message),
+    pub(super) fn done_after(&mut self, now: Time, record: u64, session: u64, delivery: u64) {
+        match self.awaited_part(record) {
+            Some(part) => part.done.push((session, delivery)),
+            None => self.done(now, session, delivery),
         }
     }
 
-    /// The client of a session has sent PUBREC, of a message whose record the delivery names.
-    pub(super) fn release(&mut self, now: Time, number: u64, session: u64, message: u64) {
-        match self.awaited_part(number) {
-            Some(part) => part.released.push((session, message)),
-            None => self.note(now, Record::Released { session, message }),
+    /// The client of a session has sent PUBREC for a delivery that this record has brought.
+    pub(super) fn release(&mut self, now: Time, record: u64, session: u64, delivery: u64) {
+        match self.awaited_part(record) {
+            Some(part) => part.released.push((session, delivery)),
+            None => self.note(now, Record::Released { session, delivery }),
         }
     }
 
@@ -351,9 +367,9 @@ impl Ledger {
         self.awaited_parts.get_mut(&part).filter(|_| is_part)
     }
 
-    /// Messages that are done whatever gathers here.
-    pub(super) fn done(&mut self, now: Time, session: u64, message: u64) {
-        self.done.push((session, message));
+    /// A delivery that is over whatever gathers here.
+    pub(super) fn done(&mut self, now: Time, session: u64, delivery: u64) {
+        self.done.push((session, delivery));
         let due = self.lazily(now);
         self.own.hurry(due);
     }
@@ -402,10 +418,37 @@ impl Ledger {
         number != 0 && self.is_before_next(number) && !(is_own && number >> 1 >= self.own.first())
     }
 
+    /// The number of the first entry that is not on disk.
+    fn own_committed(&self) -> u64 {
+        self.outstanding.as_ref().map_or(self.own.first(), |(first, _)| *first)
+    }
+
+    /// True when the record that a delivery names is on disk.
+    pub(super) fn is_on_disk(&self, record: u64) -> bool {
+        match record & 1 {
+            1 => self.is_before_next(record),
+            _ => record >> 1 < self.own_committed(),
+        }
+    }
+
+    /// A mark behind everything that has been retained here and is not on disk; None when there is
+    /// nothing.
+    pub(super) fn mark_retained(&self) -> Option<RetainedMark> {
+        let mark = RetainedMark { own: self.own.next(), part: self.parts.next() };
+        (!self.has_committed(mark)).then_some(mark)
+    }
+
+    /// True when everything that had been retained here before the mark is on disk.
+    pub(super) fn has_committed(&self, mark: RetainedMark) -> bool {
+        self.own_committed() >= mark.own
+            && self.retained_parts.first().is_none_or(|&part| part >= mark.part)
+    }
+
     /// Messages that other workers' sessions get by what is with the journal, which does not have
     /// their bytes.
     pub(super) fn passed_on(&self) -> Vec<Arc<Message>> {
-        self.outstanding.as_ref().map_or_else(Vec::new, |waiting| waiting.passed_on.clone())
+        let waiting = self.outstanding.as_ref().map(|(_, waiting)| waiting);
+        waiting.map_or_else(Vec::new, |waiting| waiting.passed_on.clone())
     }
 
     /// When something is to be handed over.
@@ -440,6 +483,7 @@ impl Ledger {
     }
 
     fn take_batch(&mut self) -> Batch {
+        let first = self.own.first();
         let mut waiting = std::mem::take(&mut self.gathering);
         self.bytes = 0;
         let mut acknowledged = self.own.take_acknowledged();
@@ -449,7 +493,7 @@ impl Ledger {
                 Item::Record(record) => entries.push(Entry::Record(record)),
                 Item::Publish(pending) if pending.is_needless(awaited) => self.recycle(pending),
                 Item::Publish(mut pending) => {
-                    pending.leave_out(awaited, acknowledged.of(place));
+                    pending.leave_out(awaited, &acknowledged.of(place));
                     let may_lack_bytes = pending.parts > 0 && !pending.noted.has_bytes;
                     let publish = pending.publish(self.pass);
                     let is_passed_on = may_lack_bytes && !publish.is_new;
@@ -458,7 +502,7 @@ impl Ledger {
                 }
             }
         }
-        self.outstanding = Some(waiting);
+        self.outstanding = Some((first, waiting));
         Batch {
             entries,
             done: std::mem::take(&mut self.done),
@@ -479,13 +523,13 @@ impl Ledger {
         let mut parts = Vec::new();
         for (place, (mut pending, awaited)) in (0..).zip(self.parts.take()) {
             let number = first + u64::from(place);
-            pending.leave_out(awaited, acknowledged.of(place));
+            pending.leave_out(awaited, &acknowledged.of(place));
             if !pending.recipients.is_empty() {
                 let held = std::mem::take(&mut pending.held);
                 self.awaited_parts.entry(number).or_default().held = held;
             }
-            let Pending { record, recipients, parts: more, .. } = pending;
-            parts.push(Part { number, record, recipients, more });
+            let Pending { record, recipients, parts: more, noted, .. } = pending;
+            parts.push(Part { number, record, recipients, retained: noted.retained, more });
         }
         parts
     }
@@ -493,17 +537,18 @@ impl Ledger {
     /// What waited for the batch that is on disk now, and for these parts of others.
     pub(super) fn committed(&mut self, now: Time, has_batch: bool, parts: &[u64]) -> Waiting {
         let mut waiting = match has_batch {
-            true => self.outstanding.take().unwrap_or_default(),
+            true => self.outstanding.take().map(|(_, waiting)| waiting).unwrap_or_default(),
             false => Waiting::default(),
         };
         for part in parts {
+            self.retained_parts.remove(part);
             let Some(part) = self.awaited_parts.remove(part) else { continue };
             waiting.held.extend(part.held);
-            for (session, message) in part.released {
-                self.note(now, Record::Released { session, message });
+            for (session, delivery) in part.released {
+                self.note(now, Record::Released { session, delivery });
             }
-            for (session, message) in part.done {
-                self.done(now, session, message);
+            for (session, delivery) in part.done {
+                self.done(now, session, delivery);
             }
         }
         waiting
@@ -540,12 +585,12 @@ impl Pending {
         awaited.is_over() && self.parts == 0
     }
 
-    /// Those who have acknowledged it, which are sorted, need no record of it.
-    fn leave_out(&mut self, awaited: Awaited, acknowledged: &[u64]) {
+    /// What has been acknowledged of it needs no record.
+    fn leave_out(&mut self, awaited: Awaited, by: &By<'_>) {
         if awaited.is_from_nobody() {
-            self.recipients.clear();
-        } else if !acknowledged.is_empty() {
-            self.recipients.leave_out(acknowledged);
+            self.recipients.leave_out_all();
+        } else if !by.is_empty() {
+            self.recipients.leave_out(by.sessions, by.deliveries);
         }
     }
 
@@ -558,9 +603,9 @@ impl Pending {
         Publish {
             is_new: is_new || is_first,
             message,
-            is_retained: self.noted.is_retained,
+            retained: self.noted.retained,
             received: self.noted.received,
-            taken_from: self.noted.taken_from,
+            taken: self.noted.taken,
             recipients: self.recipients,
             record: self.record,
             parts: self.parts,
@@ -571,12 +616,12 @@ impl Pending {
 /// A delivery, as the journal keeps it.
 pub(super) fn stored(delivery: &Delivery) -> StoredDelivery<'static> {
     StoredDelivery {
+        number: delivery.own_number().unwrap_or(0),
         qos: delivery.qos as u8,
         retain: delivery.retain,
-        packet_id: 0,
-        is_released: false,
         subscription_ids: delivery.subscription_ids().to_vec(),
         share: delivery.share().map(|share| share.to_owned().into()),
+        ..StoredDelivery::default()
     }
 }
 

@@ -49,6 +49,9 @@ pub enum MeshMessage {
         message: Arc<Message>,
         /// Who waits for it.
         ticket: Option<Ticket>,
+        /// The record that the journal waits for your part of, which says under which version; 0
+        /// when there is none.
+        record: u64,
     },
     /// What the ticket stood for is done.
     Done {
@@ -68,6 +71,8 @@ pub struct RetainedQuery {
     pub(super) replay: u32,
     pub(super) filter: Arc<str>,
     pub(super) after: Option<Arc<str>>,
+    /// How many messages at most.
+    pub(super) part: usize,
 }
 
 /// Answers a [`RetainedQuery`].

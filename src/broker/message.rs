@@ -15,10 +15,6 @@ impl RetainedMessage for Message {
         &self.bytes()[..self.lengths().0]
     }
 
-    fn version(&self) -> (u64, u32) {
-        self.version
-    }
-
     // [MQTT-3.3.1-6]
     fn clears(&self) -> bool {
         self.payload().is_empty()

@@ -14,6 +14,7 @@ mod handle_disconnect;
 mod handle_mesh;
 mod handle_publish;
 mod handle_subscribe;
+mod in_flight;
 mod journal;
 mod ledger;
 mod link;

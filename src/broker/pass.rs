@@ -7,6 +7,7 @@ use super::shard::Shard;
 use crate::limits::{PASS_SLICE_BYTES, RETAINED_PAGE_MESSAGES};
 use crate::mqtt::Version;
 use crate::store::record::{Body, Published, Record, StoredDelivery, Subscription, Whole};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// How far a pass has come.
@@ -68,7 +69,7 @@ impl Shard {
             let filter = self.subscriptions.filter(place);
             let subscriber = self.subscriptions.subscriber(id.slot, place)?;
             Some(Subscription {
-                is_owed: session.is_owed(&filter),
+                owed: session.owed(&filter),
                 filter: filter.to_string().into(),
                 options: subscriber.options.to_byte(Version::V5),
                 subscription_id: subscriber.extras.subscription_id().unwrap_or(0),
@@ -80,10 +81,14 @@ impl Shard {
             deliveries,
             received: session.received().collect(),
         };
+        let sent = session.sent();
         for message in messages {
             self.write_message(&message, false);
         }
         self.write_anew(whole.deliveries.len() * 16 + 256, Record::Whole(whole));
+        if let Some(sent) = sent {
+            self.write_anew(32, sent);
+        }
     }
 
     /// Writes the retained messages after a topic; what is left then.
@@ -96,18 +101,6 @@ impl Shard {
         page.last().map(|last| Pass::Retained(Some(last.topic().into())))
     }
 
-    /// Writes a message to be retained that was on its way here when a pass began, if its record
-    /// may stand before that; true when somebody has to wait for it.
-    pub(super) fn write_missed(&mut self, message: &Message) -> bool {
-        let Some(ledger) = &self.clients.ledger else { return false };
-        if !message.was_stored_before(ledger.pass) {
-            return false;
-        }
-        let waits = ledger.holds();
-        self.write_message(message, true);
-        waits
-    }
-
     /// Writes a message, unless the journal has it since the pass began.
     fn write_message(&mut self, message: &Message, is_retained: bool) {
         let Some(ledger) = &self.clients.ledger else { return };
@@ -116,12 +109,13 @@ impl Shard {
             return;
         }
         let body = is_new.then(|| Body::of(message, ledger.epoch).owned());
+        let version = message.version().map(NonZeroU64::get);
         let published = Published {
             message: message.id,
             body,
-            is_retained,
+            retained: version.filter(|_| is_retained),
             received: None,
-            taken_from: None,
+            taken: None,
             groups: Vec::new(),
             others: Vec::new(),
         };
@@ -148,14 +142,15 @@ impl Session {
         if self.expiry_s == 0 {
             return (messages, deliveries);
         }
-        for entry in self.exchanges().filter(|entry| ledger.has_handed_over(entry.record())) {
-            let delivery = match entry.delivery() {
-                Some(delivery) => stored(delivery),
-                None => StoredDelivery { qos: 2, is_released: true, ..StoredDelivery::default() },
+        for entry in self.in_flight.iter().filter(|e| ledger.has_handed_over(e.record())) {
+            let (id, delivery) = match entry.delivery() {
+                Some(delivery) => (delivery.message.id, stored(delivery)),
+                // The message is not needed any more, only the number.
+                None => (entry.stored(), released()),
             };
             // A QoS 1 message may go under another identifier the next time.
             let packet_id = if delivery.qos == 2 { entry.packet_id } else { 0 };
-            deliveries.push((entry.stored(), StoredDelivery { packet_id, ..delivery }));
+            deliveries.push((id, StoredDelivery { packet_id, ..delivery }));
             messages.extend(entry.delivery().map(|delivery| delivery.message.clone()));
         }
         for delivery in self.queued().filter(|delivery| ledger.has_handed_over(delivery.record)) {
@@ -164,4 +159,24 @@ impl Session {
         }
         (messages, deliveries)
     }
+
+    /// Of a session without a connection: which of its deliveries may have been sent, in the order
+    /// in which they were. None when it has none.
+    pub(super) fn sent(&self) -> Option<Record<'static>> {
+        if self.link.is_some() || self.expiry_s == 0 || !self.is_recorded {
+            return None;
+        }
+        let is_any = self.in_flight.iter().any(|entry| entry.stored() != 0)
+            || self.queued().any(|delivery| delivery.stored() != 0);
+        let sent = self.in_flight.sent().map(|entry| (entry.stored(), entry.packet_id));
+        let maybe = self.queued().filter(|delivery| delivery.may_have_been_sent());
+        let maybe = maybe.map(|delivery| (delivery.stored(), 0));
+        let deliveries = sent.chain(maybe).filter(|(number, _)| *number != 0).collect();
+        is_any.then_some(Record::Sent { session: self.number, deliveries })
+    }
+}
+
+/// An exchange of which only PUBREL is left.
+fn released() -> StoredDelivery<'static> {
+    StoredDelivery { qos: 2, is_released: true, ..StoredDelivery::default() }
 }

@@ -1,11 +1,13 @@
 //! Sends what waited: for the window, for the link to be writable, for the client to come back.
 
 use super::clients::{Clients, Route};
+use super::in_flight::Wait;
 use super::ledger::{Fate, Noted, stored};
 use super::publication::Publication;
-use super::session::{Delivery, SessionId};
+use super::session::{Delivery, Particulars, SessionId};
 use crate::limits::PUMP_BYTES_MAX;
 use crate::mqtt::{AckType, QoS, ReasonCode, encode_ack};
+use crate::store::record::StoredDelivery;
 use std::sync::Arc;
 
 impl Clients {
@@ -22,11 +24,10 @@ impl Clients {
         let Some(route) = self.open_route(id) else { return };
         self.pump_unacknowledged(id, route);
         self.resend(id, route);
-        while self.sessions[id.slot].has_window() {
-            if self.has_enough(route, id) {
-                return;
-            }
-            if !self.may_dequeue(id) {
+        loop {
+            let session = &self.sessions[id.slot];
+            let may_go_on = !session.in_flight.has_unsent() && session.has_room();
+            if !may_go_on || self.has_enough(route, id) || !self.may_dequeue(id) {
                 return;
             }
             let Some(delivery) = self.sessions[id.slot].dequeue() else { return };
@@ -69,9 +70,21 @@ impl Clients {
         }
     }
 
-    /// Sends a message for the first time, some time after it was published.
+    /// Sends a queued message.
+    fn send_waiting(&mut self, id: SessionId, route: Route, delivery: Delivery) {
+        self.send_kept(id, route, delivery, 0);
+    }
+
+    /// Sends a message for the first time, some time after it was published. `replay` names the
+    /// replay of which it is a part; 0 is none.
     // [MQTT-3.3.2-5]
-    pub(super) fn send_waiting(&mut self, id: SessionId, route: Route, delivery: Delivery) {
+    pub(super) fn send_kept(
+        &mut self,
+        id: SessionId,
+        route: Route,
+        delivery: Delivery,
+        replay: u32,
+    ) {
         if delivery.message.is_expired(self.now) {
             self.counters.dropped_expired += 1;
             return self.note_done(id.slot, &delivery);
@@ -80,7 +93,7 @@ impl Clients {
             return self.note_done(id.slot, &delivery);
         }
         if delivery.qos > QoS::AtMostOnce {
-            return self.send_acknowledged(id, route, delivery);
+            return self.send_acknowledged(id, route, delivery, replay);
         }
         let message = delivery.message.clone();
         let serial = self.next_serial();
@@ -89,40 +102,53 @@ impl Clients {
     }
 
     /// A session that outlives the process has to know what is in flight: a retained message at
-    /// all, a QoS 2 message under which identifier.
-    fn send_acknowledged(&mut self, id: SessionId, route: Route, mut delivery: Delivery) {
+    /// all, so that it is not sent again from the retained store, and a QoS 2 message under which
+    /// identifier. Both wait until the disk has it.
+    fn send_acknowledged(
+        &mut self,
+        id: SessionId,
+        route: Route,
+        mut delivery: Delivery,
+        replay: u32,
+    ) {
         let session = self.stored(id.slot);
-        let is_stored = session != 0;
-        let is_retained = delivery.record == 0;
-        let is_exact = delivery.qos == QoS::ExactlyOnce;
-        if !is_stored || !(is_retained || is_exact) {
-            self.send_now(id, route, delivery);
-            return;
+        if session == 0 || (replay == 0 && delivery.qos < QoS::ExactlyOnce) {
+            return self.send_in_turn(id, route, delivery);
         }
-        if is_retained && is_exact {
-            // The same message may be on its way to the session already, under another identifier.
-            delivery.message = Arc::new(delivery.message.renamed(self.next_number()));
+        if replay != 0 {
+            // The same message may be on its way to the session already, as it was published.
+            delivery.more = Particulars::new(self.next_number(), &[], None);
         }
         let number = self.next_number();
         self.begin_record(number);
         delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
-        let (message, other) = (delivery.message.clone(), stored(&delivery));
-        let fate = match is_exact {
-            true => self.hold(id, route, delivery, is_retained),
-            false => self.send_now(id, route, delivery),
-        };
+        let message = delivery.message.clone();
+        let other = StoredDelivery { replay, ..stored(&delivery) };
+        let fate = self.hold(id, route, delivery, replay != 0);
         if let Some(ledger) = &mut self.ledger {
             ledger.add_other(session, other, fate);
         }
         self.end_record(Noted::default(), &mut Publication::kept(&message, self.now, 0));
     }
 
+    /// Sends a message behind those that were published before it and wait for the disk.
+    fn send_in_turn(&mut self, id: SessionId, route: Route, delivery: Delivery) {
+        if !self.sessions[id.slot].in_flight.is_waiting() {
+            self.send_now(id, route, delivery);
+            return;
+        }
+        let serial = self.next_serial();
+        let in_flight = &mut self.sessions[id.slot].in_flight;
+        let packet_id = in_flight.packet_id(serial);
+        in_flight.wait(packet_id, serial, delivery, Wait::Turn);
+    }
+
     fn send_now(&mut self, id: SessionId, route: Route, delivery: Delivery) -> Fate {
         let message = delivery.message.clone();
         let serial = self.next_serial();
-        let session = &mut self.sessions[id.slot];
-        let packet_id = session.packet_id(serial);
-        session.send(packet_id, serial, delivery.clone());
+        let in_flight = &mut self.sessions[id.slot].in_flight;
+        let packet_id = in_flight.packet_id(serial);
+        in_flight.send(packet_id, serial, delivery.clone());
         let mut publication = Publication::kept(&message, self.now, serial);
         let dup = delivery.may_have_been_sent();
         match self.send_private(route, &delivery, &mut publication, packet_id, dup) {
@@ -132,23 +158,24 @@ impl Clients {
         }
     }
 
-    /// Lets a QoS 2 message wait until its packet identifier is on disk, if it has to be.
+    /// Lets a message wait until the disk has it, if it has to be there.
     fn hold(&mut self, id: SessionId, route: Route, delivery: Delivery, is_replay: bool) -> Fate {
         if !self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
             return self.send_now(id, route, delivery);
         }
         let serial = self.next_serial();
-        let session = &mut self.sessions[id.slot];
-        let packet_id = session.packet_id(serial);
-        session.hold(packet_id, serial, delivery, is_replay);
+        let in_flight = &mut self.sessions[id.slot].in_flight;
+        let packet_id = in_flight.packet_id(serial);
+        let wait = if is_replay { Wait::DiskAsReplay } else { Wait::Disk };
+        in_flight.wait(packet_id, serial, delivery, wait);
         Fate::Held(id, packet_id)
     }
 
-    /// Sends again what was in flight when the connection before this one ended, as the window
-    /// allows.
+    /// Sends again what was in flight when the connection before this one ended, and what has
+    /// waited for its turn, as the window allows.
     // [MQTT-4.4.0-1], [MQTT-4.6.0-1]
     fn resend(&mut self, id: SessionId, route: Route) {
-        while self.sessions[id.slot].has_unsent() && !self.has_enough(route, id) {
+        while self.sessions[id.slot].in_flight.has_unsent() && !self.has_enough(route, id) {
             let unsent = self.sessions[id.slot].next_unsent();
             let Some((packet_id, delivery, dup)) = unsent else { return };
             let Some(delivery) = delivery else {

@@ -2,13 +2,14 @@
 
 use super::message::Message;
 use super::permission::{policy, worth_keeping};
+use super::replay::Wanted;
 use super::session::{Delivery, Exchange, Particulars, Session, SessionId};
 use super::shard::Shard;
 use super::will::Will;
-use crate::base::maps::HashMap;
+use crate::base::maps::{HashMap, HashSet};
 use crate::mqtt::{SubscriptionOptions, TopicFilter, Version};
 use crate::store::record::{StoredDelivery, Subscription};
-use crate::store::{Epoch, State, StoredSession, qos};
+use crate::store::{Epoch, State, StoredCopy, StoredSession, VERSION_MIN, qos};
 use crate::topics::{Interest, Subscriber};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
@@ -84,10 +85,10 @@ impl Shard {
     /// there at once, and what is published for them waits for their clients.
     pub fn restore(&mut self, past: Past, epoch: Epoch) {
         self.clients.go_on_after(past.number_max);
-        self.version = past.version_max;
+        self.version = past.version_max.max(VERSION_MIN);
         for message in past.retained {
             message.note_stored(1);
-            self.retained.store(message, self.clients.now);
+            self.retained.store(message);
         }
         let mut sessions = past.sessions;
         sessions.sort_unstable_by_key(|session| session.attributes.session);
@@ -134,19 +135,23 @@ impl Shard {
             session.rare().received.insert(*packet_id);
         }
         // A session that ends with its connection has nothing to come back to.
-        let lives_on = attributes.expiry_s > 0;
-        for (message, delivery) in stored.deliveries().into_iter().filter(|_| lives_on) {
-            session.restore_delivery(message, messages.get(&message), delivery);
+        if attributes.expiry_s > 0 {
+            session.restore_deliveries(stored, messages);
         }
         let id = self.clients.insert_session(session);
         for subscription in stored.subscriptions.values() {
-            self.restore_subscription(id, subscription);
+            self.restore_subscription(id, subscription, messages);
         }
         self.clients.refresh_stored(id);
         self.clients.refresh_session_timer(id);
     }
 
-    fn restore_subscription(&mut self, id: SessionId, subscription: &Subscription<'_>) {
+    fn restore_subscription(
+        &mut self,
+        id: SessionId,
+        subscription: &Subscription<'_>,
+        messages: &HashMap<u64, Arc<Message>>,
+    ) {
         let text = &*subscription.filter;
         let Ok(filter) = TopicFilter::parse(text, usize::MAX) else { return };
         let Ok(options) = SubscriptionOptions::decode(subscription.options, Version::V5) else {
@@ -159,45 +164,133 @@ impl Shard {
             self.subscriptions.set_online(group, false);
         }
         self.remember(id, subscribed.place);
-        if subscription.is_owed {
-            self.owe_replay(id, text, options.qos, subscription.subscription_id);
+        if let Some(owed) = &subscription.owed {
+            let wanted = Wanted {
+                number: owed.number,
+                filter: text.into(),
+                qos: options.qos,
+                subscription_id: subscription.subscription_id,
+            };
+            let live = owed.overtaken.iter().filter_map(|id| messages.get(id).cloned());
+            self.owe_replay(id, wanted, owed, live);
         }
     }
 }
 
 impl Session {
-    /// What was on its way to its client when the process before ended. What may have been sent
-    /// goes as a duplicate: a QoS 1 message always, since nobody can tell.
-    fn restore_delivery(
+    /// What was on its way to its client when the process before ended, in order.
+    fn restore_deliveries(
         &mut self,
-        id: u64,
-        message: Option<&Arc<Message>>,
-        stored: &StoredDelivery<'_>,
+        stored: &StoredSession,
+        messages: &HashMap<u64, Arc<Message>>,
     ) {
-        if stored.is_released {
-            if stored.packet_id != 0 {
-                self.resume(stored.packet_id, Exchange::Released { stored: id, record: RESTORED });
-            }
-            return;
+        let copies = stored.deliveries();
+        match &stored.sent {
+            Some(sent) => self.restore_sent(&copies, sent, messages),
+            None => self.restore_perhaps_sent(&copies, messages),
         }
-        let Some(message) = message else { return };
-        message.note_stored(1);
-        let ids = &*stored.subscription_ids;
-        let delivery = Delivery {
-            message: message.clone(),
-            record: RESTORED,
-            more: Particulars::new(ids, stored.share.as_deref().map(Arc::from)),
-            subscription_id: ids.first().copied().unwrap_or(0),
-            qos: qos(stored.qos),
-            retain: stored.retain,
-        };
-        if stored.packet_id != 0 {
-            self.resume(stored.packet_id, Exchange::Message(delivery));
-        } else {
-            self.requeue(delivery);
+    }
+
+    /// The process before knew what it had sent: that goes as a duplicate, anything else does not.
+    // [MQTT-3.3.1-1], [MQTT-3.3.1-3]
+    fn restore_sent(
+        &mut self,
+        copies: &[&StoredCopy],
+        sent: &[(u64, u16)],
+        messages: &HashMap<u64, Arc<Message>>,
+    ) {
+        let by_number = copies.iter().map(|copy| (copy.1.number_of(copy.0), *copy));
+        let mut by_number: HashMap<u64, &StoredCopy> = by_number.collect();
+        let mut unidentified = Vec::new();
+        for (number, packet_id) in sent {
+            match by_number.remove(number) {
+                Some(copy) if *packet_id != 0 => {
+                    if let Some(exchange) = restored_exchange(copy, RESTORED, messages) {
+                        self.in_flight.resume(*packet_id, exchange, true);
+                    }
+                }
+                Some(copy) => unidentified.extend(restored_delivery(copy, RESTORED, messages)),
+                None => {}
+            }
+        }
+        unidentified.into_iter().for_each(|delivery| self.requeue(delivery));
+        for copy in copies.iter().filter(|copy| by_number.contains_key(&copy.1.number_of(copy.0))) {
+            let record = RESTORED_UNSENT;
+            if copy.1.packet_id == 0 {
+                let delivery = restored_delivery(copy, record, messages);
+                delivery.into_iter().for_each(|delivery| self.requeue(delivery));
+            } else if let Some(exchange) = restored_exchange(copy, record, messages) {
+                self.in_flight.resume(copy.1.packet_id, exchange, false);
+            }
+        }
+    }
+
+    /// Nobody can tell what the process before had sent, but for QoS 2 messages without a packet
+    /// identifier: anything else goes as a duplicate. Before the last message that has one
+    /// everything may have been sent, and keeps its place.
+    // [MQTT-4.6.0-1]
+    fn restore_perhaps_sent(
+        &mut self,
+        copies: &[&StoredCopy],
+        messages: &HashMap<u64, Arc<Message>>,
+    ) {
+        let taken: HashSet<u16> = copies.iter().map(|copy| copy.1.packet_id).collect();
+        let mut free = (1..=u16::MAX).rev().filter(|packet_id| !taken.contains(packet_id));
+        let begun = copies.iter().rposition(|copy| copy.1.packet_id != 0).map_or(0, |at| at + 1);
+        for (place, copy) in copies.iter().enumerate() {
+            let packet_id = match copy.1 {
+                StoredDelivery { packet_id: 0, qos: 1, .. } if place < begun => free.next(),
+                StoredDelivery { packet_id, .. } => Some(packet_id).filter(|id| *id != 0),
+            };
+            match packet_id {
+                Some(packet_id) => {
+                    if let Some(exchange) = restored_exchange(copy, RESTORED, messages) {
+                        self.in_flight.resume(packet_id, exchange, true);
+                    }
+                }
+                None => {
+                    let delivery = restored_delivery(copy, RESTORED, messages);
+                    delivery.into_iter().for_each(|delivery| self.requeue(delivery));
+                }
+            }
         }
     }
 }
 
-/// The record of a delivery that is no longer here: the journal has it.
+fn restored_exchange(
+    copy: &StoredCopy,
+    record: u64,
+    messages: &HashMap<u64, Arc<Message>>,
+) -> Option<Exchange> {
+    let (id, way) = copy;
+    if way.is_released {
+        return Some(Exchange::Released { stored: way.number_of(*id), record });
+    }
+    restored_delivery(copy, record, messages).map(Exchange::Message)
+}
+
+fn restored_delivery(
+    (id, way): &StoredCopy,
+    record: u64,
+    messages: &HashMap<u64, Arc<Message>>,
+) -> Option<Delivery> {
+    let message = messages.get(id).filter(|_| !way.is_released)?;
+    message.note_stored(1);
+    let ids = &*way.subscription_ids;
+    Some(Delivery {
+        message: message.clone(),
+        record,
+        more: Particulars::new(way.number, ids, way.share.as_deref().map(Arc::from)),
+        subscription_id: ids.first().copied().unwrap_or(0),
+        qos: qos(way.qos),
+        retain: way.retain,
+    })
+}
+
+/// The record of a delivery that is no longer here, since the journal has it; the process before
+/// may have sent it.
 pub(super) const RESTORED: u64 = 2;
+/// The same, but it has certainly not been sent.
+const RESTORED_UNSENT: u64 = 4;
+
+const _: () = assert!(RESTORED_UNSENT >> 1 < super::gathering::FIRST);

@@ -1,11 +1,26 @@
 //! Where a publish goes: to subscribers here, to other workers, into the retained store.
 
 use super::mesh_message::{MeshMessage, Ticket};
+use super::message::Message;
 use super::publication::Publication;
 use super::shard::Shard;
 use super::share::Pick;
 use smallvec::SmallVec;
 use std::sync::Arc;
+
+/// Where a publish is retained.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Retention {
+    /// It is, under this version.
+    Here(u64),
+    /// By this worker, whose part of this record says so.
+    There {
+        /// The worker.
+        to: usize,
+        /// As in [`MeshMessage::Retain`].
+        record: u64,
+    },
+}
 
 /// What one other worker is to deliver.
 #[derive(Debug)]
@@ -61,20 +76,51 @@ impl Shard {
         self.matches = matches;
     }
 
-    /// Retains a publish that asks for it. `ticket` waits until it is done; false when it need
-    /// not, since it is done already.
-    pub(super) fn retain(
+    /// Retains a publish that asks for it, and notes in the open record that it does: at once where
+    /// its topic lives here; otherwise the topic's home is still to be told, by
+    /// [`Self::retain_there`].
+    pub(super) fn retain(&mut self, publication: &mut Publication<'_>) -> Retention {
+        let to = self.topic_home(publication.topic());
+        if to == self.index {
+            return Retention::Here(self.store_retained(publication.message().clone()));
+        }
+        Retention::There { to, record: self.clients.expect_retained() }
+    }
+
+    /// Tells a topic's home to retain a publish. `ticket` waits until it is done.
+    pub(super) fn retain_there(
         &mut self,
+        (to, record): (usize, u64),
         publication: &mut Publication<'_>,
         ticket: Option<Ticket>,
-    ) -> bool {
-        let home = self.topic_home(publication.topic());
+    ) {
         let message = publication.message().clone();
-        if home == self.index {
-            self.retained.store(message, self.clients.now);
-            return false;
+        self.mesh(to, MeshMessage::Retain { message, ticket, record });
+    }
+
+    /// The message is its topic's now, or clears it: whatever came here before is older. Its
+    /// version.
+    pub(super) fn store_retained(&mut self, message: Arc<Message>) -> u64 {
+        self.version += 1;
+        message.set_version(self.version);
+        self.retained.store(message.clone());
+        if message.payload().is_empty() {
+            let mark = self.clients.ledger.as_ref().and_then(|ledger| ledger.mark_retained());
+            match mark {
+                // An older one may still come to the journal, behind a pass.
+                Some(mark) => self.cleared.push_back((mark, message)),
+                None => self.retained.forget_cleared(&message),
+            }
         }
-        self.mesh(home, MeshMessage::Retain { message, ticket });
-        true
+        self.version
+    }
+
+    /// Forgets that topics were cleared of which nothing older can come to the journal any more.
+    pub(super) fn forget_cleared(&mut self) {
+        let Some(ledger) = &self.clients.ledger else { return };
+        while self.cleared.front().is_some_and(|(mark, _)| ledger.has_committed(*mark)) {
+            let Some((_, message)) = self.cleared.pop_front() else { break };
+            self.retained.forget_cleared(&message);
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::boundary::{Input, LinkId, Origin, Output};
 use super::clients::Clients;
 use super::counters::Counters;
 use super::handle_connect::check_first;
+use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
 use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
 use super::message::Message;
@@ -16,7 +17,9 @@ use crate::base::time::Time;
 use crate::limits::{CONNECT_BYTES_MAX, CONNECT_TIME_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, next_frame};
 use crate::options::Options;
+use crate::store::VERSION_MIN;
 use crate::topics::{Matches, Retained, Subscriptions, WorkerSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// One worker's broker: it owns the sessions whose home is this worker, the connections of their
@@ -40,8 +43,11 @@ pub struct Shard {
     pub(super) journal_waiting: Vec<LinkId>,
     /// What is still to be written anew, while a pass goes on.
     pub(super) pass: Option<Pass>,
-    /// Greater than the version of every retained message seen so far.
+    /// The version of the message that was retained here last.
     pub(super) version: u64,
+    /// Topics that were cleared, with what an older message of them may still be on its way to the
+    /// journal.
+    pub(super) cleared: VecDeque<(RetainedMark, Arc<Message>)>,
     /// Workers whose ring from here is full.
     mesh_full: WorkerSet,
     /// Links that wait for it.
@@ -80,7 +86,8 @@ impl Shard {
             homes: Homes::new(workers, seed),
             journal_waiting: Vec::new(),
             pass: None,
-            version: 0,
+            version: VERSION_MIN,
+            cleared: VecDeque::new(),
             mesh_full: WorkerSet::default(),
             mesh_waiting: Vec::new(),
             done_later: Vec::new(),
@@ -318,7 +325,7 @@ impl Shard {
             let page = self.answer(&query);
             if from == self.index {
                 let session = page.session;
-                self.take_page(page);
+                self.take_page(from, page);
                 self.pump_replays(session);
             } else {
                 self.mesh(from, MeshMessage::RetainedPage(Box::new(page)));
@@ -474,6 +481,10 @@ impl Shard {
                 self.clients.sessions[session.slot].will = None;
             }
             self.disconnect(id, ReasonCode::ServerShuttingDown, None);
+        }
+        let sent: Vec<_> = self.clients.sessions.iter().filter_map(|(_, s)| s.sent()).collect();
+        for record in sent {
+            self.clients.note(record);
         }
     }
 }

@@ -81,7 +81,11 @@ impl Shard {
         publication: &mut Publication<'_>,
     ) {
         let share = self.subscriptions.group(group).filter.clone();
-        self.clients.deliver_slowly(subscriber, publication, Particulars::new(&[], Some(share)));
+        // The member may get the message as an ordinary subscriber, or by another group, as well.
+        let is_durable = self.clients.ledger.is_some();
+        let number = if is_durable { self.clients.next_number() } else { 0 };
+        let more = Particulars::new(number, &[], Some(share));
+        self.clients.deliver_slowly(subscriber, publication, more);
     }
 
     /// Another worker picked this one for a message to the group `share` (a whole filter).
@@ -130,14 +134,14 @@ impl Shard {
             let name = self.clients.next_number();
             self.clients.begin_record(name);
             self.redistribute_one(share, message);
-            let taken_from = (*record != 0).then_some(from);
+            let taken = (*record != 0).then(|| (from, delivery.number()));
             // What is not on disk yet comes whole with another worker's record, or not at all; and
             // it is to be taken from what that says, too.
             let has_bytes = !self.clients.is_before_next(*record);
             if has_bytes {
                 self.clients.note_taken(from, &delivery);
             }
-            let noted = Noted { taken_from, has_bytes, ..Noted::default() };
+            let noted = Noted { taken, has_bytes, ..Noted::default() };
             let mut publication = Publication::kept(message, self.clients.now, 0);
             self.clients.end_record(noted, &mut publication);
         }

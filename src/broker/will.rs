@@ -106,12 +106,8 @@ impl Shard {
         };
         let source = author.source.clone().filter(|_| will.retain);
         let mut publication = self.publication(&publish, author.number, source);
-        self.clients.begin_record(publication.traits().id);
-        self.route(&mut publication);
-        let noted = Noted { is_retained: will.retain, ..Noted::default() };
-        self.clients.end_record(noted, &mut publication);
-        if will.retain {
-            self.retain(&mut publication, None);
+        if let Some(home) = self.distribute(Noted::default(), &mut publication).home {
+            self.retain_there(home, &mut publication, None);
         }
     }
 }

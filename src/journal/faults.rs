@@ -54,7 +54,7 @@ mod planted {
                 Record::Ended { .. } => "lost-end",
                 _ => "",
             }),
-            Entry::Publish(publish) => !(publish.is_retained && has("lost-retained")),
+            Entry::Publish(publish) => !(publish.retained.is_some() && has("lost-retained")),
         });
         for entry in &mut batch.entries {
             if let Entry::Publish(publish) = entry {

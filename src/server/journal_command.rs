@@ -242,20 +242,27 @@ impl Display for Shown<'_> {
                 subscription.filter,
                 subscription.options,
                 subscription.subscription_id,
-                subscription.is_owed
+                subscription.owed.is_some()
             ),
             Record::Unsubscribed { session, filter } => {
                 write!(out, "unsubscribed {session} {filter:?}")
             }
             Record::Replayed { session, filter } => write!(out, "replayed {session} {filter:?}"),
             Record::Published(published) => show_published(out, published),
-            Record::Released { session, message } => write!(out, "released {session} {message}"),
+            Record::Released { session, delivery } => write!(out, "released {session}:{delivery}"),
             Record::Done(done) => {
                 out.write_str("done")?;
-                done.iter().try_for_each(|(session, message)| write!(out, " {session}:{message}"))
+                done.iter().try_for_each(|(session, delivery)| write!(out, " {session}:{delivery}"))
             }
             Record::Forgotten { session, packet_id } => {
                 write!(out, "forgotten {session} packet {packet_id}")
+            }
+            Record::Sent { session, deliveries } => {
+                write!(out, "sent {session}")?;
+                deliveries.iter().try_for_each(|(delivery, packet_id)| {
+                    write!(out, " {session}:{delivery}")?;
+                    show_option(out, "packet", (*packet_id != 0).then_some(packet_id))
+                })
             }
         }
     }
@@ -279,12 +286,11 @@ fn show_published(out: &mut fmt::Formatter<'_>, published: &Published<'_>) -> fm
     if let Some(body) = &published.body {
         show_body(out, body)?;
     }
-    if published.is_retained {
-        out.write_str(" retained")?;
-    }
+    show_option(out, "retained version", published.retained)?;
     let received = published.received.map(|(session, packet)| format!("{session} packet {packet}"));
     show_option(out, "received", received)?;
-    show_option(out, "taken", published.taken_from)?;
+    let taken = published.taken.map(|(session, delivery)| format!("{session}:{delivery}"));
+    show_option(out, "taken", taken)?;
     for group in &published.groups {
         write!(out, " to {:?} qos {} retain {}", group.sessions, group.qos, group.retain)?;
         show_option(out, "packet", (group.packet_id != 0).then_some(group.packet_id))?;
@@ -300,13 +306,16 @@ fn show_body(out: &mut fmt::Formatter<'_>, body: &Body<'_>) -> fmt::Result {
     let topic_end = topic.min(body.bytes.len());
     let payload = topic.saturating_add(properties).min(body.bytes.len());
     write!(out, " topic {:?}", String::from_utf8_lossy(&body.bytes[..topic_end]))?;
-    write!(out, " qos {} version {}.{} ", body.qos, body.version.0, body.version.1)?;
+    write!(out, " qos {} ", body.qos)?;
     show_bytes(out, &body.bytes[payload..])?;
     show_option(out, "expires", body.expires_ms)
 }
 
 fn show_way(out: &mut fmt::Formatter<'_>, way: &StoredDelivery<'_>) -> fmt::Result {
+    show_option(out, "as", (way.number != 0).then_some(way.number))?;
     write!(out, " qos {} retain {}", way.qos, way.retain)?;
+    show_option(out, "replay", (way.replay != 0).then_some(way.replay))?;
+    way.overtakes.iter().try_for_each(|replay| write!(out, " overtakes {replay}"))?;
     show_option(out, "packet", (way.packet_id != 0).then_some(way.packet_id))?;
     if way.is_released {
         out.write_str(" released")?;

@@ -170,7 +170,7 @@ impl Model {
             let newer = &self.messages[live];
             newer.first > since
                 && !message.is_in_doubt()
-                && newer.first > message.last
+                && newer.first > self.retained_from(message)
                 && emitted < delivered.emitted.0
         });
         ensure(!is_stale || publish.dup, "I9", "a newer one came before")
@@ -429,13 +429,9 @@ impl Model {
             if topic.starts_with('$') {
                 continue;
             }
-            // A clearing message leaves nothing behind that could be compared with an older one
-            // still on its way.
-            let has_clears = messages.iter().any(|m| m.clears());
             let is_newer = |n: &Message, m: &Message| {
-                let end = if has_clears { self.settled(m) } else { m.last };
                 let is_sent = n.handled > 0 && n.passage.is_certain;
-                is_sent && !m.is_in_doubt() && n.first > end
+                is_sent && !m.is_in_doubt() && n.first > self.retained_from(m)
             };
             let is_last = |m: &&&Message| !messages.iter().any(|n| is_newer(n, m));
             let last: Vec<&&Message> = messages.iter().filter(is_last).collect();

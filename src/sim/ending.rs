@@ -166,6 +166,7 @@ impl World {
             first_time: Time::ZERO,
             last: 0,
             last_time: Time::ZERO,
+            acknowledged: u64::MAX,
         };
         self.publish(client, wire, message);
     }

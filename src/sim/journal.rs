@@ -5,8 +5,8 @@ use super::wire::Phase;
 use super::world::{Event, World};
 use crate::base::time::Time;
 use crate::broker::{Counters, Homes, Input, Past, Promise, Shard};
-use crate::store::record::{Record, StoredDelivery};
-use crate::store::{Commit, Epoch, Gatherer, SEGMENT_HEADER, Stamp, State, pieces};
+use crate::store::record::Record;
+use crate::store::{Commit, Epoch, Gatherer, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces};
 use std::collections::BTreeSet;
 
 const EPOCH: Epoch = Epoch(0);
@@ -235,9 +235,13 @@ fn described(state: &State, now: Time) -> BTreeSet<String> {
         let will = session.attributes.will.is_some();
         lines.insert(format!("session {number} {id} {expiry_s} will {will}"));
         for subscription in session.subscriptions.values() {
+            let mut subscription = subscription.clone();
+            if let Some(owed) = &mut subscription.owed {
+                owed.overtaken.retain(|id| !is_expired(id));
+            }
             lines.insert(format!("session {number} {subscription:?}"));
         }
-        let is_wanted = |(id, way): &(u64, &StoredDelivery<'_>)| way.is_released || !is_expired(id);
+        let is_wanted = |(id, way): &&StoredCopy| way.is_released || !is_expired(id);
         let deliveries = session.deliveries().into_iter().filter(is_wanted);
         for (place, (message, delivery)) in deliveries.enumerate() {
             lines.insert(format!("session {number} {place}: message {message} {delivery:?}"));
@@ -245,7 +249,12 @@ fn described(state: &State, now: Time) -> BTreeSet<String> {
         lines.insert(format!("session {number} received {:?}", session.received));
     }
     for message in state.retained().filter(|message| !message.is_expired(now)) {
-        lines.insert(format!("retained {} {:?} {}", message.topic(), message.version, message.id));
+        lines.insert(format!(
+            "retained {} {:?} {}",
+            message.topic(),
+            message.version(),
+            message.id
+        ));
     }
     let messages = state.messages.values().filter(|message| !message.is_expired(now));
     lines.extend(messages.map(|message| format!("message {} {}", message.id, message.topic())));

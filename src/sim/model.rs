@@ -47,6 +47,8 @@ pub(super) struct Message {
     pub(super) first_time: Time,
     pub(super) last: u64,
     pub(super) last_time: Time,
+    /// The event at which its publisher had the first acknowledgement of it.
+    pub(super) acknowledged: u64,
 }
 
 impl fmt::Debug for Message {
@@ -257,6 +259,13 @@ impl Model {
         }
         let place = self.quiet.partition_point(|&(_, last)| last < message.last);
         self.quiet.get(place).map_or(NEVER, |&(first, _)| first.max(message.last))
+    }
+
+    /// The event from which on the message is retained, as far as it is, so that whatever is handed
+    /// over later replaces it.
+    pub(super) fn retained_from(&self, message: &Message) -> u64 {
+        let settled = self.settled(message);
+        if message.handed == 1 { settled.min(message.acknowledged) } else { settled }
     }
 
     pub(super) fn add_message(&mut self, message: Message) -> usize {

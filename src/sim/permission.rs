@@ -206,6 +206,7 @@ impl Model {
         if code.is_error() && !(is_denied && is_v5 && message.passage.may_fail) {
             return false;
         }
+        message.acknowledged = message.acknowledged.min(self.event);
         if !is_v5 || self.rights.is_none() {
             return true;
         }

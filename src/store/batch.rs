@@ -30,8 +30,7 @@ impl Epoch {
 pub struct Batch {
     /// The changes.
     pub entries: Vec<Entry>,
-    /// Messages that sessions need not be sent any more: (session, message). They belong behind
-    /// the entries.
+    /// Deliveries that are over: (session, number). They belong behind the entries.
     pub done: Vec<(u64, u64)>,
     /// The worker has written all that lives since the pass of this number began.
     pub finishes_pass: Option<u32>,
@@ -53,12 +52,12 @@ pub struct Publish {
     pub message: Arc<Message>,
     /// Its bytes are still to be written.
     pub is_new: bool,
-    /// As [`Published::is_retained`].
-    pub is_retained: bool,
+    /// As [`Published::retained`]; a part may bring it.
+    pub retained: Option<u64>,
     /// As [`Published::received`].
     pub received: Option<(u64, u16)>,
-    /// As [`Published::taken_from`].
-    pub taken_from: Option<u64>,
+    /// As [`Published::taken`].
+    pub taken: Option<(u64, u64)>,
     /// Who gets it here.
     pub recipients: Recipients,
     /// Names this record to the other workers.
@@ -76,6 +75,8 @@ pub struct Part {
     pub record: u64,
     /// Who gets it here.
     pub recipients: Recipients,
+    /// Its version, where it is retained here.
+    pub retained: Option<u64>,
     /// How many more workers have to say who gets it there.
     pub more: u32,
 }
@@ -142,14 +143,34 @@ impl Recipients {
         self.others.clear();
     }
 
-    /// Leaves out each of the sorted `sessions`.
-    pub fn leave_out(&mut self, sessions: &[u64]) {
+    /// Leaves out each of the sorted `sessions`, as far as the message's own id names what they
+    /// get, and each delivery with one of the `numbers`.
+    pub fn leave_out(&mut self, sessions: &[u64], numbers: &[u64]) {
         let stays = |session: &u64| sessions.binary_search(session).is_err();
         for (_, group) in &mut self.groups {
             group.retain(stays);
         }
         self.groups.retain(|(_, group)| !group.is_empty());
-        self.others.retain(|(session, _)| stays(session));
+        self.leave_out_others(|session, delivery| match delivery.number {
+            0 => !stays(&session),
+            number => numbers.contains(&number),
+        });
+    }
+
+    /// Leaves out everybody.
+    pub fn leave_out_all(&mut self) {
+        self.groups.clear();
+        self.leave_out_others(|_, _| true);
+    }
+
+    /// What a delivery says besides that it is one stays.
+    fn leave_out_others(&mut self, is_over: impl Fn(u64, &StoredDelivery<'_>) -> bool) {
+        for (session, delivery) in &mut self.others {
+            if is_over(*session, delivery) {
+                delivery.qos = 0;
+            }
+        }
+        self.others.retain(|(_, delivery)| delivery.qos > 0 || !delivery.overtakes.is_empty());
     }
 
     /// Takes in those of another worker.
@@ -163,14 +184,14 @@ impl Publish {
     /// True when there is nothing to remember.
     #[must_use]
     pub const fn is_void(&self) -> bool {
-        let is_noted = self.is_retained || self.received.is_some() || self.taken_from.is_some();
+        let is_noted = self.retained.is_some() || self.received.is_some() || self.taken.is_some();
         !is_noted && self.recipients.is_empty()
     }
 
     /// True when its bytes are to be written; otherwise nobody thinks any more that they are.
     #[must_use]
     pub fn settle_body(&self) -> bool {
-        let goes = self.is_retained || !self.recipients.is_empty();
+        let goes = self.retained.is_some() || !self.recipients.is_empty();
         self.is_new && (goes || !self.message.forget_stored())
     }
 
@@ -187,9 +208,9 @@ impl Publish {
         Record::Published(Published {
             message: self.message.id,
             body: has_body.then(|| Body::of(&self.message, epoch)),
-            is_retained: self.is_retained,
+            retained: self.retained,
             received: self.received,
-            taken_from: self.taken_from,
+            taken: self.taken,
             groups: groups.collect(),
             others: others.clone(),
         })

@@ -14,8 +14,8 @@
 
 use super::record::Record;
 
-/// The format that this version writes, and the latest that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this version writes and reads.
+pub const FORMAT: u32 = 2;
 /// Bytes before a segment's first commit.
 pub const SEGMENT_HEADER: usize = 2 * HEADER_COPY;
 /// Bytes of a commit's header.

@@ -170,6 +170,7 @@ impl Gatherer {
         let Some(parts) = self.parts.remove(&publish.record) else { return };
         for (worker, part) in parts.come {
             publish.recipients.append(part.recipients);
+            publish.retained = publish.retained.or(part.retained);
             heard[worker].parts.push(part.number);
         }
     }

@@ -4,8 +4,9 @@
 use crate::access::Identity;
 use crate::base::time::Time;
 use crate::mqtt::{Properties, QoS};
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// An application message.
 #[derive(Debug)]
@@ -25,8 +26,9 @@ pub struct Message {
     /// Who published it, where that matters later: a retained message is withheld when its
     /// publisher may not write there any more.
     pub source: Option<Source>,
-    /// Orders the retained messages of one topic: (count, worker).
-    pub version: (u64, u32),
+    /// Orders the retained messages of one topic: given by the topic's home, the only worker that
+    /// writes it, when the message comes there; 0 before.
+    version: AtomicU64,
     /// Names it in the journal; 0 when nothing of it is ever to be there.
     pub id: u64,
     /// Twice the latest pass since whose beginning its bytes are in the journal, or on their way
@@ -52,7 +54,6 @@ pub struct Traits {
     pub retain: bool,
     pub expires: Option<Time>,
     pub publisher: u64,
-    pub version: (u64, u32),
     pub id: u64,
 }
 
@@ -83,7 +84,7 @@ impl Message {
         traits: Traits,
         source: Option<Source>,
     ) -> Self {
-        let Traits { qos, retain, expires, publisher, version, id } = traits;
+        let Traits { qos, retain, expires, publisher, id } = traits;
         Self {
             bytes,
             topic_length: lengths.0 as u32,
@@ -93,17 +94,22 @@ impl Message {
             expires,
             publisher,
             source,
-            version,
+            version: AtomicU64::new(0),
             id,
             stored: AtomicU32::new(0),
         }
     }
 
-    /// A copy that goes by another name in the journal.
+    /// Its version, once its topic's home has it: the greater one of two is the later one.
     #[must_use]
-    pub fn renamed(&self, id: u64) -> Self {
-        let traits = Traits { id, ..self.traits() };
-        Self::from_bytes(self.bytes.clone(), self.lengths(), traits, self.source.clone())
+    pub fn version(&self) -> Option<NonZeroU64> {
+        // A ring or the journal has carried what depends on it; here only the number counts.
+        NonZeroU64::new(self.version.load(Ordering::Relaxed))
+    }
+
+    /// The topic's home gives it its version.
+    pub fn set_version(&self, version: u64) {
+        self.version.store(version, Ordering::Relaxed);
     }
 
     /// Notes that its bytes are written in `pass`; true when they have to be, because no earlier
@@ -115,11 +121,6 @@ impl Message {
         let note = |stored| Some(if stored < noted { noted } else { stored | 1 });
         let before = self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, note);
         before.is_ok_and(|before| before < noted)
-    }
-
-    /// True when its bytes were last written, or are about to be, before `pass` began.
-    pub fn was_stored_before(&self, pass: u32) -> bool {
-        (1..pass << 1).contains(&self.stored.load(Ordering::Relaxed))
     }
 
     /// Its bytes are not written after all: true unless somebody counts on them already.
@@ -137,8 +138,8 @@ impl Message {
     /// What it was made of besides its bytes.
     #[must_use]
     pub fn traits(&self) -> Traits {
-        let Self { qos, retain, expires, publisher, version, id, .. } = *self;
-        Traits { qos, retain, expires, publisher, version, id }
+        let Self { qos, retain, expires, publisher, id, .. } = *self;
+        Traits { qos, retain, expires, publisher, id }
     }
 
     /// The topic name.

@@ -20,5 +20,5 @@ pub use compact::compact;
 pub use gather::{Commit, Committed, Gatherer, News, Submission};
 pub use log::{Disk, Limits, Log, Past, Sealed};
 pub use message::{Message, Source, Traits};
-pub use recovery::{Fault, Found, NewerFormat, Piece, Reader, Recovered, Watch, pieces};
-pub use state::{State, StoredSession, qos};
+pub use recovery::{Fault, Found, Piece, Reader, Recovered, UnknownFormat, Watch, pieces};
+pub use state::{State, StoredCopy, StoredSession, VERSION_MIN, qos};

@@ -58,10 +58,10 @@ pub enum Record<'a> {
     Released {
         /// The session's number.
         session: u64,
-        /// The message's id.
-        message: u64,
+        /// The delivery's number.
+        delivery: u64,
     },
-    /// Messages that sessions need not be sent any more: (session, message), acknowledged.
+    /// Deliveries that are over: (session, number of the delivery).
     Done(Vec<(u64, u64)>),
     /// The session's client has sent PUBREL: the identifier may name another message now.
     Forgotten {
@@ -69,6 +69,15 @@ pub enum Record<'a> {
         session: u64,
         /// The packet identifier that its client chose.
         packet_id: u16,
+    },
+    /// A session without a connection, at a stop or in a pass: of its deliveries only these may
+    /// have been sent. Holds until its client connects.
+    Sent {
+        /// The session's number.
+        session: u64,
+        /// (number of the delivery, packet identifier), in the order in which they were sent; 0 for
+        /// an identifier that is not known.
+        deliveries: Vec<(u64, u16)>,
     },
 }
 
@@ -154,14 +163,33 @@ pub struct Subscription<'a> {
     pub options: u8,
     /// 0 for none.
     pub subscription_id: u32,
-    /// Its retained messages are still to be sent.
-    pub is_owed: bool,
+    /// What is retained for it is still to be sent, from here on; None when all of it has been.
+    #[serde(borrow)]
+    pub owed: Option<Owed<'a>>,
+}
+
+/// How far the retained messages for a subscription have been sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed<'a> {
+    /// Names what is owed; no other one of the session ever has the same. Counts from 1.
+    pub number: u32,
+    /// Topics up to this one, in the order of their bytes, are done with.
+    #[serde(borrow)]
+    pub after: Cow<'a, str>,
+    /// Ids of messages that were delivered as they were published: they are not owed.
+    pub overtaken: Vec<u64>,
 }
 
 /// A message on its way to one session, and how.
+///
+/// A session may be on its way to several copies of one message: as a subscriber, as a member of
+/// each of its groups, and as retained. Each copy is a delivery with a number of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDelivery<'a> {
-    /// 1 or 2.
+    /// Names the delivery; no other one of the session ever has the same. 0 stands for the
+    /// message's id, which names the copy that an ordinary subscriber gets.
+    pub number: u64,
+    /// 1 or 2; 0 for one that is over already.
     pub qos: u8,
     /// RETAIN.
     pub retain: bool,
@@ -174,6 +202,19 @@ pub struct StoredDelivery<'a> {
     /// The whole filter of the shared group that the session got it as a member of.
     #[serde(borrow)]
     pub share: Option<Cow<'a, str>>,
+    /// As [`Owed::number`], when it goes as what was retained for a subscription; 0 otherwise.
+    pub replay: u32,
+    /// As [`Owed::number`] of each subscription that is not owed it any more as what was retained,
+    /// because it goes as what is published.
+    pub overtakes: Vec<u32>,
+}
+
+impl StoredDelivery<'_> {
+    /// The number that names the delivery, one of the message with the id `message`.
+    #[must_use]
+    pub const fn number_of(&self, message: u64) -> u64 {
+        if self.number == 0 { message } else { self.number }
+    }
 }
 
 /// A message and where it goes.
@@ -184,12 +225,14 @@ pub struct Published<'a> {
     /// The message, unless it is in the journal already.
     #[serde(borrow)]
     pub body: Option<Body<'a>>,
-    /// It is what is retained on its topic now, or clears it, unless something newer stands there.
-    pub is_retained: bool,
+    /// It is what is retained on its topic now, or clears it, unless a greater version stands there:
+    /// its version.
+    pub retained: Option<u64>,
     /// The publisher's session, and the packet identifier of the QoS 2 PUBLISH that brought it.
     pub received: Option<(u64, u16)>,
-    /// The session that it is taken from, because another member of its group gets it.
-    pub taken_from: Option<u64>,
+    /// The delivery that ends with this, (session, number), because a member of its group gets the
+    /// message instead.
+    pub taken: Option<(u64, u64)>,
     /// Sessions that get it in the same way.
     pub groups: Vec<Group<'a>>,
     /// Sessions that get it each in a way of its own.
@@ -219,8 +262,6 @@ pub struct Body<'a> {
     pub retain: bool,
     /// When it is not worth delivering any more.
     pub expires_ms: Option<u64>,
-    /// Orders the retained messages of one topic: (count, worker).
-    pub version: (u64, u32),
     /// Who published it, where that matters later.
     #[serde(borrow)]
     pub owner: Option<Owner<'a>>,

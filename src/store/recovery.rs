@@ -89,22 +89,22 @@ impl Fault {
     }
 }
 
-/// A segment was written by a later version.
+/// A segment has a format that this version does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewerFormat {
+pub struct UnknownFormat {
     /// The segment.
     pub segment: u64,
     /// Its format.
     pub format: u32,
 }
 
-impl fmt::Display for NewerFormat {
+impl fmt::Display for UnknownFormat {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { segment, format } = self;
         write!(
             formatter,
-            "segment {segment} has format {format}, this version knows formats up to {FORMAT}: use \
-             the version of ringmq that wrote it"
+            "segment {segment} has format {format}, this version knows format {FORMAT}: use the \
+             version of ringmq that wrote it"
         )
     }
 }
@@ -207,11 +207,11 @@ impl<W: Watch> Reader<W> {
     /// The next segment, in the order of their numbers.
     ///
     /// # Errors
-    /// When a later version wrote it: then nothing of the journal may be used.
-    pub fn read(&mut self, found: Found) -> Result<(), NewerFormat> {
+    /// When another version wrote it: then nothing of the journal may be used.
+    pub fn read(&mut self, found: Found) -> Result<(), UnknownFormat> {
         let header = SegmentHeader::decode(&found.bytes);
-        if let Some(SegmentHeader { format, .. }) = header.filter(|h| h.format > FORMAT) {
-            return Err(NewerFormat { segment: found.number, format });
+        if let Some(SegmentHeader { format, .. }) = header.filter(|h| h.format != FORMAT) {
+            return Err(UnknownFormat { segment: found.number, format });
         }
         self.past.salt = self.past.salt.or(header.map(|header| header.salt));
         let ends_others = !found.is_attempt();

@@ -3,7 +3,8 @@
 use super::batch::Epoch;
 use super::message::{Message, Source, Traits};
 use super::record::{
-    Attributes, Body, Owner, Published, Record, StoredDelivery, StoredWill, Subscription, Whole,
+    Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
+    Whole,
 };
 use crate::access::{Identity, Proof};
 use crate::base::maps::{HashMap, HashSet};
@@ -22,24 +23,30 @@ pub struct State {
     /// By topic: the id of the message that is retained there, and its version; none when it was
     /// cleared.
     retained: HashMap<Box<str>, Register>,
-    /// Messages that are retained, and whose bytes are still to come.
-    retained_early: HashSet<u64>,
-    /// (session, message) that was taken from the session before it was known that there is such a
-    /// delivery: workers are not in step with each other.
-    taken_early: BTreeSet<(u64, u64)>,
+    /// Messages that are retained, and whose bytes are still to come: their versions.
+    retained_early: HashMap<u64, u64>,
+    /// (session, number) of deliveries that were taken from the session before it was known that
+    /// there are such: workers are not in step with each other.
+    taken_early: HashSet<(u64, u64)>,
+    /// (session, [`Owed::number`]) of what is not known to be owed yet, and which messages are not
+    /// part of it.
+    overtaken_early: HashMap<(u64, u32), Vec<u64>>,
     /// What goes to sessions of which nothing is known yet: they live on workers whose records come
     /// later.
-    for_later: HashMap<u64, Vec<(u64, StoredDelivery<'static>)>>,
-    /// The greatest number or id seen, and the greatest count of a version.
+    for_later: HashMap<u64, Vec<StoredCopy>>,
+    /// The greatest number or id seen.
     pub number_max: u64,
-    /// The greatest count of a version seen.
+    /// The greatest version seen.
     pub version_max: u64,
     deliveries_made: u64,
     epoch: Epoch,
 }
 
 /// The id of a retained message, and its version.
-type Register = (Option<u64>, (u64, u32));
+type Register = (Option<u64>, u64);
+
+/// A delivery: the message's id, and how it goes.
+pub type StoredCopy = (u64, StoredDelivery<'static>);
 
 /// A session.
 #[derive(Debug)]
@@ -48,10 +55,19 @@ pub struct StoredSession {
     pub attributes: Attributes<'static>,
     /// By whole filter.
     pub subscriptions: BTreeMap<Box<str>, Subscription<'static>>,
-    /// By the message's id: where it stands in the order, and how it goes.
-    deliveries: HashMap<u64, (u64, StoredDelivery<'static>)>,
+    /// By number: where it stands in the order, and what it is.
+    deliveries: HashMap<u64, (u64, StoredCopy)>,
+    /// As [`Record::Sent`] says; None when nothing is known of it.
+    pub sent: Option<Vec<(u64, u16)>>,
     /// Packet identifiers received and not released.
     pub received: BTreeSet<u16>,
+}
+
+/// The message of this id is not part of what is owed.
+fn note_overtaken(owed: &mut Owed<'_>, id: u64) {
+    if !owed.overtaken.contains(&id) {
+        owed.overtaken.push(id);
+    }
 }
 
 impl StoredSession {
@@ -60,23 +76,29 @@ impl StoredSession {
             attributes,
             subscriptions: BTreeMap::new(),
             deliveries: HashMap::default(),
+            sent: None,
             received: BTreeSet::new(),
         }
     }
 
-    fn into_deliveries(self) -> Vec<(u64, StoredDelivery<'static>)> {
-        let mut list: Vec<_> = self.deliveries.into_iter().collect();
-        list.sort_unstable_by_key(|(_, (order, _))| *order);
-        list.into_iter().map(|(message, (_, way))| (message, way)).collect()
+    fn into_deliveries(self) -> Vec<StoredCopy> {
+        let mut list: Vec<_> = self.deliveries.into_values().collect();
+        list.sort_unstable_by_key(|(order, _)| *order);
+        list.into_iter().map(|(_, copy)| copy).collect()
     }
 
-    /// What its client is to be sent, in order: (message, how).
+    /// What its client is to be sent, in order.
     #[must_use]
-    pub fn deliveries(&self) -> Vec<(u64, &StoredDelivery<'static>)> {
-        let mut list: Vec<_> =
-            self.deliveries.iter().map(|(&message, (order, way))| (*order, message, way)).collect();
-        list.sort_unstable_by_key(|&(order, ..)| order);
-        list.into_iter().map(|(_, message, way)| (message, way)).collect()
+    pub fn deliveries(&self) -> Vec<&StoredCopy> {
+        let mut list: Vec<_> = self.deliveries.values().collect();
+        list.sort_unstable_by_key(|(order, _)| *order);
+        list.into_iter().map(|(_, copy)| copy).collect()
+    }
+
+    /// What is owed under this number.
+    fn owed(&mut self, number: u32) -> Option<&mut Owed<'static>> {
+        let owed = self.subscriptions.values_mut().filter_map(|known| known.owed.as_mut());
+        owed.into_iter().find(|owed| owed.number == number)
     }
 }
 
@@ -97,7 +119,11 @@ impl State {
             }
             Record::Subscribed { session, subscription } => {
                 if let Some(known) = self.sessions.get_mut(&session) {
-                    known.subscriptions.insert((*subscription.filter).into(), subscription.owned());
+                    let filter = (*subscription.filter).into();
+                    let subscription = subscription.owned();
+                    let owed = subscription.owed.as_ref().map_or(0, |owed| owed.number);
+                    known.subscriptions.insert(filter, subscription);
+                    self.apply_overtaken_early(session, owed);
                 }
             }
             Record::Unsubscribed { session, filter } => {
@@ -108,25 +134,30 @@ impl State {
             Record::Replayed { session, filter } => {
                 let known = self.sessions.get_mut(&session);
                 if let Some(known) = known.and_then(|known| known.subscriptions.get_mut(&*filter)) {
-                    known.is_owed = false;
+                    known.owed = None;
                 }
             }
             Record::Published(published) => self.publish(published),
-            Record::Released { session, message } => {
-                self.number_max = self.number_max.max(message);
+            Record::Released { session, delivery } => {
+                self.number_max = self.number_max.max(delivery);
                 let known = self.sessions.get_mut(&session);
-                if let Some((_, way)) = known.and_then(|s| s.deliveries.get_mut(&message)) {
+                if let Some((_, (_, way))) = known.and_then(|s| s.deliveries.get_mut(&delivery)) {
                     way.is_released = true;
                 }
             }
             Record::Done(done) => {
-                for (session, message) in done {
-                    self.complete(session, message);
+                for (session, number) in done {
+                    self.complete(session, number);
                 }
             }
             Record::Forgotten { session, packet_id } => {
                 if let Some(known) = self.sessions.get_mut(&session) {
                     known.received.remove(&packet_id);
+                }
+            }
+            Record::Sent { session, deliveries } => {
+                if let Some(known) = self.sessions.get_mut(&session) {
+                    known.sent = Some(deliveries);
                 }
             }
         }
@@ -136,21 +167,34 @@ impl State {
     pub fn finish(&mut self) {
         self.taken_early.clear();
         self.retained_early.clear();
+        self.overtaken_early.clear();
         self.for_later.clear();
-        let mut wanted: HashSet<u64> =
+        let retained: HashSet<u64> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
+        let mut wanted = retained.clone();
         for session in self.sessions.values_mut() {
             if session.attributes.expiry_s == 0 {
                 // It ends with its connection, which is gone.
                 session.deliveries.clear();
             }
             let messages = &self.messages;
-            session.deliveries.retain(|id, way| messages.contains_key(id) || way.1.is_released);
+            let is_there = |(id, way): &StoredCopy| messages.contains_key(id) || way.is_released;
+            session.deliveries.retain(|_, (_, copy)| is_there(copy));
             // Of what is released only PUBREL is left to send.
-            let unreleased = session.deliveries.iter().filter(|(_, way)| !way.1.is_released);
-            wanted.extend(unreleased.map(|(message, _)| *message));
+            let copies = session.deliveries.values().map(|(_, copy)| copy);
+            wanted.extend(copies.filter(|(_, way)| !way.is_released).map(|(id, _)| *id));
+            // What is not retained any more is owed to nobody, and never will be again.
+            for owed in session.subscriptions.values_mut().filter_map(|s| s.owed.as_mut()) {
+                owed.overtaken.retain(|id| retained.contains(id));
+                owed.overtaken.sort_unstable();
+            }
         }
         self.messages.retain(|id, _| wanted.contains(id));
+        for (id, version) in self.retained.values() {
+            if let Some(message) = id.and_then(|id| self.messages.get(&id)) {
+                message.set_version(*version);
+            }
+        }
     }
 
     /// The retained messages, in no order.
@@ -166,7 +210,18 @@ impl State {
         let mut numbers: Vec<_> = self.sessions.keys().copied().collect();
         numbers.sort_unstable();
         let bodies = ids.into_iter().map(|id| self.body(id));
-        bodies.chain(numbers.into_iter().map(|number| self.whole(number)))
+        let wholes = numbers.iter().map(|number| self.whole(*number));
+        let sent = self.sessions.iter().filter_map(|(number, session)| {
+            let deliveries = session.sent.clone()?;
+            (!session.deliveries.is_empty())
+                .then_some(Record::Sent { session: *number, deliveries })
+        });
+        let mut sent: Vec<_> = sent.collect();
+        sent.sort_unstable_by_key(|record| match record {
+            Record::Sent { session, .. } => *session,
+            _ => 0,
+        });
+        bodies.chain(wholes.collect::<Vec<_>>()).chain(sent)
     }
 
     fn body(&self, id: u64) -> Record<'_> {
@@ -175,9 +230,9 @@ impl State {
         Record::Published(Published {
             message: id,
             body: Some(Body::of(message, self.epoch)),
-            is_retained: retained.is_some_and(|(known, _)| *known == Some(id)),
+            retained: retained.filter(|(known, _)| *known == Some(id)).map(|(_, version)| *version),
             received: None,
-            taken_from: None,
+            taken: None,
             groups: Vec::new(),
             others: Vec::new(),
         })
@@ -189,7 +244,7 @@ impl State {
         Record::Whole(Whole {
             attributes: session.attributes.clone(),
             subscriptions: session.subscriptions.values().cloned().collect(),
-            deliveries: deliveries.map(|(message, way)| (message, way.clone())).collect(),
+            deliveries: deliveries.cloned().collect(),
             received: session.received.iter().copied().collect(),
         })
     }
@@ -198,12 +253,17 @@ impl State {
         self.number_max = self.number_max.max(attributes.session);
         let attributes = attributes.owned();
         match self.sessions.get_mut(&attributes.session) {
-            Some(known) => known.attributes = attributes,
+            Some(known) => {
+                if attributes.is_connected {
+                    known.sent = None;
+                }
+                known.attributes = attributes;
+            }
             None => {
                 let number = attributes.session;
                 self.sessions.insert(number, StoredSession::new(attributes));
-                for (message, way) in self.for_later.remove(&number).unwrap_or_default() {
-                    self.deliver(number, message, way);
+                for (id, way) in self.for_later.remove(&number).unwrap_or_default() {
+                    self.deliver(number, id, way);
                 }
             }
         }
@@ -214,29 +274,36 @@ impl State {
     fn set_whole(&mut self, whole: Whole<'_>) {
         let number = whole.attributes.session;
         self.number_max = self.number_max.max(number);
-        let brought = match self.sessions.remove(&number) {
+        let mut before = self.sessions.remove(&number);
+        let mut session = StoredSession::new(whole.attributes.owned());
+        for subscription in whole.subscriptions {
+            let mut subscription = subscription.owned();
+            if let Some(owed) = &mut subscription.owed
+                && let Some(known) = before.as_mut().and_then(|known| known.owed(owed.number))
+            {
+                known.overtaken.iter().for_each(|id| note_overtaken(owed, *id));
+            }
+            session.subscriptions.insert((*subscription.filter).into(), subscription);
+        }
+        let brought = match before {
             Some(known) => known.into_deliveries(),
             None => self.for_later.remove(&number).unwrap_or_default(),
         };
-        let mut session = StoredSession::new(whole.attributes.owned());
-        let subscriptions = whole.subscriptions.into_iter();
-        session.subscriptions = subscriptions.map(|s| ((*s.filter).into(), s.owned())).collect();
         session.received = whole.received.into_iter().collect();
-        for (message, way) in whole.deliveries {
-            self.number_max = self.number_max.max(message);
+        for (id, way) in whole.deliveries {
+            let number = way.number_of(id);
+            self.number_max = self.number_max.max(id).max(number);
             self.deliveries_made += 1;
-            session.deliveries.insert(message, (self.deliveries_made, way.owned()));
+            session.deliveries.insert(number, (self.deliveries_made, (id, way.owned())));
         }
-        let is_new = |(message, _): &(u64, _)| !session.deliveries.contains_key(message);
+        let is_new = |(id, way): &StoredCopy| !session.deliveries.contains_key(&way.number_of(*id));
         let brought: Vec<_> = brought.into_iter().filter(is_new).collect();
+        let owed: Vec<u32> =
+            session.subscriptions.values().filter_map(|s| Some(s.owed.as_ref()?.number)).collect();
         self.sessions.insert(number, session);
-        // It says what was taken; what comes after it is new, as where nothing came before it.
-        let early = self.taken_early.range((number, 0)..=(number, u64::MAX));
-        for entry in early.copied().collect::<Vec<_>>() {
-            self.taken_early.remove(&entry);
-        }
-        for (message, way) in brought {
-            self.deliver(number, message, way);
+        owed.into_iter().for_each(|owed| self.apply_overtaken_early(number, owed));
+        for (id, way) in brought {
+            self.deliver(number, id, way);
         }
     }
 
@@ -246,12 +313,11 @@ impl State {
         if let Some(body) = published.body.filter(Body::is_sound)
             && !self.messages.contains_key(&id)
         {
-            self.version_max = self.version_max.max(body.version.0);
             self.messages.insert(id, Arc::new(body.message(id, self.epoch)));
         }
-        let was_early = !self.retained_early.is_empty() && self.retained_early.remove(&id);
-        if published.is_retained || was_early {
-            self.retain(id);
+        if let Some(version) = published.retained.or_else(|| self.retained_early.remove(&id)) {
+            self.version_max = self.version_max.max(version);
+            self.retain(id, version);
         }
         if let Some((session, packet_id)) = published.received
             && let Some(known) = self.sessions.get_mut(&session)
@@ -268,52 +334,80 @@ impl State {
         for (session, way) in published.others {
             self.deliver(session, id, way.owned());
         }
-        if let Some(session) = published.taken_from
-            && !self.complete(session, id)
+        if let Some((session, number)) = published.taken
+            && !self.complete(session, number)
         {
-            self.taken_early.insert((session, id));
+            self.taken_early.insert((session, number));
         }
     }
 
-    fn deliver(&mut self, session: u64, message: u64, way: StoredDelivery<'static>) {
-        if !self.taken_early.is_empty() && self.taken_early.remove(&(session, message)) {
+    /// What is owed under this number is known now, and so what is not part of it.
+    fn apply_overtaken_early(&mut self, session: u64, owed: u32) {
+        if let Some(early) = self.overtaken_early.remove(&(session, owed))
+            && let Some(owed) = self.sessions.get_mut(&session).and_then(|s| s.owed(owed))
+        {
+            early.into_iter().for_each(|id| note_overtaken(owed, id));
+        }
+    }
+
+    fn deliver(&mut self, session: u64, id: u64, mut way: StoredDelivery<'static>) {
+        let number = way.number_of(id);
+        self.number_max = self.number_max.max(number);
+        if !self.taken_early.is_empty() && self.taken_early.remove(&(session, number)) {
             return;
         }
         let Some(known) = self.sessions.get_mut(&session) else {
-            self.for_later.entry(session).or_default().push((message, way));
+            self.for_later.entry(session).or_default().push((id, way));
             return;
         };
+        for overtaken in std::mem::take(&mut way.overtakes) {
+            match known.owed(overtaken) {
+                Some(owed) => note_overtaken(owed, id),
+                None => self.overtaken_early.entry((session, overtaken)).or_default().push(id),
+            }
+        }
+        let replay = std::mem::take(&mut way.replay);
+        if replay != 0
+            && let Some(owed) = known.owed(replay)
+            && let Some(message) = self.messages.get(&id)
+            && *owed.after < *message.topic()
+        {
+            owed.after = message.topic().to_owned().into();
+        }
+        if way.qos == 0 {
+            return;
+        }
         self.deliveries_made += 1;
         let made = self.deliveries_made;
-        let entry = known.deliveries.entry(message).or_insert_with(|| (made, way.clone()));
-        if way.packet_id != 0 {
-            entry.1.packet_id = way.packet_id;
+        let packet_id = way.packet_id;
+        let (_, (_, known)) = known.deliveries.entry(number).or_insert((made, (id, way)));
+        if packet_id != 0 {
+            known.packet_id = packet_id;
         }
     }
 
-    /// The session need not be sent the message any more; false when it is not known that it has
-    /// to be.
-    fn complete(&mut self, session: u64, message: u64) -> bool {
-        self.number_max = self.number_max.max(message);
+    /// The delivery is over; false when it is not known that there is one.
+    fn complete(&mut self, session: u64, delivery: u64) -> bool {
+        self.number_max = self.number_max.max(delivery);
         if let Some(known) = self.sessions.get_mut(&session) {
-            return known.deliveries.remove(&message).is_some();
+            return known.deliveries.remove(&delivery).is_some();
         }
         let Some(later) = self.for_later.get_mut(&session) else { return false };
         let before = later.len();
-        later.retain(|(known, _)| *known != message);
+        later.retain(|(id, way)| way.number_of(*id) != delivery);
         later.len() < before
     }
 
     /// The message is its topic's now, or clears it, unless what stands there is newer.
-    fn retain(&mut self, id: u64) {
+    fn retain(&mut self, id: u64, version: u64) {
         let Some(message) = self.messages.get(&id) else {
-            self.retained_early.insert(id);
+            self.retained_early.insert(id, version);
             return;
         };
         let value = (!message.payload().is_empty()).then_some(id);
-        let register = (value, message.version);
+        let register = (value, version);
         match self.retained.get_mut(message.topic()) {
-            Some(known) if known.1 > message.version => {}
+            Some(known) if known.1 > version => {}
             Some(known) => *known = register,
             None => {
                 self.retained.insert(message.topic().into(), register);
@@ -331,7 +425,6 @@ impl Body<'_> {
             qos: message.qos as u8,
             retain: message.retain,
             expires_ms: message.expires.map(|expires| epoch.milliseconds(expires)),
-            version: message.version,
             owner: message.source.as_ref().map(|source| Owner {
                 client_id: Some(Cow::Borrowed(&source.identity.client_id)),
                 ..Owner::of(&source.identity, source.listener)
@@ -350,7 +443,6 @@ impl Body<'_> {
             qos: self.qos,
             retain: self.retain,
             expires_ms: self.expires_ms,
-            version: self.version,
             lengths: self.lengths,
         }
     }
@@ -368,7 +460,6 @@ impl Body<'_> {
             retain: self.retain,
             expires: self.expires_ms.map(|expires| epoch.time(expires)),
             publisher: 0,
-            version: self.version,
             id,
         };
         let source = self.owner.map(|owner| {
@@ -376,7 +467,10 @@ impl Body<'_> {
             Source { identity: Arc::new(owner.identity("")), listener }
         });
         let lengths = (self.lengths.0 as usize, self.lengths.1 as usize);
-        Message::from_bytes(self.bytes.into_owned().into(), lengths, traits, source)
+        let message = Message::from_bytes(self.bytes.into_owned().into(), lengths, traits, source);
+        // What is retained gets its own in the end; anything else is older than that.
+        message.set_version(VERSION_MIN);
+        message
     }
 }
 
@@ -447,7 +541,7 @@ impl Subscription<'_> {
             filter: owned(self.filter),
             options: self.options,
             subscription_id: self.subscription_id,
-            is_owed: self.is_owed,
+            owed: self.owed.map(|owed| Owed { after: self::owned(owed.after), ..owed }),
         }
     }
 }
@@ -455,12 +549,15 @@ impl Subscription<'_> {
 impl StoredDelivery<'_> {
     fn owned(self) -> StoredDelivery<'static> {
         StoredDelivery {
+            number: self.number,
             qos: self.qos,
             retain: self.retain,
             packet_id: self.packet_id,
             is_released: self.is_released,
             subscription_ids: self.subscription_ids,
             share: self.share.map(owned),
+            replay: self.replay,
+            overtakes: self.overtakes,
         }
     }
 }
@@ -468,6 +565,9 @@ impl StoredDelivery<'_> {
 fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
 }
+
+/// Versions of what topics' homes get begin behind this one.
+pub const VERSION_MIN: u64 = 1;
 
 /// The QoS that a stored number stands for.
 #[must_use]

@@ -2,11 +2,10 @@
 //! anywhere and go on from there.
 
 use crate::base::time::Time;
-use crate::limits::{RETAINED_CLEARED_KEPT, RETAINED_CLEARED_MAX};
 use crate::mqtt;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -18,8 +17,6 @@ pub trait RetainedMessage {
     fn topic_bytes(&self) -> &[u8] {
         self.topic().as_bytes()
     }
-    /// The order of two messages on one topic: the greater one stands.
-    fn version(&self) -> (u64, u32);
     /// True when the message clears the topic: its payload is empty.
     fn clears(&self) -> bool;
     /// When it expires.
@@ -39,39 +36,27 @@ pub struct Page<M> {
 #[derive(Debug)]
 struct Entry<M>(Arc<M>);
 
-/// The messages by their topics. Those that cleared a topic stay for a while, unseen: an older one
-/// may still be on its way from another worker.
+/// The messages by their topics. Those that cleared a topic stay, unseen, until they are forgotten.
 #[derive(Debug)]
 pub struct Retained<M> {
     messages: BTreeSet<Entry<M>>,
     expiring: BTreeSet<(Time, Arc<str>)>,
-    /// Topics that were cleared, and until when that is remembered, in order.
-    cleared: VecDeque<(Time, Arc<str>)>,
     /// How many of the messages have cleared a topic.
     clears: usize,
 }
 
 impl<M: RetainedMessage> Default for Retained<M> {
     fn default() -> Self {
-        Self {
-            messages: BTreeSet::new(),
-            expiring: BTreeSet::new(),
-            cleared: VecDeque::new(),
-            clears: 0,
-        }
+        Self { messages: BTreeSet::new(), expiring: BTreeSet::new(), clears: 0 }
     }
 }
 
 impl<M: RetainedMessage> Retained<M> {
-    /// Stores the message, or clears its topic when its payload is empty, unless what stands there
-    /// is newer. Returns whether it did.
+    /// Stores the message in the place of what stands on its topic; it clears the topic when its
+    /// payload is empty.
     // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
-    pub fn store(&mut self, message: Arc<M>, now: Time) -> bool {
+    pub fn store(&mut self, message: Arc<M>) {
         if let Some(Entry(stood)) = self.messages.replace(Entry(message.clone())) {
-            if stood.version() > message.version() {
-                self.messages.replace(Entry(stood));
-                return false;
-            }
             self.clears -= usize::from(stood.clears());
             if let Some(expires) = stood.expires().filter(|_| !stood.clears()) {
                 self.expiring.remove(&(expires, stood.topic().into()));
@@ -79,21 +64,16 @@ impl<M: RetainedMessage> Retained<M> {
         }
         if message.clears() {
             self.clears += 1;
-            if self.cleared.len() == RETAINED_CLEARED_MAX {
-                self.forget_cleared();
-            }
-            self.cleared.push_back((now.after(RETAINED_CLEARED_KEPT), message.topic().into()));
         } else if let Some(expires) = message.expires() {
             self.expiring.insert((expires, message.topic().into()));
         }
-        true
     }
 
-    /// Forgets that the topic was cleared which was so first.
-    fn forget_cleared(&mut self) {
-        let Some((_, topic)) = self.cleared.pop_front() else { return };
-        if self.messages.get(topic.as_bytes()).is_some_and(|entry| entry.0.clears()) {
-            self.messages.remove(topic.as_bytes());
+    /// Forgets that this message cleared its topic, if nothing has been stored there since.
+    pub fn forget_cleared(&mut self, message: &Arc<M>) {
+        let topic = message.topic_bytes();
+        if self.messages.get(topic).is_some_and(|entry| Arc::ptr_eq(&entry.0, message)) {
+            self.messages.remove(topic);
             self.clears -= 1;
         }
     }
@@ -135,7 +115,7 @@ impl<M: RetainedMessage> Retained<M> {
     }
 
     /// The next at most `count_max` messages after the topic `after`, whatever they are; also those
-    /// that cleared a topic not long ago.
+    /// that cleared a topic and are not forgotten.
     pub fn after(&self, after: Option<&str>, count_max: usize) -> impl Iterator<Item = &Arc<M>> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
         let messages = self.messages.range::<[u8], _>((from, Bound::Unbounded));
@@ -145,16 +125,12 @@ impl<M: RetainedMessage> Retained<M> {
     /// When there is something to drop.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let expires = self.expiring.first().map(|(expires, _)| *expires);
-        expires.into_iter().chain(self.cleared.front().map(|(until, _)| *until)).min()
+        self.expiring.first().map(|(expires, _)| *expires)
     }
 
     /// Drops what has expired.
     // [MQTT-3.3.2-5]
     pub fn expire(&mut self, now: Time) {
-        while self.cleared.front().is_some_and(|(until, _)| *until <= now) {
-            self.forget_cleared();
-        }
         while let Some((expires, _)) = self.expiring.first()
             && *expires <= now
         {

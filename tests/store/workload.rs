@@ -4,13 +4,14 @@
 use ringmq::base::prng::Prng;
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{
-    Attributes, Body, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
+    Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
 };
 use ringmq::store::{
     Batch, Commit, Entry, Epoch, Gatherer, Message, Part, Publish, Recipients, Stamp, State,
-    Submission, Traits, Way,
+    StoredCopy, Submission, Traits, Way,
 };
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 pub const WORKERS: usize = 3;
@@ -31,6 +32,8 @@ pub struct Workload {
     pub commits: Vec<Payloads>,
     number: u64,
     version: u64,
+    /// How many subscriptions were owed something.
+    owed: u32,
     /// Which workers have a batch that waits for parts.
     waiting: [bool; WORKERS],
     /// Which of these may be about to retain something: nobody else clears a topic meanwhile, for
@@ -55,6 +58,7 @@ impl Workload {
             gatherer: Gatherer::new(WORKERS, Epoch(0)),
             number: state.number_max,
             version: state.version_max,
+            owed: 0,
             state,
             base,
             commits: Vec::new(),
@@ -169,7 +173,7 @@ impl Workload {
         for session in left.drain(..left.len().min(2)) {
             let Some(stored) = self.state.sessions.get(&session) else { continue };
             for (message, _) in stored.deliveries() {
-                records.extend(self.body(message, false));
+                records.extend(self.body(*message, false));
             }
             let is_it = |record: &Record<'_>| {
                 let Record::Whole(whole) = record else { return false };
@@ -202,9 +206,9 @@ impl Workload {
             Record::Published(Published {
                 message: id,
                 body: is_new.then(|| Body::of(message, Epoch(0)).owned()),
-                is_retained,
+                retained: message.version().map(NonZeroU64::get).filter(|_| is_retained),
                 received: None,
-                taken_from: None,
+                taken: None,
                 groups: Vec::new(),
                 others: Vec::new(),
             })
@@ -226,9 +230,11 @@ impl Workload {
             1 | 2 => {
                 let filter = format!("a/{}/#", self.prng.below(3)).into();
                 let options = self.prng.below(3) as u8;
-                let (subscription_id, is_owed) =
-                    (self.prng.below(500) as u32, self.prng.chance(50));
-                let subscription = Subscription { filter, options, subscription_id, is_owed };
+                let subscription_id = self.prng.below(500) as u32;
+                self.owed += 1;
+                let owed = Owed { number: self.owed, ..Owed::default() };
+                let owed = Some(owed).filter(|_| self.prng.chance(50));
+                let subscription = Subscription { filter, options, subscription_id, owed };
                 Record::Subscribed { session, subscription }
             }
             3 if self.prng.chance(50) => Record::Unsubscribed { session, filter: filter() },
@@ -239,22 +245,30 @@ impl Workload {
             4 => Record::Forgotten { session, packet_id: self.prng.below(20) as u16 },
             5 | 6 => {
                 let (message, way) = self.delivery_of(session)?;
-                if done.contains(&(session, message)) || self.ended.contains(&(session, message)) {
+                let delivery = way.number_of(message);
+                if done.contains(&(session, delivery)) || self.ended.contains(&(session, delivery))
+                {
                     return None;
                 }
                 if way.qos == 1 || way.is_released {
-                    done.push((session, message));
+                    done.push((session, delivery));
                     return None;
                 }
-                Record::Released { session, message }
+                Record::Released { session, delivery }
             }
             7 => {
-                let (message, _) = self.delivery_of(session)?;
-                if !done.contains(&(session, message)) && !self.ended.contains(&(session, message))
-                {
-                    done.push((session, message));
+                let (message, way) = self.delivery_of(session)?;
+                let delivery = (session, way.number_of(message));
+                if !done.contains(&delivery) && !self.ended.contains(&delivery) {
+                    done.push(delivery);
                 }
                 return None;
+            }
+            8 if self.prng.chance(20) => {
+                let deliveries = self.state.sessions.get(&session)?.deliveries();
+                let sent = |(id, way): &&StoredCopy| (way.number_of(*id), way.packet_id);
+                let deliveries = deliveries.iter().step_by(2).map(sent).collect();
+                Record::Sent { session, deliveries }
             }
             8 => return self.hand_over(worker, session, done),
             _ => return Some(self.publish(worker)),
@@ -275,10 +289,10 @@ impl Workload {
         sessions.get(place).copied()
     }
 
-    fn delivery_of(&mut self, session: u64) -> Option<(u64, StoredDelivery<'static>)> {
+    fn delivery_of(&mut self, session: u64) -> Option<StoredCopy> {
         let deliveries = self.state.sessions.get(&session)?.deliveries();
         let place = self.prng.below(deliveries.len().max(1) as u64) as usize;
-        deliveries.get(place).map(|(message, way)| (*message, (*way).clone()))
+        deliveries.get(place).copied().cloned()
     }
 
     fn number(&mut self) -> u64 {
@@ -331,15 +345,11 @@ impl Workload {
         self.version += 1;
         let id = self.number();
         let payload = vec![id as u8; length as usize];
-        let traits = Traits {
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            expires: None,
-            publisher: 0,
-            version: (self.version, (id % WORKERS as u64) as u32),
-            id,
-        };
-        Arc::new(Message::new(&topic, &Properties::from_bytes(&[]), &payload, traits, None))
+        let traits =
+            Traits { qos: QoS::AtLeastOnce, retain: true, expires: None, publisher: 0, id };
+        let message = Message::new(&topic, &Properties::from_bytes(&[]), &payload, traits, None);
+        message.set_version(self.version);
+        Arc::new(message)
     }
 
     fn recipients(&mut self, worker: usize) -> Recipients {
@@ -351,11 +361,16 @@ impl Workload {
             match self.prng.below(4) {
                 0 | 1 => recipients.add(session, Way { qos, retain, packet_id }),
                 2 => {
-                    let subscription_ids = vec![1, 300];
-                    let share = self.prng.chance(50).then(|| "$share/g/t/#".into());
-                    let way = StoredDelivery { qos, retain, packet_id, ..Default::default() };
-                    let way = StoredDelivery { subscription_ids, share, ..way };
-                    recipients.add_other(session, way);
+                    // As an ordinary subscriber, as a member of groups, or both.
+                    for copy in 0..1 + self.prng.below(3) {
+                        let number = if copy == 0 { 0 } else { self.number() };
+                        let share = (copy > 0).then(|| "$share/g/t/#".into());
+                        let way = StoredDelivery { qos, retain, packet_id, ..Default::default() };
+                        let subscription_ids = vec![1, 300];
+                        let overtakes = vec![1 + self.prng.below(4) as u32];
+                        let way = StoredDelivery { number, subscription_ids, share, ..way };
+                        recipients.add_other(session, StoredDelivery { overtakes, ..way });
+                    }
                 }
                 _ => {}
             }
@@ -374,9 +389,9 @@ impl Workload {
             is_new: message.note_stored(self.pass),
             record: message.id,
             message,
-            is_retained,
+            retained: is_retained.then_some(self.version),
             received,
-            taken_from: None,
+            taken: None,
             recipients: self.recipients(worker),
             parts: 0,
         };
@@ -385,9 +400,10 @@ impl Workload {
 
     /// A member's share of a message goes to others, under another name than the message's.
     fn hand_over(&mut self, worker: usize, session: u64, done: &[(u64, u64)]) -> Option<Entry> {
-        let (message, _) = self.delivery_of(session)?;
+        let (message, way) = self.delivery_of(session)?;
+        let delivery = (session, way.number_of(message));
         // A delivery ends once.
-        if done.contains(&(session, message)) || !self.ended.insert((session, message)) {
+        if done.contains(&delivery) || !self.ended.insert(delivery) {
             return None;
         }
         let message = self.state.messages.get(&message)?.clone();
@@ -396,12 +412,18 @@ impl Workload {
             is_new: true,
             record: self.number(),
             message,
-            is_retained: false,
+            retained: None,
             received: None,
-            taken_from: Some(session),
+            taken: Some(delivery),
             recipients: Recipients::default(),
             parts: 0,
         };
+        let mut publish = publish;
+        if self.prng.chance(40) {
+            // The member gets it back.
+            let way = StoredDelivery { number: self.number(), qos: 1, ..Default::default() };
+            publish.recipients.add_other(session, way);
+        }
         Some(self.with_parts(worker, publish))
     }
 
@@ -423,7 +445,7 @@ impl Workload {
                 recipients.add(session, Way { qos: 1, retain: false, packet_id: 0 });
             }
             let more = if place == 0 { more } else { 0 };
-            let part = Part { number: record, record, recipients, more };
+            let part = Part { number: record, record, recipients, retained: None, more };
             if self.prng.chance(40) {
                 self.gatherer.take(other, Submission::Parts(vec![part]));
             } else {

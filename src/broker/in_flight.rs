@@ -1,0 +1,450 @@
+//! The exchanges of one session: which packet identifiers are taken, for what, and in which order
+//! they were first sent.
+//!
+//! ```text
+//! sent     │ 7 │ 9 │ – │ 4 │ 12 │      in the order of sending; – is over
+//!              └ resent up to here
+//! waiting  │ 13 │ 5 │                  have an identifier, and are still to be sent
+//! ```
+//!
+//! An identifier is found by a look-up once there are many, so that no packet costs more the more
+//! exchanges there are.
+
+use super::message::Message;
+use super::publication::packet_id;
+use super::session::{Delivery, Exchange};
+use crate::base::maps::HashMap;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// A packet identifier that is taken.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) exchange: Exchange,
+    pub(super) packet_id: u16,
+    /// It waits until its packet identifier is on disk.
+    is_held: bool,
+    /// It is a retained message for a new subscription.
+    is_replay: bool,
+}
+
+// Many are in flight at a time; how fast a turn is depends on how many caches hold.
+const _: () = assert!(size_of::<Option<Entry>>() <= 40);
+
+/// What a delivery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// For those before it.
+    Turn,
+    /// For [`InFlight::unhold`] as well.
+    Disk,
+    /// The same; it is a retained message for a new subscription, which a newer one of its topic
+    /// may overtake.
+    DiskAsReplay,
+}
+
+/// An exchange to be sent: its packet identifier, the message or None for PUBREL, and DUP.
+pub(super) type Unsent = (u16, Option<Delivery>, bool);
+
+/// All exchanges of a session.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    sent: List,
+    /// Few sessions have any.
+    waiting: Option<Box<List>>,
+    /// How many of `waiting` are held.
+    held: u32,
+    /// How many of `sent` are still to be sent again: those from the place `resent` on that stand
+    /// before the place `fresh`.
+    unsent: u32,
+    resent: u64,
+    fresh: u64,
+    /// The serial of the publish with which the exchanges began that are there now.
+    since: u64,
+    /// How many of them have another identifier than the one that belongs to their publish.
+    odd: u32,
+    /// The identifiers that are taken: only where a search for a free one would be long.
+    taken: Option<Box<Bits>>,
+}
+
+/// One bit an identifier, 64 in a word.
+type Bits = [u64; 1024];
+
+/// Entries in order, found by packet identifier.
+#[derive(Debug, Default)]
+struct List {
+    entries: VecDeque<Option<Entry>>,
+    /// The place of the first of `entries`; places count up.
+    first: u64,
+    /// How many of `entries` are there.
+    len: u32,
+    /// By packet identifier: the place. From [`INDEX_FROM`] entries on.
+    places: Option<Box<HashMap<u16, u64>>>,
+}
+
+/// Up to here a walk through the list is as fast as a look-up.
+const INDEX_FROM: u32 = 32;
+
+impl InFlight {
+    pub(super) fn len(&self) -> usize {
+        self.sent.len as usize + self.waiting_len() as usize
+    }
+
+    fn waiting_len(&self) -> u32 {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.len)
+    }
+
+    /// True when a new message may be sent before everything that waits, since that waits for the
+    /// disk.
+    pub(super) fn is_clear(&self) -> bool {
+        self.unsent == 0 && self.waiting_len() == self.held
+    }
+
+    /// True when something waits to be sent for the first time.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting_len() > 0
+    }
+
+    /// True when something can be sent, as far as the disk goes.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent > 0 || self.waiting.as_ref().is_some_and(|waiting| waiting.is_ready())
+    }
+
+    /// The identifier for a delivery of the publish `serial`: the one that belongs to it, unless
+    /// that is taken.
+    // [MQTT-2.2.1-3], [MQTT-2.2.1-4]
+    pub(super) fn packet_id(&mut self, serial: u64) -> u16 {
+        let own = packet_id(serial);
+        let is_certain = self.odd == 0 && serial.wrapping_sub(self.since) < 65_535;
+        if is_certain || self.len() == 0 || !self.is_taken(own) {
+            return own;
+        }
+        self.free_id(own)
+    }
+
+    /// The first identifier behind `from` that is not taken; there is one, since no window takes
+    /// all of them.
+    pub(super) fn free_id(&mut self, from: u16) -> u16 {
+        if self.taken.is_none() && self.len() > INDEX_FROM as usize {
+            let mut bits = Box::new([0; 1024]);
+            self.iter().for_each(|entry| set(&mut bits, entry.packet_id, true));
+            self.taken = Some(bits);
+        }
+        let Some(bits) = &self.taken else {
+            let mut ids = (1..=u16::MAX).cycle().skip(usize::from(from)).take(65_535);
+            return ids.find(|id| !self.is_taken(*id)).expect("few are taken");
+        };
+        let start = usize::from(from) / 64;
+        let words = (start..1024).chain(0..=start);
+        let mut free = words.filter_map(|word| {
+            // There is no identifier 0.
+            let taken = bits[word] | u64::from(word == 0);
+            (taken != u64::MAX).then(|| (word * 64) as u16 + taken.trailing_ones() as u16)
+        });
+        free.next().expect("not all are taken")
+    }
+
+    fn is_taken(&self, packet_id: u16) -> bool {
+        match &self.taken {
+            Some(bits) => bits[usize::from(packet_id) / 64] >> (packet_id % 64) & 1 == 1,
+            None => {
+                let waiting = || self.waiting.as_ref().and_then(|list| list.place(packet_id));
+                self.sent.place(packet_id).or_else(waiting).is_some()
+            }
+        }
+    }
+
+    /// A delivery of the publish `serial` is sent now, as [`Self::packet_id`] said.
+    pub(super) fn send(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
+        self.begin(packet_id, serial);
+        self.sent.push(Entry::new(packet_id, Exchange::Message(delivery)));
+    }
+
+    /// A delivery of the publish `serial` waits, behind those that wait already.
+    pub(super) fn wait(&mut self, packet_id: u16, serial: u64, delivery: Delivery, wait: Wait) {
+        self.begin(packet_id, serial);
+        let (is_held, is_replay) = (wait != Wait::Turn, wait == Wait::DiskAsReplay);
+        self.held += u32::from(is_held);
+        let entry = Entry::new(packet_id, Exchange::Message(delivery));
+        self.waiting.get_or_insert_default().push(Entry { is_held, is_replay, ..entry });
+    }
+
+    /// An exchange that an earlier process had begun. `was_sent`: perhaps; otherwise certainly not.
+    pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange, was_sent: bool) {
+        // Not one that belongs to a publish of this process.
+        self.begin(packet_id, u64::from(packet_id));
+        let entry = Entry::new(packet_id, exchange);
+        match was_sent {
+            true => self.sent.push(entry),
+            false => self.waiting.get_or_insert_default().push(entry),
+        }
+        self.forget_sent();
+    }
+
+    fn begin(&mut self, packet_id: u16, serial: u64) {
+        if self.len() == 0 {
+            self.since = serial;
+            self.odd = 0;
+        }
+        self.odd += u32::from(packet_id != self::packet_id(serial));
+        if let Some(bits) = &mut self.taken {
+            set(bits, packet_id, true);
+        }
+    }
+
+    /// On a new connection everything that was sent is to be sent again.
+    // [MQTT-4.4.0-1]
+    pub(super) fn forget_sent(&mut self) {
+        self.unsent = self.sent.len;
+        self.resent = self.sent.first;
+        self.fresh = self.sent.end();
+    }
+
+    /// The next exchange to send, if a window of this size allows it: first what was sent before,
+    /// in that order, then what waits for its turn.
+    // [MQTT-3.3.4-9], [MQTT-4.6.0-1]
+    pub(super) fn next_unsent(&mut self, window: usize) -> Option<Unsent> {
+        if (self.sent.len - self.unsent) as usize >= window {
+            return None;
+        }
+        self.resent = self.resent.max(self.sent.first);
+        while self.unsent > 0 {
+            let place = (self.resent - self.sent.first) as usize;
+            self.resent += 1;
+            if let Some(entry) = self.sent.entries.get(place).and_then(Option::as_ref) {
+                self.unsent -= 1;
+                return Some((entry.packet_id, entry.delivery().cloned(), true));
+            }
+        }
+        let waiting = self.waiting.as_mut().filter(|waiting| waiting.is_ready())?;
+        let entry = waiting.pop_first()?;
+        if waiting.len == 0 {
+            self.waiting = None;
+        }
+        let unsent = (entry.packet_id, entry.delivery().cloned(), false);
+        self.sent.push(entry);
+        Some(unsent)
+    }
+
+    /// What was held under this packet identifier may be sent in its turn, if its record
+    /// `is_on_disk`: the identifier may have come to stand for another delivery.
+    pub(super) fn unhold(&mut self, packet_id: u16, is_on_disk: impl FnOnce(u64) -> bool) {
+        let entry = self.waiting.as_mut().and_then(|waiting| waiting.get_mut(packet_id));
+        if let Some(entry) = entry.filter(|entry| entry.is_held && is_on_disk(entry.record())) {
+            entry.is_held = false;
+            self.held -= 1;
+        }
+    }
+
+    /// Which of the exchanges that wait are with retained messages that are `old`.
+    pub(super) fn waiting_replays(&self, old: impl Fn(&Message) -> bool) -> SmallVec<[u16; 1]> {
+        let is_it = |entry: &&Entry| {
+            entry.is_replay && entry.delivery().is_some_and(|delivery| old(&delivery.message))
+        };
+        self.waiting.iter().flat_map(|w| w.iter()).filter(is_it).map(|e| e.packet_id).collect()
+    }
+
+    /// The last exchange that waits for the disk.
+    pub(super) fn last_held(&self) -> Option<&Entry> {
+        if self.held == 0 {
+            return None;
+        }
+        self.waiting.as_ref()?.entries.iter().rev().flatten().find(|entry| entry.is_held)
+    }
+
+    /// What is in flight, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.sent.iter().chain(self.waiting.iter().flat_map(|waiting| waiting.iter()))
+    }
+
+    /// What was sent, in order.
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Entry> {
+        self.sent.iter()
+    }
+
+    /// The exchange with something that was sent which `packet_id` stands for.
+    pub(super) fn get_mut(&mut self, packet_id: u16) -> Option<&mut Entry> {
+        self.sent.get_mut(packet_id)
+    }
+
+    /// Ends the exchange that `packet_id` stands for.
+    pub(super) fn complete(&mut self, packet_id: u16) -> Option<Entry> {
+        let entry = match self.sent.place(packet_id) {
+            Some(place) => {
+                self.unsent -= u32::from((self.resent..self.fresh).contains(&place));
+                self.sent.remove(place)
+            }
+            None => self.complete_waiting(packet_id),
+        }?;
+        if let Some(bits) = &mut self.taken {
+            set(bits, packet_id, false);
+        }
+        if self.len() == 0 {
+            self.taken = None;
+        }
+        self.sent.shrink();
+        if self.sent.has_gaps() {
+            self.close_gaps();
+        }
+        Some(entry)
+    }
+
+    fn complete_waiting(&mut self, packet_id: u16) -> Option<Entry> {
+        let waiting = self.waiting.as_mut()?;
+        let entry = waiting.place(packet_id).and_then(|place| waiting.remove(place))?;
+        self.held -= u32::from(entry.is_held);
+        if waiting.len == 0 {
+            self.waiting = None;
+        } else if waiting.has_gaps() {
+            waiting.close_gaps();
+        }
+        Some(entry)
+    }
+
+    /// What is over takes no place any more.
+    fn close_gaps(&mut self) {
+        let before = |place: u64| self.sent.len_before(place);
+        let (resent, fresh) = (before(self.resent), before(self.fresh));
+        self.sent.close_gaps();
+        (self.resent, self.fresh) = (self.sent.first + resent, self.sent.first + fresh);
+    }
+}
+
+const fn set(bits: &mut Bits, packet_id: u16, is_taken: bool) {
+    let (word, bit) = (packet_id as usize / 64, 1 << (packet_id % 64));
+    if is_taken {
+        bits[word] |= bit;
+    } else {
+        bits[word] &= !bit;
+    }
+}
+
+impl List {
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().flatten()
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let (packet_id, place) = (entry.packet_id, self.end());
+        self.entries.push_back(Some(entry));
+        self.len += 1;
+        if let Some(places) = &mut self.places {
+            places.insert(packet_id, place);
+        } else if self.len == INDEX_FROM {
+            self.index();
+        }
+    }
+
+    fn index(&mut self) {
+        let places = self.entries.iter().zip(self.first..);
+        let places = places.filter_map(|(entry, place)| Some((entry.as_ref()?.packet_id, place)));
+        self.places = Some(Box::new(places.collect()));
+    }
+
+    fn place(&self, packet_id: u16) -> Option<u64> {
+        let is_it = |entry: &Option<Entry>| {
+            entry.as_ref().is_some_and(|entry| entry.packet_id == packet_id)
+        };
+        if self.entries.front().is_some_and(is_it) {
+            return Some(self.first);
+        }
+        match &self.places {
+            Some(places) => places.get(&packet_id).copied(),
+            None => self.entries.iter().position(is_it).map(|at| self.first + at as u64),
+        }
+    }
+
+    fn get_mut(&mut self, packet_id: u16) -> Option<&mut Entry> {
+        let at = (self.place(packet_id)? - self.first) as usize;
+        self.entries.get_mut(at)?.as_mut()
+    }
+
+    /// The first is always one that is there.
+    fn remove(&mut self, place: u64) -> Option<Entry> {
+        let entry = self.entries.get_mut((place - self.first) as usize)?.take()?;
+        self.len -= 1;
+        if let Some(places) = &mut self.places {
+            places.remove(&entry.packet_id);
+        }
+        while self.entries.front().is_some_and(Option::is_none) {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        Some(entry)
+    }
+
+    fn pop_first(&mut self) -> Option<Entry> {
+        self.remove(self.first)
+    }
+
+    /// True when the first may be sent, as far as the disk goes.
+    fn is_ready(&self) -> bool {
+        self.iter().next().is_some_and(|entry| !entry.is_held)
+    }
+
+    fn has_gaps(&self) -> bool {
+        self.entries.len() > 2 * self.len as usize + 64
+    }
+
+    /// How many stand before a place.
+    fn len_before(&self, place: u64) -> u64 {
+        let count = place.saturating_sub(self.first) as usize;
+        self.entries.iter().take(count).flatten().count() as u64
+    }
+
+    fn close_gaps(&mut self) {
+        self.entries.retain(Option::is_some);
+        if self.places.is_some() {
+            self.index();
+        }
+    }
+
+    /// Gives back the memory of many.
+    fn shrink(&mut self) {
+        if self.len == 0 && self.entries.capacity() > 64 {
+            *self = Self { first: self.end(), ..Self::default() };
+        }
+    }
+}
+
+impl Entry {
+    const fn new(packet_id: u16, exchange: Exchange) -> Self {
+        Self { exchange, packet_id, is_held: false, is_replay: false }
+    }
+
+    /// The message, while its PUBACK or PUBREC is awaited.
+    pub(super) const fn delivery(&self) -> Option<&Delivery> {
+        match &self.exchange {
+            Exchange::Message(delivery) => Some(delivery),
+            Exchange::Released { .. } => None,
+        }
+    }
+
+    /// The delivery's number in the journal; 0 when it is not there.
+    pub(super) fn stored(&self) -> u64 {
+        match &self.exchange {
+            Exchange::Message(delivery) => delivery.stored(),
+            Exchange::Released { stored, .. } => *stored,
+        }
+    }
+
+    /// As [`Delivery::record`].
+    pub(super) const fn record(&self) -> u64 {
+        match &self.exchange {
+            Exchange::Message(delivery) => delivery.record,
+            Exchange::Released { record, .. } => *record,
+        }
+    }
+
+    /// PUBREC came; of what is in the journal: the record that says so, and the delivery's number.
+    pub(super) fn release(&mut self) -> Option<(u64, u64)> {
+        let Exchange::Message(delivery) = &self.exchange else { return None };
+        let (record, stored) = (delivery.record, delivery.stored());
+        self.exchange = Exchange::Released { stored, record };
+        (stored != 0).then_some((record, stored))
+    }
+}
