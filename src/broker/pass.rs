@@ -161,18 +161,17 @@ impl Session {
     }
 
     /// Of a session without a connection: which of its deliveries may have been sent, in the order
-    /// in which they were. None when it has none.
+    /// in which they were: also of those that it gets before its client connects again. None of
+    /// any other session.
     pub(super) fn sent(&self) -> Option<Record<'static>> {
         if self.link.is_some() || self.expiry_s == 0 || !self.is_recorded {
             return None;
         }
-        let is_any = self.in_flight.iter().any(|entry| entry.stored() != 0)
-            || self.queued().any(|delivery| delivery.stored() != 0);
         let sent = self.in_flight.sent().map(|entry| (entry.stored(), entry.packet_id));
         let maybe = self.queued().filter(|delivery| delivery.may_have_been_sent());
         let maybe = maybe.map(|delivery| (delivery.stored(), 0));
         let deliveries = sent.chain(maybe).filter(|(number, _)| *number != 0).collect();
-        is_any.then_some(Record::Sent { session: self.number, deliveries })
+        Some(Record::Sent { session: self.number, deliveries })
     }
 }
 

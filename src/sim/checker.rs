@@ -1,6 +1,6 @@
 //! What must hold of each delivery, and of all of them in the end.
 
-use super::model::{Message, Model, NEVER, Subscription, name_of};
+use super::model::{Message, Model, NEVER, Subscription, name_of, Session};
 use crate::base::time::Time;
 use crate::broker::Counters;
 use crate::mqtt::{Publish, QoS, RetainHandling};
@@ -194,13 +194,15 @@ impl Model {
         let asked = self.asked(delivered.session, message).len() as u32;
         let session = &mut self.sessions[delivered.session];
         ensure(!publish.dup || session.connections > 1, "I2", "DUP on the first connection")?;
+        check_resending(session, publish)?;
         let seen = session.seen.entry(index).or_default();
+        // [MQTT-3.3.1-3]
+        let may_be_again = seen.came || session.is_in_doubt;
+        ensure(!publish.dup || may_be_again, "I2", "DUP on what was never sent")?;
         seen.came = true;
         if origin == Origin::Replay {
             seen.replays += u32::from(!publish.dup);
-            // What was not acknowledged before a crash is replayed once more.
-            let most = asked + u32::from(self.is_durable);
-            return ensure(seen.replays <= most, "I9", "replayed more often than asked for");
+            return ensure(seen.replays <= asked, "I9", "replayed more often than asked for");
         }
         let is_first = seen.taken == 0;
         seen.fresh += u32::from(!publish.dup);
@@ -496,6 +498,22 @@ fn check_subscriptions(
     }
     let is_possible = |id: &u32| possible.iter().any(|s| s.id == Some(*id));
     ensure(ids.iter().all(is_possible), "I4", "a subscription identifier too many")
+}
+
+/// What is sent again comes in the order in which it was first sent.
+// [MQTT-4.6.0-1]
+fn check_resending(session: &mut Session, publish: &Publish<'_>) -> Check {
+    if publish.qos == QoS::AtMostOnce {
+        return Ok(());
+    }
+    if !publish.dup {
+        session.sent += 1;
+        session.first_sent.insert(publish.packet_id, session.sent);
+        return Ok(());
+    }
+    let Some(&first) = session.first_sent.get(&publish.packet_id) else { return Ok(()) };
+    let before = std::mem::replace(&mut session.resent, first);
+    ensure(before < first, "I3", "sent again in another order than before")
 }
 
 /// Deliveries that never came, by what may excuse them.

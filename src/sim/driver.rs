@@ -200,6 +200,9 @@ impl World {
         if self.wires[wire].is_refused {
             return;
         }
+        if self.is_stopping {
+            return self.expect_code(wire, 0x8B);
+        }
         let Some(session) = self.wires[wire].session else {
             return self.model.fail("I17", format!("the CONNECT of wire {wire} was refused"));
         };

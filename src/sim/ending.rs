@@ -20,7 +20,7 @@ impl World {
         self.be_kind();
         self.settle();
         self.check_journal();
-        self.crash();
+        self.restart();
         self.settle();
         for _ in 0..3 {
             self.bring_back();

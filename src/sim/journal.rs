@@ -182,17 +182,40 @@ impl World {
         self.is_ending = true;
         self.settle();
         self.check_journal();
-        self.crash();
+        self.restart();
         self.is_ending = false;
         for client in std::mem::take(&mut self.resting) {
             self.schedule_us(Event::Act(client), 20_000);
         }
     }
 
+    /// The broker stops in good order or crashes, and starts again.
+    pub(super) fn restart(&mut self) {
+        if self.journal.is_some() && self.prng.chance(50) {
+            self.stop();
+        } else {
+            (0..self.model.sessions.len()).for_each(|session| self.model.doubt(session));
+        }
+        self.crash();
+    }
+
+    /// Every client is told that the broker stops, and what was sent is noted.
+    fn stop(&mut self) {
+        self.trace(|| "the broker stops".into());
+        self.is_stopping = true;
+        // Whoever was to be put out is.
+        self.clients.iter_mut().for_each(|client| client.grudge = None);
+        for worker in 0..self.workers.len() {
+            self.feed(worker, Input::Shutdown);
+        }
+        self.settle();
+        self.is_stopping = false;
+    }
+
     /// The broker loses all that is not on disk, and starts again from that.
-    pub(super) fn crash(&mut self) {
+    fn crash(&mut self) {
         let Some(journal) = self.journal.take() else { return };
-        self.trace(|| "the broker crashes".into());
+        self.trace(|| "the broker starts again".into());
         let state = journal.state(0);
         let count = self.workers.len();
         self.past_counters = self.counters();

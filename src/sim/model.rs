@@ -156,6 +156,14 @@ pub(super) struct Session {
     pub(super) ended: bool,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) seen: BTreeMap<usize, Seen>,
+    /// Something may have been sent to its client that the client has not read, or the broker has
+    /// crashed and does not know what it had sent.
+    pub(super) is_in_doubt: bool,
+    /// Packet identifier → when it was first sent, counted in messages.
+    pub(super) first_sent: BTreeMap<u16, u64>,
+    pub(super) sent: u64,
+    /// The greatest of these sent again on the present connection.
+    pub(super) resent: u64,
     /// (publisher, topic, QoS) → the sequence of the last first delivery.
     pub(super) order: BTreeMap<(u32, String, QoS), u32>,
     /// Topic → live retained messages that came, and when they came out of the shard.
@@ -259,6 +267,12 @@ impl Model {
         }
         let place = self.quiet.partition_point(|&(_, last)| last < message.last);
         self.quiet.get(place).map_or(NEVER, |&(first, _)| first.max(message.last))
+    }
+
+    /// What was sent to the session's client is not known any more for certain.
+    pub(super) fn doubt(&mut self, session: usize) {
+        self.sessions[session].is_in_doubt = true;
+        self.sessions[session].first_sent.clear();
     }
 
     /// The event from which on the message is retained, as far as it is, so that whatever is handed
@@ -400,6 +414,7 @@ impl Model {
         state.wire = Some(index);
         state.credential = wire.credential;
         state.connections += 1;
+        state.resent = 0;
         state.lost = None;
         state.expiry_s = wire.terms.expiry_s.min(self.options.max_session_expiry);
         state.packet_bytes_max =
@@ -429,6 +444,10 @@ impl Model {
             ended: false,
             subscriptions: Vec::new(),
             seen: BTreeMap::new(),
+            is_in_doubt: false,
+            first_sent: BTreeMap::new(),
+            sent: 0,
+            resent: 0,
             order: BTreeMap::new(),
             live: BTreeMap::new(),
             will: None,
@@ -471,6 +490,9 @@ impl Model {
     /// The shard does not know the connection any more, or is about to be told that it has gone.
     pub(super) fn lose(&mut self, index: usize, wire: &Wire) {
         let Some(session) = wire.session else { return };
+        if wire.down.parsed < wire.down.emitted {
+            self.doubt(session);
+        }
         if self.sessions[session].wire != Some(index) {
             return;
         }

@@ -221,6 +221,10 @@ impl World {
             self.model.lose(wire, &self.wires[wire]);
         }
         let state = &mut self.wires[wire];
+        if let Some(session) = state.session.filter(|_| state.hung_up.is_some()) {
+            // What the outbox held for it was not sent.
+            self.model.doubt(session);
+        }
         state.phase = Phase::Dead;
         state.down.unsent = crate::broker::Unsent::default();
         state.up = super::wire::Upward::default();

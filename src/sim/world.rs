@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) steps_left: u32,
     /// The clients do nothing new any more.
     pub(super) is_ending: bool,
+    /// The broker tells everybody that it stops.
+    pub(super) is_stopping: bool,
     /// Clients that would have done something meanwhile.
     pub(super) resting: Vec<usize>,
     /// What outlives the broker, where anything does.
@@ -128,6 +130,7 @@ impl World {
             log,
             steps_left,
             is_ending: false,
+            is_stopping: false,
             resting: Vec::new(),
             journal,
             past_counters: Counters::default(),

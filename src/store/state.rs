@@ -211,16 +211,7 @@ impl State {
         numbers.sort_unstable();
         let bodies = ids.into_iter().map(|id| self.body(id));
         let wholes = numbers.iter().map(|number| self.whole(*number));
-        let sent = self.sessions.iter().filter_map(|(number, session)| {
-            let deliveries = session.sent.clone()?;
-            (!session.deliveries.is_empty())
-                .then_some(Record::Sent { session: *number, deliveries })
-        });
-        let mut sent: Vec<_> = sent.collect();
-        sent.sort_unstable_by_key(|record| match record {
-            Record::Sent { session, .. } => *session,
-            _ => 0,
-        });
+        let sent: Vec<_> = numbers.iter().filter_map(|number| self.sent(*number)).collect();
         bodies.chain(wholes.collect::<Vec<_>>()).chain(sent)
     }
 
@@ -247,6 +238,11 @@ impl State {
             deliveries: deliveries.cloned().collect(),
             received: session.received.iter().copied().collect(),
         })
+    }
+
+    fn sent(&self, number: u64) -> Option<Record<'_>> {
+        let deliveries = self.sessions[&number].sent.clone()?;
+        Some(Record::Sent { session: number, deliveries })
     }
 
     fn set_attributes(&mut self, attributes: Attributes<'_>) {
