@@ -171,6 +171,13 @@ pub const JOURNAL_LAZY: Duration = Duration::from_millis(100);
 pub const JOURNAL_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long to wait before the journal is tried again after it has failed.
 pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+/// Milliseconds after which a commit notes the journal's time, and by which the wall clock has to
+/// be set for a note of its own.
+pub const CLOCK_NOTE_MS: u64 = 1000;
+/// How often an idle journal looks whether the wall clock was set.
+pub const CLOCK_CHECK: Duration = Duration::from_secs(2);
+/// A wall clock that says less was never set: 2025-01-01, in milliseconds since 1970.
+pub const WALL_PLAUSIBLE_MS: u64 = 1_735_689_600_000;
 /// Messages in the ring between a worker and the journal.
 pub const JOURNAL_MESSAGES_MAX: usize = 1024;
 /// Bytes of what lives that a worker writes anew in one turn.

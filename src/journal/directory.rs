@@ -106,17 +106,17 @@ impl Segment {
     }
 }
 
-/// Reads a journal; `progress` hears how many of how many segments are read.
+/// Reads a journal; `progress` hears how many of how many segments are read. Its points in time
+/// become those of a clock with another epoch by [`State::set_epoch`](crate::store::State).
 ///
 /// # Errors
 /// One line with the cause and the fix.
 pub fn recover(
     directory: &Directory,
-    epoch: Epoch,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Recovered, String> {
     let segments = directory.segments()?;
-    let mut reader = Reader::new(epoch);
+    let mut reader = Reader::new(Epoch(0));
     for (index, segment) in segments.iter().enumerate() {
         progress(index, segments.len());
         let refused = |newer| format!("cannot use the data directory: {newer}");

@@ -4,7 +4,7 @@
 use super::durable::salt;
 use super::failure::Failure;
 use crate::journal::{self, Directory, Segment};
-use crate::store::record::{Attributes, Body, Published, Record, StoredDelivery};
+use crate::store::record::{Attributes, Body, ClockNote, Published, Record, StoredDelivery};
 use crate::store::{Epoch, Fault, Found, Reader, Recovered, Watch};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -257,8 +257,15 @@ impl Display for Shown<'_> {
             Record::Forgotten { session, packet_id } => {
                 write!(out, "forgotten {session} packet {packet_id}")
             }
+            Record::Clock(note) => show_clock(out, note),
         }
     }
+}
+
+fn show_clock(out: &mut fmt::Formatter<'_>, note: &ClockNote) -> fmt::Result {
+    let ClockNote { journal_ms, wall_ms, boot, boot_ms } = note;
+    let boot = u128::from_be_bytes(*boot);
+    write!(out, "clock {journal_ms} wall {wall_ms} boot {boot:032x} {boot_ms}")
 }
 
 fn show_attributes(out: &mut fmt::Formatter<'_>, attributes: &Attributes<'_>) -> fmt::Result {
