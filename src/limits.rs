@@ -89,8 +89,19 @@ pub const MESH_MESSAGES_MAX: usize = 4096;
 pub const MESH_BATCH_MAX: usize = 1024;
 /// Seconds for a closing connection's last bytes, and again for the peer's close.
 pub const LINGER_S: u32 = 2;
-/// Seconds after which a stopping worker cuts off what is still connected.
-pub const STOP_S: u32 = 4;
+/// How long a stopping worker waits for the close of a peer that was sent everything, again from
+/// each time that something comes from it.
+pub const STOP_LINGER: Duration = Duration::from_millis(20);
+/// How long after the signal a stopping worker cuts off what is still connected.
+pub const STOP_CUT: Duration = Duration::from_millis(2500);
+/// How long after the signal a stopping worker gives up what the journal has not written.
+pub const STOP_JOURNAL: Duration = Duration::from_millis(3500);
+/// How long after the signal the process ends, whatever is left.
+pub const STOP_ALL: Duration = Duration::from_millis(3800);
+/// How long the last lines of the log may take: `tracing_appender` waits no longer.
+pub const STOP_LOG: Duration = Duration::from_millis(1100);
+/// How long after the signal the process is gone at the latest, as the README says.
+pub const STOP_PROMISED: Duration = Duration::from_secs(5);
 /// Milliseconds to wait before accepting again when descriptors or memory ran out.
 pub const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.
@@ -101,6 +112,10 @@ const _: () = assert!(SLICE_SENDS_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(SLICE_SENDS_MAX + RECEIVE_BUFFERS as usize <= COMPLETIONS as usize);
 const _: () = assert!(COPIED_BYTES_MAX <= SCRATCH_BYTES);
 const _: () = assert!(ACCEPT_RETRY_MS <= 1000);
+const _: () = assert!(LINGER_S as u128 * 1000 + STOP_LINGER.as_millis() < STOP_CUT.as_millis());
+const _: () = assert!(STOP_CUT.as_millis() < STOP_JOURNAL.as_millis());
+const _: () = assert!(STOP_JOURNAL.as_millis() < STOP_ALL.as_millis());
+const _: () = assert!(STOP_ALL.as_millis() + STOP_LOG.as_millis() < STOP_PROMISED.as_millis());
 
 /// The capacity of each ring between `workers` workers: there are `workers²` of them, so many
 /// workers get shorter ones.

@@ -2,7 +2,7 @@
 
 use super::boundary::LinkId;
 use super::clients::Clients;
-use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Waiting};
+use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Unwritten, Waiting};
 use super::mesh_message::{MeshMessage, Ticket};
 use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
@@ -45,6 +45,12 @@ impl Shard {
     #[must_use]
     pub fn owes_journal(&self) -> bool {
         self.clients.ledger.as_ref().is_some_and(|ledger| !ledger.is_empty())
+    }
+
+    /// How much is not known to be written.
+    #[must_use]
+    pub fn unwritten(&self) -> Unwritten {
+        self.clients.ledger.as_ref().map(|ledger| ledger.unwritten()).unwrap_or_default()
     }
 
     pub(super) fn journal_deadline(&self) -> Option<Time> {

@@ -51,6 +51,8 @@ pub(super) struct Ledger {
     gathering: Waiting,
     /// What waits for the batch that is with the journal.
     outstanding: Option<Waiting>,
+    /// How many changes the batch has that is with the journal.
+    handed_over: usize,
     /// What waits for a part that is not on disk, by its number: while a part gathers, only if
     /// something does.
     awaited_parts: HashMap<u64, AwaitedPart>,
@@ -145,6 +147,15 @@ pub(super) enum Fate {
     SentAs(u16),
 }
 
+/// How many changes are not known to be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Never handed over.
+    pub gathering: usize,
+    /// With the journal, which may have written them meanwhile.
+    pub handed_over: usize,
+}
+
 impl Ledger {
     pub(super) fn new(epoch: Epoch, promise: Promise) -> Self {
         Self {
@@ -157,6 +168,7 @@ impl Ledger {
             done: Vec::new(),
             gathering: Waiting::default(),
             outstanding: None,
+            handed_over: 0,
             awaited_parts: HashMap::default(),
             bytes: 0,
             pass: 1,
@@ -375,6 +387,13 @@ impl Ledger {
         self.own.due.is_none() && self.parts.due.is_none() && self.outstanding.is_none()
     }
 
+    /// How much is not known to be written.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        let gathering = self.own.len() + self.parts.len() + self.done.len();
+        let handed_over = if self.outstanding.is_some() { self.handed_over } else { 0 };
+        Unwritten { gathering, handed_over }
+    }
+
     /// True when so much gathers that nothing more should be published.
     pub(super) const fn is_full(&self) -> bool {
         self.bytes > JOURNAL_WAITING_BYTES_MAX
@@ -459,6 +478,7 @@ impl Ledger {
             }
         }
         self.outstanding = Some(waiting);
+        self.handed_over = entries.len() + self.done.len();
         Batch {
             entries,
             done: std::mem::take(&mut self.done),

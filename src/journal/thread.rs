@@ -55,17 +55,20 @@ impl std::fmt::Debug for Setup {
 }
 
 /// Starts the journal; it is open when this returns. Its thread ends when all workers have gone
-/// and all they handed over is written.
+/// and all they handed over is written; or, with false, cannot be.
 ///
 /// # Errors
 /// One line with the cause.
-pub fn start(setup: Setup) -> Result<JoinHandle<()>, String> {
+pub fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
     let (opened_in, opened) = mpsc::channel();
     let cannot = |error: io::Error| format!("cannot write the journal: {error}");
     let body = move || {
         let runtime = match tokio_uring::Runtime::new(&tokio_uring::builder()) {
             Ok(runtime) => runtime,
-            Err(error) => return opened_in.send(Err(cannot(error))).unwrap_or(()),
+            Err(error) => {
+                opened_in.send(Err(cannot(error))).unwrap_or(());
+                return false;
+            }
         };
         runtime.block_on(async move {
             match Journal::open(setup).await {
@@ -73,11 +76,14 @@ pub fn start(setup: Setup) -> Result<JoinHandle<()>, String> {
                     // Whoever started it waits for this.
                     let _ = opened_in.send(Ok(()));
                     drop(opened_in);
-                    journal.run().await;
+                    journal.run().await
                 }
-                Err(line) => opened_in.send(Err(line)).unwrap_or(()),
+                Err(line) => {
+                    opened_in.send(Err(line)).unwrap_or(());
+                    false
+                }
             }
-        });
+        })
     };
     let thread = thread::Builder::new().name("journal".into()).spawn(body).map_err(cannot)?;
     opened.recv().unwrap_or_else(|_| Err("the journal's thread has ended".into()))?;
@@ -133,13 +139,16 @@ impl Journal {
         })
     }
 
-    async fn run(mut self) {
+    /// True when all that was handed over is written.
+    async fn run(mut self) -> bool {
         loop {
-            let is_last = self.lines.iter().all(Line::is_abandoned);
+            let is_last = self.is_abandoned();
             self.take();
             if let Some(commit) = self.next_commit() {
                 faults::pass("gathered");
-                self.carry_out(commit).await;
+                if !self.carry_out(commit).await {
+                    return false;
+                }
                 continue;
             }
             if is_last {
@@ -147,7 +156,7 @@ impl Journal {
                 let commits = self.log.next_stamp().number - self.first_commit;
                 let bytes = self.bytes_written;
                 tracing::info!(commits, bytes, "The journal is closed");
-                return;
+                return true;
             }
             if self.log.wants_pass() {
                 self.begin_pass().await;
@@ -202,14 +211,22 @@ impl Journal {
         }
     }
 
-    async fn carry_out(&mut self, commit: Commit) {
+    /// True when all workers have gone.
+    fn is_abandoned(&self) -> bool {
+        self.lines.iter().all(Line::is_abandoned)
+    }
+
+    /// False when it cannot be written, and nobody is left to wait for it.
+    async fn carry_out(&mut self, commit: Commit) -> bool {
         let Commit { bytes, heard, passes } = commit;
         if faults::has("early-acknowledgement") {
             self.tell_committed(heard);
             self.wait(EARLY).await;
             self.write(bytes).await;
         } else {
-            self.write(bytes).await;
+            if !self.write(bytes).await {
+                return false;
+            }
             faults::pass("synced");
             self.tell_committed(heard);
         }
@@ -217,6 +234,7 @@ impl Journal {
         for (worker, pass) in passes {
             self.end_pass(worker, pass).await;
         }
+        true
     }
 
     fn tell_committed(&mut self, heard: Vec<Committed>) {
@@ -228,8 +246,9 @@ impl Journal {
     }
 
     /// Returns when the commit is as safe as it is to be, whatever the disk does meanwhile. What
-    /// has failed is never tried again where it failed: it goes to a new segment.
-    async fn write(&mut self, mut bytes: Vec<u8>) {
+    /// has failed is never tried again where it failed: it goes to a new segment. False when it has
+    /// failed and nobody is left to wait for it.
+    async fn write(&mut self, mut bytes: Vec<u8>) -> bool {
         let mut has_failed = false;
         while !bytes.is_empty() {
             let result;
@@ -243,6 +262,9 @@ impl Journal {
                 );
                 self.tell_all_state(Some(&error.to_string()));
             }
+            if self.is_abandoned() {
+                return false;
+            }
             self.wait(JOURNAL_RETRY).await;
         }
         if has_failed {
@@ -251,13 +273,14 @@ impl Journal {
         }
         self.bytes_written += bytes.len() as u64;
         self.gatherer.recycle(bytes);
+        true
     }
 
     /// Lets time pass, and takes meanwhile what comes.
     async fn wait(&mut self, duration: Duration) {
         let bell = Arc::clone(&self.bell);
         let _ = timeout(duration, async {
-            loop {
+            while !self.is_abandoned() {
                 self.take();
                 bell.notified().await;
             }

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 pub(super) struct Durable {
     /// What each worker gets; nothing when everything is in memory.
     pub(super) ends: Vec<(Journal, Past)>,
-    pub(super) thread: Option<JoinHandle<()>>,
+    pub(super) thread: Option<JoinHandle<bool>>,
 }
 
 /// Opens the data directory, if there is one, for workers that these `doorbells` wake.

@@ -69,6 +69,8 @@ pub(super) enum Phase {
     Lingering {
         /// When it is ended.
         deadline: Time,
+        /// Nothing has come since it was last looked at.
+        is_silent: bool,
     },
     /// It goes to another worker as soon as nothing is in flight.
     Moving(Box<Move>),

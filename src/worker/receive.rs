@@ -69,6 +69,9 @@ impl Worker {
     /// Lends the bytes to whoever wants them, and gives the buffer back.
     fn take_in(&mut self, link: LinkId, lent: Lent) {
         match self.connections.get_mut(link) {
+            Some(Connection { phase: Phase::Lingering { is_silent, .. }, .. }) => {
+                *is_silent = false;
+            }
             Some(Connection { phase: Phase::Open, layers: None, .. }) => {
                 let bytes = self.ring.bytes(&lent);
                 self.shard.handle(self.now, Input::Received { link, bytes });

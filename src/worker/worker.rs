@@ -10,7 +10,7 @@ use super::report::{Report, record, turn_histogram};
 use super::transmit::{FrameKey, Send};
 use crate::base::slots::Slots;
 use crate::base::time::Time;
-use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent};
+use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent, Unwritten};
 use crate::io::clock::Clock;
 use crate::io::event::{Event, SendFailure};
 use crate::io::ring::Ring;
@@ -101,12 +101,17 @@ pub struct Worker {
     pub(super) last_frame: Option<(FrameKey, Range<usize>)>,
     /// Deadlines of closing connections, in order because each is the same time ahead.
     pub(super) lingering: VecDeque<(Time, LinkId)>,
+    /// When to look whether something still comes on connections that linger while it stops, in
+    /// order as well.
+    pub(super) parting: VecDeque<(Time, LinkId)>,
     /// Workers of whose full ring the shard is still to be told.
     pub(super) mesh_full: Vec<usize>,
     /// The links of the sends being submitted; kept for its memory, as are the failures.
     pub(super) slice: Vec<Send>,
     pub(super) failures: Vec<SendFailure>,
     pub(super) stage: Stage,
+    /// When it was told to stop.
+    pub(super) stop_began: Time,
     busy_poll: Duration,
     turns: Histogram<u64>,
 }
@@ -174,10 +179,12 @@ impl Worker {
             wrapped: Vec::new(),
             last_frame: None,
             lingering: VecDeque::new(),
+            parting: VecDeque::new(),
             mesh_full: Vec::new(),
             slice: Vec::new(),
             failures: Vec::new(),
             stage: Stage::Running,
+            stop_began: Time::ZERO,
             busy_poll,
             turns: turn_histogram(),
         })
@@ -192,8 +199,8 @@ impl Worker {
             self.sleep();
         }
         let clock = self.clock;
-        self.finish_journal(&clock);
-        self.report()
+        let unwritten = self.finish_journal(&clock);
+        self.report(unwritten)
     }
 
     fn turn(&mut self) {
@@ -315,12 +322,13 @@ impl Worker {
             Stage::Stopping { deadline } => Some(deadline),
             Stage::Running | Stage::Stopped { .. } => None,
         };
-        let lingering = self.lingering.front().map(|&(deadline, _)| deadline);
-        let deadlines = [self.shard.deadline(), lingering, self.accept_at, stop];
+        let first = |list: &VecDeque<(Time, LinkId)>| list.front().map(|&(deadline, _)| deadline);
+        let (lingering, parting) = (first(&self.lingering), first(&self.parting));
+        let deadlines = [self.shard.deadline(), lingering, parting, self.accept_at, stop];
         deadlines.into_iter().flatten().min()
     }
 
-    fn report(self) -> Report {
+    fn report(self, unwritten: Unwritten) -> Report {
         let connections_cut = match self.stage {
             Stage::Stopped { cut } => cut,
             Stage::Running | Stage::Stopping { .. } => 0,
@@ -331,6 +339,7 @@ impl Worker {
             turns: self.turns,
             connections_refused: self.connections_refused,
             connections_cut,
+            unwritten,
         }
     }
 }
