@@ -177,6 +177,7 @@ impl Journal {
         let is_due = self.owes_clock || has_stepped || self.clock_seen.is_old(&note);
         if is_due {
             self.gatherer.note_clock(note);
+            self.log.look_at_older();
         }
         let stamp = self.log.next_stamp();
         let commit = match self.gatherer.next(stamp) {
