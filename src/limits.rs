@@ -32,6 +32,12 @@ pub const LOGINS_WAITING_MAX: usize = 1024;
 /// How long a peer may take to send its CONNECT.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long input that waits for the broker may take to reach it before it is looked for again.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often in a row it is looked for: what never becomes a packet does not keep a connection.
+pub const LOOKS_MAX: u8 = 60;
+
 /// Payloads from this size on are shared by all subscribers, not copied behind each head.
 pub const PAYLOAD_COPIED_MAX: usize = 16 * 1024;
 

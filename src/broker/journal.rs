@@ -86,6 +86,11 @@ impl Shard {
 
     /// Its CONNACK has been released: everything else may follow.
     fn welcome(&mut self, link: LinkId) {
+        let now = self.clients.now;
+        if let Some(link) = self.clients.link(link) {
+            // It had nothing to say until now.
+            link.heard = now;
+        }
         self.unblock(link, |blocks| blocks.connack = false);
     }
 

@@ -85,6 +85,10 @@ pub struct Worker {
     pub(super) is_full: bool,
     /// Connections to look at once the output is taken: to receive, to go on closing, to free.
     pub(super) attention: Vec<LinkId>,
+    /// Connections whose peers seem to be silent: see [`Output::LookForInput`].
+    ///
+    /// [`Output::LookForInput`]: crate::broker::Output::LookForInput
+    pub(super) suspects: Vec<LinkId>,
     /// Connections whose layers below MQTT may have something to send.
     pub(super) talkative: Vec<LinkId>,
     /// Connections whose handshakes wait for a turn.
@@ -171,6 +175,7 @@ impl Worker {
             is_starved: false,
             is_full: false,
             attention: Vec::new(),
+            suspects: Vec::new(),
             talkative: Vec::new(),
             handshakes: VecDeque::new(),
             unjudged: VecDeque::new(),
@@ -223,7 +228,7 @@ impl Worker {
     /// Sleeps until there is something to do; returns at once when there is.
     fn sleep(&mut self) {
         let has_layers = !self.handshakes.is_empty() || !self.unjudged.is_empty();
-        let has_more = self.shard.wants_pass() || has_layers;
+        let has_more = self.shard.wants_pass() || has_layers || !self.suspects.is_empty();
         if self.ring.has_events() || has_more || self.is_done() {
             return;
         }
@@ -305,7 +310,7 @@ impl Worker {
     }
 
     fn run_timers(&mut self) -> bool {
-        let mut busy = self.stop_in_time();
+        let mut busy = self.stop_in_time() | self.look_for_input();
         if self.shard.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.feed(Input::Tick);
             busy = true;

@@ -43,6 +43,8 @@ impl Everywhere {
     }
 
     pub fn start(&self, flags: &[&str]) -> Server {
+        // One that was killed has left it.
+        let _ = std::fs::remove_file(self.folder.path().join("socket"));
         let mut all = self.flags.clone();
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
         Server::start(&all)
