@@ -50,6 +50,22 @@ pub const PUMP_BYTES_MAX: usize = 64 * 1024;
 /// A turn's output; beyond it everything is sent before anything more is received.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes that one turn encodes for single links at most; beyond it messages queue until it is sent.
+pub const TURN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of payloads that one turn's output of a link refers to, before the last of them; beyond it
+/// messages queue as for a client that does not read.
+pub const LINK_PAYLOADS_MAX: usize = 8 * 1024 * 1024;
+
+/// The largest packet that there is.
+pub const PACKET_BYTES_MAX: usize = 268_435_455 + 5;
+
+/// What goes through layers below MQTT in one slice of sends, before the last of them.
+pub const WRAPPED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a commit before the last batch of it; the others make one of their own.
+pub const COMMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// How long it is remembered that a retained message was cleared, so that an older one does not
 /// come back that is still on its way from another worker, or into the journal.
 pub const RETAINED_CLEARED_KEPT: Duration = Duration::from_secs(10);
@@ -70,6 +86,11 @@ const _: () = assert!(UNAUTHENTICATED_BYTES_MAX < CONNECT_BYTES_MAX);
 const _: () = assert!(PUMP_BYTES_MAX * 16 <= OUTBOX_BYTES_MAX);
 const _: () = assert!(RETAINED_PAGE_MESSAGES <= RETAINED_PAGE_VISITS);
 const _: () = assert!(PAYLOAD_COPIED_MAX <= PUMP_BYTES_MAX);
+const _: () = assert!(OUTBOX_BYTES_MAX <= TURN_BYTES_MAX);
+// What one turn may hold for one link, and encode: the kernel counts the bytes of a send in an
+// `i32`, a run of an arena is named by two `u32`.
+const _: () =
+    assert!(2 * (TURN_BYTES_MAX + LINK_PAYLOADS_MAX + 2 * PACKET_BYTES_MAX) < i32::MAX as usize);
 
 /// Submission entries of a worker's ring.
 pub const SUBMISSIONS: u32 = 4096;

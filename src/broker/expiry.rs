@@ -30,6 +30,9 @@ impl Shard {
         }
         self.retained.expire(now);
         for _ in 0..self.clients.unfinished.len() {
+            if self.clients.outbox.is_over() {
+                break;
+            }
             let Some(id) = self.clients.unfinished.pop_front() else { break };
             if let Some(session) = self.clients.sessions.get_mut(id) {
                 session.is_unfinished = false;

@@ -8,6 +8,7 @@ use super::batch::{Batch, Entry, Epoch, Part, Publish};
 use super::commit::{CommitWriter, Stamp};
 use super::record::{ClockNote, Record};
 use crate::base::maps::HashMap;
+use crate::limits::COMMIT_BYTES_MAX;
 
 /// More memory than this is not kept for the next commit.
 const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -144,6 +145,10 @@ impl Gatherer {
         }
         let noted = writer.len();
         for worker in complete {
+            if writer.len() > COMMIT_BYTES_MAX {
+                // It goes into the next one.
+                break;
+            }
             let batch = self.batches[worker].take().expect("it is complete");
             commit.heard[worker].has_batch = true;
             commit.passes.extend(batch.finishes_pass.map(|pass| (worker, pass)));

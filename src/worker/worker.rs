@@ -17,7 +17,6 @@ use crate::io::ring::Ring;
 use crate::io::setup::{RingError, RingSizes};
 use crate::io::socket::Listener;
 use crate::io::wake::Waker;
-use crate::limits::OUTBOX_BYTES_MAX;
 use crate::mesh::Mesh;
 use crate::options::{Durability, Options};
 use crossbeam_channel::Receiver;
@@ -300,7 +299,7 @@ impl Worker {
 
     /// True when the output has to be sent before anything more is handled.
     pub(super) fn outbox_is_full(&mut self) -> bool {
-        self.shard.outbox().bytes() > OUTBOX_BYTES_MAX
+        self.shard.outbox().is_full()
     }
 
     /// Tells the shard, and does what it asks for.
