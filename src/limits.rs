@@ -32,6 +32,12 @@ pub const LOGINS_WAITING_MAX: usize = 1024;
 /// How long a peer may take to send its CONNECT.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long input that waits for the broker may take to reach it before it is looked for again.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often in a row it is looked for: what never becomes a packet does not keep a connection.
+pub const LOOKS_MAX: u8 = 60;
+
 /// Payloads from this size on are shared by all subscribers, not copied behind each head.
 pub const PAYLOAD_COPIED_MAX: usize = 16 * 1024;
 
@@ -43,6 +49,22 @@ pub const PUMP_BYTES_MAX: usize = 64 * 1024;
 
 /// A turn's output; beyond it everything is sent before anything more is received.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes that one turn encodes for single links at most; beyond it messages queue until it is sent.
+pub const TURN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of payloads that one turn's output of a link refers to, before the last of them; beyond it
+/// messages queue as for a client that does not read.
+pub const LINK_PAYLOADS_MAX: usize = 8 * 1024 * 1024;
+
+/// The largest packet that there is.
+pub const PACKET_BYTES_MAX: usize = 268_435_455 + 5;
+
+/// What goes through layers below MQTT in one slice of sends, before the last of them.
+pub const WRAPPED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a commit before the last batch of it; the others make one of their own.
+pub const COMMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Retained messages looked up at once.
 pub const RETAINED_PAGE_MESSAGES: usize = 256;
@@ -57,6 +79,11 @@ const _: () = assert!(UNAUTHENTICATED_BYTES_MAX < CONNECT_BYTES_MAX);
 const _: () = assert!(PUMP_BYTES_MAX * 16 <= OUTBOX_BYTES_MAX);
 const _: () = assert!(RETAINED_PAGE_MESSAGES <= RETAINED_PAGE_VISITS);
 const _: () = assert!(PAYLOAD_COPIED_MAX <= PUMP_BYTES_MAX);
+const _: () = assert!(OUTBOX_BYTES_MAX <= TURN_BYTES_MAX);
+// What one turn may hold for one link, and encode: the kernel counts the bytes of a send in an
+// `i32`, a run of an arena is named by two `u32`.
+const _: () =
+    assert!(2 * (TURN_BYTES_MAX + LINK_PAYLOADS_MAX + 2 * PACKET_BYTES_MAX) < i32::MAX as usize);
 
 /// Submission entries of a worker's ring.
 pub const SUBMISSIONS: u32 = 4096;
@@ -82,8 +109,19 @@ pub const MESH_MESSAGES_MAX: usize = 4096;
 pub const MESH_BATCH_MAX: usize = 1024;
 /// Seconds for a closing connection's last bytes, and again for the peer's close.
 pub const LINGER_S: u32 = 2;
-/// Seconds after which a stopping worker cuts off what is still connected.
-pub const STOP_S: u32 = 4;
+/// How long a stopping worker waits for the close of a peer that was sent everything, again from
+/// each time that something comes from it.
+pub const STOP_LINGER: Duration = Duration::from_millis(20);
+/// How long after the signal a stopping worker cuts off what is still connected.
+pub const STOP_CUT: Duration = Duration::from_millis(2500);
+/// How long after the signal a stopping worker gives up what the journal has not written.
+pub const STOP_JOURNAL: Duration = Duration::from_millis(3500);
+/// How long after the signal the process ends, whatever is left.
+pub const STOP_ALL: Duration = Duration::from_millis(3800);
+/// How long the last lines of the log may take: `tracing_appender` waits no longer.
+pub const STOP_LOG: Duration = Duration::from_millis(1100);
+/// How long after the signal the process is gone at the latest, as the README says.
+pub const STOP_PROMISED: Duration = Duration::from_secs(5);
 /// Milliseconds to wait before accepting again when descriptors or memory ran out.
 pub const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.
@@ -94,6 +132,10 @@ const _: () = assert!(SLICE_SENDS_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(SLICE_SENDS_MAX + RECEIVE_BUFFERS as usize <= COMPLETIONS as usize);
 const _: () = assert!(COPIED_BYTES_MAX <= SCRATCH_BYTES);
 const _: () = assert!(ACCEPT_RETRY_MS <= 1000);
+const _: () = assert!(LINGER_S as u128 * 1000 + STOP_LINGER.as_millis() < STOP_CUT.as_millis());
+const _: () = assert!(STOP_CUT.as_millis() < STOP_JOURNAL.as_millis());
+const _: () = assert!(STOP_JOURNAL.as_millis() < STOP_ALL.as_millis());
+const _: () = assert!(STOP_ALL.as_millis() + STOP_LOG.as_millis() < STOP_PROMISED.as_millis());
 
 /// The capacity of each ring between `workers` workers: there are `workers²` of them, so many
 /// workers get shorter ones.
@@ -164,6 +206,13 @@ pub const JOURNAL_LAZY: Duration = Duration::from_millis(100);
 pub const JOURNAL_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long to wait before the journal is tried again after it has failed.
 pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+/// Milliseconds after which a commit notes the journal's time, and by which the wall clock has to
+/// be set for a note of its own.
+pub const CLOCK_NOTE_MS: u64 = 1000;
+/// How often an idle journal looks whether the wall clock was set.
+pub const CLOCK_CHECK: Duration = Duration::from_secs(2);
+/// A wall clock that says less was never set: 2025-01-01, in milliseconds since 1970.
+pub const WALL_PLAUSIBLE_MS: u64 = 1_735_689_600_000;
 /// Messages in the ring between a worker and the journal.
 pub const JOURNAL_MESSAGES_MAX: usize = 1024;
 /// Bytes of what lives that a worker writes anew in one turn.

@@ -10,8 +10,11 @@ mod workload;
 
 use ringmq::sim::disk::{Disk, Failure, Image, Plan, at_once};
 use ringmq::store::record::Record;
-use ringmq::store::{CommitWriter, Limits, Log, Past};
+use ringmq::store::{self, CommitWriter, Limits, Log, Past, Sealed};
 use run::{effort, go_on, recover, run};
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
 
 const KINDS: [Failure; 3] = [Failure::NoSpace, Failure::Broken, Failure::Partly];
 
@@ -105,4 +108,83 @@ fn a_segment_that_cannot_be_removed_keeps_what_is_said_after_it() {
     at_once(log.begin_pass()).unwrap();
     at_once(log.end_pass()).unwrap();
     assert_eq!(log.disk().contents().len(), 1, "the next pass removes it");
+}
+
+/// A disk that can be somewhere else for a while, or lack a segment.
+struct Movable {
+    disk: Disk,
+    is_away: Rc<Cell<bool>>,
+    lacks: Rc<Cell<u64>>,
+}
+
+impl store::Disk for Movable {
+    type File = u64;
+
+    async fn create(&mut self, number: u64) -> io::Result<u64> {
+        assert!(!self.is_away.get(), "a segment is made in a strange place");
+        self.disk.create(number).await
+    }
+
+    async fn write(&mut self, file: &u64, b: Vec<u8>, at: u64) -> (io::Result<()>, Vec<u8>) {
+        self.disk.write(file, b, at).await
+    }
+
+    async fn sync(&mut self, file: &u64) -> io::Result<()> {
+        self.disk.sync(file).await
+    }
+
+    async fn sync_names(&mut self) -> io::Result<()> {
+        self.disk.sync_names().await
+    }
+
+    async fn remove(&mut self, number: u64) -> io::Result<()> {
+        self.disk.remove(number).await
+    }
+
+    async fn look(&mut self, open: Option<(u64, &u64)>, older: &[Sealed]) -> io::Result<()> {
+        let open = open.map(|(number, _)| number);
+        let mut all = older.iter().map(|sealed| sealed.number).chain(open);
+        match self.is_away.get() || all.any(|number| number == self.lacks.get()) {
+            true => Err(io::Error::from(io::ErrorKind::NotFound)),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn nothing_is_done_that_the_next_start_would_not_find() {
+    let (is_away, lacks) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+    let disk = Disk::default();
+    let disk = Movable { disk, is_away: Rc::clone(&is_away), lacks: Rc::clone(&lacks) };
+    let limits = Limits { segment_bytes_max: 300, ..Limits::USUAL };
+    let mut log = Log::new(disk, Past::default(), true, run::SALT, limits);
+    let mut done = 0;
+    let mut commit = |log: &mut Log<Movable>, session, is_done: bool| {
+        let mut writer = CommitWriter::new(log.next_stamp(), Vec::new());
+        writer.write(&Record::Ended { session });
+        let result = at_once(log.commit(writer.finish())).0;
+        assert_eq!(result.is_ok(), is_done, "session {session}");
+        done += u64::from(is_done);
+        assert_eq!(log.next_stamp().number, done + 1);
+    };
+    for session in 0..20 {
+        commit(&mut log, session, true);
+    }
+    for attempt in 0..3 {
+        is_away.set(true);
+        commit(&mut log, 20 + attempt, false);
+        assert!(at_once(log.begin_pass()).is_err());
+        is_away.set(false);
+        commit(&mut log, 20 + attempt, true);
+    }
+    // An older one is missed when it is looked for.
+    lacks.set(1);
+    commit(&mut log, 30, true);
+    log.look_at_older();
+    commit(&mut log, 31, false);
+    commit(&mut log, 31, false);
+    lacks.set(0);
+    commit(&mut log, 31, true);
+    let recovered = recover(&log.disk().disk.contents());
+    assert_eq!((recovered.faults, recovered.records), (Vec::new(), done));
 }

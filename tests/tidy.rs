@@ -101,6 +101,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
 /// The files that may hold `unsafe`.
 const UNSAFE_FILES: &[&str] = &[
     "src/io/buffers.rs",
+    "src/io/clock.rs",
     "src/io/gather.rs",
     "src/io/ring.rs",
     "src/io/send.rs",

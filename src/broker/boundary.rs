@@ -91,6 +91,8 @@ pub enum Input<'a> {
     MeshFull { to: usize },
     /// Nothing waits for worker `to` any more.
     MeshOpen { to: usize },
+    /// The answer to [`Output::LookForInput`].
+    Looked { link: LinkId, has_input: bool },
     /// The time of [`Shard::deadline`](super::shard::Shard::deadline) has come.
     Tick,
     /// The batch that was handed over last, where there is one, and these parts of other workers'
@@ -119,6 +121,10 @@ pub enum Output {
     /// The first packet is large: wake up only when `count` bytes more have arrived, and leave
     /// them in the kernel until then. Back to any number once they came.
     AwaitBytes { link: LinkId, count: usize },
+    /// The peer seems to be silent: take in what has come from every peer, then look whether
+    /// anything of this one still waits, in the kernel or in the layers below MQTT, and say
+    /// [`Input::Looked`].
+    LookForInput { link: LinkId },
     /// Receive nothing on the link until [`Output::ResumeReceive`]. What is already received may
     /// still be handed over; the shard keeps it.
     PauseReceive { link: LinkId },

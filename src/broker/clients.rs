@@ -273,9 +273,14 @@ impl Clients {
         id: LinkId,
         take: impl FnOnce(&mut super::link::Pauses),
     ) -> bool {
+        let now = self.now;
         let Some(link) = self.link(id) else { return false };
         let was = link.pauses.any();
         take(&mut link.pauses);
+        if was {
+            // The peer could not be heard meanwhile.
+            link.heard = now;
+        }
         let resumes = was && !link.pauses.any();
         if resumes && link.state != State::Closing {
             self.outputs.push_back(Output::ResumeReceive { link: id });

@@ -93,7 +93,8 @@ impl Clients {
         let route = self.routes[subscriber.session as usize];
         let qos = publication.traits().qos.min(subscriber.options.qos);
         let is_plain = subscriber.extras.is_none() && !subscriber.options.no_local;
-        if qos == QoS::AtMostOnce && route.is_plain && is_plain {
+        let has_room = !publication.is_large() || self.outbox.has_room(route.link, true);
+        if qos == QoS::AtMostOnce && route.is_plain && is_plain && has_room {
             let retain = subscriber.options.retain_as_published && publication.traits().retain;
             let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
             self.send_frame(route, run, publication);
@@ -176,9 +177,14 @@ impl Clients {
         let is_open = route.is_plain || (route.is_online() && !self.is_blocked(route.link));
         let session = &mut self.sessions[slot];
         // Another worker's record with an identifier could be on disk before an earlier message's.
+        let has_room = !is_open || self.outbox.has_room(route.link, publication.is_large());
         let is_of_another = delivery.qos == QoS::ExactlyOnce && delivery.record & 1 == 1;
         let may_overtake = is_of_another && session.holds_own();
-        if !is_open || !session.has_window() || !session.is_queue_empty() || may_overtake {
+        let may_send = is_open && session.has_window() && session.is_queue_empty();
+        if !may_send || may_overtake || !has_room {
+            if !has_room {
+                self.pump_later(slot);
+            }
             return self.enqueue(slot, delivery);
         }
         self.send_first(slot, route, delivery, publication)
@@ -195,10 +201,11 @@ impl Clients {
         publication: &mut Publication<'_>,
     ) {
         let max = (self.options.max_queued_messages, self.options.max_queued_bytes);
+        let has_room = self.outbox.has_room(route.link, publication.is_large());
         let Some(link) = self.link(route.link).filter(|_| route.is_online()) else { return };
         let waits = link.rare.as_ref().is_some_and(|rare| !rare.queue.is_empty());
         let link_session = link.session();
-        if !link.blocked.any() && !waits {
+        if !link.blocked.any() && !waits && has_room {
             self.send_private(route, &delivery, publication, 0, false);
             return;
         }
@@ -210,6 +217,10 @@ impl Clients {
         }
         rare.queue_bytes += size;
         rare.queue.push_back(delivery);
+        if let Some(session) = link_session.filter(|_| !has_room) {
+            self.pump_later(session.slot);
+            self.refresh_route(session);
+        }
     }
 
     fn enqueue(&mut self, slot: u32, delivery: Delivery) -> Fate {
@@ -305,7 +316,9 @@ impl Clients {
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
     #[inline(always)]
     fn send_frame(&mut self, route: Route, run: Run, publication: &mut Publication<'_>) -> bool {
-        if publication.packet_length(run) > route.packet_bytes_max as usize {
+        // A length of 0 is that of a packet too large for any client.
+        let beyond_first = publication.packet_length(run).wrapping_sub(1);
+        if beyond_first >= route.packet_bytes_max as usize {
             self.counters.dropped_too_large += 1;
             return false;
         }

@@ -1,10 +1,12 @@
 //! What the passing of time does: peers that are silent, sessions and messages that expire.
 
-use super::boundary::LinkId;
+use super::boundary::{LinkId, Output};
 use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
+use crate::limits::{CONNECT_TIME_MAX, LOOK_AGAIN, LOOKS_MAX};
 use crate::mqtt::ReasonCode;
+use std::time::Duration;
 
 impl Shard {
     pub(super) fn tick(&mut self) {
@@ -14,7 +16,7 @@ impl Shard {
         {
             self.clients.timers.pop_first();
             match key {
-                TimerKey::Link(id) => self.link_due(id),
+                TimerKey::Link(id) => self.link_due(id, now.since(due)),
                 TimerKey::Session(id) => {
                     if let Some(session) = self.clients.sessions.get_mut(id) {
                         session.timer = None;
@@ -28,6 +30,9 @@ impl Shard {
         }
         self.retained.expire(now);
         for _ in 0..self.clients.unfinished.len() {
+            if self.clients.outbox.is_over() {
+                break;
+            }
             let Some(id) = self.clients.unfinished.pop_front() else { break };
             if let Some(session) = self.clients.sessions.get_mut(id) {
                 session.is_unfinished = false;
@@ -36,37 +41,80 @@ impl Shard {
         }
     }
 
-    /// Closes a link whose peer was silent for too long.
+    /// A link's time has come, and so long ago: its peer was silent for too long, as far as is
+    /// known here.
     // [MQTT-3.1.2-22]
-    fn link_due(&mut self, id: LinkId) {
+    fn link_due(&mut self, id: LinkId, late: Duration) {
         let now = self.clients.now;
         let Some(link) = self.clients.link(id) else { return };
         link.timer = None;
-        if link.pauses.mesh {
-            // What a paused link has received may still be waiting.
+        if link.is_held_up() {
             link.heard = now;
         }
-        let is_expired = link.due() != link.silent_at();
+        let expires = link.rare.as_ref().and_then(|rare| rare.expires);
         match (link.state, link.due()) {
-            (State::Fresh { .. }, _) => {
-                tracing::info!(peer = %link.origin, "Client closed: no CONNECT in time");
-                self.close(id);
+            (State::Closing, _) | (State::Connected { .. }, None) => {}
+            (State::Authenticating, _) if link.is_held_up() => {
+                self.clients.set_link_timer(id, Some(now.after(CONNECT_TIME_MAX)));
             }
-            (State::Authenticating, _) => {
-                tracing::info!(peer = %link.origin, "Client closed: it did not log in in time");
-                self.close(id);
+            // A peer that comes in has to be answered to go on, which a late turn has not done.
+            (State::Fresh { .. } | State::Authenticating, _) if late > LOOK_AGAIN => {
+                self.clients.set_link_timer(id, Some(now.after(late.min(CONNECT_TIME_MAX))));
             }
             (State::Connected { .. }, Some(due)) if due > now => {
                 self.clients.set_link_timer(id, Some(due));
             }
-            (State::Connected { .. }, Some(_)) if is_expired => {
+            (State::Connected { .. }, _) if expires.is_some_and(|expires| expires <= now) => {
                 self.disconnect(id, ReasonCode::NotAuthorized, Some("its token has expired"));
             }
-            (State::Connected { .. }, Some(_)) => {
+            // Whoever does not read its responses keeps the broker from reading.
+            _ if link.pauses.backlog => self.end_silent(id),
+            // The turn may be late: what has come since may still wait.
+            _ => self.clients.outputs.push_back(Output::LookForInput { link: id }),
+        }
+    }
+
+    /// It was looked for what a silent peer has sent.
+    pub(super) fn looked(&mut self, id: LinkId, has_input: bool) {
+        let now = self.clients.now;
+        let Some(link) = self.clients.link(id) else { return };
+        if link.timer.is_some() || link.state == State::Closing {
+            // What has come meanwhile has set another time.
+            return;
+        }
+        let is_connected = link.session().is_some();
+        let next = match link.due() {
+            _ if link.is_held_up() => Some(now.after(LOOK_AGAIN)),
+            due if is_connected && due.is_none_or(|due| due > now) => {
+                link.looks = 0;
+                due
+            }
+            _ if has_input && link.looks < LOOKS_MAX => {
+                link.looks += 1;
+                Some(now.after(LOOK_AGAIN))
+            }
+            _ => return self.end_silent(id),
+        };
+        self.clients.set_link_timer(id, next);
+    }
+
+    /// Closes a link whose peer was silent for too long.
+    fn end_silent(&mut self, id: LinkId) {
+        let Some(link) = self.clients.link(id) else { return };
+        match link.state {
+            State::Fresh { .. } => {
+                tracing::info!(peer = %link.origin, "Client closed: no CONNECT in time");
+                self.close(id);
+            }
+            State::Authenticating => {
+                tracing::info!(peer = %link.origin, "Client closed: it did not log in in time");
+                self.close(id);
+            }
+            State::Connected { .. } => {
                 let reason = Some("nothing came for one and a half keep alive periods");
                 self.disconnect(id, ReasonCode::KeepAliveTimeout, reason);
             }
-            (State::Connected { .. } | State::Closing, _) => {}
+            State::Closing => {}
         }
     }
 }

@@ -168,6 +168,11 @@ impl<T> Gathering<T> {
         self.first + self.list.len() as u64
     }
 
+    /// How many entries there are.
+    pub(super) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub(super) fn push(&mut self, entry: T, awaited: Awaited) {
         self.list.push(entry);
         self.awaited.push(awaited);

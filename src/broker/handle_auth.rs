@@ -10,7 +10,7 @@ use super::permission::{policy, worth_keeping};
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::access::{Identity, Login, Secret, Verdict};
-use crate::limits::{LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::limits::{CONNECT_TIME_MAX, LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Auth, Connect, Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, Sender,
     Version, next_frame,
@@ -85,7 +85,13 @@ impl Shard {
             State::Connected { session } => self.go_on_again(id, session, *pending, verdict),
             State::Fresh { .. } | State::Closing => {}
         }
-        if self.clients.resume(id, |pauses| pauses.login = false) {
+        let resumes = self.clients.resume(id, |pauses| pauses.login = false);
+        if self.clients.link(id).is_some_and(|link| link.state == State::Authenticating) {
+            // The next step is the client's.
+            let due = self.clients.now.after(CONNECT_TIME_MAX);
+            self.clients.set_link_timer(id, Some(due));
+        }
+        if resumes {
             self.go_on(id);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::boundary::LinkId;
 use super::clients::Clients;
-use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Waiting};
+use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Unwritten, Waiting};
 use super::mesh_message::Ticket;
 use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
@@ -47,6 +47,12 @@ impl Shard {
         self.clients.ledger.as_ref().is_some_and(|ledger| !ledger.is_empty())
     }
 
+    /// How much is not known to be written.
+    #[must_use]
+    pub fn unwritten(&self) -> Unwritten {
+        self.clients.ledger.as_ref().map(|ledger| ledger.unwritten()).unwrap_or_default()
+    }
+
     pub(super) fn journal_deadline(&self) -> Option<Time> {
         let ledger = self.clients.ledger.as_ref()?;
         let pass = self.pass.is_some() && self.can_go_on_with_pass();
@@ -78,6 +84,11 @@ impl Shard {
 
     /// Its CONNACK has been released: everything else may follow.
     fn welcome(&mut self, link: LinkId) {
+        let now = self.clients.now;
+        if let Some(link) = self.clients.link(link) {
+            // It had nothing to say until now.
+            link.heard = now;
+        }
         self.unblock(link, |blocks| blocks.connack = false);
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Ledger {
     gathering: Waiting,
     /// What waits for the batch that is with the journal, and the number of its first entry.
     outstanding: Option<(u64, Waiting)>,
+    /// How many changes the batch has that is with the journal.
+    handed_over: usize,
     /// Parts that say what is retained here, until they are on disk.
     retained_parts: BTreeSet<u64>,
     /// What waits for a part that is not on disk, by its number: while a part gathers, only if
@@ -156,6 +158,15 @@ pub(super) enum Fate {
     SentAs(u16),
 }
 
+/// How many changes are not known to be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Never handed over.
+    pub gathering: usize,
+    /// With the journal, which may have written them meanwhile.
+    pub handed_over: usize,
+}
+
 impl Ledger {
     pub(super) fn new(epoch: Epoch, promise: Promise) -> Self {
         Self {
@@ -169,6 +180,7 @@ impl Ledger {
             gathering: Waiting::default(),
             outstanding: None,
             retained_parts: BTreeSet::new(),
+            handed_over: 0,
             awaited_parts: HashMap::default(),
             bytes: 0,
             pass: 1,
@@ -391,6 +403,13 @@ impl Ledger {
         self.own.due.is_none() && self.parts.due.is_none() && self.outstanding.is_none()
     }
 
+    /// How much is not known to be written.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        let gathering = self.own.len() + self.parts.len() + self.done.len();
+        let handed_over = if self.outstanding.is_some() { self.handed_over } else { 0 };
+        Unwritten { gathering, handed_over }
+    }
+
     /// True when so much gathers that nothing more should be published.
     pub(super) const fn is_full(&self) -> bool {
         self.bytes > JOURNAL_WAITING_BYTES_MAX
@@ -503,6 +522,7 @@ impl Ledger {
             }
         }
         self.outstanding = Some((first, waiting));
+        self.handed_over = entries.len() + self.done.len();
         Batch {
             entries,
             done: std::mem::take(&mut self.done),

@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) carry: Vec<u8>,
     /// When something last came from the peer.
     pub(super) heard: Time,
+    /// How often in a row input was found waiting when the peer seemed to be silent.
+    pub(super) looks: u8,
     /// The keep-alive period that was agreed on, in seconds; 0 is none.
     pub(super) keep_alive_s: u16,
     /// What the shard's timers hold of it.
@@ -140,6 +142,7 @@ impl Link {
             version: Version::V311,
             carry: Vec::new(),
             heard: now,
+            looks: 0,
             keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
@@ -164,6 +167,12 @@ impl Link {
     pub(super) fn due(&self) -> Option<Time> {
         let expires = self.rare.as_ref().and_then(|rare| rare.expires);
         self.silent_at().into_iter().chain(expires).min()
+    }
+
+    /// True when it is the broker that holds the peer up, so that its silence says nothing.
+    pub(super) const fn is_held_up(&self) -> bool {
+        let Pauses { backlog, mesh, login, journal } = self.pauses;
+        (mesh || login || journal || self.blocked.connack) && !backlog
     }
 
     pub(super) fn session(&self) -> Option<SessionId> {

@@ -37,7 +37,7 @@ mod will;
 
 pub use boundary::{Excess, Input, LinkId, Origin, Output};
 pub use counters::Counters;
-pub use ledger::Promise;
+pub use ledger::{Promise, Unwritten};
 pub use mesh_message::{MeshMessage, Ticket};
 pub use message::Message;
 pub use outbox::{Outbox, Segments, Unsent};

@@ -14,6 +14,7 @@
 
 use super::boundary::LinkId;
 use super::message::Message;
+use crate::limits::{LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, TURN_BYTES_MAX};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -43,6 +44,14 @@ enum Segment {
     Payload(Arc<Message>),
 }
 
+/// What follows the first run of an outlet.
+#[derive(Debug, Default)]
+struct List {
+    segments: Vec<Segment>,
+    /// Of all payloads that are referred to.
+    payload_bytes: usize,
+}
+
 /// What one link is to be sent. The first run stands in place, since there is seldom another.
 #[derive(Debug, Clone, Default)]
 struct Outlet {
@@ -59,8 +68,10 @@ pub struct Outbox {
     arenas: [Vec<u8>; ARENAS],
     outlets: Vec<Outlet>,
     /// Lists of segments, lent to the outlets that need one, and those that nobody has.
-    lists: Vec<Vec<Segment>>,
+    lists: Vec<List>,
     free_lists: Vec<u32>,
+    /// A link had no room since the last [`Self::reset`].
+    had_no_room: bool,
     dirty: VecDeque<LinkId>,
 }
 
@@ -69,8 +80,9 @@ impl Default for Outbox {
         Self {
             arenas: Default::default(),
             outlets: Vec::new(),
-            lists: vec![Vec::new()],
+            lists: vec![List::default()],
             free_lists: Vec::new(),
+            had_no_room: false,
             dirty: VecDeque::new(),
         }
     }
@@ -93,6 +105,29 @@ impl Outbox {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.arenas.iter().map(Vec::len).sum()
+    }
+
+    /// True when so much is to be sent, in all or to one link, that it has to be sent before
+    /// anything more is handled.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.had_no_room || self.bytes() > OUTBOX_BYTES_MAX
+    }
+
+    /// True when as much is encoded for single links as one turn may. What is encoded for many is
+    /// not more than what has come in.
+    pub(super) fn is_over(&self) -> bool {
+        self.arenas[PRIVATE as usize].len() > TURN_BYTES_MAX
+    }
+
+    /// True when one more packet may be encoded for this link alone or, if `is_large`, may refer to
+    /// its payload.
+    pub(super) fn has_room(&mut self, link: LinkId, is_large: bool) -> bool {
+        let list = self.outlets.get(link.slot as usize).map_or(0, |outlet| outlet.more);
+        let has_payloads = self.lists[list as usize].payload_bytes > LINK_PAYLOADS_MAX;
+        let has_room = !(self.is_over() || is_large && has_payloads);
+        self.had_no_room |= !has_room;
+        has_room
     }
 
     /// What the link is to be sent, in order.
@@ -121,7 +156,7 @@ impl Outbox {
             Segment::Run(_) => None,
         };
         let outlet = &self.outlets[link.slot as usize];
-        let more = &self.lists[outlet.more as usize];
+        let more = &self.lists[outlet.more as usize].segments;
         let shared = std::iter::once(None).chain(more.iter().map(payload_of));
         let skip_empty = usize::from(outlet.first.len() == 0);
         for (bytes, payload) in self.segments(link).zip(shared.skip(skip_empty)) {
@@ -142,6 +177,7 @@ impl Outbox {
     /// Reuses the arenas. Nothing may be dirty, and nothing of them still on its way to the kernel.
     pub fn reset(&mut self) {
         debug_assert!(self.dirty.is_empty());
+        self.had_no_room = false;
         for arena in &mut self.arenas {
             if arena.capacity() > ARENA_BYTES_KEPT {
                 *arena = Vec::new();
@@ -166,7 +202,8 @@ impl Outbox {
         let bytes = &mut self.arenas[arena as usize];
         let start = bytes.len() as u32;
         write(bytes);
-        let end = u32::try_from(bytes.len()).expect("a turn's output is far below 4 GiB");
+        let end =
+            u32::try_from(bytes.len()).expect("a turn encodes less than 4 GiB: see TURN_BYTES_MAX");
         Run { arena, start, end }
     }
 
@@ -190,13 +227,13 @@ impl Outbox {
         if outlet.first.len() == 0 {
             outlet.first = run;
         } else if !outlet.first.extend(run) {
-            self.list_of(link.slot).push(Segment::Run(run));
+            self.list_of(link.slot).segments.push(Segment::Run(run));
         }
     }
 
     #[cold]
     fn append_behind(&mut self, slot: u32, run: Run) {
-        let list = self.list_of(slot);
+        let list = &mut self.list_of(slot).segments;
         if let Some(Segment::Run(last)) = list.last_mut()
             && last.extend(run)
         {
@@ -206,27 +243,31 @@ impl Outbox {
     }
 
     /// The list of what follows the first run of an outlet, lent when it is first needed.
-    fn list_of(&mut self, slot: u32) -> &mut Vec<Segment> {
+    fn list_of(&mut self, slot: u32) -> &mut List {
         let outlet = &mut self.outlets[slot as usize];
         if outlet.more == 0 {
             outlet.more = self.free_lists.pop().unwrap_or_else(|| {
-                self.lists.push(Vec::new());
+                self.lists.push(List::default());
                 self.lists.len() as u32 - 1
             });
         }
         &mut self.lists[outlet.more as usize]
     }
 
-    fn give_back(&mut self, list: u32) {
-        if list != 0 {
-            self.lists[list as usize].clear();
-            self.free_lists.push(list);
+    fn give_back(&mut self, number: u32) {
+        if number != 0 {
+            let list = &mut self.lists[number as usize];
+            list.segments.clear();
+            list.payload_bytes = 0;
+            self.free_lists.push(number);
         }
     }
 
     /// The link is to be sent the payload of `message`, after what it is already to be sent.
     pub(super) fn append_payload(&mut self, link: LinkId, message: Arc<Message>) {
-        self.list_of(link.slot).push(Segment::Payload(message));
+        let list = self.list_of(link.slot);
+        list.payload_bytes += message.payload().len();
+        list.segments.push(Segment::Payload(message));
     }
 
     /// How many bytes the link is to be sent.
@@ -269,7 +310,7 @@ impl<'a> Iterator for Segments<'a> {
                 return Some(self.outbox.run(outlet.first));
             }
         }
-        let segment = self.outbox.lists[outlet.more as usize].get(self.next - 1)?;
+        let segment = self.outbox.lists[outlet.more as usize].segments.get(self.next - 1)?;
         self.next += 1;
         Some(match segment {
             Segment::Run(run) => self.outbox.run(*run),

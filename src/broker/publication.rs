@@ -97,14 +97,15 @@ impl<'a> Publication<'a> {
     }
 
     #[inline]
-    const fn is_large(&self) -> bool {
+    pub(super) const fn is_large(&self) -> bool {
         self.payload.len() >= PAYLOAD_COPIED_MAX
     }
 
-    /// How many bytes a packet has in which `head` bytes stand before the payload.
+    /// How many bytes a packet has in which `head` bytes stand before the payload; 0 for one that
+    /// there cannot be.
     #[inline]
     pub(super) const fn packet_length(&self, head: Run) -> usize {
-        head.len() + if self.is_large() { self.payload.len() } else { 0 }
+        head.len() + if self.is_large() && head.len() > 0 { self.payload.len() } else { 0 }
     }
 
     /// The packet that all subscribers of this kind share, encoded once. QoS 1 and 2 have the
@@ -175,6 +176,9 @@ impl<'a> Publication<'a> {
             payload: self.payload,
         };
         let version = if is_v5 { Version::V5 } else { Version::V311 };
+        if !publish.is_encodable(version) {
+            return Run::default();
+        }
         outbox.encode(arena, |bytes| {
             if self.is_large() {
                 publish.encode_head(version, self.payload.len(), bytes);

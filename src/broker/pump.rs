@@ -22,6 +22,9 @@ impl Clients {
     /// Sends as much of what waits as the client's window and one turn allow.
     pub(super) fn pump(&mut self, id: SessionId) {
         let Some(route) = self.open_route(id) else { return };
+        if self.outbox.is_over() {
+            return self.pump_later(id.slot);
+        }
         self.pump_unacknowledged(id, route);
         self.resend(id, route);
         loop {
@@ -44,12 +47,17 @@ impl Clients {
 
     /// True when the link has enough to send for this turn; the session is looked after again.
     pub(super) fn has_enough(&mut self, route: Route, id: SessionId) -> bool {
-        let has_enough = self.outbox.pending(route.link) >= PUMP_BYTES_MAX;
-        let session = &mut self.sessions[id.slot];
-        if has_enough && !std::mem::replace(&mut session.is_unfinished, true) {
-            self.unfinished.push_back(id);
+        let has_enough = self.outbox.pending(route.link) >= PUMP_BYTES_MAX || self.outbox.is_over();
+        if has_enough {
+            self.pump_later(id.slot);
         }
         has_enough
+    }
+
+    /// The session in `slot` is looked after again when this turn's output is sent.
+    pub(super) fn pump_later(&mut self, slot: u32) {
+        let is_known = std::mem::replace(&mut self.sessions[slot].is_unfinished, true);
+        self.unfinished.extend(self.sessions.id_at(slot).filter(|_| !is_known));
     }
 
     fn pump_unacknowledged(&mut self, id: SessionId, route: Route) {

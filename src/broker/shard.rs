@@ -134,6 +134,7 @@ impl Shard {
             Input::MeshPass => self.mesh_pass(),
             Input::MeshFull { to } => self.mesh_full.insert(to),
             Input::MeshOpen { to } => self.mesh_open(to),
+            Input::Looked { link, has_input } => self.looked(link, has_input),
             Input::Tick => self.tick(),
             Input::Committed { has_batch, parts } => self.committed(has_batch, &parts),
             Input::PassBegun { pass } => self.begin_pass(pass),

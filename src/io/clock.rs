@@ -1,5 +1,4 @@
 //! The only place that reads a clock.
-#![forbid(unsafe_code)]
 
 use crate::base::time::Time;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -11,11 +10,33 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// The wall clock in milliseconds since 1970; 0 when it is before that.
+#[must_use]
+pub fn wall_ms() -> u64 {
+    wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// The time since the machine was booted, suspension included (`CLOCK_BOOTTIME`), in milliseconds.
+#[must_use]
+pub fn boot_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of this frame, which the call fills or leaves alone.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// Names this boot of the machine; zeros when the kernel does not tell.
+#[must_use]
+pub fn boot() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
+}
+
 /// The monotonic clock (`CLOCK_MONOTONIC`); copies agree, on all threads.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
-    epoch_ms: u64,
 }
 
 impl Clock {
@@ -23,14 +44,7 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
     pub fn start() -> Self {
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: Instant::now(), epoch_ms: epoch.as_millis() as u64 }
-    }
-
-    /// What the wall clock said at the start, in milliseconds since 1970.
-    #[must_use]
-    pub const fn epoch_ms(&self) -> u64 {
-        self.epoch_ms
+        Self { start: Instant::now() }
     }
 
     /// The time since the start.

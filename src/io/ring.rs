@@ -148,6 +148,13 @@ impl<B: Backlog> Ring<B> {
         })
     }
 
+    /// The links of which something was received that [`Ring::next_event`] has still to give.
+    pub fn received_links(&self) -> impl Iterator<Item = Id> {
+        let tokens = self.inbox.iter().map(|completion| completion.token);
+        let is_receive = |token: &Token| token.operation() == Some(Operation::Receive);
+        tokens.filter(is_receive).map(Token::id)
+    }
+
     /// True when [`Ring::next_event`] has one.
     #[must_use]
     pub fn has_events(&self) -> bool {

@@ -126,7 +126,7 @@ impl<B: Backlog> Ring<B> {
 }
 
 fn send_entry(socket: RawFd, start: *const u8, bytes: usize) -> Entry {
-    let bytes = u32::try_from(bytes).expect("a send below 4 GiB");
+    let bytes = u32::try_from(bytes).expect("a turn's output of a link is below 2 GiB: see limits");
     opcode::Send::new(types::Fd(socket), start, bytes).flags(AT_ONCE).build()
 }
 

@@ -108,6 +108,14 @@ pub fn abandon(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
 
+/// How many bytes wait to be received.
+pub fn waiting_bytes(socket: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the call writes one `c_int`, to this frame. When it fails, nothing waits.
+    unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    usize::try_from(count).unwrap_or(0)
+}
+
 /// Makes the socket readable only when `count` bytes wait; 1 is usual. The kernel cuts `count` to
 /// half of the largest receive buffer.
 pub fn set_low_water(socket: BorrowedFd<'_>, count: usize) {

@@ -1,17 +1,41 @@
 //! The directory of a journal: its lock and its segments.
 
 use crate::store::{Epoch, Fault, Found, Reader, Recovered};
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory that no other process uses.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// Locked as long as it is open.
-    _lock: Option<File>,
+    /// None for one that is only looked at.
+    held: Option<Held>,
+}
+
+/// What is open as long as the directory is used.
+#[derive(Debug)]
+struct Held {
+    /// The directory itself, whatever its path leads to meanwhile.
+    directory: File,
+    identity: Identity,
+    /// Locked.
+    _lock: File,
+}
+
+/// Tells a file from all others, as long as it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
 }
 
 /// A segment's file.
@@ -36,21 +60,32 @@ impl Directory {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
         let lock = options.open(&name).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => Err(format!(
+        let directory = File::open(path).map_err(unusable)?;
+        let in_use = || {
+            format!(
                 "the data directory {} is in use by another ringmq: stop that one, or choose \
                  another directory",
                 path.display()
-            )),
-            Err(TryLockError::Error(error)) => Err(unusable(error)),
+            )
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use()),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
+        // Somebody may have removed the lock of a broker that runs. Not every file system locks
+        // directories.
+        if let Err(TryLockError::WouldBlock) = directory.try_lock() {
+            return Err(in_use());
+        }
+        let identity = Identity::of(&directory.metadata().map_err(unusable)?);
+        Ok(Self { path: path.to_owned(), held: Some(Held { directory, identity, _lock: lock }) })
     }
 
     /// The directory as it is, to be looked at while it may be in use.
     #[must_use]
     pub fn peek(path: &Path) -> Self {
-        Self { path: path.to_owned(), _lock: None }
+        Self { path: path.to_owned(), held: None }
     }
 
     /// Where it is.
@@ -62,7 +97,69 @@ impl Directory {
     /// Where segment `number` is, or would be.
     #[must_use]
     pub fn segment_path(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{number:016}.journal"))
+        self.path.join(segment_name(number))
+    }
+
+    /// Where segment `number` of the directory that was opened is, or would be, wherever that has
+    /// gone.
+    pub(super) fn held_path(&self, number: u64) -> PathBuf {
+        let Some(held) = &self.held else { return self.segment_path(number) };
+        let directory = PathBuf::from(format!("/proc/self/fd/{}", held.directory.as_raw_fd()));
+        match directory.exists() {
+            true => directory.join(segment_name(number)),
+            false => self.segment_path(number),
+        }
+    }
+
+    /// Makes safe which files there are.
+    pub(super) fn names(&self) -> io::Result<File> {
+        match &self.held {
+            Some(held) => held.directory.try_clone(),
+            None => File::open(&self.path),
+        }
+    }
+
+    /// Fails when the path leads to another directory than the one that was opened, or to none.
+    ///
+    /// # Errors
+    /// What has happened, and what to do.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let path = self.path.display();
+        let cause = match fs::metadata(&self.path) {
+            Ok(metadata) if Identity::of(&metadata) == held.identity => return Ok(()),
+            Ok(_) => "was replaced by another one".to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
+            Err(error) => format!("cannot be reached: {error}"),
+        };
+        Err(io::Error::other(format!(
+            "the data directory {path} {cause}: put it back, or stop the broker, which then loses \
+             what it has not acknowledged"
+        )))
+    }
+
+    /// Fails when the path of segment `number` does not lead to a file with at least so many bytes;
+    /// and, where it is given, to this one.
+    ///
+    /// # Errors
+    /// What has happened, and what to do.
+    pub(super) fn check_segment(
+        &self,
+        number: u64,
+        bytes: u64,
+        identity: Option<Identity>,
+    ) -> io::Result<()> {
+        let path = self.segment_path(number);
+        let cause = match fs::metadata(&path) {
+            Ok(metadata) if identity.is_some_and(|known| Identity::of(&metadata) != known) => {
+                "was replaced by another file".to_owned()
+            }
+            Ok(metadata) if metadata.len() >= bytes => return Ok(()),
+            Ok(_) => "was cut off".to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
+            Err(error) => format!("cannot be reached: {error}"),
+        };
+        Err(io::Error::other(format!("the segment {} {cause}: put it back", path.display())))
     }
 
     /// Its segments, in order.
@@ -86,6 +183,10 @@ impl Directory {
     }
 }
 
+fn segment_name(number: u64) -> String {
+    format!("{number:016}.journal")
+}
+
 impl Segment {
     /// All of it.
     ///
@@ -106,17 +207,17 @@ impl Segment {
     }
 }
 
-/// Reads a journal; `progress` hears how many of how many segments are read.
+/// Reads a journal; `progress` hears how many of how many segments are read. Its points in time
+/// become those of a clock with another epoch by [`State::set_epoch`](crate::store::State).
 ///
 /// # Errors
 /// One line with the cause and the fix.
 pub fn recover(
     directory: &Directory,
-    epoch: Epoch,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Recovered, String> {
     let segments = directory.segments()?;
-    let mut reader = Reader::new(epoch);
+    let mut reader = Reader::new(Epoch(0));
     for (index, segment) in segments.iter().enumerate() {
         progress(index, segments.len());
         let refused = |newer| format!("cannot use the data directory: {newer}");

@@ -1,8 +1,8 @@
 //! A directory as a [`Disk`], through io_uring.
 
-use super::directory::Directory;
+use super::directory::{Directory, Identity};
 use super::faults;
-use crate::store::Disk;
+use crate::store::{Disk, Sealed};
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -14,44 +14,67 @@ pub(super) struct Files {
     pub(super) directory: Directory,
 }
 
-impl Disk for Files {
-    type File = File;
+/// A segment that is written to.
+#[derive(Debug)]
+pub(super) struct OpenSegment {
+    file: File,
+    identity: Identity,
+}
 
-    async fn create(&mut self, number: u64) -> io::Result<File> {
-        let path = self.directory.segment_path(number);
+impl Disk for Files {
+    type File = OpenSegment;
+
+    async fn create(&mut self, number: u64) -> io::Result<OpenSegment> {
+        let path = self.directory.held_path(number);
         // Opening a new file does not wait for the disk.
         let mut options = fs::OpenOptions::new();
         let file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(File::from_std(file))
+        let identity = Identity::of(&file.metadata()?);
+        Ok(OpenSegment { file: File::from_std(file), identity })
     }
 
     async fn write(
         &mut self,
-        file: &File,
+        segment: &OpenSegment,
         bytes: Vec<u8>,
         offset: u64,
     ) -> (io::Result<()>, Vec<u8>) {
-        file.write_all_at(bytes, offset).await
+        segment.file.write_all_at(bytes, offset).await
     }
 
-    async fn sync(&mut self, file: &File) -> io::Result<()> {
+    async fn sync(&mut self, segment: &OpenSegment) -> io::Result<()> {
         faults::pass("written");
         if faults::has("no-sync") {
             return Ok(());
         }
-        file.sync_data().await
+        segment.file.sync_data().await
     }
 
     async fn sync_names(&mut self) -> io::Result<()> {
-        File::from_std(fs::File::open(self.directory.path())?).sync_all().await?;
+        File::from_std(self.directory.names()?).sync_all().await?;
         faults::pass("segment-created");
         Ok(())
     }
 
     async fn remove(&mut self, number: u64) -> io::Result<()> {
-        tokio_uring::fs::remove_file(self.directory.segment_path(number)).await?;
+        tokio_uring::fs::remove_file(self.directory.held_path(number)).await?;
         faults::pass("segment-deleted");
         Ok(())
+    }
+
+    /// These calls wait for the disk only where its names are not in memory.
+    async fn look(
+        &mut self,
+        open: Option<(u64, &OpenSegment)>,
+        older: &[Sealed],
+    ) -> io::Result<()> {
+        self.directory.check()?;
+        if let Some((number, segment)) = open {
+            self.directory.check_segment(number, 0, Some(segment.identity))?;
+        }
+        let mut counting = older.iter().filter(|sealed| sealed.end > 0);
+        counting
+            .try_for_each(|&Sealed { number, end }| self.directory.check_segment(number, end, None))
     }
 }

@@ -3,8 +3,9 @@
 use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
 use super::faults;
-use crate::limits::JOURNAL_RETRY;
+use crate::limits::{CLOCK_CHECK, JOURNAL_RETRY};
 use crate::mesh::Line;
+use crate::store::record::ClockNote;
 use crate::store::{Commit, Committed, Epoch, Fault, Gatherer, Log, News, Past, Submission};
 use std::collections::VecDeque;
 use std::io;
@@ -31,8 +32,10 @@ pub struct Setup {
     pub past: Past,
     /// As recovery found them.
     pub faults: Vec<Fault>,
-    /// Wall-clock time.
+    /// What the journal's time was when the process's clock began.
     pub epoch: Epoch,
+    /// Tells the journal's time now, and what the clocks say.
+    pub clock: Box<dyn Fn() -> ClockNote + Send>,
     /// Whether a commit is synced.
     pub syncs: bool,
     /// What nobody can guess, for a new journal.
@@ -52,17 +55,20 @@ impl std::fmt::Debug for Setup {
 }
 
 /// Starts the journal; it is open when this returns. Its thread ends when all workers have gone
-/// and all they handed over is written.
+/// and all they handed over is written; or, with false, cannot be.
 ///
 /// # Errors
 /// One line with the cause.
-pub fn start(setup: Setup) -> Result<JoinHandle<()>, String> {
+pub fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
     let (opened_in, opened) = mpsc::channel();
     let cannot = |error: io::Error| format!("cannot write the journal: {error}");
     let body = move || {
         let runtime = match tokio_uring::Runtime::new(&tokio_uring::builder()) {
             Ok(runtime) => runtime,
-            Err(error) => return opened_in.send(Err(cannot(error))).unwrap_or(()),
+            Err(error) => {
+                opened_in.send(Err(cannot(error))).unwrap_or(());
+                return false;
+            }
         };
         runtime.block_on(async move {
             match Journal::open(setup).await {
@@ -70,11 +76,14 @@ pub fn start(setup: Setup) -> Result<JoinHandle<()>, String> {
                     // Whoever started it waits for this.
                     let _ = opened_in.send(Ok(()));
                     drop(opened_in);
-                    journal.run().await;
+                    journal.run().await
                 }
-                Err(line) => opened_in.send(Err(line)).unwrap_or(()),
+                Err(line) => {
+                    opened_in.send(Err(line)).unwrap_or(());
+                    false
+                }
             }
-        });
+        })
     };
     let thread = thread::Builder::new().name("journal".into()).spawn(body).map_err(cannot)?;
     opened.recv().unwrap_or_else(|_| Err("the journal's thread has ended".into()))?;
@@ -87,6 +96,11 @@ struct Journal {
     lines: Vec<Line<News, Submission>>,
     wake: Box<dyn Fn(usize) + Send>,
     bell: Arc<Notify>,
+    clock: Box<dyn Fn() -> ClockNote + Send>,
+    /// The last note of the clocks, or what they said at the start.
+    clock_seen: ClockNote,
+    /// The next commit has to note them, however little time has passed.
+    owes_clock: bool,
     /// What is still to be told, by worker: their rings are full.
     untold: Vec<VecDeque<News>>,
     /// The number of the first commit since the start.
@@ -99,7 +113,7 @@ struct Journal {
 
 impl Journal {
     async fn open(setup: Setup) -> Result<Self, String> {
-        let Setup { directory, past, faults, epoch, syncs, salt, lines, wake, bell } = setup;
+        let Setup { directory, past, faults, epoch, clock, syncs, salt, lines, wake, bell } = setup;
         cut_torn_tails(&directory, &faults)?;
         let cannot = format!("cannot write the journal in {}", directory.path().display());
         let mut log = Log::new(Files { directory }, past, syncs, salt, faults::LIMITS);
@@ -108,33 +122,82 @@ impl Journal {
         let gatherer = Gatherer::new(lines.len(), epoch);
         let untold = lines.iter().map(|_| VecDeque::new()).collect();
         let first_commit = log.next_stamp().number;
-        let bytes_written = 0;
-        let pass = None;
-        Ok(Self { log, gatherer, lines, wake, bell, untold, first_commit, bytes_written, pass })
+        let clock_seen = clock();
+        Ok(Self {
+            log,
+            gatherer,
+            lines,
+            wake,
+            bell,
+            clock,
+            clock_seen,
+            owes_clock: true,
+            untold,
+            first_commit,
+            bytes_written: 0,
+            pass: None,
+        })
     }
 
-    async fn run(mut self) {
+    /// True when all that was handed over is written.
+    async fn run(mut self) -> bool {
         loop {
-            let is_last = self.lines.iter().all(Line::is_abandoned);
+            let is_last = self.is_abandoned();
             self.take();
-            if let Some(commit) = self.gatherer.next(self.log.next_stamp()) {
+            if let Some(commit) = self.next_commit() {
                 faults::pass("gathered");
-                self.carry_out(commit).await;
+                if !self.carry_out(commit).await {
+                    return false;
+                }
                 continue;
             }
             if is_last {
+                self.note_last_time().await;
                 let commits = self.log.next_stamp().number - self.first_commit;
                 let bytes = self.bytes_written;
                 tracing::info!(commits, bytes, "The journal is closed");
-                return;
+                return true;
             }
             if self.log.wants_pass() {
                 self.begin_pass().await;
             }
             if self.tell_untold() {
-                self.bell.notified().await;
+                let _ = timeout(CLOCK_CHECK, self.bell.notified()).await;
             } else {
                 let _ = timeout(TELL_AGAIN, self.bell.notified()).await;
+            }
+        }
+    }
+
+    /// The next commit, if there is anything to write. Now and then it begins with a note of the
+    /// clocks; that the wall clock was set is worth one alone.
+    fn next_commit(&mut self) -> Option<Commit> {
+        let note = (self.clock)();
+        let has_stepped = self.clock_seen.has_stepped(&note);
+        let is_due = self.owes_clock || has_stepped || self.clock_seen.is_old(&note);
+        if is_due {
+            self.gatherer.note_clock(note);
+            self.log.look_at_older();
+        }
+        let stamp = self.log.next_stamp();
+        let commit = match self.gatherer.next(stamp) {
+            None if has_stepped => Some(self.gatherer.clock_commit(stamp, note)),
+            commit => commit,
+        };
+        if is_due && commit.as_ref().is_some_and(|commit| !commit.bytes.is_empty()) {
+            (self.clock_seen, self.owes_clock) = (note, false);
+        }
+        commit
+    }
+
+    /// An orderly stop notes the clocks once more. The note is of use, but nobody waits for it.
+    async fn note_last_time(&mut self) {
+        let stamp = self.log.next_stamp();
+        if stamp.number > 1 {
+            let commit = self.gatherer.clock_commit(stamp, (self.clock)());
+            let (result, _) = self.log.commit(commit.bytes).await;
+            if let Err(error) = result {
+                tracing::warn!("The journal's last note of the clocks cannot be written: {error}");
             }
         }
     }
@@ -149,14 +212,22 @@ impl Journal {
         }
     }
 
-    async fn carry_out(&mut self, commit: Commit) {
+    /// True when all workers have gone.
+    fn is_abandoned(&self) -> bool {
+        self.lines.iter().all(Line::is_abandoned)
+    }
+
+    /// False when it cannot be written, and nobody is left to wait for it.
+    async fn carry_out(&mut self, commit: Commit) -> bool {
         let Commit { bytes, heard, passes } = commit;
         if faults::has("early-acknowledgement") {
             self.tell_committed(heard);
             self.wait(EARLY).await;
             self.write(bytes).await;
         } else {
-            self.write(bytes).await;
+            if !self.write(bytes).await {
+                return false;
+            }
             faults::pass("synced");
             self.tell_committed(heard);
         }
@@ -164,6 +235,7 @@ impl Journal {
         for (worker, pass) in passes {
             self.end_pass(worker, pass).await;
         }
+        true
     }
 
     fn tell_committed(&mut self, heard: Vec<Committed>) {
@@ -175,8 +247,9 @@ impl Journal {
     }
 
     /// Returns when the commit is as safe as it is to be, whatever the disk does meanwhile. What
-    /// has failed is never tried again where it failed: it goes to a new segment.
-    async fn write(&mut self, mut bytes: Vec<u8>) {
+    /// has failed is never tried again where it failed: it goes to a new segment. False when it has
+    /// failed and nobody is left to wait for it.
+    async fn write(&mut self, mut bytes: Vec<u8>) -> bool {
         let mut has_failed = false;
         while !bytes.is_empty() {
             let result;
@@ -190,6 +263,9 @@ impl Journal {
                 );
                 self.tell_all_state(Some(&error.to_string()));
             }
+            if self.is_abandoned() {
+                return false;
+            }
             self.wait(JOURNAL_RETRY).await;
         }
         if has_failed {
@@ -198,13 +274,14 @@ impl Journal {
         }
         self.bytes_written += bytes.len() as u64;
         self.gatherer.recycle(bytes);
+        true
     }
 
     /// Lets time pass, and takes meanwhile what comes.
     async fn wait(&mut self, duration: Duration) {
         let bell = Arc::clone(&self.bell);
         let _ = timeout(duration, async {
-            loop {
+            while !self.is_abandoned() {
                 self.take();
                 bell.notified().await;
             }
@@ -249,6 +326,8 @@ impl Journal {
                 faults::pass("pass-begun");
                 tracing::debug!(pass, bytes = self.log.bytes(), "All that lives is written anew");
                 self.pass = Some((pass, vec![true; self.lines.len()]));
+                // What stands before the pass will be removed, and with it the notes.
+                self.owes_clock = true;
                 for worker in 0..self.lines.len() {
                     self.tell(worker, News::PassBegun { pass });
                 }

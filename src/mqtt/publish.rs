@@ -6,7 +6,7 @@ use super::error::ProtocolError;
 use super::packet_type::sets::PUBLISH;
 use super::properties::Properties;
 use super::property::{Property, PropertyReader, SubscriptionId};
-use super::reader::Reader;
+use super::reader::{Reader, VARINT_MAX};
 use super::topic::check_topic_name;
 use super::writer::{put_text, put_two_bytes, put_varint, varint_length};
 use super::{Frame, PacketType, QoS, ReasonCode, Sender, Version};
@@ -150,6 +150,13 @@ impl<'a> Publish<'a> {
     pub fn encoded_length(&self, version: Version) -> usize {
         let remaining = self.variable_length(version) + self.payload.len();
         1 + varint_length(remaining) + remaining
+    }
+
+    /// False when the packet is longer than the wire format can say: what is added for a subscriber
+    /// may make it so.
+    #[must_use]
+    pub fn is_encodable(&self, version: Version) -> bool {
+        self.variable_length(version) + self.payload.len() <= VARINT_MAX
     }
 
     fn first_byte(&self) -> u8 {

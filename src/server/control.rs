@@ -2,15 +2,19 @@
 #![forbid(unsafe_code)]
 
 use super::failure::Failure;
+use super::listening::SocketFile;
 use super::reload::Reloader;
+use crate::limits::STOP_ALL;
 use crate::mesh::Doorbell;
 use crate::worker::Report;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::sleep;
 
-/// Longer than a worker takes to cut off its last connections, shorter than supervisors wait.
-const STOP_TIME_MAX: Duration = Duration::from_millis(4700);
+/// How often it is looked whether the journal has ended.
+const JOURNAL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How often it is looked whether certificates have changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,30 +52,85 @@ impl Signals {
             }
         }
     }
+
+    /// Waits for one while the broker ends.
+    async fn second(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "a second signal came, SIGINT",
+            _ = self.terminate.recv() => "a second signal came, SIGTERM",
+        }
+    }
 }
 
-/// Runs until a signal comes; then gives the reports of the workers that stopped in time.
+/// What is to be stopped.
+#[derive(Debug)]
+pub(super) struct Stopping<'a> {
+    pub(super) doorbells: &'a [Doorbell],
+    pub(super) reports: UnboundedReceiver<Report>,
+    /// It ends once it has written what the workers left, or knows that it cannot.
+    pub(super) journal: Option<JoinHandle<bool>>,
+    /// Sockets in the file system.
+    pub(super) files: Vec<SocketFile>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// Those of the workers that stopped in time.
+    pub(super) reports: Vec<Report>,
+    /// Nothing was given up.
+    pub(super) is_orderly: bool,
+}
+
+/// Runs until a signal comes, then stops everything: until all is done, the time is over, or a
+/// second signal comes.
 pub(super) async fn run(
     mut signals: Signals,
     reloader: Reloader,
-    doorbells: &[Doorbell],
-    mut reports: UnboundedReceiver<Report>,
-) -> Vec<Report> {
+    stopping: Stopping<'_>,
+) -> Ending {
     let signal = signals.stop(reloader).await;
     tracing::info!(signal, "Stopping");
+    let Stopping { doorbells, mut reports, journal, files } = stopping;
     for doorbell in doorbells {
         doorbell.stop();
     }
+    // Whoever is started next makes files of its own.
+    drop(files);
     let mut stopped = Vec::new();
     let collect = async {
         while let Some(report) = reports.recv().await {
             stopped.push(report);
         }
+        while journal.as_ref().is_some_and(|journal| !journal.is_finished()) {
+            sleep(JOURNAL_INTERVAL).await;
+        }
     };
-    if tokio::time::timeout(STOP_TIME_MAX, collect).await.is_err() {
-        let missing = doorbells.len() - stopped.len();
-        tracing::error!(missing, "Workers did not stop in time");
-    }
+    let cut_short = tokio::select! {
+        () = collect => None,
+        () = sleep(STOP_ALL) => Some("the time is over"),
+        signal = signals.second() => Some(signal),
+    };
     stopped.sort_by_key(|report| report.worker);
-    stopped
+    let is_written = match journal {
+        Some(journal) => journal.is_finished() && journal.join().unwrap_or(false),
+        None => true,
+    };
+    let missing = doorbells.len() - stopped.len();
+    let given_up = given_up(&stopped, is_written);
+    if let Some(cause) = cut_short {
+        tracing::error!(missing, given_up, "Ended before everything was done: {cause}");
+    } else if given_up > 0 {
+        tracing::error!(
+            "{given_up} changes are given up that are not in the journal; unless --durability is \
+             interval or none, nobody was told that they were kept"
+        );
+    }
+    Ending { reports: stopped, is_orderly: cut_short.is_none() && given_up == 0 }
+}
+
+/// How many changes the journal does not have.
+fn given_up(reports: &[Report], is_written: bool) -> usize {
+    let unwritten = reports.iter().map(|report| report.unwritten);
+    unwritten.map(|left| left.gathering + if is_written { 0 } else { left.handed_over }).sum()
 }

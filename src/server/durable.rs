@@ -3,12 +3,12 @@
 
 use super::failure::Failure;
 use crate::broker::{Homes, Past};
-use crate::io::clock::Clock;
+use crate::io::clock::{self, Clock};
 use crate::journal::{self, Directory};
 use crate::limits::JOURNAL_MESSAGES_MAX;
 use crate::mesh::{Doorbell, line};
 use crate::options::{Durability, Options};
-use crate::store::{Epoch, Recovered};
+use crate::store::{Epoch, Reading, Recovered};
 use crate::worker::Journal;
 use std::io::Read;
 use std::path::Path;
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 pub(super) struct Durable {
     /// What each worker gets; nothing when everything is in memory.
     pub(super) ends: Vec<(Journal, Past)>,
-    pub(super) thread: Option<JoinHandle<()>>,
+    pub(super) thread: Option<JoinHandle<bool>>,
 }
 
 /// Opens the data directory, if there is one, for workers that these `doorbells` wake.
@@ -37,8 +37,12 @@ pub(super) fn open(
 ) -> Result<Durable, Failure> {
     let Some(path) = &options.data_dir else { return Ok(Durable::default()) };
     let directory = Directory::open(path).map_err(Failure::start)?;
-    let epoch = Epoch(clock.epoch_ms());
-    let recovered = recover(&directory, epoch, clock)?;
+    let mut recovered = recover(&directory, clock)?;
+    let boot = clock::boot();
+    let state = &mut recovered.state;
+    let journal_ms = read_clocks(boot).journal_ms(state.clock.as_ref(), state.earliest_ms());
+    let epoch = Epoch::at(journal_ms, clock.now());
+    state.set_epoch(epoch);
     let workers = doorbells.len();
     let (worker_ends, lines): (Vec<_>, Vec<_>) =
         (0..workers).map(|_| line(JOURNAL_MESSAGES_MAX)).unzip();
@@ -49,6 +53,7 @@ pub(super) fn open(
         past: recovered.past,
         faults: recovered.faults,
         epoch,
+        clock: Box::new(move || read_clocks(boot).note(epoch.milliseconds(clock.now()))),
         syncs: options.durability != Durability::None,
         salt: salt().map_err(Failure::start)?,
         lines,
@@ -62,7 +67,7 @@ pub(super) fn open(
     Ok(Durable { ends: ends.zip(pasts).collect(), thread: Some(thread) })
 }
 
-fn recover(directory: &Directory, epoch: Epoch, clock: Clock) -> Result<Recovered, Failure> {
+fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
     let began = clock.now();
     let mut told = began;
     let progress = |read: usize, all: usize| {
@@ -72,7 +77,7 @@ fn recover(directory: &Directory, epoch: Epoch, clock: Clock) -> Result<Recovere
             tracing::info!("Recovering: {read} of {all} segments are read");
         }
     };
-    let recovered = journal::recover(directory, epoch, progress).map_err(Failure::start)?;
+    let recovered = journal::recover(directory, progress).map_err(Failure::start)?;
     for fault in &recovered.faults {
         match fault.is_torn_tail() {
             true => tracing::warn!("Journal: {fault}"),
@@ -90,6 +95,11 @@ fn recover(directory: &Directory, epoch: Epoch, clock: Clock) -> Result<Recovere
         );
     }
     Ok(recovered)
+}
+
+/// What the machine's clocks say, in this boot.
+fn read_clocks(boot: [u8; 16]) -> Reading {
+    Reading { wall_ms: clock::wall_ms(), boot, boot_ms: clock::boot_ms() }
 }
 
 /// What no client can guess.

@@ -4,7 +4,7 @@
 use super::durable::salt;
 use super::failure::Failure;
 use crate::journal::{self, Directory, Segment};
-use crate::store::record::{Attributes, Body, Published, Record, StoredDelivery};
+use crate::store::record::{Attributes, Body, ClockNote, Published, Record, StoredDelivery};
 use crate::store::{Epoch, Fault, Found, Reader, Recovered, Watch};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -264,8 +264,15 @@ impl Display for Shown<'_> {
                     show_option(out, "packet", (*packet_id != 0).then_some(packet_id))
                 })
             }
+            Record::Clock(note) => show_clock(out, note),
         }
     }
+}
+
+fn show_clock(out: &mut fmt::Formatter<'_>, note: &ClockNote) -> fmt::Result {
+    let ClockNote { journal_ms, wall_ms, boot, boot_ms } = note;
+    let boot = u128::from_be_bytes(*boot);
+    write!(out, "clock {journal_ms} wall {wall_ms} boot {boot:032x} {boot_ms}")
 }
 
 fn show_attributes(out: &mut fmt::Formatter<'_>, attributes: &Attributes<'_>) -> fmt::Result {

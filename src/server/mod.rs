@@ -27,7 +27,8 @@ use failure::Failure;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The whole program: 0 after an orderly stop, 1 when it could not start, 2 for wrong options.
+/// The whole program: 0 after an orderly stop, 1 when it could not start or
+/// something was given up at the end, 2 for wrong options.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
@@ -39,7 +40,7 @@ pub fn main() -> ExitCode {
     }
     match cli::parse(std::env::args_os()) {
         Ok(Command::Run(configuration)) => match run(configuration) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(status) => status,
             Err(failure) => failure.report(),
         },
         Ok(Command::Show(text)) => show(&text),
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(configuration: Configuration) -> Result<(), Failure> {
+fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
     let contents = configuration.load()?;
     let options = Options::build(&contents.given).map_err(Failure::usage)?;
     // What was logged has to be out before a last line may follow: the guard sees to that.

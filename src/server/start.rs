@@ -3,7 +3,7 @@
 
 use super::authentication::{self, DeskSettings};
 use super::configuration::Configuration;
-use super::control::{self, Signals};
+use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
 use super::listening::{self, Listening};
 use super::logging::Log;
@@ -22,6 +22,7 @@ use crate::worker::{Desk, Notice, Places, Report, Settings, Setup, Worker};
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
 use std::io::{self, Read};
+use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -32,7 +33,7 @@ pub(super) fn serve(
     given: Given,
     configuration: Configuration,
     log: Log,
-) -> Result<(), Failure> {
+) -> Result<ExitCode, Failure> {
     let release = kernel::release()?;
     let descriptors = descriptors::raise_limit()?;
     let features = probe().map_err(Failure::start)?;
@@ -49,7 +50,7 @@ pub(super) fn serve(
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
     let settings = settings::load(&options, None).map_err(Failure::usage)?;
-    let (reports, journal) = runtime.block_on(async {
+    let ending = runtime.block_on(async {
         let signals = Signals::heed()?;
         let running = start_workers(&settings, &plan, connections, sockets)?;
         summary::print(&Started {
@@ -63,15 +64,11 @@ pub(super) fn serve(
         let Running { doorbells, reports, notices, desk, journal } = running;
         let watched = Watched::new(&options);
         let reloader = Reloader { configuration, given, settings, notices, desk, log, watched };
-        Ok((control::run(signals, reloader, &doorbells, reports).await, journal))
+        let stopping = Stopping { doorbells: &doorbells, reports, journal, files };
+        Ok(control::run(signals, reloader, stopping).await)
     })?;
-    if let Some(journal) = journal {
-        // It ends once it has written what the workers left.
-        let _ = journal.join();
-    }
-    drop(files);
-    summary::log_end(&reports);
-    Ok(())
+    summary::log_end(&ending.reports);
+    Ok(if ending.is_orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn warn(options: &Options, plan: &Plan, allowed: usize) {
@@ -92,7 +89,7 @@ pub(super) struct Running {
     pub(super) reports: UnboundedReceiver<Report>,
     pub(super) notices: Notices,
     pub(super) desk: Arc<authentication::Desk>,
-    pub(super) journal: Option<JoinHandle<()>>,
+    pub(super) journal: Option<JoinHandle<bool>>,
 }
 
 /// Tells workers things.

@@ -176,6 +176,15 @@ impl store::Disk for Disk {
         }
         self.carry_out(Operation::Remove(number))
     }
+
+    async fn look(&mut self, open: Option<(u64, &u64)>, older: &[store::Sealed]) -> io::Result<()> {
+        let older = older.iter().filter(|sealed| sealed.end > 0).map(|sealed| sealed.number);
+        let mut all = open.map(|(number, _)| number).into_iter().chain(older);
+        match all.all(|number| self.present.contains(&number)) {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
 }
 
 /// What a crash does to a change.

@@ -140,6 +140,13 @@ impl World {
                     let wire = self.wire_of(worker, link);
                     self.wires[wire].awaited = count;
                 }
+                Output::LookForInput { link } => {
+                    let wire = &self.wires[self.wire_of(worker, link)];
+                    let waiting = wire.up.bytes.len();
+                    let has_input = waiting > 0 && waiting >= wire.awaited;
+                    let input = Input::Looked { link, has_input };
+                    self.workers[worker].shard.handle(self.now, input);
+                }
                 Output::PauseReceive { link } => {
                     let wire = self.wire_of(worker, link);
                     let is_under_way = self.prng.chance(30);

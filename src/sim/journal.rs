@@ -6,7 +6,9 @@ use super::world::{Event, World};
 use crate::base::time::Time;
 use crate::broker::{Counters, Homes, Input, Past, Promise, Shard};
 use crate::store::record::Record;
-use crate::store::{Commit, Epoch, Gatherer, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces};
+use crate::store::{
+    Commit, Epoch, Gatherer, Reading, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces,
+};
 use std::collections::BTreeSet;
 
 const EPOCH: Epoch = Epoch(0);
@@ -68,6 +70,12 @@ impl Journal {
     }
 }
 
+/// What clocks say of which only the one since the boot can be relied on.
+fn clocks(now: u64, noise: u64) -> Reading {
+    let wall_ms = noise.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    Reading { wall_ms, boot: [7; 16], boot_ms: now }
+}
+
 /// Makes a shard keep a journal.
 pub(super) fn keep(shard: &mut Shard, promise: Promise) {
     shard.keep_journal(EPOCH, promise);
@@ -91,6 +99,8 @@ impl World {
         let Some(journal) = self.journal.as_mut().filter(|journal| journal.commit.is_none()) else {
             return;
         };
+        let now = self.now.nanoseconds() / 1_000_000;
+        journal.gatherer.note_clock(clocks(now, journal.stamp.number).note(now));
         journal.commit = journal.gatherer.next(journal.stamp);
         if journal.commit.is_some() {
             let most_us = super::scenario::pick(&mut self.prng, &[100, 1_000, 3_000, 3_000]);
@@ -216,7 +226,13 @@ impl World {
     fn crash(&mut self) {
         let Some(journal) = self.journal.take() else { return };
         self.trace(|| "the broker starts again".into());
-        let state = journal.state(0);
+        let mut state = journal.state(0);
+        let now = self.now.nanoseconds() / 1_000_000;
+        let journal_ms = clocks(now, !journal.stamp.number).journal_ms(state.clock.as_ref(), None);
+        if state.clock.is_some() && journal_ms != now {
+            self.model.fail("V38", format!("the journal's time is {journal_ms} at {now}"));
+        }
+        state.set_epoch(EPOCH);
         let count = self.workers.len();
         self.past_counters = self.counters();
         let homes = Homes::new(count, self.secret);

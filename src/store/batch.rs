@@ -6,18 +6,19 @@ use crate::base::time::Time;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Which wall-clock time the start of the process's clock was, in milliseconds since 1970.
+/// What the journal's time was at the start of the process's clock, in milliseconds. A new journal
+/// begins with the wall clock's; from then on only time that has passed counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// The wall-clock time of a point, in milliseconds since 1970.
+    /// The journal's time of a point, in milliseconds.
     #[must_use]
     pub const fn milliseconds(self, time: Time) -> u64 {
         self.0 + time.nanoseconds() / 1_000_000
     }
 
-    /// The point that a wall-clock time is; the start of the clock when it is before.
+    /// The point that a journal's time is; the start of the clock when it is before.
     #[must_use]
     pub const fn time(self, milliseconds: u64) -> Time {
         let nanoseconds = milliseconds.saturating_sub(self.0).saturating_mul(1_000_000);

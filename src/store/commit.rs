@@ -111,17 +111,26 @@ impl SegmentHeader {
 pub struct CommitWriter {
     stamp: Stamp,
     bytes: Vec<u8>,
+    /// What the header can name, and less in tests.
+    bytes_max: usize,
 }
 
 impl CommitWriter {
     /// The commit of this stamp, in the empty `bytes`.
     #[must_use]
     pub const fn new(stamp: Stamp, bytes: Vec<u8>) -> Self {
-        Self { stamp, bytes }
+        Self { stamp, bytes, bytes_max: u32::MAX as usize }
     }
 
-    /// Adds a record.
+    /// The same with another limit.
+    #[must_use]
+    pub fn with_limit(self, bytes_max: usize) -> Self {
+        Self { bytes_max, ..self }
+    }
+
+    /// Adds a record. One that no commit can hold is logged and left out, the others are not.
     pub fn write(&mut self, record: &Record<'_>) {
+        let before = self.bytes.len();
         if self.bytes.is_empty() {
             self.bytes.resize(COMMIT_HEADER, 0);
         }
@@ -129,7 +138,12 @@ impl CommitWriter {
         self.bytes.resize(start + RECORD_HEADER, 0);
         record.encode(&mut self.bytes);
         let payload = &self.bytes[start + RECORD_HEADER..];
-        let length = u32::try_from(payload.len()).expect("a record is far below 4 GiB");
+        let length = payload.len() as u32;
+        if self.bytes.len() > self.bytes_max {
+            self.bytes.truncate(before);
+            tracing::error!(length, "A change is not in the journal: no commit can hold it");
+            return;
+        }
         let sum = record_sum(self.stamp, payload);
         self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
         self.bytes[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
@@ -151,8 +165,7 @@ impl CommitWriter {
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         if let Some(length) = self.bytes.len().checked_sub(COMMIT_HEADER) {
-            let length = u32::try_from(length).expect("a commit is far below 4 GiB");
-            let header = CommitHeader { length, number: self.stamp.number };
+            let header = CommitHeader { length: length as u32, number: self.stamp.number };
             self.bytes[..COMMIT_HEADER].copy_from_slice(&header.encode(self.stamp.salt));
         }
         self.bytes

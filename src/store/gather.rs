@@ -6,8 +6,9 @@
 
 use super::batch::{Batch, Entry, Epoch, Part, Publish};
 use super::commit::{CommitWriter, Stamp};
-use super::record::Record;
+use super::record::{ClockNote, Record};
 use crate::base::maps::HashMap;
+use crate::limits::COMMIT_BYTES_MAX;
 
 /// More memory than this is not kept for the next commit.
 const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -65,6 +66,8 @@ pub struct Gatherer {
     /// By worker.
     batches: Vec<Option<Batch>>,
     parts: HashMap<u64, Parts>,
+    /// What the next commit notes of the journal's time.
+    clock: Option<ClockNote>,
     /// The memory of an earlier commit.
     spare: Vec<u8>,
 }
@@ -81,7 +84,7 @@ impl Gatherer {
     #[must_use]
     pub fn new(workers: usize, epoch: Epoch) -> Self {
         let batches = (0..workers).map(|_| None).collect();
-        Self { epoch, batches, parts: HashMap::default(), spare: Vec::new() }
+        Self { epoch, batches, parts: HashMap::default(), clock: None, spare: Vec::new() }
     }
 
     /// Takes the bytes of a commit back, for their memory.
@@ -90,6 +93,21 @@ impl Gatherer {
             bytes.clear();
             self.spare = bytes;
         }
+    }
+
+    /// The next commit that has anything to remember begins with this note.
+    pub const fn note_clock(&mut self, note: ClockNote) {
+        self.clock = Some(note);
+    }
+
+    /// A commit under this stamp that has nothing but the note.
+    #[must_use]
+    pub fn clock_commit(&mut self, stamp: Stamp, note: ClockNote) -> Commit {
+        self.clock = None;
+        let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
+        writer.write(&Record::Clock(note));
+        let heard = self.batches.iter().map(|_| Committed::default()).collect();
+        Commit { bytes: writer.finish(), heard, passes: Vec::new() }
     }
 
     /// Takes what a worker hands over.
@@ -122,13 +140,25 @@ impl Gatherer {
         let heard = self.batches.iter().map(|_| Committed::default()).collect();
         let mut commit = Commit { bytes: Vec::new(), heard, passes: Vec::new() };
         let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
+        if let Some(note) = self.clock {
+            writer.write(&Record::Clock(note));
+        }
+        let noted = writer.len();
         for worker in complete {
+            if writer.len() > COMMIT_BYTES_MAX {
+                // It goes into the next one.
+                break;
+            }
             let batch = self.batches[worker].take().expect("it is complete");
             commit.heard[worker].has_batch = true;
             commit.passes.extend(batch.finishes_pass.map(|pass| (worker, pass)));
             self.write(batch, &mut writer, &mut commit.heard);
         }
-        commit.bytes = writer.finish();
+        // A note alone is not worth a write.
+        if writer.len() > noted {
+            self.clock = None;
+            commit.bytes = writer.finish();
+        }
         Some(commit)
     }
 

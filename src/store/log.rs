@@ -29,6 +29,9 @@ pub trait Disk {
     async fn sync_names(&mut self) -> io::Result<()>;
     /// Removes the file of segment `number`.
     async fn remove(&mut self, number: u64) -> io::Result<()>;
+    /// Fails unless the next start would find this: the place where the disk was opened, in it the
+    /// open segment, by its number, and the older ones with at least the bytes of them that count.
+    async fn look(&mut self, open: Option<(u64, &Self::File)>, older: &[Sealed]) -> io::Result<()>;
 }
 
 /// A segment that is not written to any more.
@@ -85,6 +88,8 @@ pub struct Log<D: Disk> {
     current: Option<Current<D::File>>,
     next: Stamp,
     syncs: bool,
+    /// The next commit looks for the older segments, too.
+    looks_at_older: bool,
     /// About how much is still needed of what is there.
     live_bytes: u64,
     /// The pass that is going on, and the segment with which it began.
@@ -113,6 +118,7 @@ impl<D: Disk> Log<D> {
             current: None,
             next: Stamp { salt, number: past.next_commit.max(1) },
             syncs,
+            looks_at_older: true,
             live_bytes: past.live_bytes,
             pass: None,
             // The first stands for whatever was written before.
@@ -126,6 +132,8 @@ impl<D: Disk> Log<D> {
     /// What the disk says; nothing can be committed then.
     pub async fn open(&mut self) -> io::Result<()> {
         self.seal();
+        // Nothing is made where the disk is not any more.
+        self.disk.look(None, self.sealed.make_contiguous()).await?;
         let number = self.next_segment;
         let end_before = self.sealed.back().map_or(0, |sealed| sealed.end);
         let header = SegmentHeader { format: FORMAT, number, end_before, salt: self.next.salt };
@@ -149,7 +157,14 @@ impl<D: Disk> Log<D> {
         self.next
     }
 
-    /// Writes the commit with the stamp [`Self::next_stamp`], and gives its bytes back.
+    /// The next commit is only done when the older segments are still there. Worth doing now and
+    /// then: it takes a look at each.
+    pub const fn look_at_older(&mut self) {
+        self.looks_at_older = true;
+    }
+
+    /// Writes the commit with the stamp [`Self::next_stamp`], and gives its bytes back. It is done
+    /// when the next start would find it.
     ///
     /// # Errors
     /// What the disk says. The commit is not done, and no other one will be before [`Self::open`]
@@ -169,6 +184,13 @@ impl<D: Disk> Log<D> {
         let (mut result, bytes) = self.disk.write(&current.file, bytes, current.end).await;
         if result.is_ok() && self.syncs {
             result = self.disk.sync(&current.file).await;
+        }
+        if result.is_ok() {
+            let open = Some((current.number, &current.file));
+            let older = self.sealed.make_contiguous();
+            let older = if self.looks_at_older { older } else { &mut [] };
+            result = self.disk.look(open, older).await;
+            self.looks_at_older &= result.is_err();
         }
         match result {
             Ok(()) => {
@@ -231,6 +253,9 @@ impl<D: Disk> Log<D> {
     }
 
     async fn remove_before(&mut self, first: u64) -> io::Result<()> {
+        // Nobody misses them from now on, also when removing one fails half way.
+        let not_needed = self.sealed.iter_mut().filter(|sealed| sealed.number < first);
+        not_needed.for_each(|sealed| sealed.end = 0);
         while let Some(oldest) = self.sealed.front().filter(|sealed| sealed.number < first) {
             match self.disk.remove(oldest.number).await {
                 // An earlier attempt may have gone half way.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod clock;
 mod commit;
 mod compact;
 mod gather;
@@ -13,6 +14,7 @@ mod recovery;
 mod state;
 
 pub use batch::{Batch, Entry, Epoch, Part, Publish, Recipients, Way};
+pub use clock::Reading;
 pub use commit::{
     COMMIT_HEADER, CommitWriter, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
 };

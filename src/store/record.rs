@@ -4,7 +4,8 @@
 //! nothing; so a suffix of the journal is enough wherever everything that lives has been written
 //! anew within it. Records are encoded as postcard 1 encodes them: see `docs/STORAGE.md`.
 //!
-//! Points in time are milliseconds since 1970, because the clock of a process ends with it.
+//! Points in time are milliseconds of the journal's own time: the clock of a process ends with it,
+//! and the wall clock may be set.
 
 use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
@@ -79,6 +80,22 @@ pub enum Record<'a> {
         /// an identifier that is not known.
         deliveries: Vec<(u64, u16)>,
     },
+    /// What the journal's time was, and what the clocks said then.
+    Clock(ClockNote),
+}
+
+/// What the journal's time was, and what the machine's clocks said then: see
+/// [`Reading`](super::Reading).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockNote {
+    /// The journal's time.
+    pub journal_ms: u64,
+    /// As [`Reading::wall_ms`](super::Reading::wall_ms).
+    pub wall_ms: u64,
+    /// As [`Reading::boot`](super::Reading::boot).
+    pub boot: [u8; 16],
+    /// As [`Reading::boot_ms`](super::Reading::boot_ms).
+    pub boot_ms: u64,
 }
 
 /// What a session is, besides its subscriptions and messages.

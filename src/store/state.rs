@@ -3,8 +3,8 @@
 use super::batch::Epoch;
 use super::message::{Message, Source, Traits};
 use super::record::{
-    Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
-    Whole,
+    Attributes, Body, ClockNote, Owed, Owner, Published, Record, StoredDelivery, StoredWill,
+    Subscription, Whole,
 };
 use crate::access::{Identity, Proof};
 use crate::base::maps::{HashMap, HashSet};
@@ -38,6 +38,8 @@ pub struct State {
     pub number_max: u64,
     /// The greatest version seen.
     pub version_max: u64,
+    /// The last note of the journal's time.
+    pub clock: Option<ClockNote>,
     deliveries_made: u64,
     epoch: Epoch,
 }
@@ -160,6 +162,7 @@ impl State {
                     known.sent = Some(deliveries);
                 }
             }
+            Record::Clock(note) => self.clock = Some(note),
         }
     }
 
@@ -197,6 +200,27 @@ impl State {
         }
     }
 
+    /// The earliest point in time at which something ends that lives.
+    #[must_use]
+    pub fn earliest_ms(&self) -> Option<u64> {
+        let attributes = self.sessions.values().map(|session| &session.attributes);
+        let ends = attributes.flat_map(|session| [session.ends_ms, session.will_due_ms]);
+        let expires = self.messages.values().map(|message| message.expires);
+        let expires = expires.map(|expires| expires.map(|time| self.epoch.milliseconds(time)));
+        ends.chain(expires).flatten().min()
+    }
+
+    /// From now on points in time are those of a clock that began at `epoch`.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        let before = std::mem::replace(&mut self.epoch, epoch);
+        for message in self.messages.values_mut().filter(|message| message.expires.is_some()) {
+            let expires = message.expires.map(|time| epoch.time(before.milliseconds(time)));
+            if let Some(message) = Arc::get_mut(message) {
+                message.expires = expires;
+            }
+        }
+    }
+
     /// The retained messages, in no order.
     pub fn retained(&self) -> impl Iterator<Item = &Arc<Message>> {
         let ids = self.retained.values().filter_map(|(message, _)| *message);
@@ -212,7 +236,8 @@ impl State {
         let bodies = ids.into_iter().map(|id| self.body(id));
         let wholes = numbers.iter().map(|number| self.whole(*number));
         let sent: Vec<_> = numbers.iter().filter_map(|number| self.sent(*number)).collect();
-        bodies.chain(wholes.collect::<Vec<_>>()).chain(sent)
+        let clock = self.clock.map(Record::Clock);
+        clock.into_iter().chain(bodies).chain(wholes.collect::<Vec<_>>()).chain(sent)
     }
 
     fn body(&self, id: u64) -> Record<'_> {

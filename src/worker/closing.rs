@@ -5,6 +5,9 @@
 //!   │              │                │ 2 s: cut off       │                      ▲
 //!   └──────────────┴─── the peer's FIN or an error ──────┴──────────────────────┘
 //! ```
+//!
+//! A worker that stops does not wait for the FIN of a peer that is silent: the kernel delivers what
+//! it has taken, and a close resets only what is still to be received.
 
 use super::connection::{Connection, Move, Phase, Receive};
 use super::exchange::Parcel;
@@ -12,7 +15,7 @@ use super::worker::{Stage, Worker};
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId};
 use crate::io::socket;
-use crate::limits::{LINGER_S, STOP_S};
+use crate::limits::{LINGER_S, STOP_CUT, STOP_LINGER};
 use std::os::fd::AsFd;
 
 impl Worker {
@@ -60,6 +63,12 @@ impl Worker {
         {
             self.lingering.pop_front();
             busy |= self.end_overdue(link);
+        }
+        while let Some(&(time, link)) = self.parting.front()
+            && time <= self.now
+        {
+            self.parting.pop_front();
+            busy |= self.end_silent(link);
         }
         busy
     }
@@ -116,10 +125,31 @@ impl Worker {
     fn linger(&mut self, link: LinkId) {
         let deadline = self.now.after_seconds(LINGER_S);
         let Some(connection) = self.connections.get_mut(link) else { return };
-        connection.phase = Phase::Lingering { deadline };
+        connection.phase = Phase::Lingering { deadline, is_silent: true };
         socket::finish(connection.as_fd());
         self.lingering.push_back((deadline, link));
+        self.part_soon(link);
         self.arm(link);
+    }
+
+    /// A worker that stops looks soon whether anything still comes from a lingering peer.
+    fn part_soon(&mut self, link: LinkId) {
+        if self.stage != Stage::Running {
+            self.parting.push_back((self.now.after(STOP_LINGER), link));
+        }
+    }
+
+    /// Ends a lingering connection from which nothing has come lately.
+    fn end_silent(&mut self, link: LinkId) -> bool {
+        let Some(connection) = self.connections.get_mut(link) else { return false };
+        let Phase::Lingering { is_silent, .. } = &mut connection.phase else { return false };
+        if !std::mem::replace(is_silent, true) {
+            self.part_soon(link);
+            return false;
+        }
+        connection.phase = Phase::Ended;
+        self.attention.push(link);
+        true
     }
 
     fn end_overdue(&mut self, link: LinkId) -> bool {
@@ -129,7 +159,7 @@ impl Worker {
             Phase::Draining { deadline } if is_due(deadline) => {
                 socket::abandon(connection.as_fd());
             }
-            Phase::Lingering { deadline } if is_due(deadline) => {}
+            Phase::Lingering { deadline, .. } if is_due(deadline) => {}
             _ => return false,
         }
         connection.phase = Phase::Ended;
@@ -165,12 +195,17 @@ impl Worker {
     }
 
     fn stop(&mut self) {
-        self.stage = Stage::Stopping { deadline: self.now.after_seconds(STOP_S) };
+        self.stage = Stage::Stopping { deadline: self.now.after(STOP_CUT) };
+        self.stop_began = self.now;
         self.stop_accepting();
         self.feed(Input::Shutdown);
         // Those that have not sent a CONNECT yet get no packet.
         for link in self.all_links() {
             self.close(link);
+            let phase = self.connections.get(link).map(|connection| &connection.phase);
+            if matches!(phase, Some(Phase::Lingering { .. })) {
+                self.part_soon(link);
+            }
         }
     }
 

@@ -26,8 +26,8 @@ pub(super) struct Connection {
     pub(super) settled: bool,
     /// A backlog is in the ring: nothing else may be sent.
     pub(super) sending: bool,
-    /// Set while the socket's low-water mark is not 1.
-    pub(super) low_water: bool,
+    /// The socket's low-water mark, while it is not 1; else 0.
+    pub(super) low_water: usize,
     /// How many bytes have to arrive before the next receive; 0 for any number.
     pub(super) await_bytes: usize,
     /// What follows the backlog in the ring; nearly always empty.
@@ -69,6 +69,8 @@ pub(super) enum Phase {
     Lingering {
         /// When it is ended.
         deadline: Time,
+        /// Nothing has come since it was last looked at.
+        is_silent: bool,
     },
     /// It goes to another worker as soon as nothing is in flight.
     Moving(Box<Move>),
@@ -112,7 +114,7 @@ impl Connection {
             paused: false,
             settled: false,
             sending: false,
-            low_water: false,
+            low_water: 0,
             await_bytes: 0,
             backlogs: Vec::new(),
         }
@@ -137,6 +139,12 @@ impl Connection {
             Phase::Draining { .. } | Phase::Lingering { .. } => true,
             Phase::Closing | Phase::Moving(_) | Phase::Ended => false,
         }
+    }
+
+    /// True when something of the peer waits that the broker could take.
+    pub(super) fn has_input(&self) -> bool {
+        let needed = self.low_water.max(self.await_bytes).max(1);
+        self.waits_for_handshake() || socket::waiting_bytes(self.as_fd()) >= needed
     }
 
     /// True when something was received whose turn has not come.

@@ -83,6 +83,7 @@ impl Worker {
             Output::AwaitBytes { link, count } => {
                 self.await_bytes(link, count);
             }
+            Output::LookForInput { link } => self.suspects.push(link),
             Output::Handover { link, to, origin, received } => {
                 if let Some(connection) = self.open_connection(link) {
                     connection.phase = Phase::Moving(Box::new(Move { to, origin, received }));

@@ -1,8 +1,9 @@
 //! What goes to and comes from the journal.
 
 use super::worker::Worker;
-use crate::broker::Input;
+use crate::broker::{Input, Unwritten};
 use crate::io::clock::Clock;
+use crate::limits::STOP_JOURNAL;
 use crate::mesh::Line;
 use crate::store::{Committed, Epoch, News, Submission};
 use std::sync::Arc;
@@ -76,9 +77,10 @@ impl Worker {
         busy
     }
 
-    /// Waits until the journal has all that happened, for a while: the other workers may be gone.
-    pub(super) fn finish_journal(&mut self, clock: &Clock) {
-        let deadline = clock.now().after(Duration::from_secs(2));
+    /// Waits until the journal has all that happened, for a while: the other workers may be gone,
+    /// and the disk may be full. What is left then.
+    pub(super) fn finish_journal(&mut self, clock: &Clock) -> Unwritten {
+        let deadline = self.stop_began.after(STOP_JOURNAL);
         self.shard.hurry_journal();
         while self.shard.owes_journal() && clock.now() < deadline {
             self.now = clock.now();
@@ -93,5 +95,6 @@ impl Worker {
             drop(journal);
             wake();
         }
+        self.shard.unwritten()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Phase, Receive};
 use super::worker::Worker;
+use crate::base::maps::HashSet;
 use crate::broker::{Input, LinkId};
 use crate::io::buffers::Lent;
 use crate::io::socket;
@@ -29,6 +30,22 @@ impl Worker {
         }
     }
 
+    /// Looks for input of the peers that seemed to be silent in an earlier turn: what had come from
+    /// them until this one began has been handled since. True when there were any.
+    pub(super) fn look_for_input(&mut self) -> bool {
+        if self.suspects.is_empty() {
+            return false;
+        }
+        self.ring.poll();
+        let received: HashSet<LinkId> = self.ring.received_links().collect();
+        for link in std::mem::take(&mut self.suspects) {
+            let connection = self.connections.get(link);
+            let waits = connection.is_some_and(Connection::has_input);
+            self.feed(Input::Looked { link, has_input: waits || received.contains(&link) });
+        }
+        true
+    }
+
     /// Receives on a connection that wants input and has no receive under way: once, until it is
     /// clear that it stays on this worker, so that nothing is in flight when it moves.
     pub(super) fn arm(&mut self, link: LinkId) {
@@ -42,7 +59,7 @@ impl Worker {
         }
         let count = std::mem::take(&mut connection.await_bytes);
         if count > 0 {
-            connection.low_water = true;
+            connection.low_water = count;
             socket::set_low_water(connection.as_fd(), count);
         }
         self.ring.receive_once(link, connection.as_fd(), count > 0);
@@ -60,7 +77,7 @@ impl Worker {
     fn receive_ended(&mut self, link: LinkId) {
         let Some(connection) = self.connections.get_mut(link) else { return };
         connection.receive = Receive::Idle;
-        if std::mem::take(&mut connection.low_water) {
+        if std::mem::take(&mut connection.low_water) > 0 {
             socket::set_low_water(connection.as_fd(), 1);
         }
         self.attention.push(link);
@@ -69,6 +86,9 @@ impl Worker {
     /// Lends the bytes to whoever wants them, and gives the buffer back.
     fn take_in(&mut self, link: LinkId, lent: Lent) {
         match self.connections.get_mut(link) {
+            Some(Connection { phase: Phase::Lingering { is_silent, .. }, .. }) => {
+                *is_silent = false;
+            }
             Some(Connection { phase: Phase::Open, layers: None, .. }) => {
                 let bytes = self.ring.bytes(&lent);
                 self.shard.handle(self.now, Input::Received { link, bytes });

@@ -1,6 +1,6 @@
 //! What a worker has to tell at its end.
 
-use crate::broker::Counters;
+use crate::broker::{Counters, Unwritten};
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct Report {
     pub connections_refused: u64,
     /// Connections cut off because they did not close in time.
     pub connections_cut: usize,
+    /// What the journal had not said to be written when the time was over.
+    pub unwritten: Unwritten,
 }
 
 /// Turns up to a minute, to two digits: 20 KiB.

@@ -4,7 +4,7 @@ use super::connection::{Connection, Phase};
 use super::worker::Worker;
 use crate::broker::{Input, LinkId, Segments, Unsent};
 use crate::io::event::SendFailure;
-use crate::limits::SLICE_SENDS_MAX;
+use crate::limits::{SLICE_SENDS_MAX, WRAPPED_BYTES_MAX};
 use crate::transport::Flow;
 use std::io;
 use std::iter::{Once, once};
@@ -33,7 +33,8 @@ impl Worker {
     pub(super) fn flush(&mut self) -> bool {
         let mut busy = false;
         while self.take_slice() {
-            let is_full = self.slice.len() == SLICE_SENDS_MAX;
+            let is_full =
+                self.slice.len() == SLICE_SENDS_MAX || self.wrapped.len() >= WRAPPED_BYTES_MAX;
             self.send_slice();
             if is_full {
                 self.handle_between_slices();
@@ -88,7 +89,7 @@ impl Worker {
         self.slice.clear();
         self.wrapped.clear();
         self.last_frame = None;
-        while self.slice.len() < SLICE_SENDS_MAX {
+        while self.slice.len() < SLICE_SENDS_MAX && self.wrapped.len() < WRAPPED_BYTES_MAX {
             let next = self.shard.outbox().next_dirty();
             let Some(link) = next.or_else(|| self.talkative.pop()) else { break };
             match self.connections.get_mut(link) {

@@ -10,14 +10,13 @@ use super::report::{Report, record, turn_histogram};
 use super::transmit::{FrameKey, Send};
 use crate::base::slots::Slots;
 use crate::base::time::Time;
-use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent};
+use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent, Unwritten};
 use crate::io::clock::Clock;
 use crate::io::event::{Event, SendFailure};
 use crate::io::ring::Ring;
 use crate::io::setup::{RingError, RingSizes};
 use crate::io::socket::Listener;
 use crate::io::wake::Waker;
-use crate::limits::OUTBOX_BYTES_MAX;
 use crate::mesh::Mesh;
 use crate::options::{Durability, Options};
 use crossbeam_channel::Receiver;
@@ -85,6 +84,10 @@ pub struct Worker {
     pub(super) is_full: bool,
     /// Connections to look at once the output is taken: to receive, to go on closing, to free.
     pub(super) attention: Vec<LinkId>,
+    /// Connections whose peers seem to be silent: see [`Output::LookForInput`].
+    ///
+    /// [`Output::LookForInput`]: crate::broker::Output::LookForInput
+    pub(super) suspects: Vec<LinkId>,
     /// Connections whose layers below MQTT may have something to send.
     pub(super) talkative: Vec<LinkId>,
     /// Connections whose handshakes wait for a turn.
@@ -101,12 +104,17 @@ pub struct Worker {
     pub(super) last_frame: Option<(FrameKey, Range<usize>)>,
     /// Deadlines of closing connections, in order because each is the same time ahead.
     pub(super) lingering: VecDeque<(Time, LinkId)>,
+    /// When to look whether something still comes on connections that linger while it stops, in
+    /// order as well.
+    pub(super) parting: VecDeque<(Time, LinkId)>,
     /// Workers of whose full ring the shard is still to be told.
     pub(super) mesh_full: Vec<usize>,
     /// The links of the sends being submitted; kept for its memory, as are the failures.
     pub(super) slice: Vec<Send>,
     pub(super) failures: Vec<SendFailure>,
     pub(super) stage: Stage,
+    /// When it was told to stop.
+    pub(super) stop_began: Time,
     busy_poll: Duration,
     turns: Histogram<u64>,
 }
@@ -166,6 +174,7 @@ impl Worker {
             is_starved: false,
             is_full: false,
             attention: Vec::new(),
+            suspects: Vec::new(),
             talkative: Vec::new(),
             handshakes: VecDeque::new(),
             unjudged: VecDeque::new(),
@@ -174,10 +183,12 @@ impl Worker {
             wrapped: Vec::new(),
             last_frame: None,
             lingering: VecDeque::new(),
+            parting: VecDeque::new(),
             mesh_full: Vec::new(),
             slice: Vec::new(),
             failures: Vec::new(),
             stage: Stage::Running,
+            stop_began: Time::ZERO,
             busy_poll,
             turns: turn_histogram(),
         })
@@ -192,8 +203,8 @@ impl Worker {
             self.sleep();
         }
         let clock = self.clock;
-        self.finish_journal(&clock);
-        self.report()
+        let unwritten = self.finish_journal(&clock);
+        self.report(unwritten)
     }
 
     fn turn(&mut self) {
@@ -216,7 +227,7 @@ impl Worker {
     /// Sleeps until there is something to do; returns at once when there is.
     fn sleep(&mut self) {
         let has_layers = !self.handshakes.is_empty() || !self.unjudged.is_empty();
-        let has_more = self.shard.wants_pass() || has_layers;
+        let has_more = self.shard.wants_pass() || has_layers || !self.suspects.is_empty();
         if self.ring.has_events() || has_more || self.is_done() {
             return;
         }
@@ -288,7 +299,7 @@ impl Worker {
 
     /// True when the output has to be sent before anything more is handled.
     pub(super) fn outbox_is_full(&mut self) -> bool {
-        self.shard.outbox().bytes() > OUTBOX_BYTES_MAX
+        self.shard.outbox().is_full()
     }
 
     /// Tells the shard, and does what it asks for.
@@ -298,7 +309,7 @@ impl Worker {
     }
 
     fn run_timers(&mut self) -> bool {
-        let mut busy = self.stop_in_time();
+        let mut busy = self.stop_in_time() | self.look_for_input();
         if self.shard.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.feed(Input::Tick);
             busy = true;
@@ -315,12 +326,13 @@ impl Worker {
             Stage::Stopping { deadline } => Some(deadline),
             Stage::Running | Stage::Stopped { .. } => None,
         };
-        let lingering = self.lingering.front().map(|&(deadline, _)| deadline);
-        let deadlines = [self.shard.deadline(), lingering, self.accept_at, stop];
+        let first = |list: &VecDeque<(Time, LinkId)>| list.front().map(|&(deadline, _)| deadline);
+        let (lingering, parting) = (first(&self.lingering), first(&self.parting));
+        let deadlines = [self.shard.deadline(), lingering, parting, self.accept_at, stop];
         deadlines.into_iter().flatten().min()
     }
 
-    fn report(self) -> Report {
+    fn report(self, unwritten: Unwritten) -> Report {
         let connections_cut = match self.stage {
             Stage::Stopped { cut } => cut,
             Stage::Running | Stage::Stopping { .. } => 0,
@@ -331,6 +343,7 @@ impl Worker {
             turns: self.turns,
             connections_refused: self.connections_refused,
             connections_cut,
+            unwritten,
         }
     }
 }

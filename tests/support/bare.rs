@@ -21,6 +21,7 @@ pub struct Bare {
 struct Link {
     sent: Vec<u8>,
     closed: bool,
+    has_input: bool,
 }
 
 impl Default for Bare {
@@ -51,6 +52,11 @@ impl Bare {
 
     pub fn send(&mut self, link: LinkId, bytes: &[u8]) {
         self.input(Input::Received { link, bytes });
+    }
+
+    /// Whether bytes of the link wait that the shard has not got.
+    pub fn set_waiting(&mut self, link: LinkId, has_input: bool) {
+        self.links.get_mut(&link).unwrap().has_input = has_input;
     }
 
     pub fn drop_link(&mut self, link: LinkId) {
@@ -123,6 +129,10 @@ impl Bare {
                     let step = policy.verify(*login, 0, &mut Workspace::default());
                     let Step::Done(verdict) = step else { unreachable!("no hook") };
                     self.shard.handle(self.now, Input::Authenticated { link, verdict });
+                }
+                Output::LookForInput { link } => {
+                    let has_input = self.links[&link].has_input;
+                    self.shard.handle(self.now, Input::Looked { link, has_input });
                 }
                 Output::AwaitBytes { .. }
                 | Output::PauseReceive { .. }

@@ -290,3 +290,17 @@ pub fn connect_v3(client_id: &str, user: Option<(&str, &str)>) -> Vec<u8> {
     }
     packet(0x10, &body)
 }
+
+/// CONNECT of version 5 that goes on with a session which stays for so long, with a keep-alive of
+/// `keep_alive_s`.
+pub fn connect_stored(client_id: &str, expiry_s: u32, keep_alive_s: u16) -> Vec<u8> {
+    let head = [&text("MQTT")[..], &[5, 0], &keep_alive_s.to_be_bytes(), &[5, 0x11]].concat();
+    let body = [&head[..], &expiry_s.to_be_bytes(), &text(client_id)].concat();
+    packet(0x10, &body)
+}
+
+/// PUBLISH of version 5 with QoS 1, packet identifier 1 and a message expiry.
+pub fn publish_expiring(topic: &str, payload: &[u8], retain: bool, expiry_s: u32) -> Vec<u8> {
+    let head = [&text(topic)[..], &[0, 1, 5, 2], &expiry_s.to_be_bytes()].concat();
+    packet(0x32 | u8::from(retain), &[&head[..], payload].concat())
+}

@@ -16,17 +16,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a broker with two workers and these flags; `--listen` is among them.
+    /// Starts a broker with these flags, and two workers unless they say otherwise; `--listen` is
+    /// among them.
     pub fn start<T: AsRef<str>>(flags: &[T]) -> Self {
         Self::start_under(&["env"], flags)
     }
 
     /// As [`Self::start`], by a program that becomes the one that its arguments name.
     pub fn start_under<T: AsRef<str>>(program: &[&str], flags: &[T]) -> Self {
+        let has_workers = flags.iter().any(|flag| flag.as_ref() == "--workers");
+        let workers = if has_workers { &[][..] } else { &["--workers", "2"] };
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .arg(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["--pin", "none", "--workers", "2"])
+            .args(["--pin", "none"])
+            .args(workers)
             .args(flags.iter().map(AsRef::as_ref))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -100,6 +104,17 @@ impl Server {
         let text = std::fs::read_to_string(path).unwrap();
         let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Its exit status, None by a signal; None as a whole when it has not ended in this time.
+    pub fn ends(&mut self, time: Duration) -> Option<Option<i32>> {
+        let child = &mut self.child;
+        let mut status = None;
+        eventually(time, || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.map(|status| status.code())
     }
 
     pub fn is_alive(&self) -> bool {

@@ -1,0 +1,158 @@
+//! Who is taken for silent: nobody whose bytes the broker has not read yet, whatever kept it.
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
+
+mod everywhere;
+#[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
+#[path = "transport_peer/pki.rs"]
+mod pki;
+mod support;
+
+use everywhere::{Everywhere, TRANSPORTS};
+use ringmq::broker::{Input, LinkId, Promise};
+use ringmq::limits::{CONNECT_TIME_MAX, JOURNAL_WAITING_BYTES_MAX, LOOKS_MAX};
+use ringmq::options::Options;
+use ringmq::store::Epoch;
+use std::thread;
+use std::time::{Duration, Instant};
+use support::bare::Bare;
+use support::folder;
+use support::peer::{Peer, connect, connect_stored, packet, text};
+
+const SECOND: Duration = Duration::from_secs(1);
+const PINGREQ: [u8; 2] = [0xc0, 0];
+
+/// A client with a keep-alive of two seconds.
+fn client(broker: &mut Bare, id: &str) -> LinkId {
+    let link = broker.open();
+    broker.send(link, &connect_stored(id, 0, 2));
+    assert_eq!(broker.take(link)[0], 0x20);
+    link
+}
+
+#[test]
+fn input_that_waits_keeps_a_client_and_nothing_else_does() {
+    let mut broker = Bare::default();
+    let (heard, silent) = (client(&mut broker, "heard"), client(&mut broker, "silent"));
+    broker.set_waiting(heard, true);
+    broker.wait(4 * SECOND);
+    assert!(!broker.is_closed(heard) && broker.is_closed(silent));
+    // It arrives; from then on nothing comes any more.
+    broker.set_waiting(heard, false);
+    broker.send(heard, &PINGREQ);
+    broker.wait(2 * SECOND);
+    assert!(!broker.is_closed(heard));
+    broker.wait(2 * SECOND);
+    assert!(broker.is_closed(heard));
+}
+
+#[test]
+fn input_that_never_becomes_a_packet_keeps_nobody_for_ever() {
+    let mut broker = Bare::default();
+    let (connected, fresh) = (client(&mut broker, "connected"), broker.open());
+    for link in [connected, fresh] {
+        broker.set_waiting(link, true);
+    }
+    broker.wait(CONNECT_TIME_MAX + SECOND);
+    assert!(!broker.is_closed(connected) && !broker.is_closed(fresh));
+    broker.wait(CONNECT_TIME_MAX + u32::from(LOOKS_MAX) * SECOND);
+    assert!(broker.is_closed(connected) && broker.is_closed(fresh));
+}
+
+#[test]
+fn a_late_turn_lets_a_connect_in() {
+    let mut broker = Bare::default();
+    let link = broker.open();
+    broker.set_waiting(link, true);
+    broker.wait(CONNECT_TIME_MAX);
+    broker.set_waiting(link, false);
+    broker.send(link, &connect_stored("late", 0, 2));
+    assert_eq!(broker.take(link)[0], 0x20);
+}
+
+#[test]
+fn a_journal_that_does_not_keep_up_makes_nobody_silent() {
+    let mut broker = Bare::with(Options { max_queued_bytes: 1 << 40, ..Options::default() });
+    broker.shard.keep_journal(Epoch(0), Promise::Interval(SECOND));
+    let stored = broker.open();
+    broker.send(stored, &connect_stored("stored", 3600, 0));
+    broker.send(stored, &packet(0x82, &[&[0, 2, 0][..], &text("a"), &[1]].concat()));
+    broker.drop_link(stored);
+    let publisher = client(&mut broker, "publisher");
+    let publish = packet(0x32, &[&text("a")[..], &[0, 1, 0], &[0; 1_000_000]].concat());
+    for _ in 0..JOURNAL_WAITING_BYTES_MAX / 1_000_000 + 3 {
+        broker.send(publisher, &publish);
+    }
+    // What comes now is not read: there may be anything.
+    for _ in 0..10 {
+        broker.now = broker.now.after(SECOND);
+        broker.input(Input::Tick);
+    }
+    assert!(!broker.is_closed(publisher));
+}
+
+fn connect_with_will(id: &str, keep_alive_s: u16) -> Vec<u8> {
+    let head = [&text("MQTT")[..], &[5, 6], &keep_alive_s.to_be_bytes(), &[0]].concat();
+    let will = [&[0][..], &text("will"), &text(id)].concat();
+    packet(0x10, &[&head[..], &text(id), &will].concat())
+}
+
+/// Lets a process stand still while the clients ping, or send their CONNECT.
+#[test]
+fn a_process_that_stood_still_disconnects_nobody() {
+    const KEEP_ALIVE_S: u16 = 4;
+    let world = Everywhere::new();
+    for workers in ["1", "2"] {
+        let mut server = world.start(&["--workers", workers]);
+        let mut heir = world.peer(&server, "mqtt");
+        assert_eq!(heir.connect(&connect_stored("heir", 0, 0)), Some(0));
+        assert_eq!(heir.subscribe("will"), Some(1));
+        let mut peers = Vec::new();
+        for transport in TRANSPORTS {
+            for number in 0..60 {
+                let mut peer = world.peer(&server, transport);
+                let id = format!("{transport}-{number}");
+                assert_eq!(peer.connect(&connect_with_will(&id, KEEP_ALIVE_S)), Some(0), "{id}");
+                peers.push((transport, peer));
+                peers.iter_mut().for_each(|(_, peer)| peer.set_timeout(30 * SECOND));
+            }
+        }
+        // Peers that are in the middle of coming in.
+        let fresh: Vec<Peer> =
+            ["mqtt", "mqtts", "unix"].map(|transport| world.peer(&server, transport)).into();
+        thread::sleep(Duration::from_millis(200));
+        server.signal(libc::SIGSTOP);
+        let began = Instant::now();
+        let coming: Vec<_> = fresh
+            .into_iter()
+            .enumerate()
+            .map(|(number, mut peer)| {
+                peer.set_timeout(30 * SECOND);
+                thread::spawn(move || peer.connect(&connect(&format!("fresh-{number}"), None)))
+            })
+            .collect();
+        let mut pings = 0;
+        while began.elapsed() < CONNECT_TIME_MAX + 2 * SECOND {
+            peers.iter_mut().for_each(|(_, peer)| peer.send(&PINGREQ));
+            pings += 1;
+            thread::sleep(SECOND);
+        }
+        server.signal(libc::SIGCONT);
+        for (transport, peer) in &mut peers {
+            for _ in 0..pings {
+                let packet = peer.packet().map(|(kind, _)| kind);
+                assert_eq!(packet, Some(0xd0), "{transport}: {}", server.log());
+            }
+        }
+        for thread in coming {
+            assert_eq!(thread.join().unwrap(), Some(0), "{}", server.log());
+        }
+        heir.set_timeout(SECOND);
+        assert_eq!(heir.packet(), None, "a will is published");
+        // Whoever is silent now is found out.
+        let (_, silent) = &mut peers[0];
+        silent.set_timeout(20 * SECOND);
+        let (kind, body) = silent.packet().expect("DISCONNECT comes");
+        assert_eq!((kind, body[0]), (0xe0, 0x8d));
+        assert!(server.ends(Duration::ZERO).is_none());
+    }
+}

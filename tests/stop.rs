@@ -1,0 +1,169 @@
+//! How a broker ends that is told to: at once when there is nobody to wait for, and in time
+//! whatever the disk does.
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
+
+mod everywhere;
+#[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
+#[path = "transport_peer/pki.rs"]
+mod pki;
+mod support;
+
+use everywhere::{Everywhere, TRANSPORTS};
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use support::folder::{self, Folder};
+use support::peer::{Peer, connect, connect_stored, packet, socket, text};
+use support::server::Server;
+
+/// Longer than a stop takes on a busy machine, shorter than any wait that it may not have.
+const AT_ONCE: Duration = Duration::from_millis(1500);
+/// What the README promises, and what a busy machine adds.
+const IN_TIME: Duration = Duration::from_secs(7);
+
+#[test]
+fn a_stop_waits_for_no_idle_peer_on_any_transport() {
+    let world = Everywhere::new();
+    for workers in ["1", "2", "4"] {
+        for data in [&[][..], &["--data-dir", &world.data()]] {
+            let server = world.start(&[&["--workers", workers][..], data].concat());
+            let case = format!("{workers} workers, {data:?}");
+            let mut peers = Vec::new();
+            for transport in TRANSPORTS {
+                for number in 0..3 {
+                    let mut peer = world.peer(&server, transport);
+                    let id = format!("{transport}-{number}");
+                    assert_eq!(peer.connect(&connect_stored(&id, number, 60)), Some(0), "{case}");
+                    peers.push(peer);
+                }
+            }
+            // One that says nothing, and one in the middle of its CONNECT.
+            let silent = socket(server.port(0));
+            let mut half = Peer::plain(server.port(0));
+            half.send(&connect("half", None)[..10]);
+            let took = stop(server, Some(0));
+            assert!(took < AT_ONCE, "{case}: it took {took:?}");
+            for peer in &mut peers {
+                let packet = peer.packet().expect("DISCONNECT comes");
+                assert_eq!((packet.0, packet.1[0]), (0xe0, 0x8b), "{case}");
+            }
+            drop((silent, half));
+        }
+    }
+}
+
+/// Has it stop; how long that took.
+#[track_caller]
+fn stop(mut server: Server, expected: Option<i32>) -> Duration {
+    let start = Instant::now();
+    server.signal(libc::SIGTERM);
+    let status = server.ends(Duration::from_secs(20));
+    assert_eq!(status, Some(expected), "{}", server.log());
+    start.elapsed()
+}
+
+#[test]
+fn a_client_that_goes_on_sending_still_gets_its_disconnect() {
+    let world = Everywhere::new();
+    for transport in ["mqtt", "mqtts", "ws"] {
+        let server = world.start(&[]);
+        let mut peer = world.peer(&server, transport);
+        assert_eq!(peer.connect(&connect("sender", None)), Some(0));
+        let publish = packet(0x30, &[&text("a")[..], &[0], &[b'x'; 1000]].concat());
+        server.signal(libc::SIGTERM);
+        let end = Instant::now() + Duration::from_millis(300);
+        let mut sent = 0;
+        while Instant::now() < end && peer.try_send(&publish).is_ok() {
+            sent += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let packet = peer.packet();
+        let (kind, body) =
+            packet.unwrap_or_else(|| panic!("{transport}, {sent}: {}", server.log()));
+        assert_eq!((kind, body[0]), (0xe0, 0x8b), "{transport}");
+    }
+}
+
+#[test]
+fn the_port_is_free_while_the_last_connections_end() {
+    let mut server = Server::start(&["--listen", "127.0.0.1:0"]);
+    let port = server.port(0);
+    let mut slow = Peer::plain(port);
+    assert_eq!(slow.connect(&connect("slow", None)), Some(0));
+    assert_eq!(slow.subscribe("a"), Some(1));
+    let mut publisher = Peer::plain(port);
+    assert_eq!(publisher.connect(&connect("publisher", None)), Some(0));
+    // More than the sockets of a client that does not read take.
+    for _ in 0..20 {
+        publisher.publish("a", &vec![0; 1_000_000]);
+    }
+    server.signal(libc::SIGTERM);
+    assert!(support::server::eventually(Duration::from_secs(5), || {
+        TcpStream::connect(("127.0.0.1", port)).is_err()
+    }));
+    assert!(server.is_alive(), "it waits for the slow client:\n{}", server.log());
+    TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    assert_eq!(server.ends(IN_TIME), Some(Some(0)), "{}", server.log());
+}
+
+/// A broker in a file system of three megabytes, which only it and `/proc` see, and is full.
+fn start_on_full_disk(folder: &Folder, workers: &str) -> Server {
+    let mount = folder.path().to_str().unwrap();
+    let data = folder.path().join("data");
+    let script = format!("mount -t tmpfs -o size=3m tmpfs {mount} && exec \"$0\" \"$@\"");
+    let flags = ["--listen", "127.0.0.1:0", "--workers", workers, "--data-dir"];
+    let server = Server::start_under(
+        &["unshare", "--mount", "sh", "-c", &script],
+        &[&flags[..], &[data.to_str().unwrap()]].concat(),
+    );
+    let mut stored = Peer::plain(server.port(0));
+    assert_eq!(stored.connect(&connect_stored("stored", 3600, 60)), Some(0));
+    assert_eq!(stored.subscribe("a"), Some(1));
+    stored.send(&[0xe0, 0]);
+    assert!(stored.closes());
+    let disk = PathBuf::from(format!("/proc/{}/root{mount}", server.pid()));
+    let _ = fs::write(disk.join("fill"), vec![0; 4_000_000]);
+    server
+}
+
+/// Three clients that wait for what cannot be written.
+fn wait_for_disk(server: &Server) -> Vec<Peer> {
+    let publish = packet(0x32, &[&text("a")[..], &[0, 1, 0], &[b'x'; 20_000]].concat());
+    let waiting = (0..3).map(|number| {
+        let mut peer = Peer::plain(server.port(0));
+        assert_eq!(peer.connect(&connect(&format!("waiting-{number}"), None)), Some(0));
+        peer.send(&publish);
+        server.logs("The journal cannot be written");
+        peer
+    });
+    waiting.collect()
+}
+
+#[test]
+fn a_full_disk_does_not_keep_it_from_ending() {
+    for workers in ["1", "2"] {
+        let folder = Folder::new();
+        let mut server = start_on_full_disk(&folder, workers);
+        let _waiting = wait_for_disk(&server);
+        let start = Instant::now();
+        server.signal(libc::SIGTERM);
+        assert_eq!(server.ends(IN_TIME), Some(Some(1)), "{}", server.log());
+        assert!(start.elapsed() < IN_TIME);
+        server.logs("3 changes are given up");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let folder = Folder::new();
+    let mut server = start_on_full_disk(&folder, "2");
+    let _waiting = wait_for_disk(&server);
+    server.signal(libc::SIGTERM);
+    server.logs("Stopping");
+    let start = Instant::now();
+    server.signal(libc::SIGINT);
+    assert_eq!(server.ends(IN_TIME), Some(Some(1)), "{}", server.log());
+    assert!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+    server.logs("a second signal came");
+}
