@@ -140,6 +140,9 @@ impl World {
             let sent = self.model.messages.iter().filter(|message| message.retain);
             let topics: BTreeSet<_> = sent.map(|message| message.topic.clone()).collect();
             for topic in topics {
+                if self.model.violation.is_some() {
+                    return;
+                }
                 self.clear(client, wire, topic);
                 self.settle();
             }
