@@ -448,3 +448,137 @@ impl Entry {
         (stored != 0).then_some((record, stored))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+    use crate::broker::message::Traits;
+    use crate::mqtt::{Properties, QoS};
+    use std::sync::Arc;
+
+    fn delivery(message: &Arc<Message>) -> Delivery {
+        let message = message.clone();
+        let (qos, retain) = (QoS::AtLeastOnce, false);
+        Delivery { message, record: 6, more: None, subscription_id: 0, qos, retain }
+    }
+
+    fn message() -> Arc<Message> {
+        let qos = QoS::AtLeastOnce;
+        let traits = Traits { qos, retain: false, expires: None, publisher: 0, id: 1 };
+        Arc::new(Message::new("t", &Properties::from_bytes(&[]), b"", traits, None))
+    }
+
+    /// The same in the plainest way.
+    #[derive(Default)]
+    struct Plain {
+        /// Packet identifier, and whether it is sent on the present connection.
+        sent: Vec<(u16, bool)>,
+        /// Packet identifier, and whether it is held.
+        waiting: Vec<(u16, bool)>,
+    }
+
+    impl Plain {
+        fn next_unsent(&mut self, window: usize) -> Option<(u16, bool)> {
+            if self.sent.iter().filter(|(_, is_sent)| *is_sent).count() >= window {
+                return None;
+            }
+            if let Some((id, is_sent)) = self.sent.iter_mut().find(|(_, is_sent)| !*is_sent) {
+                *is_sent = true;
+                return Some((*id, true));
+            }
+            let first = self.waiting.first().filter(|(_, is_held)| !*is_held)?.0;
+            self.waiting.remove(0);
+            self.sent.push((first, true));
+            Some((first, false))
+        }
+
+        fn ids(&self) -> Vec<u16> {
+            self.sent.iter().chain(&self.waiting).map(|(id, _)| *id).collect()
+        }
+    }
+
+    #[test]
+    fn it_is_what_plain_lists_are() {
+        for seed in 0..40 {
+            let mut prng = Prng::new(seed);
+            let message = message();
+            let (mut in_flight, mut plain) = (InFlight::default(), Plain::default());
+            let most = 1 + prng.below(120) as usize;
+            let mut serial = 0;
+            for _ in 0..3_000 {
+                serial += if prng.chance(1) { prng.below(100_000) } else { 1 };
+                let is_full = plain.ids().len() >= most;
+                match prng.below(100) {
+                    0..45 if !is_full => {
+                        let packet_id = in_flight.packet_id(serial);
+                        assert!(packet_id > 0 && !plain.ids().contains(&packet_id));
+                        let wait = [None, Some(Wait::Turn), Some(Wait::Disk)];
+                        match wait[prng.below(3) as usize] {
+                            None => {
+                                in_flight.send(packet_id, serial, delivery(&message));
+                                plain.sent.push((packet_id, true));
+                            }
+                            Some(wait) => {
+                                in_flight.wait(packet_id, serial, delivery(&message), wait);
+                                plain.waiting.push((packet_id, wait != Wait::Turn));
+                            }
+                        }
+                    }
+                    45..60 => {
+                        let window = prng.below(150) as usize;
+                        let unsent = in_flight.next_unsent(window).map(|(id, _, dup)| (id, dup));
+                        assert_eq!(unsent, plain.next_unsent(window));
+                    }
+                    60..62 => {
+                        in_flight.forget_sent();
+                        plain.sent.iter_mut().for_each(|(_, is_sent)| *is_sent = false);
+                    }
+                    62..75 => {
+                        let place = prng.below(plain.waiting.len().max(1) as u64) as usize;
+                        if let Some((id, is_held)) = plain.waiting.get_mut(place) {
+                            in_flight.unhold(*id, |record| record == 6);
+                            *is_held = false;
+                        }
+                    }
+                    _ => {
+                        let ids = plain.ids();
+                        // Most acknowledgements come in order.
+                        let among = if prng.chance(70) { 1 } else { ids.len().max(1) };
+                        let Some(&id) = ids.get(prng.below(among as u64) as usize) else {
+                            continue;
+                        };
+                        assert_eq!(in_flight.complete(id).map(|entry| entry.packet_id), Some(id));
+                        plain.sent.retain(|(known, _)| *known != id);
+                        plain.waiting.retain(|(known, _)| *known != id);
+                    }
+                }
+                let ids: Vec<u16> = in_flight.iter().map(|entry| entry.packet_id).collect();
+                assert_eq!(ids, plain.ids(), "seed {seed}");
+                assert_eq!(in_flight.len(), ids.len());
+                let has_unsent = plain.sent.iter().any(|(_, is_sent)| !*is_sent)
+                    || plain.waiting.first().is_some_and(|(_, is_held)| !*is_held);
+                assert_eq!(in_flight.has_unsent(), has_unsent);
+                assert!(in_flight.sent.entries.len() <= 2 * most + 64);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_free_identifier_is_found() {
+        let message = message();
+        let mut in_flight = InFlight::default();
+        for serial in 0..65_534 {
+            let packet_id = in_flight.packet_id(serial);
+            in_flight.send(packet_id, serial, delivery(&message));
+        }
+        assert_eq!(in_flight.packet_id(65_534), 65_535);
+        in_flight.send(65_535, 65_534, delivery(&message));
+        for serial in 65_535..67_535 {
+            let gone = (serial * 7919 % 65_535 + 1) as u16;
+            assert!(in_flight.complete(gone).is_some());
+            assert_eq!(in_flight.packet_id(serial), gone, "the only one that is free");
+            in_flight.send(gone, serial, delivery(&message));
+        }
+    }
+}

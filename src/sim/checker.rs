@@ -1,6 +1,6 @@
 //! What must hold of each delivery, and of all of them in the end.
 
-use super::model::{Message, Model, NEVER, Subscription, name_of, Session};
+use super::model::{Message, Model, NEVER, Session, Subscription, name_of};
 use crate::base::time::Time;
 use crate::broker::Counters;
 use crate::mqtt::{Publish, QoS, RetainHandling};
