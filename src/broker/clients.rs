@@ -250,13 +250,6 @@ impl Clients {
         }
     }
 
-    /// Sends whatever need not wait any more.
-    pub(super) fn send_released(&mut self, id: LinkId) {
-        while let Some(bytes) = self.link(id).and_then(Link::next_released) {
-            self.send(id, |out| out.extend_from_slice(&bytes));
-        }
-    }
-
     /// Stops receiving on the link for one more reason.
     pub(super) fn pause(&mut self, id: LinkId, add: impl FnOnce(&mut super::link::Pauses)) {
         let Some(link) = self.link(id) else { return };

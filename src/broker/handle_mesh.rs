@@ -1,7 +1,8 @@
 //! What other workers say.
 
+use super::boundary::LinkId;
 use super::ledger::Noted;
-use super::link::State;
+use super::link::{Link, State};
 use super::mesh_message::{MeshMessage, Ticket};
 use super::publication::Publication;
 use super::shard::Shard;
@@ -68,14 +69,33 @@ impl Shard {
         if !link.release(ticket.serial) || link.state == State::Closing {
             return;
         }
-        let session = link.session();
-        self.clients.send_released(ticket.link);
-        let Some(session) = session else { return };
-        for replay in self.clients.sessions[session.slot].replays() {
-            if replay.waits_for == Some(ticket.serial) {
-                replay.waits_for = None;
+        self.send_released(ticket.link);
+    }
+
+    /// Sends the responses that need not wait any more, whatever it was they waited for, and then
+    /// what waited behind them.
+    fn send_released(&mut self, id: LinkId) {
+        let mut is_welcome = false;
+        while let Some((serial, held)) = self.clients.link(id).and_then(Link::next_released) {
+            if held.is_connack {
+                is_welcome = true;
+                self.set_blocked(id, |blocks| blocks.connack = false);
             }
+            self.clients.send(id, |out| out.extend_from_slice(&held.bytes));
+            self.end_wait(id, serial);
         }
-        self.pump_replays(session);
+        let Some(session) = self.clients.link(id).and_then(|link| link.session()) else { return };
+        match is_welcome {
+            true => self.pump(session),
+            false => self.pump_replays(session),
+        }
+    }
+
+    /// The response `serial` has gone: retained messages may follow it.
+    fn end_wait(&mut self, id: LinkId, serial: u32) {
+        let Some(session) = self.clients.link(id).and_then(|link| link.session()) else { return };
+        for replay in self.clients.sessions[session.slot].replays() {
+            replay.waits_for = replay.waits_for.filter(|known| *known != serial);
+        }
     }
 }

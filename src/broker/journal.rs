@@ -71,16 +71,7 @@ impl Shard {
         }
         for (link, serial) in waiting.tickets {
             self.ticket_done(Ticket { link, serial, is_interest: false });
-            let is_welcome = |link: &mut super::link::Link| link.blocked.connack && !link.holds();
-            if self.clients.link(link).is_some_and(is_welcome) {
-                self.welcome(link);
-            }
         }
-    }
-
-    /// Its CONNACK has been released: everything else may follow.
-    fn welcome(&mut self, link: LinkId) {
-        self.unblock(link, |blocks| blocks.connack = false);
     }
 
     fn unhold(&mut self, (session, packet_id): HeldDelivery) {

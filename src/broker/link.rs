@@ -125,10 +125,13 @@ impl Pauses {
     }
 }
 
+/// A response that waits, or stands behind one that does.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     waits: u32,
-    bytes: Vec<u8>,
+    /// It is CONNACK, before which the link is sent nothing else: see [`Blocks::connack`].
+    pub(super) is_connack: bool,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Link {
@@ -188,16 +191,19 @@ impl Link {
     pub(super) fn behind_held(&mut self) -> &mut Vec<u8> {
         let held = &mut self.rare().held;
         if held.back().is_none_or(|last| last.waits > 0) {
-            held.push_back(Held { waits: 0, bytes: Vec::new() });
+            held.push_back(Held { waits: 0, is_connack: false, bytes: Vec::new() });
         }
         &mut held.back_mut().expect("one was just put there").bytes
     }
 
-    /// Holds a response back until [`Self::release`] was called `waits` times; its serial.
+    /// Holds a response back until [`Self::release`] was called `waits` times; its serial. CONNACK
+    /// is the first one held, since nothing is handled before it.
     pub(super) fn hold(&mut self, waits: u32, bytes: Vec<u8>) -> u32 {
+        let is_connack = self.blocked.connack;
         let rare = self.rare();
+        let is_connack = is_connack && rare.held.is_empty();
         let serial = rare.held_first.wrapping_add(rare.held.len() as u32);
-        rare.held.push_back(Held { waits, bytes });
+        rare.held.push_back(Held { waits, is_connack, bytes });
         serial
     }
 
@@ -211,11 +217,12 @@ impl Link {
         })
     }
 
-    /// The next response that need not wait any more.
-    pub(super) fn next_released(&mut self) -> Option<Vec<u8>> {
+    /// The next response that need not wait any more, and its serial.
+    pub(super) fn next_released(&mut self) -> Option<(u32, Held)> {
         let rare = self.rare.as_mut()?;
         rare.held.front().filter(|held| held.waits == 0)?;
-        rare.held_first = rare.held_first.wrapping_add(1);
-        rare.held.pop_front().map(|held| held.bytes)
+        let serial = rare.held_first;
+        rare.held_first = serial.wrapping_add(1);
+        rare.held.pop_front().map(|held| (serial, held))
     }
 }

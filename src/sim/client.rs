@@ -38,6 +38,8 @@ pub(super) enum Patience {
 /// A QoS 1 or 2 message that the client has sent and that is not done with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outgoing {
+    /// The connection on which it was sent last.
+    pub(super) wire: usize,
     pub(super) packet_id: u16,
     pub(super) message: usize,
     /// PUBREC has come.
@@ -211,6 +213,7 @@ impl World {
         if self.clients[client].kind == Kind::Hostile {
             return self.receive_hostile(wire, &packet);
         }
+        self.note_answer(wire, &packet);
         match packet {
             Packet::ConnAck(connack) => {
                 let max = connack.receive_maximum.unwrap_or(u16::MAX);
@@ -249,11 +252,16 @@ impl World {
         state.owed.clear();
         state.must_clean = false;
         if !session_present {
-            state.outgoing.clear();
+            state.outgoing.retain(|outgoing| outgoing.wire == wire);
             state.received.clear();
         }
-        for outgoing in self.clients[client].outgoing.clone() {
-            self.send_outgoing(wire, outgoing, true);
+        for place in 0..self.clients[client].outgoing.len() {
+            let outgoing = &mut self.clients[client].outgoing[place];
+            // What was sent right behind CONNECT is on its way.
+            if std::mem::replace(&mut outgoing.wire, wire) != wire {
+                let outgoing = *outgoing;
+                self.send_outgoing(wire, outgoing, true);
+            }
         }
     }
 

@@ -185,6 +185,7 @@ impl World {
             self.note_handled(wire);
         }
         self.transmit(worker, link);
+        self.note_handled(wire);
         self.trace(|| format!("wire {wire} is closed by the broker"));
         let state = &mut self.wires[wire];
         state.phase = Phase::Closing;
@@ -293,7 +294,11 @@ impl World {
             let who = self.who(wire);
             self.check_answer(wire, code);
             if code == 0 {
-                self.model.accept(wire, &mut self.wires[wire], present, who);
+                let state = &mut self.wires[wire];
+                self.model.accept(wire, state, present, who);
+                let mut early = std::mem::take(&mut state.up.handed_items);
+                early.iter_mut().for_each(|handed| self.model.place_early(state, handed));
+                state.up.handed_items = early;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The bytes of connections, both ways: cut anywhere, late, stuck, lost with the connection.
 
 use super::Sabotage;
+use super::client::Kind;
 use super::wire::{Item, Phase, Wire};
 use super::world::{Event, World};
 use crate::broker::Input;
@@ -18,6 +19,9 @@ impl World {
         }
         state.up.bytes.extend(bytes);
         state.up.sent += bytes.len() as u64;
+        if self.clients[state.client].kind != Kind::Hostile {
+            state.owed.ask(bytes, state.version, state.up.sent);
+        }
         state.up.items.push_back((state.up.sent, item));
         self.schedule_up(wire);
     }
@@ -92,6 +96,7 @@ impl World {
     /// Tells the model of packets that the shard has got whole.
     fn note_handed(&mut self, wire: usize) {
         let state = &mut self.wires[wire];
+        state.owed.note_handed(state.up.handed, self.now);
         while let Some((end, _)) = state.up.items.front()
             && *end <= state.up.handed
         {
@@ -107,7 +112,8 @@ impl World {
     /// to keep some.
     pub(super) fn note_handled(&mut self, wire: usize) {
         let state = &mut self.wires[wire];
-        if state.is_paused || state.moving.is_some() || state.phase != Phase::Open {
+        let is_answered = state.session.is_some() || state.is_refused;
+        if state.is_paused || !is_answered || state.moving.is_some() || state.phase != Phase::Open {
             return;
         }
         while let Some(handed) = state.up.handed_items.pop_front() {
@@ -263,7 +269,7 @@ fn push_unsent(state: &mut Wire, mut room: usize) {
 }
 
 /// The packets that `bytes` hold, each as (first, last) byte.
-fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
+pub(super) fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut frames = Vec::new();
     let mut at = 0;
     while let Ok(Framed::Whole(frame)) = next_frame(&bytes[at..], usize::MAX) {

@@ -1,5 +1,6 @@
 //! A connection: what is under way in both directions, and what is known of it at its two ends.
 
+use super::owed::Owed;
 use super::rights::Credential;
 use crate::access::Login;
 use crate::base::time::Time;
@@ -33,6 +34,8 @@ pub(super) struct Handed {
     pub(super) ends: Vec<usize>,
     /// A publish that was permitted at any moment since.
     pub(super) is_permitted: bool,
+    /// The event and time at which it was handed over, while CONNACK had not come out yet.
+    pub(super) early: Option<(u64, Time)>,
 }
 
 /// Where a connection is in its life, as the driver of its worker sees it.
@@ -146,6 +149,8 @@ pub(super) struct Wire {
     pub(super) subscribing: BTreeMap<u16, Vec<usize>>,
     /// Since when it is open.
     pub(super) opened: Time,
+    /// What the broker has to answer.
+    pub(super) owed: Owed,
 }
 
 impl Wire {
@@ -181,6 +186,7 @@ impl Wire {
             alias_out_max: 0,
             subscribing: BTreeMap::new(),
             opened: now,
+            owed: Owed::default(),
         }
     }
 

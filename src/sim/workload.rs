@@ -79,6 +79,7 @@ impl World {
         if self.clients[client].kind == Kind::Hostile {
             return self.act_hostile(client);
         }
+        self.check_owed(client);
         match self.clients[client].wire {
             Some(wire) if self.wires[wire].hung_up.is_none() => self.act_connected(client, wire),
             _ => self.act_disconnected(client),
@@ -107,6 +108,24 @@ impl World {
             // Gone before the answer.
             self.hang_up(wire, true);
             self.miss_answer(wire);
+        } else if !self.scenario.is_restricted && self.prng.chance(40) {
+            self.pipeline(client, wire);
+        }
+    }
+
+    /// Sends packets right behind CONNECT, whose answer is not awaited.
+    fn pipeline(&mut self, client: usize, wire: usize) {
+        self.clients[client].quota = usize::from(self.model.options.receive_maximum);
+        for _ in 0..=self.prng.below(4) {
+            let state = &self.clients[client];
+            // What is under way on an earlier connection comes first, perhaps once more.
+            let is_alone = state.wire.is_none() && state.outgoing.iter().all(|o| o.wire == wire);
+            match self.prng.below(4) {
+                0 if is_alone => self.publish_something(client, wire),
+                0 | 1 => self.subscribe_something(client, wire),
+                2 => self.unsubscribe_something(client, wire),
+                _ => self.send(wire, &PINGREQ, Item::Other),
+            }
         }
     }
 
@@ -275,7 +294,7 @@ impl World {
             return self.send_publish(wire, index, 0, false);
         }
         let packet_id = self.clients[client].packet_id();
-        let outgoing = Outgoing { packet_id, message: index, is_released: false };
+        let outgoing = Outgoing { wire, packet_id, message: index, is_released: false };
         self.clients[client].outgoing.push(outgoing);
         self.send_outgoing(wire, outgoing, false);
     }

@@ -16,17 +16,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a broker with two workers and these flags; `--listen` is among them.
+    /// Starts a broker with these flags, `--listen` among them; unless they say so, two workers.
     pub fn start<T: AsRef<str>>(flags: &[T]) -> Self {
         Self::start_under(&["env"], flags)
     }
 
     /// As [`Self::start`], by a program that becomes the one that its arguments name.
     pub fn start_under<T: AsRef<str>>(program: &[&str], flags: &[T]) -> Self {
+        let has_workers = flags.iter().any(|flag| flag.as_ref() == "--workers");
+        let workers: &[&str] = if has_workers { &[] } else { &["--workers", "2"] };
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .arg(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["--pin", "none", "--workers", "2"])
+            .args(["--pin", "none"])
+            .args(workers)
             .args(flags.iter().map(AsRef::as_ref))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
