@@ -35,6 +35,12 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Payloads from this size on are shared by all subscribers, not copied behind each head.
 pub const PAYLOAD_COPIED_MAX: usize = 16 * 1024;
 
+/// How long a connection that is to be closed waits for the responses that its client is owed.
+pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long it does when the broker stops.
+pub const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Responses kept for a peer that does not read; beyond it nothing is received from the peer.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 
@@ -96,6 +102,8 @@ pub const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
+const _: () = assert!(STOP_WAIT_MAX.as_secs() + (LINGER_S as u64) < STOP_S as u64);
+const _: () = assert!(STOP_WAIT_MAX.as_nanos() <= CLOSE_WAIT_MAX.as_nanos());
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(SLICE_SENDS_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(SLICE_SENDS_MAX + RECEIVE_BUFFERS as usize <= COMPLETIONS as usize);

@@ -250,6 +250,16 @@ impl Clients {
         }
     }
 
+    /// Gives out what waits until the link is writable. Without CONNACK there is nothing to say.
+    pub(super) fn send_backlog(&mut self, id: LinkId) {
+        let Some(link) = self.link(id).filter(|link| !link.blocked.connack) else { return };
+        let backlog = link.rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
+        if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
+            let run = self.outbox.encode(PRIVATE, |out| out.extend_from_slice(&backlog));
+            self.outbox.append(id, run);
+        }
+    }
+
     /// Stops receiving on the link for one more reason.
     pub(super) fn pause(&mut self, id: LinkId, add: impl FnOnce(&mut super::link::Pauses)) {
         let Some(link) = self.link(id) else { return };

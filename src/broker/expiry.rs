@@ -48,6 +48,13 @@ impl Shard {
         }
         let is_expired = link.due() != link.silent_at();
         match (link.state, link.due()) {
+            (State::Closing, _) => {
+                link.forget_held();
+                self.finish(id);
+            }
+            _ if link.is_finished => {
+                self.hang_up(id);
+            }
             (State::Fresh { .. }, _) => {
                 tracing::info!(peer = %link.origin, "Client closed: no CONNECT in time");
                 self.close(id);
@@ -66,7 +73,7 @@ impl Shard {
                 let reason = Some("nothing came for one and a half keep alive periods");
                 self.disconnect(id, ReasonCode::KeepAliveTimeout, reason);
             }
-            (State::Connected { .. } | State::Closing, _) => {}
+            (State::Connected { .. }, None) => {}
         }
     }
 }

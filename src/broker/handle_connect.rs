@@ -210,6 +210,10 @@ impl Shard {
     fn take_over(&mut self, id: SessionId, clean_start: bool) {
         if let Some(link) = self.clients.sessions[id.slot].link {
             self.clients.counters.takeovers += 1;
+            // What it is still owed would come after the new connection's CONNACK.
+            if let Some(link) = self.clients.link(link) {
+                link.forget_held();
+            }
             self.disconnect(
                 link,
                 ReasonCode::SessionTakenOver,

@@ -66,10 +66,9 @@ impl Shard {
     pub(super) fn ticket_done(&mut self, ticket: Ticket) {
         self.interests_awaited -= usize::from(ticket.is_interest);
         let Some(link) = self.clients.link(ticket.link) else { return };
-        if !link.release(ticket.serial) || link.state == State::Closing {
-            return;
+        if link.release(ticket.serial) {
+            self.send_released(ticket.link);
         }
-        self.send_released(ticket.link);
     }
 
     /// Sends the responses that need not wait any more, whatever it was they waited for, and then
@@ -84,7 +83,11 @@ impl Shard {
             self.clients.send(id, |out| out.extend_from_slice(&held.bytes));
             self.end_wait(id, serial);
         }
-        let Some(session) = self.clients.link(id).and_then(|link| link.session()) else { return };
+        let Some(link) = self.clients.link(id) else { return };
+        if link.state == State::Closing && !link.holds() {
+            return self.finish(id);
+        }
+        let Some(session) = link.session() else { return };
         match is_welcome {
             true => self.pump(session),
             false => self.pump_replays(session),

@@ -28,6 +28,8 @@ pub(super) struct Link {
     pub(super) timer: Option<Time>,
     /// The largest packet the peer takes.
     pub(super) packet_bytes_max: u32,
+    /// The peer has sent its last byte.
+    pub(super) is_finished: bool,
     /// Why what is for the link waits.
     pub(super) blocked: Blocks,
     pub(super) pauses: Pauses,
@@ -86,7 +88,7 @@ pub(super) enum State {
     Authenticating,
     /// CONNECT was accepted.
     Connected { session: SessionId },
-    /// Nothing the peer says counts any more.
+    /// Nothing the peer says counts any more; it is closed when no response is held any more.
     Closing,
 }
 
@@ -146,6 +148,7 @@ impl Link {
             keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
+            is_finished: false,
             blocked: Blocks::default(),
             pauses: Pauses::default(),
             rare: None,
@@ -215,6 +218,14 @@ impl Link {
             held.waits = held.waits.saturating_sub(1);
             held.waits == 0
         })
+    }
+
+    /// Drops the responses that are held.
+    pub(super) fn forget_held(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.held_first = rare.held_first.wrapping_add(rare.held.len() as u32);
+            rare.held.clear();
+        }
     }
 
     /// The next response that need not wait any more, and its serial.

@@ -13,7 +13,9 @@ use super::restore::Homes;
 use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
-use crate::limits::{CONNECT_BYTES_MAX, CONNECT_TIME_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::limits::{
+    CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, CONNECT_TIME_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX,
+};
 use crate::mqtt::{Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, next_frame};
 use crate::options::Options;
 use crate::topics::{Matches, Retained, Subscriptions, WorkerSet};
@@ -121,6 +123,7 @@ impl Shard {
             Input::Reload { options, policies } => self.reload(options, policies),
             Input::Received { link, bytes } => self.received(link, bytes),
             Input::Closed { link } => self.closed(link),
+            Input::Finished { link } => self.finished(link),
             Input::Blocked { link } => self.set_blocked(link, |blocks| blocks.socket = true),
             Input::Writable { link } => self.writable(link),
             Input::Mesh { from, message } => self.handle_mesh(from, message),
@@ -333,6 +336,9 @@ impl Shard {
         if !link.pauses.any() && !link.carry.is_empty() {
             self.parse_carry(id);
         }
+        if self.clients.link(id).is_some_and(|link| link.is_finished && !link.pauses.any()) {
+            self.hang_up(id);
+        }
     }
 
     pub(super) fn set_blocked(&mut self, id: LinkId, set: impl FnOnce(&mut Blocks)) {
@@ -352,10 +358,7 @@ impl Shard {
         self.set_blocked(id, clear);
         let Some(link) = self.clients.link(id).filter(|link| !link.blocked.any()) else { return };
         let session = link.session();
-        let backlog = link.rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
-        if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
-            self.clients.send(id, |out| out.extend_from_slice(&backlog));
-        }
+        self.clients.send_backlog(id);
         if let Some(session) = session {
             self.pump(session);
         }
@@ -421,7 +424,8 @@ impl Shard {
         self.disconnect(id, error.code, Some(error.cause));
     }
 
-    /// Closes the connection; a connected 5.0 client is told why. Its will is published.
+    /// Closes the connection; a connected 5.0 client is told why, behind what it is owed. Its will
+    /// is published.
     pub(super) fn disconnect(
         &mut self,
         id: LinkId,
@@ -429,6 +433,9 @@ impl Shard {
         reason: Option<&'static str>,
     ) {
         let Some(link) = self.clients.link(id) else { return };
+        if link.state == State::Closing {
+            return;
+        }
         let (version, session, packet_bytes_max) =
             (link.version, link.session(), link.packet_bytes_max);
         if version.is_v5() && session.is_some() {
@@ -440,23 +447,55 @@ impl Shard {
                 bytes.clear();
                 Disconnect { code, ..Disconnect::default() }.encode(version, &mut bytes);
             }
-            self.clients.send(id, |out| out.extend_from_slice(&bytes));
+            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
         }
+        self.hang_up(id);
+    }
+
+    /// The peer has sent its last byte. What came before it and waits to be handled still is.
+    fn finished(&mut self, id: LinkId) {
+        let due = self.clients.now.after(CLOSE_WAIT_MAX);
+        let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {
+            return;
+        };
+        link.is_finished = true;
+        if link.pauses.any() {
+            self.clients.set_link_timer(id, Some(due));
+        } else {
+            self.hang_up(id);
+        }
+    }
+
+    /// Closes the connection without a word. The will of its client is published.
+    pub(super) fn hang_up(&mut self, id: LinkId) {
+        let session = self.clients.link(id).and_then(|link| link.session());
         self.close(id);
         if let Some(session) = session {
             self.lose_link(session, true);
         }
     }
 
-    /// Closes the connection after what is to be sent.
+    /// Closes the connection after what is to be sent, the responses that wait among it. Nothing
+    /// more of what its client has sent is handled.
     pub(super) fn close(&mut self, id: LinkId) {
-        let Some(link) = self.clients.link(id) else { return };
-        if link.state != State::Closing {
-            link.state = State::Closing;
-            link.carry = Vec::new();
-            self.clients.set_link_timer(id, None);
-            self.clients.outputs.push_back(Output::Close { link: id });
+        let due = self.clients.now.after(CLOSE_WAIT_MAX);
+        let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {
+            return;
+        };
+        link.state = State::Closing;
+        link.carry = Vec::new();
+        if link.holds() {
+            self.clients.set_link_timer(id, Some(due));
+        } else {
+            self.finish(id);
         }
+    }
+
+    /// A connection that is closed has nothing more to wait for.
+    pub(super) fn finish(&mut self, id: LinkId) {
+        self.clients.set_link_timer(id, None);
+        self.clients.send_backlog(id);
+        self.clients.outputs.push_back(Output::Close { link: id });
     }
 
     fn closed(&mut self, id: LinkId) {
@@ -474,6 +513,10 @@ impl Shard {
                 self.clients.sessions[session.slot].will = None;
             }
             self.disconnect(id, ReasonCode::ServerShuttingDown, None);
+            if self.clients.link(id).is_some_and(|link| link.holds()) {
+                let due = self.clients.now.after(STOP_WAIT_MAX);
+                self.clients.set_link_timer(id, Some(due));
+            }
         }
     }
 }

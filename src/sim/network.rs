@@ -14,7 +14,7 @@ impl World {
     /// Puts bytes on the wire for the broker; `item` is what they mean.
     pub(super) fn send(&mut self, wire: usize, bytes: &[u8], item: Item) {
         let state = &mut self.wires[wire];
-        if state.hung_up.is_some() {
+        if state.hung_up.is_some() || state.is_leaving {
             return;
         }
         state.up.bytes.extend(bytes);
@@ -54,7 +54,10 @@ impl World {
         self.wires[wire].up.is_scheduled = false;
         let state = &mut self.wires[wire];
         let available = state.up.bytes.len();
-        if available == 0 || state.link.is_none() {
+        if available == 0 {
+            return self.end_input(wire);
+        }
+        if state.link.is_none() {
             return;
         }
         if state.is_paused && !std::mem::take(&mut state.is_under_way) {
@@ -66,8 +69,22 @@ impl World {
         let awaited = std::mem::take(&mut state.awaited);
         let count = self.cut(available.min(RECEIVE_BYTES)).max(awaited);
         self.hand(wire, count);
-        if self.wires[wire].phase == Phase::Open && !self.wires[wire].up.bytes.is_empty() {
+        let state = &self.wires[wire];
+        let has_more = !state.up.bytes.is_empty() || state.is_half_closed;
+        if state.phase == Phase::Open && has_more {
             self.schedule_up(wire);
+        }
+    }
+
+    /// The worker learns that the client has sent its last byte.
+    fn end_input(&mut self, wire: usize) {
+        let state = &mut self.wires[wire];
+        let Some(link) = state.link.filter(|_| state.phase == Phase::Open) else { return };
+        if state.is_half_closed && !std::mem::replace(&mut state.is_finished, true) {
+            let worker = state.worker;
+            self.trace(|| format!("wire {wire} is finished"));
+            self.feed(worker, Input::Finished { link });
+            self.after_input(wire);
         }
     }
 
@@ -112,7 +129,7 @@ impl World {
     /// to keep some.
     pub(super) fn note_handled(&mut self, wire: usize) {
         let state = &mut self.wires[wire];
-        let is_answered = state.session.is_some() || state.is_refused;
+        let is_answered = (state.session.is_some() && !state.is_put_out) || state.is_refused;
         if state.is_paused || !is_answered || state.moving.is_some() || state.phase != Phase::Open {
             return;
         }
@@ -121,6 +138,10 @@ impl World {
                 state.goodbye = Some((code, expiry_s));
             }
             self.model.handled(state, &handed);
+        }
+        // From here on the connection may only wait for what its client is owed.
+        if state.goodbye.is_some() || state.is_finished {
+            self.model.lose(wire, &self.wires[wire]);
         }
     }
 
@@ -210,6 +231,7 @@ impl World {
         }
         let keeps = self.prng.chance(80);
         let state = &mut self.wires[wire];
+        state.is_whole = keeps || state.down.unsent.is_empty();
         if keeps {
             push_unsent(state, usize::MAX);
         } else if !state.down.unsent.is_empty() {

@@ -99,6 +99,13 @@ fn given(packet: &Packet<'_>) -> Option<Answer> {
     }
 }
 
+impl Wire {
+    /// An answer is owed to a question that the shard has got.
+    pub(super) fn is_asking(&self) -> bool {
+        self.owed.first().is_some()
+    }
+}
+
 impl World {
     /// The client behaves and reads, so that the broker may not keep an answer from it.
     fn is_owed(&self, wire: &Wire) -> bool {
@@ -127,6 +134,16 @@ impl World {
             let text = format!("wire {wire} waits for {:?}", state.owed.first());
             self.model.fail("I21", text);
         }
+    }
+
+    /// The broker has closed the connection of a client that has left it: what it has done for the
+    /// client is answered.
+    pub(super) fn check_answered(&mut self, wire: usize) {
+        let state = &self.wires[wire];
+        let is_owed = state.is_leaving && state.is_whole && state.hung_up.is_none();
+        let has_newer = self.wires[wire + 1..].iter().any(|newer| newer.client == state.client);
+        let Some(first) = state.owed.first().filter(|_| is_owed && !has_newer) else { return };
+        self.model.fail("I21", format!("wire {wire} is closed, and {first:?} is owed"));
     }
 
     /// The world is at rest: every question has its answer.

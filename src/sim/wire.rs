@@ -149,6 +149,16 @@ pub(super) struct Wire {
     pub(super) subscribing: BTreeMap<u16, Vec<usize>>,
     /// Since when it is open.
     pub(super) opened: Time,
+    /// The client sends nothing more, and reads until the broker closes.
+    pub(super) is_leaving: bool,
+    /// It has also closed its end for sending, without DISCONNECT.
+    pub(super) is_half_closed: bool,
+    /// The broker does not let its client in any more.
+    pub(super) is_put_out: bool,
+    /// The worker knows that the client has closed its end.
+    pub(super) is_finished: bool,
+    /// The broker has closed it, and nothing of what it sent was lost.
+    pub(super) is_whole: bool,
     /// What the broker has to answer.
     pub(super) owed: Owed,
 }
@@ -186,6 +196,11 @@ impl Wire {
             alias_out_max: 0,
             subscribing: BTreeMap::new(),
             opened: now,
+            is_leaving: false,
+            is_half_closed: false,
+            is_put_out: false,
+            is_finished: false,
+            is_whole: false,
             owed: Owed::default(),
         }
     }

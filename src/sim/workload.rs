@@ -127,6 +127,11 @@ impl World {
                 _ => self.send(wire, &PINGREQ, Item::Other),
             }
         }
+        match self.prng.below(20) {
+            0 => self.say_goodbye(client, wire),
+            1 => self.half_close(client, wire),
+            _ => {}
+        }
     }
 
     fn terms(&mut self, client: usize) -> Terms {
@@ -235,10 +240,11 @@ impl World {
             72..78 => self.change_patience(client),
             78..84 => self.change_reading(wire),
             84..89 => self.say_goodbye(client, wire),
-            89..94 => {
-                let lossy = self.prng.chance(60);
-                self.leave(client, wire, lossy);
-            }
+            89..94 => match self.prng.below(10) {
+                0..5 => self.leave(client, wire, true),
+                5..8 => self.leave(client, wire, false),
+                _ => self.half_close(client, wire),
+            },
             _ => {
                 let is_named = self.clients[client].kind != Kind::Anonymous;
                 if is_named && self.clients[client].opening.is_none() {
@@ -420,7 +426,24 @@ impl World {
         packet.encode(self.wires[wire].version, &mut bytes);
         self.trace(|| format!("wire {wire} → DISCONNECT {code} {expiry_s:?}"));
         self.send(wire, &bytes, Item::Disconnect { code, expiry_s });
-        self.leave(client, wire, false);
+        match self.clients[client].opening != Some(wire) && self.prng.chance(50) {
+            true => self.leave(client, wire, false),
+            false => self.stop_sending(client, wire),
+        }
+    }
+
+    /// The client sends nothing more, and waits until the broker closes.
+    fn stop_sending(&mut self, client: usize, wire: usize) {
+        let state = &mut self.clients[client];
+        state.wire = state.wire.filter(|&known| known != wire);
+        self.wires[wire].is_leaving = true;
+    }
+
+    /// The client closes its end of the connection, but for what is still to come.
+    fn half_close(&mut self, client: usize, wire: usize) {
+        self.stop_sending(client, wire);
+        self.wires[wire].is_half_closed = true;
+        self.schedule_up(wire);
     }
 
     /// The client closes its connection.

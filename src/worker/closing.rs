@@ -3,7 +3,7 @@
 //! ```text
 //! Open ─close─▶ Closing ─taken─▶ Draining ─all sent─▶ Lingering ─FIN or 2 s─▶ Ended ─▶ freed
 //!   │              │                │ 2 s: cut off       │                      ▲
-//!   └──────────────┴─── the peer's FIN or an error ──────┴──────────────────────┘
+//!   └──────────────┴────────── an error, or the peer's FIN when all is sent ────┘
 //! ```
 
 use super::connection::{Connection, Move, Phase, Receive};
@@ -91,6 +91,7 @@ impl Worker {
             Phase::Open | Phase::Lingering { .. } => self.arm(link),
             Phase::Closing => self.begin_closing(link),
             Phase::Draining { .. } if connection.sending => self.arm(link),
+            Phase::Draining { .. } if connection.finished => self.lose(link),
             Phase::Draining { .. } => self.linger(link),
             Phase::Moving(_) if connection.is_idle() => self.move_away(link),
             Phase::Moving(_) => self.disarm(link),
@@ -168,10 +169,6 @@ impl Worker {
         self.stage = Stage::Stopping { deadline: self.now.after_seconds(STOP_S) };
         self.stop_accepting();
         self.feed(Input::Shutdown);
-        // Those that have not sent a CONNECT yet get no packet.
-        for link in self.all_links() {
-            self.close(link);
-        }
     }
 
     fn cut_off_all(&mut self) {
