@@ -44,6 +44,13 @@ pub const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Responses kept for a peer that does not read; beyond it nothing is received from the peer.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 
+/// Responses of one link that may wait for the disk or other workers; beyond it nothing more is
+/// taken from the link until half of them have gone.
+pub const HELD_RESPONSES_MAX: usize = 4096;
+
+/// The same in bytes.
+pub const HELD_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
+
 /// What one turn takes from the queues of one session.
 pub const PUMP_BYTES_MAX: usize = 64 * 1024;
 
@@ -91,6 +98,9 @@ pub const SCRATCH_BYTES: usize = 1024 * 1024;
 pub const SEND_PIECES_MAX: usize = 1024;
 /// Messages in the ring from one worker to another; see [`mesh_capacity`].
 pub const MESH_MESSAGES_MAX: usize = 4096;
+/// Messages to other workers after which a shard causes no more until its driver has carried them
+/// out and told it which rings are full.
+pub const MESH_BURST_MAX: usize = MESH_MESSAGES_MAX;
 /// Messages taken from one ring in one turn; then the other rings and the sockets get theirs.
 pub const MESH_BATCH_MAX: usize = 1024;
 /// Seconds for a closing connection's last bytes, and again for the peer's close.

@@ -230,8 +230,18 @@ impl Clients {
     /// Sends a response, behind those that wait for other workers.
     pub(super) fn respond(&mut self, id: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
         match self.link(id) {
-            Some(link) if link.holds() => write(link.behind_held()),
+            Some(link) if link.holds() => {
+                link.write_behind_held(write);
+                self.limit_held(id);
+            }
             _ => self.send(id, write),
+        }
+    }
+
+    /// Takes nothing more from a link of which too many responses wait.
+    pub(super) fn limit_held(&mut self, id: LinkId) {
+        if self.link(id).is_some_and(|link| link.holds_much(1)) {
+            self.pause(id, |pauses| pauses.held = true);
         }
     }
 

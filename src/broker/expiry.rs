@@ -4,11 +4,13 @@ use super::boundary::LinkId;
 use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
+use crate::limits::CONNECT_TIME_MAX;
 use crate::mqtt::ReasonCode;
 
 impl Shard {
     pub(super) fn tick(&mut self) {
         let now = self.clients.now;
+        self.go_on_with_mesh();
         while let Some(&(due, key)) = self.clients.timers.first()
             && due <= now
         {
@@ -19,10 +21,7 @@ impl Shard {
                     if let Some(session) = self.clients.sessions.get_mut(id) {
                         session.timer = None;
                     }
-                    self.session_due(id);
-                    if self.clients.sessions.get(id).is_some() {
-                        self.clients.refresh_session_timer(id);
-                    }
+                    self.session_timer(id);
                 }
             }
         }
@@ -40,9 +39,10 @@ impl Shard {
     // [MQTT-3.1.2-22]
     fn link_due(&mut self, id: LinkId) {
         let now = self.clients.now;
+        let is_kept_waiting = self.is_kept_waiting(id);
         let Some(link) = self.clients.link(id) else { return };
         link.timer = None;
-        if link.pauses.mesh {
+        if is_kept_waiting {
             // What a paused link has received may still be waiting.
             link.heard = now;
         }
@@ -54,6 +54,9 @@ impl Shard {
             }
             _ if link.is_finished => {
                 self.hang_up(id);
+            }
+            (State::Fresh { .. } | State::Authenticating, _) if is_kept_waiting => {
+                self.clients.set_link_timer(id, Some(now.after(CONNECT_TIME_MAX)));
             }
             (State::Fresh { .. }, _) => {
                 tracing::info!(peer = %link.origin, "Client closed: no CONNECT in time");

@@ -3,7 +3,7 @@
 use super::boundary::LinkId;
 use super::ledger::Noted;
 use super::link::{Link, State};
-use super::mesh_message::{MeshMessage, Ticket};
+use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
 use super::shard::Shard;
 use crate::mqtt::TopicFilter;
@@ -25,11 +25,13 @@ impl Shard {
                 }
                 self.clients.end_record(Noted::default(), &mut publication);
             }
-            MeshMessage::Interest { filter, members, online, ticket } => {
-                let parsed = TopicFilter::parse(&filter, usize::MAX);
-                let interest = Interest { worker: from, members, online };
-                let parsed = parsed.expect("the sender's client sent a valid filter");
-                self.subscriptions.learn(&filter, parsed, interest);
+            MeshMessage::Interest { news, ticket } => {
+                for News { filter, members, online } in &*news {
+                    let parsed = TopicFilter::parse(filter, usize::MAX);
+                    let interest = Interest { worker: from, members: *members, online: *online };
+                    let parsed = parsed.expect("the sender's client sent a valid filter");
+                    self.subscriptions.learn(filter, parsed, interest);
+                }
                 self.answer_interest(from, ticket);
             }
             MeshMessage::Retain { message, ticket } => {
@@ -56,7 +58,7 @@ impl Shard {
     /// its way in the rings, so that whoever gets the answer finds it there.
     fn answer_interest(&mut self, from: usize, ticket: Option<Ticket>) {
         let Some(ticket) = ticket else { return };
-        if self.is_mesh_full() {
+        if self.flow.is_full() {
             self.done_later.push((from, ticket));
         } else {
             self.mesh(from, MeshMessage::Done { ticket });
@@ -87,10 +89,14 @@ impl Shard {
         if link.state == State::Closing && !link.holds() {
             return self.finish(id);
         }
+        let has_room = !link.holds_much(2);
         let Some(session) = link.session() else { return };
         match is_welcome {
             true => self.pump(session),
             false => self.pump_replays(session),
+        }
+        if has_room && self.clients.resume(id, |pauses| pauses.held = false) {
+            self.go_on(id);
         }
     }
 

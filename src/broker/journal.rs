@@ -8,7 +8,7 @@ use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
-use crate::mqtt::{Frame, Properties, Publish, QoS, SubscriptionOptions, Version};
+use crate::mqtt::{Frame, PacketType, Properties, Publish, QoS, SubscriptionOptions, Version};
 use crate::store::record::{Attributes, Owner, Record, Subscription};
 use crate::store::{Epoch, Submission};
 
@@ -94,6 +94,7 @@ impl Shard {
         if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| waits) {
             ledger.wait(id, serial);
         }
+        self.clients.limit_held(id);
         Some(serial)
     }
 
@@ -109,7 +110,8 @@ impl Shard {
     /// True when the link's next PUBLISH has to wait, because too much gathers already.
     pub(super) fn waits_for_journal(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
         let is_full = self.clients.ledger.as_ref().is_some_and(|ledger| ledger.is_full());
-        if !is_full || frame.first & 0b110 == 0 {
+        let is_publish = frame.kind() == Some(PacketType::Publish);
+        if !is_full || !is_publish || frame.first & 0b110 == 0 {
             return false;
         }
         self.clients.pause(id, |pauses| pauses.journal = true);

@@ -7,6 +7,7 @@ use crate::access::Exchange;
 use crate::base::maps::HashMap;
 use crate::base::queue::Queue;
 use crate::base::time::Time;
+use crate::limits::{HELD_BYTES_MAX, HELD_RESPONSES_MAX};
 use crate::mqtt::Version;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(super) struct Rare {
     held: VecDeque<Held>,
     /// The serial of the first of `held`.
     held_first: u32,
+    /// The bytes of `held`.
+    held_bytes: usize,
     /// Responses that wait until the link is writable.
     pub(super) backlog: Vec<u8>,
     /// QoS 0 messages that wait until the link is writable.
@@ -113,8 +116,10 @@ impl Blocks {
 pub(super) struct Pauses {
     /// The peer does not read its responses.
     pub(super) backlog: bool,
-    /// It publishes, and a ring to another worker is full.
+    /// Its next packet may send to another worker, and a ring is full.
     pub(super) mesh: bool,
+    /// Too many of its responses wait.
+    pub(super) held: bool,
     /// Its CONNECT or AUTH is being looked at.
     pub(super) login: bool,
     /// It publishes, and the journal does not keep up.
@@ -123,7 +128,7 @@ pub(super) struct Pauses {
 
 impl Pauses {
     pub(super) const fn any(self) -> bool {
-        self.backlog || self.mesh || self.login || self.journal
+        self.backlog || self.mesh || self.held || self.login || self.journal
     }
 }
 
@@ -190,13 +195,24 @@ impl Link {
         self.rare.as_ref().is_some_and(|rare| !rare.held.is_empty())
     }
 
-    /// Where a response that must wait behind others is to be written.
-    pub(super) fn behind_held(&mut self) -> &mut Vec<u8> {
-        let held = &mut self.rare().held;
+    /// True when more than one `share`th of the responses that may wait do.
+    pub(super) fn holds_much(&self, share: usize) -> bool {
+        self.rare.as_ref().is_some_and(|rare| {
+            rare.held.len() > HELD_RESPONSES_MAX / share || rare.held_bytes > HELD_BYTES_MAX / share
+        })
+    }
+
+    /// Writes a response that must wait behind others.
+    pub(super) fn write_behind_held(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let rare = self.rare();
+        let held = &mut rare.held;
         if held.back().is_none_or(|last| last.waits > 0) {
             held.push_back(Held { waits: 0, is_connack: false, bytes: Vec::new() });
         }
-        &mut held.back_mut().expect("one was just put there").bytes
+        let bytes = &mut held.back_mut().expect("one was just put there").bytes;
+        let before = bytes.len();
+        write(bytes);
+        rare.held_bytes += bytes.len() - before;
     }
 
     /// Holds a response back until [`Self::release`] was called `waits` times; its serial. CONNACK
@@ -206,6 +222,7 @@ impl Link {
         let rare = self.rare();
         let is_connack = is_connack && rare.held.is_empty();
         let serial = rare.held_first.wrapping_add(rare.held.len() as u32);
+        rare.held_bytes += bytes.len();
         rare.held.push_back(Held { waits, is_connack, bytes });
         serial
     }
@@ -225,6 +242,7 @@ impl Link {
         if let Some(rare) = &mut self.rare {
             rare.held_first = rare.held_first.wrapping_add(rare.held.len() as u32);
             rare.held.clear();
+            rare.held_bytes = 0;
         }
     }
 
@@ -234,6 +252,8 @@ impl Link {
         rare.held.front().filter(|held| held.waits == 0)?;
         let serial = rare.held_first;
         rare.held_first = serial.wrapping_add(1);
-        rare.held.pop_front().map(|held| (serial, held))
+        let held = rare.held.pop_front()?;
+        rare.held_bytes -= held.bytes.len();
+        Some((serial, held))
     }
 }

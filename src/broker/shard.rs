@@ -3,6 +3,7 @@
 use super::boundary::{Input, LinkId, Origin, Output};
 use super::clients::Clients;
 use super::counters::Counters;
+use super::flow::Flow;
 use super::handle_connect::check_first;
 use super::link::{Blocks, Link, State};
 use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
@@ -18,7 +19,7 @@ use crate::limits::{
 };
 use crate::mqtt::{Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, next_frame};
 use crate::options::Options;
-use crate::topics::{Matches, Retained, Subscriptions, WorkerSet};
+use crate::topics::{Matches, Retained, Subscriptions};
 use std::sync::Arc;
 
 /// One worker's broker: it owns the sessions whose home is this worker, the connections of their
@@ -44,10 +45,8 @@ pub struct Shard {
     pub(super) pass: Option<Pass>,
     /// Greater than the version of every retained message seen so far.
     pub(super) version: u64,
-    /// Workers whose ring from here is full.
-    mesh_full: WorkerSet,
-    /// Links that wait for it.
-    mesh_waiting: Vec<LinkId>,
+    /// What waits while rings to other workers are full.
+    pub(super) flow: Flow,
     /// What is to be answered once nothing waits for a ring: see [`Self::answer_interest`].
     pub(super) done_later: Vec<(usize, Ticket)>,
     /// How many answers to news of interest are still to come from other workers.
@@ -83,8 +82,7 @@ impl Shard {
             journal_waiting: Vec::new(),
             pass: None,
             version: 0,
-            mesh_full: WorkerSet::default(),
-            mesh_waiting: Vec::new(),
+            flow: Flow::default(),
             done_later: Vec::new(),
             interests_awaited: 0,
             queries: Vec::new(),
@@ -119,7 +117,7 @@ impl Shard {
                 let reason = Some("the client's certificate is not accepted any more");
                 self.disconnect(link, ReasonCode::NotAuthorized, reason);
             }
-            Input::Authenticated { link, verdict } => self.authenticated(link, verdict),
+            Input::Authenticated { link, verdict } => self.take_verdict(link, verdict),
             Input::Reload { options, policies } => self.reload(options, policies),
             Input::Received { link, bytes } => self.received(link, bytes),
             Input::Closed { link } => self.closed(link),
@@ -128,7 +126,7 @@ impl Shard {
             Input::Writable { link } => self.writable(link),
             Input::Mesh { from, message } => self.handle_mesh(from, message),
             Input::MeshPass => self.mesh_pass(),
-            Input::MeshFull { to } => self.mesh_full.insert(to),
+            Input::MeshFull { to } => self.flow.note_full(to),
             Input::MeshOpen { to } => self.mesh_open(to),
             Input::Tick => self.tick(),
             Input::Committed { has_batch, parts } => self.committed(has_batch, &parts),
@@ -140,13 +138,17 @@ impl Shard {
 
     /// The next thing to do, in order; None when nothing is left.
     pub fn next_output(&mut self) -> Option<Output> {
-        self.clients.outputs.pop_front()
+        let output = self.clients.outputs.pop_front();
+        if output.is_none() {
+            self.flow.note_drained();
+        }
+        output
     }
 
     /// When [`Input::Tick`] is due, if ever; [`Time::ZERO`] when it is due at once.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        if !self.clients.unfinished.is_empty() {
+        if !self.clients.unfinished.is_empty() || self.flow.can_go_on() {
             return Some(Time::ZERO);
         }
         let timer = self.clients.timers.first().map(|(due, _)| *due);
@@ -184,11 +186,6 @@ impl Shard {
 
     pub(super) fn topic_home(&self, topic: &str) -> usize {
         self.homes.of(topic)
-    }
-
-    pub(super) fn mesh(&mut self, to: usize, message: MeshMessage) {
-        debug_assert_ne!(to, self.index);
-        self.clients.outputs.push_back(Output::Mesh { to, message });
     }
 
     /// The workers besides this one.
@@ -250,9 +247,7 @@ impl Shard {
             }
             match next_frame(&bytes[at..], max) {
                 Ok(Framed::Whole(frame)) => {
-                    if frame.kind() == Some(PacketType::Publish)
-                        && (self.waits_for_mesh(id) || self.waits_for_journal(id, &frame))
-                    {
+                    if self.waits_for_mesh(id, &frame) || self.waits_for_journal(id, &frame) {
                         return at;
                     }
                     if let Err(error) = self.handle_frame(id, &frame, &bytes[at..]) {
@@ -283,35 +278,6 @@ impl Shard {
             let count = needed - there;
             self.clients.outputs.push_back(Output::AwaitBytes { link: id, count });
         }
-    }
-
-    /// True when the link's next PUBLISH has to wait, because a ring to another worker is full.
-    fn waits_for_mesh(&mut self, id: LinkId) -> bool {
-        if self.mesh_full.is_empty() {
-            return false;
-        }
-        self.clients.pause(id, |pauses| pauses.mesh = true);
-        self.mesh_waiting.push(id);
-        true
-    }
-
-    fn mesh_open(&mut self, to: usize) {
-        self.mesh_full.remove(to);
-        if !self.mesh_full.is_empty() {
-            return;
-        }
-        for (to, ticket) in std::mem::take(&mut self.done_later) {
-            self.mesh(to, MeshMessage::Done { ticket });
-        }
-        for id in std::mem::take(&mut self.mesh_waiting) {
-            self.clients.resume(id, |pauses| pauses.mesh = false);
-            self.go_on(id);
-        }
-    }
-
-    /// True while something waits for a full ring.
-    pub(super) const fn is_mesh_full(&self) -> bool {
-        !self.mesh_full.is_empty()
     }
 
     /// Every ring was looked at once more. A question for retained messages that came before this

@@ -214,9 +214,16 @@ impl World {
         if self.wires[wire].moving.is_some() {
             return self.schedule_us(Event::HangUp(wire), 1_000);
         }
-        let count = self.wires[wire].up.bytes.len();
-        if !lossy && count > 0 && !self.wires[wire].is_paused && self.wires[wire].link.is_some() {
-            self.hand(wire, count);
+        let state = &mut self.wires[wire];
+        let count = state.up.bytes.len();
+        let is_open = state.phase == Phase::Open && state.link.is_some();
+        if !lossy && is_open && state.down.unsent.is_empty() && !state.is_finished {
+            if count > 0 && !state.is_paused {
+                self.hand(wire, count);
+            } else if !state.is_paused {
+                state.is_half_closed = true;
+                return self.end_input(wire);
+            }
             return self.schedule_us(Event::HangUp(wire), 1_000);
         }
         if self.wires[wire].phase == Phase::Open {
