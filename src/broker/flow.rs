@@ -1,9 +1,9 @@
 //! What waits while rings to other workers are full.
 //!
 //! Whatever may send to another worker waits, before it has done anything: packets of clients on
-//! their links, verdicts about logins, sessions whose time has come. So what waits for a ring in its
-//! sender is what one burst caused, what a link that closes or a message of another worker causes,
-//! and answers to what other workers have asked.
+//! their links, verdicts about logins, sessions whose time has come. So what waits for a ring in
+//! its sender is what one burst caused, what a link that closes or a message of another worker
+//! causes, and answers to what other workers have asked.
 
 use super::boundary::{LinkId, Output};
 use super::link::State;

@@ -82,7 +82,7 @@ impl Shard {
                 is_welcome = true;
                 self.set_blocked(id, |blocks| blocks.connack = false);
             }
-            self.clients.send(id, |out| out.extend_from_slice(&held.bytes));
+            self.clients.send_bytes(id, &held.bytes);
             self.end_wait(id, serial);
         }
         let Some(link) = self.clients.link(id) else { return };

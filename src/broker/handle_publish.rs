@@ -8,7 +8,7 @@ use super::publication::Publication;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::mqtt::{
-    AckType, Frame, ProtocolError, Publish, QoS, ReasonCode, Sender, Version, encode_ack,
+    Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, Version,
     level_count,
 };
 
@@ -36,7 +36,7 @@ impl Shard {
         self.check_rate(id, frame.length)?;
         if publish.qos == QoS::ExactlyOnce && !self.note_received(session, publish.packet_id)? {
             // What it waits for may still be on its way to the disk.
-            self.acknowledge(id, version, &publish, ReasonCode::Success);
+            self.acknowledge(id, &publish, ReasonCode::Success);
             return Ok(());
         }
         if !self.may_publish(session, publish.topic) {
@@ -60,11 +60,11 @@ impl Shard {
         };
         let is_here = !publish.retain || self.retain_here(&publish, &mut publication);
         if is_here && !waits {
-            self.acknowledge(id, version, &publish, code);
+            self.acknowledge(id, &publish, code);
             return Ok(());
         }
-        let mut bytes = Vec::new();
-        encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
+        let ack = Packet::Ack(Ack::new(ack_type(publish.qos), publish.packet_id, code));
+        let bytes = self.clients.encode(id, &ack);
         let serial = self.hold(id, u32::from(!is_here), waits, bytes);
         if !is_here {
             let ticket = serial.map(|serial| Ticket { link: id, serial, is_interest: false });
@@ -193,16 +193,11 @@ impl Shard {
         false
     }
 
-    fn acknowledge(
-        &mut self,
-        id: LinkId,
-        version: Version,
-        publish: &Publish<'_>,
-        code: ReasonCode,
-    ) {
+    fn acknowledge(&mut self, id: LinkId, publish: &Publish<'_>, code: ReasonCode) {
         if publish.qos > QoS::AtMostOnce {
             let kind = ack_type(publish.qos);
-            self.clients.respond(id, |out| encode_ack(kind, version, publish.packet_id, code, out));
+            let ack = Ack::new(kind, publish.packet_id, code);
+            self.clients.respond(id, &Packet::Ack(ack));
         }
     }
 
@@ -218,9 +213,9 @@ impl Shard {
         if version.is_v5() {
             // [MQTT-4.3.3-9]: a PUBREC with an error frees the identifier.
             self.clients.sessions[session.slot].rare().received.remove(&publish.packet_id);
-            self.acknowledge(id, version, publish, code);
+            self.acknowledge(id, publish, code);
         } else {
-            self.acknowledge(id, version, publish, ReasonCode::Success);
+            self.acknowledge(id, publish, ReasonCode::Success);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::replay::Wanted;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::mqtt::{
-    Frame, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
+    Frame, Packet, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
     TopicFilter, UnsubAck, Unsubscribe, Version,
 };
 use crate::topics::{Place, Subscriber};
@@ -43,8 +43,7 @@ impl Shard {
         }
         let codes = outcome.codes.as_slice();
         let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
-        let mut bytes = Vec::new();
-        suback.encode(version, &mut bytes);
+        let bytes = self.clients.encode(id, &Packet::SubAck(suback));
         let is_noted = self.clients.is_noted_since(mark);
         let serial = self.hold_for_news(id, bytes, outcome.news, is_noted);
         for wanted in outcome.wanted {
@@ -134,7 +133,7 @@ impl Shard {
     ) -> Option<u32> {
         let waits = if news.is_empty() { 0 } else { self.workers - 1 };
         if waits == 0 && !is_noted {
-            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
+            self.clients.respond_bytes(id, &bytes);
             return None;
         }
         let serial = self.hold(id, waits as u32, is_noted, bytes)?;
@@ -181,8 +180,7 @@ impl Shard {
         let packet_id = unsubscribe.packet_id;
         let codes = codes.as_slice();
         let unsuback = UnsubAck { packet_id, codes, ..UnsubAck::default() };
-        let mut bytes = Vec::new();
-        unsuback.encode(version, &mut bytes);
+        let bytes = self.clients.encode(id, &Packet::UnsubAck(unsuback));
         let is_noted = self.clients.is_noted_since(mark);
         self.hold_for_news(id, bytes, Vec::new(), is_noted);
         Ok(())

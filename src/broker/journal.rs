@@ -103,7 +103,7 @@ impl Shard {
         if self.clients.is_noted_since(mark) {
             self.hold(id, 0, true, bytes);
         } else {
-            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
+            self.clients.respond_bytes(id, &bytes);
         }
     }
 

@@ -202,8 +202,13 @@ impl Link {
         })
     }
 
-    /// Writes a response that must wait behind others.
-    pub(super) fn write_behind_held(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// How a packet for the peer is encoded, and how many bytes it may have.
+    pub(super) const fn terms(&self) -> (Version, usize) {
+        (self.version, self.packet_bytes_max as usize)
+    }
+
+    /// Writes a response that must wait behind others; what `write` says of it.
+    pub(super) fn write_behind_held(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         let rare = self.rare();
         let held = &mut rare.held;
         if held.back().is_none_or(|last| last.waits > 0) {
@@ -211,8 +216,9 @@ impl Link {
         }
         let bytes = &mut held.back_mut().expect("one was just put there").bytes;
         let before = bytes.len();
-        write(bytes);
+        let fits = write(bytes);
         rare.held_bytes += bytes.len() - before;
+        fits
     }
 
     /// Holds a response back until [`Self::release`] was called `waits` times; its serial. CONNACK

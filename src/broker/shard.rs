@@ -17,7 +17,9 @@ use crate::base::time::Time;
 use crate::limits::{
     CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, CONNECT_TIME_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX,
 };
-use crate::mqtt::{Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, next_frame};
+use crate::mqtt::{
+    Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame,
+};
 use crate::options::Options;
 use crate::topics::{Matches, Retained, Subscriptions};
 use std::sync::Arc;
@@ -134,6 +136,7 @@ impl Shard {
             Input::JournalState { failure } => self.tell_journal_state(failure.as_deref()),
             Input::Shutdown => self.shut_down(),
         }
+        self.close_misfits();
     }
 
     /// The next thing to do, in order; None when nothing is left.
@@ -254,6 +257,7 @@ impl Shard {
                         self.refuse(id, error);
                     }
                     at += frame.length;
+                    self.close_misfits();
                 }
                 Ok(Framed::Partial { needed }) => {
                     if is_fresh {
@@ -375,7 +379,7 @@ impl Shard {
         if !frame.body.is_empty() {
             return Err(ProtocolError::malformed("PINGREQ with a body"));
         }
-        self.clients.respond(id, |out| out.extend_from_slice(&crate::mqtt::PINGRESP));
+        self.clients.respond(id, &Packet::PingResp);
         Ok(())
     }
 
@@ -390,6 +394,18 @@ impl Shard {
         self.disconnect(id, error.code, Some(error.cause));
     }
 
+    /// Closes the connections of clients that do not take what they are owed.
+    // [MQTT-3.1.2-24]
+    fn close_misfits(&mut self) {
+        while let Some(id) = self.clients.misfits.pop() {
+            let cause = "a packet is larger than the client takes";
+            if let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) {
+                tracing::info!(peer = %link.origin, "Client closed: {cause}");
+                self.disconnect(id, ReasonCode::PacketTooLarge, Some(cause));
+            }
+        }
+    }
+
     /// Closes the connection; a connected 5.0 client is told why, behind what it is owed. Its will
     /// is published.
     pub(super) fn disconnect(
@@ -402,18 +418,9 @@ impl Shard {
         if link.state == State::Closing {
             return;
         }
-        let (version, session, packet_bytes_max) =
-            (link.version, link.session(), link.packet_bytes_max);
-        if version.is_v5() && session.is_some() {
+        if link.version.is_v5() && link.session().is_some() {
             let packet = Disconnect { code, reason, ..Disconnect::default() };
-            let mut bytes = Vec::new();
-            packet.encode(version, &mut bytes);
-            // [MQTT-3.14.2-3]
-            if bytes.len() > packet_bytes_max as usize {
-                bytes.clear();
-                Disconnect { code, ..Disconnect::default() }.encode(version, &mut bytes);
-            }
-            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
+            self.clients.respond(id, &Packet::Disconnect(packet));
         }
         self.hang_up(id);
     }
