@@ -89,3 +89,37 @@ fn a_client_that_cannot_be_answered_takes_nothing_over() {
     sizes(&mut bare, 2, &connect(2, &[], "one", &[]));
     assert!(!bare.is_closed(link));
 }
+
+#[test]
+fn a_message_that_fits_without_an_alias_comes_without_one() {
+    let mut bare = Bare::default();
+    let (topic, payload) = ("a/topic", [7; 40]);
+    let publish = |topic: &str, length: usize| {
+        packet(0x30, &[&text(topic)[..], &[0], &payload[..length]].concat())
+    };
+    let plain = publish(topic, 40).len();
+    let publisher = bare.open();
+    bare.send(publisher, &connect(1000, &[], "publisher", &[]));
+    let get = |bare: &mut Bare, max: usize, lengths: &[usize]| {
+        let link = bare.open();
+        let subscriber = format!("subscriber{max}");
+        bare.send(link, &connect(max as u32, &[0x22, 0, 10], &subscriber, &[]));
+        let subscribe = packet(0x82, &[&[0, 7, 0][..], &text("#"), &[0]].concat());
+        bare.send(link, &subscribe);
+        bare.take(link);
+        let sent = lengths.iter().map(|length| {
+            bare.send(publisher, &publish(topic, *length));
+            bare.take(link).len()
+        });
+        let sent = sent.collect::<Vec<_>>();
+        bare.drop_link(link);
+        sent
+    };
+    // The alias takes three bytes, the topic seven.
+    assert_eq!(get(&mut bare, plain + 3, &[40, 40]), [plain + 3, plain - 4]);
+    for max in [plain, plain + 2] {
+        assert_eq!(get(&mut bare, max, &[40, 40, 30, 40]), [plain, plain, plain - 7, plain - 4]);
+    }
+    assert_eq!(get(&mut bare, plain - 4, &[40, 30, 40]), [0, plain - 7, plain - 4]);
+    assert_eq!(get(&mut bare, plain - 5, &[40, 30, 40]), [0, plain - 7, 0]);
+}
