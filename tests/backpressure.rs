@@ -1,4 +1,4 @@
-//! A full ring between workers bounds what waits for it, whatever clients send meanwhile.
+//! Workers whose neighbours are as a test wants: rings that are full, clocks that differ.
 
 mod support;
 
@@ -165,4 +165,44 @@ fn responses_that_wait_are_bounded() {
     }
     assert!(alone.sent <= HELD_RESPONSES_MAX + 1, "{} were taken", alone.sent);
     assert!(alone.sent >= 1000);
+}
+
+#[test]
+fn mqtt_3_3_2_6_the_expiry_interval_never_grows() {
+    let mut far = Alone::new(2);
+    let publisher = far.connected(true, 0);
+    let policies = Arc::new([Policy::open()]);
+    let options = Options::default();
+    let mut near = Alone::new(2);
+    near.shard = Shard::new(Arc::new(options), policies, 1, 2, SEED);
+    let homes = Homes::new(2, SEED);
+    let id = (0..).map(|number| format!("s{number}")).find(|id| homes.of(id) == 1).unwrap();
+    let subscriber = near.open();
+    let head = [&text("MQTT")[..], &[5, 2, 0, 0, 0]].concat();
+    let connect = packet(0x10, &[head, text(&id)].concat());
+    let bytes = [connect, subscribe("#")].concat();
+    near.shard.handle(near.now, Input::Received { link: subscriber, bytes: &bytes });
+    let carry = |from: &mut Alone, to: &mut Alone, index: usize| {
+        while let Some(output) = from.shard.next_output() {
+            if let Output::Mesh { message, .. } = output {
+                to.shard.handle(to.now, Input::Mesh { from: index, message });
+            }
+        }
+    };
+    carry(&mut near, &mut far, 1);
+    carry(&mut far, &mut near, 0);
+    near.drain();
+    // The publisher's worker is ahead of the subscriber's, by less than a turn or by far more.
+    for (ahead_ms, waited_ms, expected) in [(1, 0, 10), (1, 2500, 8), (3000, 0, 10)] {
+        far.now = near.now.after(Duration::from_millis(ahead_ms));
+        let body = [&text("t")[..], &[5, 2, 0, 0, 0, 10], b"payload"].concat();
+        let bytes = packet(0x30, &body);
+        far.shard.handle(far.now, Input::Received { link: publisher, bytes: &bytes });
+        near.now = near.now.after(Duration::from_millis(waited_ms));
+        carry(&mut far, &mut near, 0);
+        let sent: Vec<u8> = near.shard.outbox().segments(subscriber).flatten().copied().collect();
+        near.drain();
+        let at = sent.windows(5).position(|bytes| bytes[..4] == [2, 0, 0, 0]).expect("it came");
+        assert_eq!(sent[at + 4], expected, "{ahead_ms} ms ahead, {waited_ms} ms later");
+    }
 }

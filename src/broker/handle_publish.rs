@@ -3,7 +3,7 @@
 use super::boundary::LinkId;
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
-use super::message::{Source, Traits};
+use super::message::{Expiry, Source, Traits};
 use super::publication::Publication;
 use super::session::SessionId;
 use super::shard::Shard;
@@ -94,7 +94,9 @@ impl Shard {
         let traits = Traits {
             qos: publish.qos,
             retain: publish.retain,
-            expires: publish.message_expiry_s.map(|seconds| now.after_seconds(seconds)),
+            expires: publish
+                .message_expiry_s
+                .map(|interval_s| Expiry { at: now.after_seconds(interval_s), interval_s }),
             publisher,
             version: (self.version, self.index as u32),
             id: self.message_id(publish),

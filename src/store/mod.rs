@@ -19,6 +19,6 @@ pub use commit::{
 pub use compact::compact;
 pub use gather::{Commit, Committed, Gatherer, News, Submission};
 pub use log::{Disk, Limits, Log, Past, Sealed};
-pub use message::{Message, Source, Traits};
+pub use message::{Expiry, Message, Source, Traits};
 pub use recovery::{Fault, Found, NewerFormat, Piece, Reader, Recovered, Watch, pieces};
 pub use state::{State, StoredSession, qos};

@@ -1,9 +1,10 @@
 //! What the records of a journal come to.
 
 use super::batch::Epoch;
-use super::message::{Message, Source, Traits};
+use super::message::{Expiry, Message, Source, Traits};
 use super::record::{
-    Attributes, Body, Owner, Published, Record, StoredDelivery, StoredWill, Subscription, Whole,
+    Attributes, Body, Owner, Published, Record, StoredDelivery, StoredExpiry, StoredWill,
+    Subscription, Whole,
 };
 use crate::access::{Identity, Proof};
 use crate::base::maps::{HashMap, HashSet};
@@ -322,6 +323,16 @@ impl State {
     }
 }
 
+impl StoredExpiry {
+    const fn of(expires: Expiry, epoch: Epoch) -> Self {
+        Self { at_ms: epoch.milliseconds(expires.at), interval_s: expires.interval_s }
+    }
+
+    const fn expiry(self, epoch: Epoch) -> Expiry {
+        Expiry { at: epoch.time(self.at_ms), interval_s: self.interval_s }
+    }
+}
+
 impl Body<'_> {
     /// A message's content.
     #[must_use]
@@ -330,7 +341,7 @@ impl Body<'_> {
         Body {
             qos: message.qos as u8,
             retain: message.retain,
-            expires_ms: message.expires.map(|expires| epoch.milliseconds(expires)),
+            expires: message.expires.map(|expires| StoredExpiry::of(expires, epoch)),
             version: message.version,
             owner: message.source.as_ref().map(|source| Owner {
                 client_id: Some(Cow::Borrowed(&source.identity.client_id)),
@@ -349,7 +360,7 @@ impl Body<'_> {
             bytes: Cow::Owned(self.bytes.into_owned()),
             qos: self.qos,
             retain: self.retain,
-            expires_ms: self.expires_ms,
+            expires: self.expires,
             version: self.version,
             lengths: self.lengths,
         }
@@ -366,7 +377,7 @@ impl Body<'_> {
         let traits = Traits {
             qos: qos(self.qos),
             retain: self.retain,
-            expires: self.expires_ms.map(|expires| epoch.time(expires)),
+            expires: self.expires.map(|expires| expires.expiry(epoch)),
             publisher: 0,
             version: self.version,
             id,
