@@ -300,7 +300,22 @@ impl Model {
     pub(super) fn handed(&mut self, wire: &mut Wire, item: Item) -> Handed {
         let is_permitted = self.is_permitted(wire, &item);
         let ends = self.ended_by(wire, &item);
-        Handed { item, ends, is_permitted }
+        let early = wire.session.is_none().then_some((self.event, self.now));
+        Handed { item, ends, is_permitted, early }
+    }
+
+    /// CONNACK has come out: what was handed over before it is of this session, and counts from
+    /// the time at which it was.
+    pub(super) fn place_early(&mut self, wire: &mut Wire, handed: &mut Handed) {
+        let Some((event, time)) = handed.early.take() else { return };
+        if let Item::Publish(index) = handed.item {
+            self.messages[index].session = wire.session;
+            return;
+        }
+        let now = (self.event, self.now);
+        (self.event, self.now) = (event, time);
+        handed.ends = self.ended_by(wire, &handed.item);
+        (self.event, self.now) = now;
     }
 
     /// Which subscriptions of the session a packet will end.
