@@ -316,6 +316,7 @@ impl World {
             let who = self.who(wire);
             self.check_answer(wire, code);
             if code == 0 {
+                self.doubt_unread(wire);
                 let state = &mut self.wires[wire];
                 self.model.accept(wire, state, present, who);
                 let mut early = std::mem::take(&mut state.up.handed_items);
@@ -323,6 +324,15 @@ impl World {
                 state.up.handed_items = early;
                 self.note_handled(wire);
             }
+        }
+    }
+
+    /// What the client has not read on its earlier connections may have been sent all the same.
+    fn doubt_unread(&mut self, wire: usize) {
+        let client = self.wires[wire].client;
+        for earlier in self.wires[..wire].iter().filter(|earlier| earlier.client == client) {
+            let is_unread = earlier.down.parsed < earlier.down.emitted;
+            earlier.session.filter(|_| is_unread).into_iter().for_each(|s| self.model.doubt(s));
         }
     }
 
