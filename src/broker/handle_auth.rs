@@ -13,7 +13,7 @@ use crate::access::{Identity, Login, Secret, Verdict};
 use crate::limits::{CONNECT_TIME_MAX, LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Auth, Connect, Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode,
-    Sender, Version, next_frame,
+    Sender, Version, next_frame_of,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,9 @@ impl Shard {
     }
 
     fn go_on_connecting(&mut self, id: LinkId, pending: PendingLogin, verdict: Verdict) {
-        let Ok(Framed::Whole(frame)) = next_frame(&pending.connect, usize::MAX) else { return };
+        let Ok(Framed::Whole(frame)) = next_frame_of(&pending.connect, usize::MAX, None) else {
+            return;
+        };
         let Ok(connect) = Connect::decode(&frame) else { return };
         match verdict {
             Verdict::Accept { identity, data, valid_for } => {
@@ -228,7 +230,7 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
         let Some(mut pending) = link.rare().login.take() else { return Ok(()) };
-        let whole = next_frame(&pending.connect, usize::MAX);
+        let whole = next_frame_of(&pending.connect, usize::MAX, None);
         let Ok(Framed::Whole(first)) = whole else { return Ok(()) };
         let Ok(connect) = Connect::decode(&first) else { return Ok(()) };
         let version = connect.version;

@@ -19,7 +19,7 @@ use crate::limits::{
     CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, CONNECT_TIME_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX,
 };
 use crate::mqtt::{
-    Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame,
+    Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame_of,
 };
 use crate::options::Options;
 use crate::store::VERSION_MIN;
@@ -243,6 +243,7 @@ impl Shard {
         let mut at = 0;
         while at < bytes.len() {
             let Some(link) = self.clients.link(id) else { return bytes.len() };
+            let version = Some(link.version);
             let (max, is_fresh) = match link.state {
                 State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
                 State::Authenticating => (UNAUTHENTICATED_BYTES_MAX, false),
@@ -252,11 +253,12 @@ impl Shard {
             if link.pauses.any() {
                 return at;
             }
-            if is_fresh && let Err(error) = check_first(bytes[at]) {
+            let version = version.filter(|_| !is_fresh);
+            if is_fresh && let Err(error) = check_first(&bytes[at..]) {
                 self.refuse(id, error);
                 return bytes.len();
             }
-            match next_frame(&bytes[at..], max) {
+            match next_frame_of(&bytes[at..], max, version) {
                 Ok(Framed::Whole(frame)) => {
                     if self.waits_for_mesh(id, &frame) || self.waits_for_journal(id, &frame) {
                         return at;

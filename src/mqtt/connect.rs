@@ -133,6 +133,7 @@ impl<'a> Connect<'a> {
     pub fn decode(frame: &Frame<'a>) -> Result<Self, ConnectError> {
         let mut reader = Reader::new(frame.body);
         let version = decode_version(&mut reader)?;
+        frame.check_connect(version).map_err(ConnectError::Malformed)?;
         let mut connect = Self::new(version, "");
         match connect.decode_rest(&mut reader) {
             Ok(()) => Ok(connect),
