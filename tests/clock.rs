@@ -6,7 +6,7 @@
 mod support;
 
 use ringmq::base::time::Time;
-use ringmq::store::record::{Body, ClockNote, Published, Record};
+use ringmq::store::record::{Body, ClockNote, Published, Record, StoredExpiry};
 use ringmq::store::{Epoch, State};
 use std::fs;
 use std::path::PathBuf;
@@ -229,8 +229,7 @@ fn points_in_time_become_those_of_the_new_epoch() {
     let body = Body {
         qos: 1,
         retain: true,
-        expires_ms: Some(5000),
-        version: (1, 0),
+        expires: Some(StoredExpiry { at_ms: 5000, interval_s: 5 }),
         owner: None,
         lengths: (1, 0),
         bytes: b"ax"[..].into(),
@@ -238,16 +237,16 @@ fn points_in_time_become_those_of_the_new_epoch() {
     state.apply(Record::Published(Published {
         message: 1,
         body: Some(body),
-        is_retained: true,
+        retained: Some(1),
         received: None,
-        taken_from: None,
+        taken: None,
         groups: Vec::new(),
         others: Vec::new(),
     }));
     state.finish();
     assert_eq!((state.clock, state.earliest_ms()), (Some(note), Some(5000)));
     state.set_epoch(Epoch(3000));
-    let expires = state.retained().next().unwrap().expires;
-    assert_eq!(expires, Some(Time::ZERO.after(Duration::from_secs(2))));
+    let expires = state.retained().next().unwrap().expires.unwrap();
+    assert_eq!(expires.at, Time::ZERO.after(Duration::from_secs(2)));
     assert_eq!(state.records().next(), Some(Record::Clock(note)));
 }

@@ -273,7 +273,7 @@ pub struct Group<'a> {
 /// Until when a message is worth delivering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredExpiry {
-    /// No longer than until then, in milliseconds since 1970.
+    /// No longer than until then, in milliseconds of the journal's time.
     pub at_ms: u64,
     /// The Message Expiry Interval that it came with, in seconds.
     pub interval_s: u32,
