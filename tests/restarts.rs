@@ -200,6 +200,8 @@ fn every_copy_of_a_message_for_one_session_outlives_a_restart() {
             // One of the copies is acknowledged; the others are not ended by that.
             let copies = subscriber.receive(false);
             assert_eq!(copies.len(), 3, "{copies:?}");
+            let identifiers: BTreeSet<_> = copies.iter().map(|copy| copy.packet_id).collect();
+            assert_eq!(identifiers.len(), 3, "{copies:?}");
             let done = copies[1].packet_id;
             if qos == 1 {
                 subscriber.0.send(&[&[0x40, 2][..], &done].concat());

@@ -59,8 +59,10 @@ pub(super) struct InFlight {
     unsent: u32,
     resent: u64,
     fresh: u64,
-    /// The serial of the publish with which the exchanges began that are there now.
+    /// The serial of the publish with which the exchanges began that are there now, and the
+    /// greatest one since.
     since: u64,
+    latest: u64,
     /// How many of them have another identifier than the one that belongs to their publish.
     odd: u32,
     /// The identifiers that are taken: only where a search for a free one would be long.
@@ -115,7 +117,9 @@ impl InFlight {
     // [MQTT-2.2.1-3], [MQTT-2.2.1-4]
     pub(super) fn packet_id(&mut self, serial: u64) -> u16 {
         let own = packet_id(serial);
-        let is_certain = self.odd == 0 && serial.wrapping_sub(self.since) < 65_535;
+        // One publish may come several times: by several groups.
+        let is_new = serial > self.latest && serial - self.since < 65_535;
+        let is_certain = self.odd == 0 && is_new;
         if is_certain || self.len() == 0 || !self.is_taken(own) {
             return own;
         }
@@ -186,6 +190,7 @@ impl InFlight {
             self.since = serial;
             self.odd = 0;
         }
+        self.latest = self.latest.max(serial);
         self.odd += u32::from(packet_id != self::packet_id(serial));
         if let Some(bits) = &mut self.taken {
             set(bits, packet_id, true);
@@ -507,7 +512,12 @@ mod tests {
             let most = 1 + prng.below(120) as usize;
             let mut serial = 0;
             for _ in 0..3_000 {
-                serial += if prng.chance(1) { prng.below(100_000) } else { 1 };
+                serial += match prng.below(100) {
+                    0 => prng.below(100_000),
+                    // Another copy of the same publish.
+                    1..15 => 0,
+                    _ => 1,
+                };
                 let is_full = plain.ids().len() >= most;
                 match prng.below(100) {
                     0..45 if !is_full => {
