@@ -11,7 +11,6 @@ use ringmq::store::{
     StoredCopy, Submission, Traits, Way,
 };
 use std::collections::BTreeSet;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 pub const WORKERS: usize = 3;
@@ -32,8 +31,6 @@ pub struct Workload {
     pub commits: Vec<Payloads>,
     number: u64,
     version: u64,
-    /// How many subscriptions were owed something.
-    owed: u32,
     /// Which workers have a batch that waits for parts.
     waiting: [bool; WORKERS],
     /// Which of these may be about to retain something: nobody else clears a topic meanwhile, for
@@ -58,7 +55,6 @@ impl Workload {
             gatherer: Gatherer::new(WORKERS, Epoch(0)),
             number: state.number_max,
             version: state.version_max,
-            owed: 0,
             state,
             base,
             commits: Vec::new(),
@@ -175,13 +171,13 @@ impl Workload {
             for (message, _) in stored.deliveries() {
                 records.extend(self.body(*message, false));
             }
-            let is_it = |record: &Record<'_>| {
-                let Record::Whole(whole) = record else { return false };
-                whole.attributes.session == session
+            let is_it = |record: &Record<'_>| match record {
+                Record::Whole(whole) => whole.attributes.session == session,
+                Record::Sent { session: known, .. } => *known == session,
+                _ => false,
             };
-            let whole = self.state.records().find(is_it).unwrap();
-            let bytes = encoded(&whole);
-            records.push(owned(&bytes));
+            let all = self.state.records().filter(is_it).map(|record| encoded(&record));
+            records.extend(all.map(|bytes| owned(&bytes)));
         }
         let mut batch = Batch::default();
         if left.is_empty() {
@@ -202,17 +198,20 @@ impl Workload {
     fn body(&self, id: u64, is_retained: bool) -> Option<Record<'static>> {
         let message = self.state.messages.get(&id)?;
         let is_new = message.note_stored(self.pass);
-        (is_new || is_retained).then(|| {
-            Record::Published(Published {
-                message: id,
-                body: is_new.then(|| Body::of(message, Epoch(0)).owned()),
-                retained: message.version().map(NonZeroU64::get).filter(|_| is_retained),
-                received: None,
-                taken: None,
-                groups: Vec::new(),
-                others: Vec::new(),
-            })
-        })
+        let anew = self.state.records().find_map(|record| match record {
+            Record::Published(published) if published.message == id => Some(published),
+            _ => None,
+        })?;
+        let published = Published {
+            message: id,
+            body: is_new.then(|| Body::of(message, Epoch(0)).owned()),
+            retained: anew.retained.filter(|_| is_retained),
+            received: None,
+            taken: None,
+            groups: Vec::new(),
+            others: Vec::new(),
+        };
+        (is_new || is_retained).then_some(Record::Published(published))
     }
 
     fn entry(&mut self, worker: usize, done: &mut Vec<(u64, u64)>) -> Option<Entry> {
@@ -231,8 +230,7 @@ impl Workload {
                 let filter = format!("a/{}/#", self.prng.below(3)).into();
                 let options = self.prng.below(3) as u8;
                 let subscription_id = self.prng.below(500) as u32;
-                self.owed += 1;
-                let owed = Owed { number: self.owed, ..Owed::default() };
+                let owed = Owed { number: self.number() as u32, ..Owed::default() };
                 let owed = Some(owed).filter(|_| self.prng.chance(50));
                 let subscription = Subscription { filter, options, subscription_id, owed };
                 Record::Subscribed { session, subscription }
@@ -295,6 +293,12 @@ impl Workload {
         deliveries.get(place).copied().cloned()
     }
 
+    /// What the session is owed: a message that it gets may overtake that.
+    fn owed_to(&self, session: u64) -> Vec<u32> {
+        let subscriptions = self.state.sessions[&session].subscriptions.values();
+        subscriptions.filter_map(|s| Some(s.owed.as_ref()?.number)).collect()
+    }
+
     fn number(&mut self) -> u64 {
         self.number += 1;
         self.number
@@ -352,6 +356,18 @@ impl Workload {
         Arc::new(message)
     }
 
+    /// Sessions of a worker that a group gives a message which it has given to others before.
+    fn other_members(&mut self, worker: usize) -> Recipients {
+        let mut recipients = Recipients::default();
+        for session in self.sessions_of(worker) {
+            if self.prng.chance(30) {
+                let way = StoredDelivery { number: self.number(), qos: 1, ..Default::default() };
+                recipients.add_other(session, way);
+            }
+        }
+        recipients
+    }
+
     fn recipients(&mut self, worker: usize) -> Recipients {
         let mut recipients = Recipients::default();
         for session in self.sessions_of(worker) {
@@ -367,7 +383,7 @@ impl Workload {
                         let share = (copy > 0).then(|| "$share/g/t/#".into());
                         let way = StoredDelivery { qos, retain, packet_id, ..Default::default() };
                         let subscription_ids = vec![1, 300];
-                        let overtakes = vec![1 + self.prng.below(4) as u32];
+                        let overtakes = self.owed_to(session);
                         let way = StoredDelivery { number, subscription_ids, share, ..way };
                         recipients.add_other(session, StoredDelivery { overtakes, ..way });
                     }
@@ -435,10 +451,13 @@ impl Workload {
         publish.parts = count as u32 - more;
         for (place, &other) in others[..count].iter().enumerate() {
             let mut recipients = Recipients::default();
-            if self.prng.chance(70) {
+            if publish.taken.is_some() {
+                recipients = self.other_members(other);
+            } else if self.prng.chance(70) {
                 recipients = self.recipients(other);
             }
-            if self.prng.chance(20)
+            if publish.taken.is_none()
+                && self.prng.chance(20)
                 && let Some(session) = self.session_of(other)
             {
                 recipients = Recipients::default();
