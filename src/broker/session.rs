@@ -149,7 +149,7 @@ impl Session {
         Some(Source { identity, listener: self.listener })
     }
 
-    /// True when a QoS 1 or 2 message may be sent now: at most what waits for the disk is before it.
+    /// True when a QoS 1 or 2 message may be sent now, before what waits for the disk.
     pub(super) fn has_window(&self) -> bool {
         self.in_flight.is_clear() && self.has_room()
     }
