@@ -100,7 +100,7 @@ impl World {
         self.collect(worker);
         self.drain(worker);
         for wire in std::mem::take(&mut self.workers[worker].resumed) {
-            self.note_handled(wire);
+            self.after_input(wire);
         }
         let outbox_has_more = self.workers[worker].shard.outbox().has_dirty();
         if outbox_has_more && self.prng.chance(self.scenario.flushes) {

@@ -113,7 +113,10 @@ impl World {
     /// Tells the model of packets that the shard has got whole.
     fn note_handed(&mut self, wire: usize) {
         let state = &mut self.wires[wire];
-        state.owed.note_handed(state.up.handed, self.now);
+        // What comes when the broker has hung up already is not answered.
+        if state.phase == Phase::Open {
+            state.owed.note_handed(state.up.handed, self.now);
+        }
         while let Some((end, _)) = state.up.items.front()
             && *end <= state.up.handed
         {
