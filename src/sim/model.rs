@@ -159,8 +159,9 @@ pub(super) struct Session {
     /// Something may have been sent to its client that the client has not read, or the broker has
     /// crashed and does not know what it had sent.
     pub(super) is_in_doubt: bool,
-    /// Packet identifier → when it was first sent, counted in messages.
-    pub(super) first_sent: BTreeMap<u16, u64>,
+    /// Packet identifier → the message that was sent under it last, and when it was first sent,
+    /// counted in messages.
+    pub(super) first_sent: BTreeMap<u16, (usize, u64)>,
     pub(super) sent: u64,
     /// The greatest of these sent again on the present connection.
     pub(super) resent: u64,
