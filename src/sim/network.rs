@@ -82,6 +82,7 @@ impl World {
         let Some(link) = state.link.filter(|_| state.phase == Phase::Open) else { return };
         if state.is_half_closed && !std::mem::replace(&mut state.is_finished, true) {
             let worker = state.worker;
+            state.left.get_or_insert(self.now);
             self.trace(|| format!("wire {wire} is finished"));
             self.feed(worker, Input::Finished { link });
             self.after_input(wire);
@@ -122,6 +123,9 @@ impl World {
         {
             let (_, item) = state.up.items.pop_front().expect("there is a first");
             if state.phase == Phase::Open {
+                if matches!(item, Item::Disconnect { .. }) {
+                    state.left.get_or_insert(self.now);
+                }
                 let handed = self.model.handed(state, item);
                 state.up.handed_items.push_back(handed);
             }
