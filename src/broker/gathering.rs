@@ -187,12 +187,11 @@ impl<T> Gathering<T> {
     /// Something may turn out to be needless.
     pub(super) fn hope(&mut self, now: Time) {
         self.hopeful += 1;
-        let due = now.after(JOURNAL_LINGER);
-        // Somebody waits for it, so it does not wait as long as what nobody waits for.
-        if self.due.is_none_or(|known| known > due) {
-            let until = now.after(JOURNAL_LINGER_MAX);
-            self.linger_until = Some(self.due.map_or(until, |known| known.min(until)));
-            self.due = Some(due);
+        let (soon, latest) = (now.after(JOURNAL_LINGER), now.after(JOURNAL_LINGER_MAX));
+        // Whoever waits for it does not wait for what is lazy.
+        if self.due.is_none_or(|due| due > soon) {
+            self.linger_until = Some(self.due.map_or(latest, |due| due.min(latest)));
+            self.due = Some(soon);
         }
     }
 
@@ -250,6 +249,27 @@ impl<T> Gathering<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::JOURNAL_LAZY;
+
+    #[test]
+    fn what_is_lazy_does_not_hold_up_what_may_be_needless() {
+        let mut gathering = Gathering::new();
+        gathering.push((), Awaited::NOTHING);
+        gathering.hurry(Time::ZERO.after(JOURNAL_LAZY));
+        gathering.push((), Awaited::new(1, true));
+        gathering.hope(Time::ZERO);
+        assert_eq!(gathering.due, Some(Time::ZERO.after(JOURNAL_LINGER)));
+        gathering.push((), Awaited::new(1, true));
+        gathering.hope(Time::ZERO);
+        let by = Acknowledger::Session(9);
+        assert!(gathering.acknowledge(Time::ZERO.after(JOURNAL_LINGER), FIRST + 1, by));
+        assert_eq!(gathering.due, Some(Time::ZERO.after(JOURNAL_LINGER * 2)), "others may, too");
+        let late = Time::ZERO.after(JOURNAL_LINGER_MAX - JOURNAL_LINGER / 2);
+        gathering.push((), Awaited::new(1, true));
+        gathering.hope(late);
+        assert!(gathering.acknowledge(late, FIRST + 2, by));
+        assert_eq!(gathering.due, Some(Time::ZERO.after(JOURNAL_LINGER_MAX)));
+    }
 
     #[test]
     fn who_has_acknowledged_what_is_told_in_order() {

@@ -99,7 +99,12 @@ impl World {
         self.drain(worker);
         self.collect(worker);
         self.drain(worker);
-        for wire in std::mem::take(&mut self.workers[worker].resumed) {
+        let resumed = std::mem::take(&mut self.workers[worker].resumed);
+        if resumed.iter().any(|&wire| !self.wires[wire].is_answered) {
+            // The model knows what a CONNECT that has waited decided, behind what came before it.
+            self.flush(worker);
+        }
+        for wire in resumed {
             self.note_handled(wire);
         }
         let outbox_has_more = self.workers[worker].shard.outbox().has_dirty();
@@ -215,7 +220,7 @@ impl World {
         let Some(session) = self.wires[wire].session else {
             return self.model.fail("I17", format!("the CONNECT of wire {wire} was refused"));
         };
-        if !self.model.admits(&self.wires[wire]) {
+        if self.wires[wire].is_put_out || !self.model.admits(&self.wires[wire]) {
             return self.expect_code(wire, 0x87);
         }
         let client = self.wires[wire].client;

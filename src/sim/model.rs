@@ -153,14 +153,17 @@ pub(super) struct Session {
     pub(super) expiry_s: u32,
     /// When it lost its last connection.
     pub(super) lost: Option<Time>,
+    /// The same, or before: a DISCONNECT may have come before CONNACK had left the disk.
+    left: Option<Time>,
     pub(super) ended: bool,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) seen: BTreeMap<usize, Seen>,
     /// Something may have been sent to its client that the client has not read, or the broker has
     /// crashed and does not know what it had sent.
     pub(super) is_in_doubt: bool,
-    /// Packet identifier and message → when it was first sent, counted in messages.
-    pub(super) first_sent: BTreeMap<(u16, usize), u64>,
+    /// Packet identifier → the message that was sent under it last, and when it was first sent,
+    /// counted in messages.
+    pub(super) first_sent: BTreeMap<u16, (usize, u64)>,
     pub(super) sent: u64,
     /// The greatest of these sent again on the present connection.
     pub(super) resent: u64,
@@ -456,6 +459,7 @@ impl Model {
             connections: 0,
             expiry_s: 0,
             lost: None,
+            left: None,
             ended: false,
             subscriptions: Vec::new(),
             seen: BTreeMap::new(),
@@ -487,9 +491,10 @@ impl Model {
                 (None, 0) => Some(false),
                 (None, _) | (_, u32::MAX) => Some(true),
                 (Some(lost), expiry_s) => {
-                    let ends = lost.after_seconds(expiry_s);
-                    let is_sure = self.now < ends || self.now > ends.after(Duration::from_secs(1));
-                    is_sure.then_some(self.now < ends)
+                    let first = session.left.unwrap_or(lost).after_seconds(expiry_s);
+                    let last = lost.after_seconds(expiry_s).after(Duration::from_secs(1));
+                    let is_sure = self.now < first || self.now > last;
+                    is_sure.then_some(self.now < first)
                 }
             },
         };
@@ -515,6 +520,7 @@ impl Model {
         let state = &mut self.sessions[session];
         state.wire = None;
         state.lost = Some(self.now);
+        state.left = wire.left;
         if let Some((_, Some(expiry_s))) = wire.goodbye {
             state.expiry_s = expiry_s.min(expiry_max_s);
         }

@@ -82,6 +82,7 @@ impl World {
         let Some(link) = state.link.filter(|_| state.phase == Phase::Open) else { return };
         if state.is_half_closed && !std::mem::replace(&mut state.is_finished, true) {
             let worker = state.worker;
+            state.left.get_or_insert(self.now);
             self.trace(|| format!("wire {wire} is finished"));
             self.feed(worker, Input::Finished { link });
             self.after_input(wire);
@@ -113,12 +114,18 @@ impl World {
     /// Tells the model of packets that the shard has got whole.
     fn note_handed(&mut self, wire: usize) {
         let state = &mut self.wires[wire];
-        state.owed.note_handed(state.up.handed, self.now);
+        // What comes when the broker has hung up already is not answered.
+        if state.phase == Phase::Open {
+            state.owed.note_handed(state.up.handed, self.now);
+        }
         while let Some((end, _)) = state.up.items.front()
             && *end <= state.up.handed
         {
             let (_, item) = state.up.items.pop_front().expect("there is a first");
             if state.phase == Phase::Open {
+                if matches!(item, Item::Disconnect { .. }) {
+                    state.left.get_or_insert(self.now);
+                }
                 let handed = self.model.handed(state, item);
                 state.up.handed_items.push_back(handed);
             }

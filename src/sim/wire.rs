@@ -155,6 +155,8 @@ pub(super) struct Wire {
     pub(super) is_half_closed: bool,
     /// The broker does not let its client in any more.
     pub(super) is_put_out: bool,
+    /// When the shard may have heard that its client leaves.
+    pub(super) left: Option<Time>,
     /// The worker knows that the client has closed its end.
     pub(super) is_finished: bool,
     /// The broker has closed it, and nothing of what it sent was lost.
@@ -199,6 +201,7 @@ impl Wire {
             is_leaving: false,
             is_half_closed: false,
             is_put_out: false,
+            left: None,
             is_finished: false,
             is_whole: false,
             owed: Owed::default(),
