@@ -9,6 +9,10 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) cycles: u64,
+    /// Those that ended with a kill from outside.
+    pub(crate) kills: u64,
+    /// Those that ended with SIGTERM.
+    pub(crate) stops: u64,
     /// Those in which the broker killed itself at a named point.
     pub(crate) at_points: u64,
     /// From the start of the process to its first CONNACK, in microseconds.
@@ -27,7 +31,9 @@ impl Report {
         let counts = checker.counts;
         let mut lines = vec![
             ("cycles", Value::from(tally.cycles)),
-            ("of which at named points", tally.at_points.into()),
+            ("kills", tally.kills.into()),
+            ("kills at named points", tally.at_points.into()),
+            ("stops", tally.stops.into()),
             ("drained and judged", tally.drains.into()),
             ("seconds", (tally.seconds as u64).into()),
             ("acknowledged QoS 1", counts.acknowledged[0].into()),

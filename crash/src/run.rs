@@ -253,8 +253,11 @@ impl<'a> Run<'a> {
                 self.cut();
                 return Ok(());
             }
-            None if self.flags.term => self.stop(&mut broker)?,
-            None => broker.kill()?,
+            None if self.prng.chance(self.flags.stops) => self.stop(&mut broker)?,
+            None => {
+                self.tally.kills += 1;
+                broker.kill()?;
+            }
             Some(status) if has_point && is_killed(status) => self.tally.at_points += 1,
             Some(status) => self
                 .checker
@@ -269,17 +272,25 @@ impl<'a> Run<'a> {
 
     /// Ends the broker with a warning, while clients go on.
     fn stop(&mut self, broker: &mut Broker) -> Result<()> {
+        self.tally.stops += 1;
         broker.ask_to_end()?;
         let begun_us = now_us();
-        while broker.ended()?.is_none() {
-            if now_us() - begun_us > STOP_US {
-                let tell = || "it did not end within 5 s of SIGTERM".into();
-                self.checker.violations.add(Kind::BrokerDown, tell);
-                return broker.kill();
+        loop {
+            match broker.ended()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    let tell = || format!("it ended after SIGTERM with {status}");
+                    self.checker.violations.add(Kind::BrokerDown, tell);
+                    return Ok(());
+                }
+                None if now_us() - begun_us > STOP_US => {
+                    let tell = || "it did not end within 5 s of SIGTERM".into();
+                    self.checker.violations.add(Kind::BrokerDown, tell);
+                    return broker.kill();
+                }
+                None => self.turn(None),
             }
-            self.turn(None);
         }
-        Ok(())
     }
 
     /// Lets everything arrive that is to arrive, and judges. False when the broker ended.

@@ -34,7 +34,11 @@ impl Checker {
                 format!("client {client} got {stamp:?} of a session that it ended: {sent:?}")
             });
         }
-        self.count(client, &stamp, publish.qos, &sent);
+        if self.is_shared(&sent) {
+            self.count_copy(client, &stamp, publish.qos, &sent);
+        } else {
+            self.count(client, &stamp, publish.qos, &sent);
+        }
         Some(stamp)
     }
 

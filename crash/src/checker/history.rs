@@ -83,19 +83,30 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
+    /// Whether it is a shared group's.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.filter.starts_with("$share/")
+    }
+
+    /// Whether the topic is one that it is for.
+    pub(crate) fn fits(&self, topic: &str) -> bool {
+        let shared = self.filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+        matches(shared.map_or(&*self.filter, |(_, filter)| filter), topic)
+    }
+
     /// Whether the subscription can be the reason of a delivery of `sent`.
     pub(crate) fn may_cause(&self, sent: &Sent, topic: &str, qos: QoS) -> bool {
         sent.qos.min(self.qos) == qos
             && sent.completed.is_none_or(|completed| completed + ROUTING > self.possible_from)
             && self.possible_until.is_none_or(|until| sent.first < until)
-            && matches(&self.filter, topic)
+            && self.fits(topic)
     }
 
     /// Whether the subscription was certain when `sent` was first sent.
     pub(crate) fn precedes(&self, sent: &Sent, topic: &str) -> bool {
         self.certain_from.is_some_and(|from| from < sent.first)
             && self.certain_until.is_none_or(|until| sent.first + ROUTING < until)
-            && matches(&self.filter, topic)
+            && self.fits(topic)
     }
 
     /// Whether `sent` must reach the session for this subscription.
@@ -104,7 +115,7 @@ impl Interval {
         self.qos != QoS::AtMostOnce
             && self.certain_from.is_some_and(|from| from < sent.first)
             && self.certain_until.is_none_or(|until| completed + ROUTING < until)
-            && matches(&self.filter, topic)
+            && self.fits(topic)
     }
 }
 

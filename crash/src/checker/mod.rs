@@ -6,6 +6,7 @@
 mod deliveries;
 pub(crate) mod history;
 pub(crate) mod retained;
+mod shared;
 #[cfg(test)]
 mod tests;
 pub(crate) mod violation;
@@ -32,6 +33,8 @@ pub(crate) struct Checker {
     /// Grows with every event.
     now: u64,
     pub(crate) topics: Vec<String>,
+    /// Whether messages on a topic are due in copies: see [`shared`].
+    shared: Vec<bool>,
     pub(crate) publishers: Vec<Publisher>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) registers: Registers,
@@ -42,7 +45,8 @@ pub(crate) struct Checker {
 impl Checker {
     /// A checker of so many sessions and publishers.
     pub(crate) fn new(topics: Vec<String>, sessions: usize, publishers: usize) -> Self {
-        let mut checker = Self { topics, ..Self::default() };
+        let shared = vec![false; topics.len()];
+        let mut checker = Self { topics, shared, ..Self::default() };
         checker.sessions.resize_with(sessions, Session::default);
         checker.publishers.resize_with(publishers, Publisher::default);
         checker
@@ -145,7 +149,7 @@ impl Checker {
         let mut lacking = Vec::new();
         let publishers = (0..).zip(&self.publishers);
         for (publisher, sent) in publishers.filter(|(_, publisher)| !publisher.is_will) {
-            for (sequence, sent) in sent.messages() {
+            for (sequence, sent) in sent.messages().filter(|(_, sent)| !self.is_shared(sent)) {
                 let topic = &self.topics[usize::from(sent.topic)];
                 if session.lacks(publisher, sequence, sent, topic) {
                     lacking.push((publisher, sequence));
@@ -176,14 +180,18 @@ impl Checker {
         if session.open(filter).is_some_and(|open| open.certain_until.is_none()) {
             return;
         }
-        session.intervals.push(Interval {
+        let interval = Interval {
             filter: filter.into(),
             qos,
             possible_from,
             certain_from: None,
             certain_until: None,
             possible_until: None,
-        });
+        };
+        session.intervals.push(interval.clone());
+        if interval.is_shared() {
+            self.share(&interval);
+        }
     }
 
     /// SUBACK has come, and says yes.
@@ -217,7 +225,7 @@ impl Checker {
             .flat_map(|session| &session.intervals)
             .filter(|interval| interval.certain_from.is_some() && interval.certain_until.is_none());
         let topic = |interval: &Interval| {
-            let fits = |topic: &String| ringmq::mqtt::matches(&interval.filter, topic);
+            let fits = |topic: &String| interval.fits(topic);
             let is_will = interval.filter.starts_with("w/");
             self.topics.iter().position(fits).filter(|_| !is_will).map(|place| place as u16)
         };
@@ -229,7 +237,8 @@ impl Checker {
 
     /// How many deliveries must still come.
     pub(crate) fn missing(&self) -> usize {
-        (0..self.sessions.len()).map(|client| self.lacking(client).len()).sum()
+        let own: usize = (0..self.sessions.len()).map(|client| self.lacking(client).len()).sum();
+        own + self.lacking_copies().len()
     }
 
     /// Judges everything that is finished, when all is quiet, and forgets it. The subscriptions
@@ -243,6 +252,7 @@ impl Checker {
                 self.tell_lost(client, publisher, sequence);
             }
         }
+        self.judge_copies();
         self.purge();
         broken
     }
@@ -279,8 +289,7 @@ impl Checker {
             let place = sequence.checked_sub(publisher.base).map(|place| place as usize);
             let sent = place.and_then(|place| publisher.sent.get(place));
             sent.is_some_and(|sent| {
-                sent.first > moment
-                    && ringmq::mqtt::matches(&interval.filter, &self.topics[sent.topic as usize])
+                sent.first > moment && interval.fits(&self.topics[usize::from(sent.topic)])
             })
         })
     }
