@@ -6,7 +6,9 @@
 //! s/0/NUMBER               what shared groups are for
 //! k/0/NUMBER               what one client gets in three copies
 //! r/PUBLISHER/NUMBER       retained registers with one writer each
+//! q/0/NUMBER               retained registers that publishers write in turn
 //! w/SUBSCRIBER             wills
+//! p/NUMBER                 what clients that do not wait publish; nobody judges that
 //! ```
 //!
 //! The filters of one subscriber never overlap, but those of groups and of the client that gets
@@ -27,16 +29,25 @@ const FIRST_MEMBER: usize = FIRST_SUBSCRIBER + SUBSCRIBERS;
 const MEMBERS: usize = 4;
 /// The client that gets several copies of a message.
 const COLLECTOR: usize = FIRST_MEMBER + MEMBERS;
+/// The first of the clients that are owed retained messages.
+const FIRST_CREDITOR: usize = COLLECTOR + 1;
+const CREDITORS: usize = 2;
 /// All clients with sessions.
-pub(crate) const CLIENTS: usize = COLLECTOR + 1;
+pub(crate) const CLIENTS: usize = FIRST_CREDITOR + CREDITORS;
+/// Clients that do not wait for answers.
+pub(crate) const PIPELINES: usize = 2;
 
 const FIELDS: usize = 4;
 const NUMBERS: usize = 3;
 /// Registers of each publisher: the first is written at QoS 1, the second at QoS 2.
 const REGISTERS: usize = 2;
 
-/// Publishers for the checker: clients that publish, then the wills of subscribers.
-pub(crate) const AUTHORS: usize = CLIENTS;
+/// Registers that publishers write in turn.
+pub(crate) const RELAYS: usize = 4;
+
+/// Publishers for the checker: clients that publish, the wills of subscribers, and the registers
+/// that are written in turn.
+pub(crate) const AUTHORS: usize = CLIENTS + RELAYS;
 
 /// The table of topics.
 pub(crate) fn topics() -> Vec<String> {
@@ -50,13 +61,14 @@ pub(crate) fn topics() -> Vec<String> {
     topics
 }
 
-fn families() -> [(char, usize, usize); 5] {
+fn families() -> [(char, usize, usize); 6] {
     [
         ('t', FIELDS, NUMBERS),
         ('c', SUBSCRIBERS, NUMBERS),
         ('s', 1, NUMBERS),
         ('k', 1, NUMBERS),
         ('r', PUBLISHERS, REGISTERS),
+        ('q', 1, RELAYS),
     ]
 }
 
@@ -69,6 +81,13 @@ pub(crate) fn register(publisher: usize, number: usize) -> (u16, QoS) {
     ((PLAIN_TOPICS + publisher * REGISTERS + number) as u16, qos)
 }
 
+/// A register that publishers write in turn: its author, topic and QoS.
+pub(crate) fn relay(number: usize) -> (u32, u16, QoS) {
+    let qos = if number.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+    let topic = PLAIN_TOPICS + PUBLISHERS * REGISTERS + number;
+    ((CLIENTS + number) as u32, topic as u16, qos)
+}
+
 /// How many registers a publisher has.
 pub(crate) const fn registers() -> u64 {
     REGISTERS as u64
@@ -76,7 +95,7 @@ pub(crate) const fn registers() -> u64 {
 
 /// The topic of a subscriber's will.
 pub(crate) fn will_topic(client: usize) -> u16 {
-    (PLAIN_TOPICS + PUBLISHERS * REGISTERS + client - FIRST_SUBSCRIBER) as u16
+    (PLAIN_TOPICS + PUBLISHERS * REGISTERS + RELAYS + client - FIRST_SUBSCRIBER) as u16
 }
 
 /// The version that a client speaks.
@@ -90,7 +109,7 @@ pub(crate) fn version(client: usize) -> Version {
 
 /// How many messages a client takes at a time, if it says so: queues build up behind it.
 pub(crate) fn receive_maximum(client: usize) -> Option<u16> {
-    let few = [2, 3, 2, 2, 4];
+    let few = [2, 3, 2, 2, 4, 1, 2];
     few.get(client.checked_sub(FIRST_MEMBER)?).copied()
 }
 
@@ -110,6 +129,8 @@ pub(crate) enum Manner {
     Restless,
     /// Goes and comes back, and acknowledges late.
     Wayward,
+    /// Subscribes and unsubscribes, and always acknowledges late: it is owed retained messages.
+    Owed,
     /// Connects anew over its own connection.
     Twin,
     /// Begins anew by a clean start.
@@ -128,7 +149,8 @@ pub(crate) fn manner(client: usize) -> Manner {
         Some(6) => Manner::Steady,
         Some(7) => Manner::Late,
         Some(8 | 9) => Manner::Restless,
-        Some(_) => Manner::Wayward,
+        Some(10) => Manner::Wayward,
+        Some(_) => Manner::Owed,
     }
 }
 
@@ -147,6 +169,10 @@ pub(crate) type Filters = Vec<(String, QoS)>;
 /// The subscriptions that a client has from the first, and those that come and go.
 pub(crate) fn filters(client: usize) -> (Filters, Filters) {
     let Some(subscriber) = client.checked_sub(FIRST_SUBSCRIBER) else { return Default::default() };
+    if let Some(place) = client.checked_sub(FIRST_CREDITOR) {
+        let qos = if place == 0 { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        return (Vec::new(), ["r/#", "q/#"].map(|filter| (filter.into(), qos)).into());
+    }
     let stable: &[(&str, QoS)] = match subscriber {
         0 => &[("t/#", QoS::ExactlyOnce), ("w/#", QoS::ExactlyOnce)],
         1 => &[("t/+/1", QoS::ExactlyOnce), ("t/+/2", QoS::AtLeastOnce)],
@@ -190,6 +216,7 @@ mod tests {
         let topics = topics();
         assert_eq!(topics[PLAIN_TOPICS - 1], "k/0/2");
         assert_eq!(topics[usize::from(register(3, 1).0)], "r/3/1");
+        assert_eq!(topics[usize::from(relay(3).1)], "q/0/3");
         assert_eq!(topics[usize::from(will_topic(FIRST_SUBSCRIBER + 2))], "w/2");
     }
 }

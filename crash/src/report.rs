@@ -19,6 +19,10 @@ pub(crate) struct Tally {
     pub(crate) recoveries_us: Vec<u64>,
     /// How often everything was drained and judged.
     pub(crate) drains: u64,
+    /// Connections on which everything was sent in one write and answered.
+    pub(crate) rounds: u64,
+    /// Starts with a wrong wall clock.
+    pub(crate) wrong_clocks: u64,
     pub(crate) seconds: f64,
 }
 
@@ -34,6 +38,8 @@ impl Report {
             ("kills", tally.kills.into()),
             ("kills at named points", tally.at_points.into()),
             ("stops", tally.stops.into()),
+            ("starts with a wrong clock", tally.wrong_clocks.into()),
+            ("connections in one write", tally.rounds.into()),
             ("drained and judged", tally.drains.into()),
             ("seconds", (tally.seconds as u64).into()),
             ("acknowledged QoS 1", counts.acknowledged[0].into()),

@@ -5,6 +5,7 @@
 
 mod deliveries;
 pub(crate) mod history;
+mod owed;
 pub(crate) mod retained;
 mod shared;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) mod violation;
 use history::{Interval, Presence, Publisher, Sent, Session};
 use retained::Registers;
 use ringmq::mqtt::QoS;
+use std::collections::BTreeMap;
 use violation::{Kind, Violations};
 
 /// What is counted besides mistakes.
@@ -63,8 +65,24 @@ impl Checker {
         let (acknowledged, completed) = (None, None);
         let publisher = &mut self.publishers[publisher as usize];
         let sequence = publisher.next_sequence();
-        publisher.sent.push_back(Sent { topic, qos, is_probe, first, acknowledged, completed });
+        publisher.sent.push_back(Sent {
+            topic,
+            qos,
+            is_probe,
+            is_empty: false,
+            first,
+            acknowledged,
+            completed,
+        });
         sequence
+    }
+
+    /// The message that was just sent is a write of a register.
+    pub(crate) fn writing(&mut self, publisher: u32, sequence: u64, is_clearing: bool) {
+        let Some(sent) = self.message(publisher, sequence) else { return };
+        sent.is_empty = is_clearing;
+        let topic = sent.topic;
+        self.registers.writing(topic, sequence, is_clearing);
     }
 
     fn message(&mut self, publisher: u32, sequence: u64) -> Option<&mut Sent> {
@@ -177,7 +195,8 @@ impl Checker {
     pub(crate) fn subscribing(&mut self, client: usize, filter: &str, qos: QoS) {
         let possible_from = self.tick();
         let session = &mut self.sessions[client];
-        if session.open(filter).is_some_and(|open| open.certain_until.is_none()) {
+        if let Some(open) = session.open(filter).filter(|open| open.certain_until.is_none()) {
+            open.subscribes += 1;
             return;
         }
         let interval = Interval {
@@ -187,6 +206,9 @@ impl Checker {
             certain_from: None,
             certain_until: None,
             possible_until: None,
+            subscribes: 1,
+            floors: self.registers.floors(),
+            values: BTreeMap::new(),
         };
         session.intervals.push(interval.clone());
         if interval.is_shared() {
@@ -226,8 +248,9 @@ impl Checker {
             .filter(|interval| interval.certain_from.is_some() && interval.certain_until.is_none());
         let topic = |interval: &Interval| {
             let fits = |topic: &String| interval.fits(topic);
-            let is_will = interval.filter.starts_with("w/");
-            self.topics.iter().position(fits).filter(|_| !is_will).map(|place| place as u16)
+            // Nobody but their writers writes wills and registers.
+            let is_apart = ["w/", "r/", "q/"].iter().any(|head| interval.filter.starts_with(head));
+            self.topics.iter().position(fits).filter(|_| !is_apart).map(|place| place as u16)
         };
         let mut topics: Vec<u16> = certain.filter_map(topic).collect();
         topics.sort_unstable();
@@ -238,7 +261,7 @@ impl Checker {
     /// How many deliveries must still come.
     pub(crate) fn missing(&self) -> usize {
         let own: usize = (0..self.sessions.len()).map(|client| self.lacking(client).len()).sum();
-        own + self.lacking_copies().len()
+        own + self.lacking_copies().len() + self.unpaid().len()
     }
 
     /// Judges everything that is finished, when all is quiet, and forgets it. The subscriptions
@@ -253,6 +276,7 @@ impl Checker {
             }
         }
         self.judge_copies();
+        self.judge_owed();
         self.purge();
         broken
     }

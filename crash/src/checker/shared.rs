@@ -9,7 +9,7 @@ use super::history::{Interval, Sent, Session};
 use super::violation::Kind;
 use crate::stamp::Stamp;
 use ringmq::mqtt::QoS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Checker {
     /// A group subscribes to these topics.
@@ -42,6 +42,12 @@ impl Checker {
         self.sessions.iter().filter_map(|session| session.seen.get(&key)).sum::<u32>() as usize
     }
 
+    /// How many copies each client has got.
+    fn holders(&self, key: (u32, u64)) -> BTreeMap<usize, u32> {
+        let sessions = self.sessions.iter().enumerate();
+        sessions.filter_map(|(client, s)| Some((client, *s.seen.get(&key)?))).collect()
+    }
+
     /// One more copy has come: at QoS 2 and 0 there are no more of them than groups.
     pub(super) fn count_copy(&mut self, client: usize, stamp: &Stamp, qos: QoS, sent: &Sent) {
         let key = (stamp.publisher, stamp.sequence);
@@ -56,8 +62,12 @@ impl Checker {
             self.counts.repeated += 1;
             return;
         }
+        let holders = self.holders(key);
         self.violations.add(Kind::Duplicated, || {
-            format!("client {client} got copy {copies} of {due} of {stamp:?} at {qos:?}: {sent:?}")
+            format!(
+                "client {client} got copy {copies} of {due} of {stamp:?} at {qos:?}: {sent:?}; \
+                 clients have it {holders:?} times"
+            )
         });
     }
 
@@ -85,13 +95,11 @@ impl Checker {
         for (publisher, sequence, copies, due) in self.lacking_copies() {
             let sent = self.message(publisher, sequence).copied();
             let topic = sent.map_or("", |sent| &*self.topics[usize::from(sent.topic)]);
-            let key = (publisher, sequence);
-            let holders = (0..).zip(&self.sessions).filter(|(_, s)| s.seen.contains_key(&key));
-            let holders: Vec<usize> = holders.map(|(client, _)| client).collect();
+            let holders = self.holders((publisher, sequence));
             self.violations.add(Kind::Lost, || {
                 format!(
                     "{copies} of {due} copies of number {sequence} of publisher {publisher} on \
-                     {topic} came, to clients {holders:?}: {sent:?}"
+                     {topic} came: {sent:?}; clients have it {holders:?} times"
                 )
             });
         }

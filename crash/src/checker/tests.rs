@@ -491,3 +491,107 @@ fn a_copy_after_all_had_come_is_a_duplicate() {
     deliver_on(&mut checker, SUBSCRIBER, SHARED, sequence, QoS::ExactlyOnce, false);
     found(&checker, Kind::Duplicated, 1);
 }
+
+/// A session that subscribes to registers, and the number of a write that was there before.
+fn creditor() -> (Checker, u64) {
+    let mut checker = sessions(&[&[]]);
+    let value = write(&mut checker, false, true);
+    checker.subscribing(SUBSCRIBER, "r/#", QoS::ExactlyOnce);
+    checker.subscribed(SUBSCRIBER, "r/#");
+    (checker, value)
+}
+
+fn replay(checker: &mut Checker, sequence: u64, qos: QoS) {
+    deliver_on(checker, SUBSCRIBER, REGISTER, sequence, qos, true);
+}
+
+#[test]
+fn a_retained_message_comes_once_for_each_subscribe() {
+    let (mut checker, value) = creditor();
+    assert_eq!(checker.missing(), 1);
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    checker.subscribing(SUBSCRIBER, "r/#", QoS::ExactlyOnce);
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    assert_eq!(checker.missing(), 0);
+    found(&checker, Kind::Duplicated, 0);
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    found(&checker, Kind::Duplicated, 1);
+}
+
+#[test]
+fn a_retained_message_that_comes_again_after_all_was_quiet_is_a_duplicate_but_at_qos_1() {
+    for (qos, count) in [(QoS::AtLeastOnce, 0), (QoS::ExactlyOnce, 1)] {
+        let (mut checker, value) = creditor();
+        replay(&mut checker, value, qos);
+        checker.judge();
+        replay(&mut checker, value, qos);
+        found(&checker, Kind::Duplicated, count);
+    }
+}
+
+#[test]
+fn a_subscription_that_was_over_before_the_write_is_no_reason_for_it() {
+    let (mut checker, value) = creditor();
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    checker.unsubscribing(SUBSCRIBER, "r/#");
+    checker.unsubscribed(SUBSCRIBER, "r/#");
+    let later = write(&mut checker, false, true);
+    replay(&mut checker, later, QoS::ExactlyOnce);
+    found(&checker, Kind::Duplicated, 1);
+}
+
+#[test]
+fn a_retained_message_that_is_owed_and_never_comes_is_missed_once() {
+    let (mut checker, _) = creditor();
+    checker.judge();
+    found(&checker, Kind::RetainedWrong, 1);
+    checker.judge();
+    found(&checker, Kind::RetainedWrong, 1);
+}
+
+#[test]
+fn a_write_comes_once_as_it_is_written() {
+    let (mut checker, value) = creditor();
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    let sequence = checker.sent(PUBLISHER, REGISTER, QoS::ExactlyOnce, false);
+    checker.writing(PUBLISHER, sequence, false);
+    checker.acknowledged(PUBLISHER, sequence);
+    checker.completed(PUBLISHER, sequence);
+    let live = |checker: &mut Checker| {
+        deliver_on(checker, SUBSCRIBER, REGISTER, sequence, QoS::ExactlyOnce, false);
+    };
+    assert_eq!(checker.missing(), 1);
+    live(&mut checker);
+    checker.judge();
+    found(&checker, Kind::Duplicated, 0);
+    live(&mut checker);
+    found(&checker, Kind::Duplicated, 1);
+}
+
+#[test]
+fn a_write_that_clears_a_register_has_no_name_and_is_not_missed() {
+    let (mut checker, value) = creditor();
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    let sequence = checker.sent(PUBLISHER, REGISTER, QoS::ExactlyOnce, false);
+    checker.writing(PUBLISHER, sequence, true);
+    checker.acknowledged(PUBLISHER, sequence);
+    checker.completed(PUBLISHER, sequence);
+    let publish = Publish { topic: TOPICS[usize::from(REGISTER)], ..Publish::default() };
+    assert_eq!(checker.delivered(SUBSCRIBER, &publish), None);
+    checker.judge();
+    found(&checker, Kind::Lost, 0);
+}
+
+#[test]
+fn writes_in_turn_need_no_order_between_clients_but_a_register_goes_by_it() {
+    let (mut checker, value) = creditor();
+    checker.publishers[PUBLISHER as usize].is_relay = true;
+    replay(&mut checker, value, QoS::AtLeastOnce);
+    let sent = [0; 2].map(|_| write(&mut checker, false, true));
+    for sequence in [sent[1], sent[0]] {
+        deliver_on(&mut checker, SUBSCRIBER, REGISTER, sequence, QoS::AtLeastOnce, false);
+    }
+    checker.judge();
+    found(&checker, Kind::Reordered, 0);
+    assert_eq!(read(&mut checker, Some(sent[0])), 1);
+}

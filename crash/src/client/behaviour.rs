@@ -39,6 +39,7 @@ impl Client {
             Manner::Steady => {}
             Manner::Late => self.incoming.lateness_us = turn.prng.below(4) * 15_000,
             Manner::Restless => self.leave(turn),
+            Manner::Owed => self.incoming.lateness_us = 10_000 + turn.prng.below(30_000),
             Manner::Wayward => {
                 self.incoming.lateness_us = turn.prng.below(4) * 15_000;
                 self.leave(turn);

@@ -15,6 +15,7 @@ use crate::catalog::{
 use crate::checker::Checker;
 use crate::checker::violation::Kind;
 use crate::link::{Gone, Link};
+use crate::relay::Relays;
 use crate::stamp::Stamp;
 use incoming::Incoming;
 use outgoing::Outgoing;
@@ -31,6 +32,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) checker: &'a mut Checker,
     pub(crate) prng: &'a mut Prng,
+    pub(crate) relays: &'a mut Relays,
     /// Nobody reads the registers, so that a lost one is not written before it is missed.
     pub(crate) may_write: bool,
     /// Nothing new begins, everything is acknowledged at once.
