@@ -72,7 +72,7 @@ fn published(message: u64, session: u64) -> Record<'static> {
         body: Some(Body {
             qos: 1,
             retain: false,
-            expires_ms: None,
+            expires: None,
             owner: None,
             lengths: (topic.len() as u32, 0),
             bytes: bytes.into(),

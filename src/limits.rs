@@ -41,8 +41,21 @@ pub const LOOKS_MAX: u8 = 60;
 /// Payloads from this size on are shared by all subscribers, not copied behind each head.
 pub const PAYLOAD_COPIED_MAX: usize = 16 * 1024;
 
+/// How long a connection that is to be closed waits for the responses that its client is owed.
+pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long it does when the broker stops.
+pub const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Responses kept for a peer that does not read; beyond it nothing is received from the peer.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
+
+/// Responses of one link that may wait for the disk or other workers; beyond it nothing more is
+/// taken from the link until half of them have gone.
+pub const HELD_RESPONSES_MAX: usize = 4096;
+
+/// The same in bytes.
+pub const HELD_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
 
 /// What one turn takes from the queues of one session.
 pub const PUMP_BYTES_MAX: usize = 64 * 1024;
@@ -105,6 +118,9 @@ pub const SCRATCH_BYTES: usize = 1024 * 1024;
 pub const SEND_PIECES_MAX: usize = 1024;
 /// Messages in the ring from one worker to another; see [`mesh_capacity`].
 pub const MESH_MESSAGES_MAX: usize = 4096;
+/// Messages to other workers after which a shard causes no more until its driver has carried them
+/// out and told it which rings are full.
+pub const MESH_BURST_MAX: usize = MESH_MESSAGES_MAX;
 /// Messages taken from one ring in one turn; then the other rings and the sockets get theirs.
 pub const MESH_BATCH_MAX: usize = 1024;
 /// Seconds for a closing connection's last bytes, and again for the peer's close.
@@ -127,6 +143,8 @@ pub const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
+const _: () = assert!(STOP_WAIT_MAX.as_millis() + STOP_LINGER.as_millis() < STOP_CUT.as_millis());
+const _: () = assert!(STOP_WAIT_MAX.as_nanos() <= CLOSE_WAIT_MAX.as_nanos());
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(SLICE_SENDS_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(SLICE_SENDS_MAX + RECEIVE_BUFFERS as usize <= COMPLETIONS as usize);

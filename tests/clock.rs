@@ -5,6 +5,9 @@
 
 mod support;
 
+use ringmq::base::time::Time;
+use ringmq::store::record::{Body, ClockNote, Published, Record, StoredExpiry};
+use ringmq::store::{Epoch, State};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -186,4 +189,64 @@ fn a_clock_that_is_set_while_nothing_else_happens_is_noted() {
     };
     assert!(eventually(Duration::from_secs(20), is_noted));
     drop(server);
+}
+
+/// Runs `ringmq journal`; what it prints.
+fn journal(world: &World, command: &str) -> String {
+    let data = world.folder.path().join("data");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    let output = program.args(["journal", command]).arg(&data).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_compacted_journal_still_knows_its_time() {
+    let Some(world) = World::new() else { return };
+    world.move_wall(TO_1971);
+    let server = world.start();
+    acknowledge(&server, 86_400);
+    end(server, true);
+    let clock = |dump: &str| dump.lines().rfind(|line| line.contains(" clock ")).map(note_of);
+    let before = clock(&journal(&world, "dump"));
+    assert!(before.is_some());
+    journal(&world, "compact");
+    assert_eq!(clock(&journal(&world, "dump")), before);
+    world.move_wall(0);
+    check(&world.start(), 86_400, "compacted");
+}
+
+/// A line of a dump without its place.
+fn note_of(line: &str) -> String {
+    line.split_once(" clock ").unwrap().1.to_owned()
+}
+
+#[test]
+fn points_in_time_become_those_of_the_new_epoch() {
+    let mut state = State::new(Epoch(0));
+    let note = ClockNote { journal_ms: 1000, wall_ms: 0, boot: [1; 16], boot_ms: 0 };
+    state.apply(Record::Clock(note));
+    let body = Body {
+        qos: 1,
+        retain: true,
+        expires: Some(StoredExpiry { at_ms: 5000, interval_s: 5 }),
+        owner: None,
+        lengths: (1, 0),
+        bytes: b"ax"[..].into(),
+    };
+    state.apply(Record::Published(Published {
+        message: 1,
+        body: Some(body),
+        retained: Some(1),
+        received: None,
+        taken: None,
+        groups: Vec::new(),
+        others: Vec::new(),
+    }));
+    state.finish();
+    assert_eq!((state.clock, state.earliest_ms()), (Some(note), Some(5000)));
+    state.set_epoch(Epoch(3000));
+    let expires = state.retained().next().unwrap().expires.unwrap();
+    assert_eq!(expires.at, Time::ZERO.after(Duration::from_secs(2)));
+    assert_eq!(state.records().next(), Some(Record::Clock(note)));
 }

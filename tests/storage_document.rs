@@ -15,7 +15,7 @@ fn example() -> Vec<u8> {
         body: Some(Body {
             qos: 1,
             retain: false,
-            expires_ms: None,
+            expires: None,
             owner: None,
             lengths: (3, 0),
             bytes: b"a/bhi"[..].into(),

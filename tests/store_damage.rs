@@ -139,7 +139,7 @@ fn forged_commit(stamp: Stamp) -> Vec<u8> {
         body: Some(Body {
             qos: 1,
             retain: true,
-            expires_ms: None,
+            expires: None,
             owner: None,
             lengths: (1, 0),
             bytes: forged.into(),

@@ -77,6 +77,9 @@ pub enum Input<'a> {
     /// The link is gone: the peer closed it or it failed. Owed exactly once for every link opened,
     /// also after [`Output::Close`]; not after [`Output::Handover`].
     Closed { link: LinkId },
+    /// The peer has sent its last byte, and may still read what it is owed; [`Output::Close`]
+    /// follows, at once or when it has been told.
+    Finished { link: LinkId },
     /// The last output of the link could not be sent whole. The driver keeps the rest and sends
     /// it; until [`Input::Writable`] the shard gives the link no more output.
     Blocked { link: LinkId },
@@ -109,7 +112,8 @@ pub enum Input<'a> {
 /// What the driver has to do. Sending bytes is not here: see [`Outbox`](super::outbox::Outbox).
 #[derive(Debug)]
 pub enum Output {
-    /// Send what the outbox holds for the link, then close it, then say [`Input::Closed`].
+    /// Send what the outbox holds for the link, behind what of it is still on its way where the
+    /// link is blocked, then close it, then say [`Input::Closed`].
     Close { link: LinkId },
     /// The client's session lives on worker `to`: move the connection there. `received` is
     /// everything that came in on it, from its CONNECT on; over there it is the first input.

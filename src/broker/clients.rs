@@ -10,6 +10,7 @@ use crate::base::maps::HashMap;
 use crate::base::slots::Slots;
 use crate::base::time::Time;
 use crate::limits::BACKLOG_BYTES_MAX;
+use crate::mqtt::Packet;
 use crate::options::Options;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -65,6 +66,8 @@ pub(super) struct Clients {
     /// Sessions that have more to be sent than one turn should take.
     pub(super) unfinished: VecDeque<SessionId>,
     pub(super) counters: Counters,
+    /// Links for which there was a packet that their clients do not take.
+    pub(super) misfits: Vec<LinkId>,
     /// What the journal is to be told; None when nothing outlives the process.
     pub(super) ledger: Option<Box<Ledger>>,
     serial: u64,
@@ -89,6 +92,7 @@ impl Clients {
             timers: BTreeSet::new(),
             unfinished: VecDeque::new(),
             counters: Counters::default(),
+            misfits: Vec::new(),
             ledger: None,
             serial: 0,
             numbers: (first, step),
@@ -228,32 +232,90 @@ impl Clients {
     }
 
     /// Sends a response, behind those that wait for other workers.
-    pub(super) fn respond(&mut self, id: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn respond(&mut self, id: LinkId, packet: &Packet<'_>) {
         match self.link(id) {
-            Some(link) if link.holds() => write(link.behind_held()),
-            _ => self.send(id, write),
+            Some(link) if link.holds() => {
+                let (version, max) = link.terms();
+                let fits = link.write_behind_held(|out| packet.encode_within(version, max, out));
+                self.misfits.extend((!fits).then_some(id));
+                self.limit_held(id);
+            }
+            _ => self.send(id, packet),
+        }
+    }
+
+    /// As [`Self::respond`]; encoded already.
+    pub(super) fn respond_bytes(&mut self, id: LinkId, bytes: &[u8]) {
+        match self.link(id) {
+            Some(link) if link.holds() => {
+                link.write_behind_held(|out| {
+                    out.extend_from_slice(bytes);
+                    true
+                });
+                self.limit_held(id);
+            }
+            _ => self.send_bytes(id, bytes),
+        }
+    }
+
+    /// The bytes of a packet for the link; none of one that its client does not take, which is
+    /// closed then.
+    pub(super) fn encode(&mut self, id: LinkId, packet: &Packet<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let Some(link) = self.link(id) else { return bytes };
+        let (version, max) = link.terms();
+        if !packet.encode_within(version, max, &mut bytes) {
+            self.misfits.push(id);
+        }
+        bytes
+    }
+
+    /// Takes nothing more from a link of which too many responses wait.
+    pub(super) fn limit_held(&mut self, id: LinkId) {
+        if self.link(id).is_some_and(|link| link.holds_much(1)) {
+            self.pause(id, |pauses| pauses.held = true);
         }
     }
 
     /// Sends something that is not a PUBLISH.
-    pub(super) fn send(&mut self, id: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn send(&mut self, id: LinkId, packet: &Packet<'_>) {
+        let Some(link) = self.link(id) else { return };
+        let (version, max) = link.terms();
+        if link.blocked.any() {
+            let bytes = self.encode(id, packet);
+            return self.send_bytes(id, &bytes);
+        }
+        let mut fits = true;
+        let run = self.outbox.encode(PRIVATE, |out| fits = packet.encode_within(version, max, out));
+        if fits {
+            self.outbox.append(id, run);
+        } else {
+            self.misfits.push(id);
+        }
+    }
+
+    /// As [`Self::send`]; encoded already.
+    pub(super) fn send_bytes(&mut self, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.link(id) else { return };
         if !link.blocked.any() {
-            let run = self.outbox.encode(PRIVATE, write);
+            let run = self.outbox.encode(PRIVATE, |out| out.extend_from_slice(bytes));
             self.outbox.append(id, run);
             return;
         }
         let backlog = &mut link.rare().backlog;
-        write(backlog);
+        backlog.extend_from_slice(bytes);
         if backlog.len() > BACKLOG_BYTES_MAX && !link.pauses.backlog {
             self.pause(id, |pauses| pauses.backlog = true);
         }
     }
 
-    /// Sends whatever need not wait any more.
-    pub(super) fn send_released(&mut self, id: LinkId) {
-        while let Some(bytes) = self.link(id).and_then(Link::next_released) {
-            self.send(id, |out| out.extend_from_slice(&bytes));
+    /// Gives out what waits until the link is writable. Without CONNACK there is nothing to say.
+    pub(super) fn send_backlog(&mut self, id: LinkId) {
+        let Some(link) = self.link(id).filter(|link| !link.blocked.connack) else { return };
+        let backlog = link.rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
+        if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
+            let run = self.outbox.encode(PRIVATE, |out| out.extend_from_slice(&backlog));
+            self.outbox.append(id, run);
         }
     }
 

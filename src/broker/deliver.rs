@@ -4,7 +4,7 @@ use super::boundary::LinkId;
 use super::clients::{Clients, Route};
 use super::in_flight::Wait;
 use super::ledger::{Fate, stored, way};
-use super::outbox::Run;
+use super::outbox::{Outbox, Run};
 use super::publication::{Head, Publication};
 use super::session::{Delivery, Particulars, SessionId};
 use crate::base::maps::HashMap;
@@ -283,8 +283,8 @@ impl Clients {
         Fate::Dropped
     }
 
-    /// Sends a packet encoded for this subscriber alone; false when it is larger than the client
-    /// takes, and the delivery counts as done.
+    /// Sends a packet encoded for this subscriber alone, without an alias where it would not fit
+    /// with one; false when it is larger than the client takes, and the delivery counts as done.
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
     pub(super) fn send_private(
         &mut self,
@@ -294,17 +294,25 @@ impl Clients {
         packet_id: u16,
         dup: bool,
     ) -> bool {
-        let alias = self.alias_for(route.link, publication.topic());
-        let head = Head { dup, packet_id, alias, subscription_ids: delivery.subscription_ids() };
+        let mut alias = self.alias_for(route.link, publication.topic());
+        let subscription_ids = delivery.subscription_ids();
         let Delivery { qos, retain, .. } = *delivery;
-        let run = publication.private_frame(&mut self.outbox, route.is_v5, qos, retain, head);
+        let encode = |publication: &Publication<'_>, outbox: &mut Outbox, alias| {
+            let head = Head { dup, packet_id, alias, subscription_ids };
+            publication.private_frame(outbox, route.is_v5, qos, retain, head)
+        };
+        let mut run = encode(publication, &mut self.outbox, alias);
+        if alias.is_some() && publication.packet_length(run) > route.packet_bytes_max as usize {
+            alias = None;
+            run = encode(publication, &mut self.outbox, alias);
+        }
         if self.send_frame(route, run, publication) {
+            if let Some((alias, false)) = alias {
+                self.set_alias(route.link, publication.topic(), alias);
+            }
             return true;
         }
         let Some(link) = self.link(route.link) else { return false };
-        if matches!(alias, Some((_, false))) {
-            link.rare().aliases_out.remove(publication.topic());
-        }
         if let Some(session) = link.session() {
             self.complete(session.slot, packet_id);
         }
@@ -330,8 +338,8 @@ impl Clients {
         true
     }
 
-    /// The alias under which `topic` goes to the link, if it takes any: the first topics sent to it
-    /// get one, and keep it.
+    /// The alias under which `topic` goes to the link, if it takes any, and whether the link knows
+    /// it: the first topics sent to it get one, and keep it.
     // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
     fn alias_for(&mut self, link: LinkId, topic: &str) -> Option<(u16, bool)> {
         let rare = self.link(link)?.rare.as_deref_mut()?;
@@ -342,7 +350,13 @@ impl Clients {
         if alias >= rare.aliases_out_max {
             return None;
         }
-        rare.aliases_out.insert(topic.into(), alias + 1);
         Some((alias + 1, false))
+    }
+
+    /// The link has been sent `topic` with a new alias.
+    fn set_alias(&mut self, link: LinkId, topic: &str, alias: u16) {
+        if let Some(link) = self.link(link) {
+            link.rare().aliases_out.insert(topic.into(), alias);
+        }
     }
 }

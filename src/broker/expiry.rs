@@ -11,6 +11,7 @@ use std::time::Duration;
 impl Shard {
     pub(super) fn tick(&mut self) {
         let now = self.clients.now;
+        self.go_on_with_mesh();
         while let Some(&(due, key)) = self.clients.timers.first()
             && due <= now
         {
@@ -21,10 +22,7 @@ impl Shard {
                     if let Some(session) = self.clients.sessions.get_mut(id) {
                         session.timer = None;
                     }
-                    self.session_due(id);
-                    if self.clients.sessions.get(id).is_some() {
-                        self.clients.refresh_session_timer(id);
-                    }
+                    self.session_timer(id);
                 }
             }
         }
@@ -46,15 +44,23 @@ impl Shard {
     // [MQTT-3.1.2-22]
     fn link_due(&mut self, id: LinkId, late: Duration) {
         let now = self.clients.now;
+        let is_kept_waiting = self.is_kept_waiting(id);
         let Some(link) = self.clients.link(id) else { return };
         link.timer = None;
-        if link.is_held_up() {
+        if is_kept_waiting {
             link.heard = now;
         }
         let expires = link.rare.as_ref().and_then(|rare| rare.expires);
         match (link.state, link.due()) {
-            (State::Closing, _) | (State::Connected { .. }, None) => {}
-            (State::Authenticating, _) if link.is_held_up() => {
+            (State::Closing, _) => {
+                link.forget_held();
+                self.finish(id);
+            }
+            _ if link.is_finished => {
+                self.hang_up(id);
+            }
+            (State::Connected { .. }, None) => {}
+            (State::Fresh { .. } | State::Authenticating, _) if is_kept_waiting => {
                 self.clients.set_link_timer(id, Some(now.after(CONNECT_TIME_MAX)));
             }
             // A peer that comes in has to be answered to go on, which a late turn has not done.

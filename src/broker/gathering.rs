@@ -187,9 +187,12 @@ impl<T> Gathering<T> {
     /// Something may turn out to be needless.
     pub(super) fn hope(&mut self, now: Time) {
         self.hopeful += 1;
-        if self.due.is_none() {
-            self.linger_until = Some(now.after(JOURNAL_LINGER_MAX));
-            self.due = Some(now.after(JOURNAL_LINGER));
+        let due = now.after(JOURNAL_LINGER);
+        // Somebody waits for it, so it does not wait as long as what nobody waits for.
+        if self.due.is_none_or(|known| known > due) {
+            let until = now.after(JOURNAL_LINGER_MAX);
+            self.linger_until = Some(self.due.map_or(until, |known| known.min(until)));
+            self.due = Some(due);
         }
     }
 

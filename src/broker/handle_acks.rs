@@ -3,7 +3,7 @@
 use super::boundary::LinkId;
 use super::session::SessionId;
 use super::shard::Shard;
-use crate::mqtt::{Ack, AckType, Frame, ProtocolError, QoS, ReasonCode, Version, encode_ack};
+use crate::mqtt::{Ack, AckType, Frame, Packet, ProtocolError, QoS, ReasonCode, Version};
 use crate::store::record::Record;
 
 impl Shard {
@@ -17,8 +17,8 @@ impl Shard {
         let ack = Ack::decode(frame, version)?;
         match ack.kind {
             AckType::PubAck => self.handle_puback(session, ack.packet_id),
-            AckType::PubRec => self.handle_pubrec(id, session, version, &ack),
-            AckType::PubRel => self.handle_pubrel(id, session, version, ack.packet_id),
+            AckType::PubRec => self.handle_pubrec(id, session, &ack),
+            AckType::PubRel => self.handle_pubrel(id, session, ack.packet_id),
             AckType::PubComp => self.handle_pubcomp(session, ack.packet_id),
         }
         Ok(())
@@ -39,7 +39,7 @@ impl Shard {
     }
 
     // [MQTT-4.3.3-4]
-    fn handle_pubrec(&mut self, link: LinkId, id: SessionId, version: Version, ack: &Ack<'_>) {
+    fn handle_pubrec(&mut self, link: LinkId, id: SessionId, ack: &Ack<'_>) {
         let mark = self.clients.mark();
         let session = &mut self.clients.sessions[id.slot];
         let entry = session.in_flight.get_mut(ack.packet_id);
@@ -59,13 +59,13 @@ impl Shard {
             None if ack.code.is_error() => return,
             None => ReasonCode::PacketIdentifierNotFound,
         };
-        let mut bytes = Vec::new();
-        encode_ack(AckType::PubRel, version, ack.packet_id, code, &mut bytes);
+        let pubrel = Packet::Ack(Ack::new(AckType::PubRel, ack.packet_id, code));
+        let bytes = self.clients.encode(link, &pubrel);
         self.respond_noted(link, mark, bytes);
     }
 
     // [MQTT-4.3.3-11]
-    fn handle_pubrel(&mut self, link: LinkId, id: SessionId, version: Version, packet_id: u16) {
+    fn handle_pubrel(&mut self, link: LinkId, id: SessionId, packet_id: u16) {
         let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
         let session = self.clients.stored(id.slot);
         let mark = self.clients.mark();
@@ -76,8 +76,8 @@ impl Shard {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,
         };
-        let mut bytes = Vec::new();
-        encode_ack(AckType::PubComp, version, packet_id, code, &mut bytes);
+        let pubcomp = Packet::Ack(Ack::new(AckType::PubComp, packet_id, code));
+        let bytes = self.clients.encode(link, &pubcomp);
         self.respond_noted(link, mark, bytes);
     }
 

@@ -12,8 +12,8 @@ use super::shard::Shard;
 use crate::access::{Identity, Login, Secret, Verdict};
 use crate::limits::{CONNECT_TIME_MAX, LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
-    Auth, Connect, Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, Sender,
-    Version, next_frame,
+    Auth, Connect, Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode,
+    Sender, Version, next_frame_of,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Shard {
             }
             Some(Verdict::Refuse { code, cause }) => {
                 let error = ProtocolError::new(code, cause);
-                self.refuse_login(id, &Refusal { version: connect.version, error });
+                self.refuse_login(id, &Refusal { error });
             }
             Some(Verdict::Continue { .. }) | None => {
                 let is_large = packet.len() > UNAUTHENTICATED_BYTES_MAX;
@@ -56,8 +56,7 @@ impl Shard {
                 if Arc::strong_count(&self.large_logins) > LARGE_LOGINS_MAX + 1 {
                     let cause = "too many large CONNECT packets at once";
                     let error = ProtocolError::new(ReasonCode::ServerBusy, cause);
-                    let version = connect.version;
-                    return self.refuse_login(id, &Refusal { version, error });
+                    return self.refuse_login(id, &Refusal { error });
                 }
                 link.state = State::Authenticating;
                 let connect = packet.to_vec();
@@ -97,7 +96,9 @@ impl Shard {
     }
 
     fn go_on_connecting(&mut self, id: LinkId, pending: PendingLogin, verdict: Verdict) {
-        let Ok(Framed::Whole(frame)) = next_frame(&pending.connect, usize::MAX) else { return };
+        let Ok(Framed::Whole(frame)) = next_frame_of(&pending.connect, usize::MAX, None) else {
+            return;
+        };
         let Ok(connect) = Connect::decode(&frame) else { return };
         match verdict {
             Verdict::Accept { identity, data, valid_for } => {
@@ -110,7 +111,7 @@ impl Shard {
             }
             Verdict::Refuse { code, cause } => {
                 let error = ProtocolError::new(code, cause);
-                self.refuse_login(id, &Refusal { version: connect.version, error });
+                self.refuse_login(id, &Refusal { error });
             }
         }
     }
@@ -186,7 +187,7 @@ impl Shard {
         if !policy.still_holds(&identity) {
             // The policy was replaced while the verdict was on its way.
             let error = ProtocolError::new(ReasonCode::NotAuthorized, NOT_ANY_MORE);
-            return self.refuse_login(id, &Refusal { version: connect.version, error });
+            return self.refuse_login(id, &Refusal { error });
         }
         let grants = policy.grants(&identity);
         let identity = worth_keeping(identity, policy, grants.as_ref());
@@ -217,7 +218,7 @@ impl Shard {
             authentication_data: data,
             ..Auth::default()
         };
-        self.clients.send(id, |out| auth.encode(out));
+        self.clients.respond(id, &Packet::Auth(auth));
     }
 
     /// Handles a packet that comes while it is being found out who the client is.
@@ -229,7 +230,7 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
         let Some(mut pending) = link.rare().login.take() else { return Ok(()) };
-        let whole = next_frame(&pending.connect, usize::MAX);
+        let whole = next_frame_of(&pending.connect, usize::MAX, None);
         let Ok(Framed::Whole(first)) = whole else { return Ok(()) };
         let Ok(connect) = Connect::decode(&first) else { return Ok(()) };
         let version = connect.version;
@@ -250,7 +251,7 @@ impl Shard {
         let auth = match step {
             Ok(auth) => auth,
             Err(error) => {
-                self.refuse_connect(id, &Refusal { version, error });
+                self.refuse_connect(id, &Refusal { error });
                 return Ok(());
             }
         };

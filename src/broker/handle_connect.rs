@@ -7,7 +7,7 @@ use super::shard::Shard;
 use super::will::Will;
 use crate::access::{Grants, Identity};
 use crate::mqtt::{
-    ConnAck, Connect, ConnectError, Frame, PacketType, ProtocolError, ReasonCode, Version,
+    ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
 };
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use std::time::Duration;
 /// A refusal that the client is told.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    pub(super) version: Version,
     pub(super) error: ProtocolError,
 }
 
@@ -45,21 +44,24 @@ impl Shard {
         let connect = match Connect::decode(frame) {
             Ok(connect) => connect,
             Err(ConnectError::Malformed(error)) => return Err(error),
-            Err(ConnectError::Refused { version, error }) => {
-                self.refuse_connect(id, &Refusal { version, error });
+            Err(ConnectError::Refused { version, packet_bytes_max, error }) => {
+                self.note_terms(id, version, packet_bytes_max);
+                self.refuse_connect(id, &Refusal { error });
                 return Ok(());
             }
             Err(ConnectError::UnsupportedVersion { level }) => {
                 // [MQTT-3.1.2-2]: in the words of the nearest version that the peer may know.
                 let version = if level > 5 { Version::V5 } else { Version::V311 };
+                self.note_terms(id, version, None);
                 let code = ReasonCode::UnsupportedProtocolVersion;
                 let error = ProtocolError::new(code, "protocol level not supported");
-                self.refuse_connect(id, &Refusal { version, error });
+                self.refuse_connect(id, &Refusal { error });
                 return Ok(());
             }
         };
+        self.note_terms(id, connect.version, connect.packet_bytes_max);
         if let Err(error) = self.check_excess(id).and_then(|()| self.check_connect(&connect)) {
-            self.refuse_connect(id, &Refusal { version: connect.version, error });
+            self.refuse_connect(id, &Refusal { error });
             return Ok(());
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
@@ -68,22 +70,31 @@ impl Shard {
             self.authenticate(id, &connect, assigned, &rest[..frame.length]);
         } else if let Some(link) = self.clients.remove_link(id) {
             let (origin, received) = (link.origin, rest.to_vec());
+            self.flow.note_sent();
             let handover = Output::Handover { link: id, to: home, origin, received };
             self.clients.outputs.push_back(handover);
         }
         Ok(())
     }
 
+    /// What the client has said of itself in CONNECT that every answer to it depends on.
+    fn note_terms(&mut self, id: LinkId, version: Version, packet_bytes_max: Option<u32>) {
+        if let Some(link) = self.clients.link(id) {
+            link.version = version;
+            link.packet_bytes_max = packet_bytes_max.unwrap_or(u32::MAX);
+        }
+    }
+
     // [MQTT-3.1.4-2], [MQTT-3.2.2-7]
     pub(super) fn refuse_connect(&mut self, id: LinkId, refusal: &Refusal) {
-        let Refusal { version, error } = *refusal;
+        let Refusal { error } = *refusal;
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
             let (peer, reason) = (&link.origin, error.code);
             tracing::info!(%peer, ?reason, "CONNECT refused: {}", error.cause);
         }
         let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
-        self.clients.send(id, |out| connack.encode(version, out));
+        self.clients.send(id, &Packet::ConnAck(connack));
         self.close(id);
     }
 
@@ -158,7 +169,12 @@ impl Shard {
             self.clients.counters.publishes_denied += 1;
             let cause = "the client may not publish its will";
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
-            return self.refuse_connect(id, &Refusal { version: connect.version, error });
+            return self.refuse_connect(id, &Refusal { error });
+        }
+        let is_assigned = assigned.is_some();
+        if self.connack(id, connect, client_id, (false, is_assigned), admitted).is_empty() {
+            // Not even CONNACK is small enough for it: nothing is done for such a client.
+            return;
         }
         let mark = self.clients.mark();
         let known = self.clients.find_session(client_id);
@@ -176,11 +192,12 @@ impl Shard {
             // Nothing may overtake CONNACK.
             self.set_blocked(id, |blocks| blocks.connack = true);
         }
-        let answer = self.connack(session, connect, kept.is_some(), assigned.is_some(), admitted);
+        let is = (kept.is_some(), is_assigned);
+        let answer = self.connack(id, connect, client_id, is, admitted);
         if waits {
             self.hold(id, 0, true, answer);
         } else {
-            self.clients.send(id, |out| out.extend_from_slice(&answer));
+            self.clients.send_bytes(id, &answer);
         }
         if let Some(link) = self.clients.link(id) {
             tracing::info!(
@@ -210,6 +227,10 @@ impl Shard {
     fn take_over(&mut self, id: SessionId, clean_start: bool) {
         if let Some(link) = self.clients.sessions[id.slot].link {
             self.clients.counters.takeovers += 1;
+            // What it is still owed would come after the new connection's CONNACK.
+            if let Some(link) = self.clients.link(link) {
+                link.forget_held();
+            }
             self.disconnect(
                 link,
                 ReasonCode::SessionTakenOver,
@@ -253,8 +274,6 @@ impl Shard {
         self.clients.refresh_session_timer(session_id);
         let Some(link) = self.clients.link(id) else { return };
         link.state = State::Connected { session: session_id };
-        link.version = connect.version;
-        link.packet_bytes_max = connect.packet_bytes_max.unwrap_or(u32::MAX);
         let aliases = connect.topic_alias_max.min(options.max_topic_alias);
         if aliases > 0 {
             link.rare().aliases_out_max = aliases;
@@ -271,29 +290,29 @@ impl Shard {
         self.tell_online(session_id, true);
     }
 
+    /// CONNACK; nothing when it is larger than its client takes.
     fn connack(
-        &self,
-        session: SessionId,
+        &mut self,
+        id: LinkId,
         connect: &Connect<'_>,
-        session_present: bool,
-        is_assigned: bool,
+        client_id: &str,
+        (session_present, is_assigned): (bool, bool),
         admitted: &Admitted,
     ) -> Vec<u8> {
         let options = self.clients.options.clone();
-        let session = &self.clients.sessions[session.slot];
-        let client_id = session.client_id.clone();
+        let session_expiry_s = connect.session_expiry_s.min(options.max_session_expiry);
         let is_response_topic = !client_id.contains(['+', '#']);
         let response_information = (connect.request_response_information && is_response_topic)
             .then(|| format!("response/{client_id}"));
-        let shorter = session.expiry_s != connect.session_expiry_s;
+        let shorter = session_expiry_s != connect.session_expiry_s;
         let connack = ConnAck {
             session_present,
             code: ReasonCode::Success,
-            session_expiry_s: shorter.then_some(session.expiry_s),
+            session_expiry_s: shorter.then_some(session_expiry_s),
             receive_maximum: Some(options.receive_maximum).filter(|max| *max < u16::MAX),
             retain_available: (!options.retain_available).then_some(false),
             packet_bytes_max: Some(options.max_packet_size),
-            assigned_client_id: is_assigned.then_some(&client_id),
+            assigned_client_id: is_assigned.then_some(client_id),
             topic_alias_max: Some(options.max_topic_alias).filter(|max| *max > 0),
             server_keep_alive_s: server_keep_alive(connect, options.max_keep_alive),
             response_information: response_information.as_deref(),
@@ -302,9 +321,7 @@ impl Shard {
             authentication_data: admitted.data.as_deref(),
             ..ConnAck::default()
         };
-        let mut bytes = Vec::new();
-        connack.encode(connect.version, &mut bytes);
-        bytes
+        self.clients.encode(id, &Packet::ConnAck(connack))
     }
 }
 
@@ -316,11 +333,14 @@ impl Admitted {
 
 /// Tells at once what is no CONNECT, instead of waiting for the whole of a packet that is none.
 // [MQTT-3.1.0-1]
-pub(super) const fn check_first(byte: u8) -> Result<(), ProtocolError> {
-    match byte {
-        0x10..0x16 | 0x17..0x20 => Ok(()),
-        0x16 => Err(ProtocolError::malformed("TLS on a port without TLS")),
-        b'A'..=b'Z' => Err(ProtocolError::malformed("HTTP or a PROXY header on an MQTT port")),
+pub(super) const fn check_first(bytes: &[u8]) -> Result<(), ProtocolError> {
+    match bytes {
+        // No CONNECT is as short.
+        [0x16] | [0x16, 3, ..] => Err(ProtocolError::malformed("TLS on a port without TLS")),
+        [0x10..0x20, ..] => Ok(()),
+        [b'A'..=b'Z', ..] => {
+            Err(ProtocolError::malformed("HTTP or a PROXY header on an MQTT port"))
+        }
         _ => Err(ProtocolError::protocol("the first packet is not CONNECT")),
     }
 }

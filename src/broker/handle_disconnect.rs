@@ -1,10 +1,12 @@
 //! DISCONNECT, and every other way in which a client loses its connection or its session.
 
 use super::boundary::LinkId;
+use super::mesh_message::News;
 use super::session::SessionId;
 use super::shard::Shard;
 use super::will::Author;
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender, Version};
+use crate::topics::Place;
 
 impl Shard {
     pub(super) fn handle_disconnect(
@@ -71,12 +73,10 @@ impl Shard {
         let Some(mut session) = self.clients.remove_session(id) else { return };
         debug_assert!(session.link.is_none());
         self.clients.note_end(&session);
-        for &place in &session.subscriptions {
-            let gone = self.subscriptions.remove(id.slot, place, false);
-            if let Some((filter, interest)) = gone.and_then(|gone| gone.news) {
-                self.tell_interest(&filter, interest, None);
-            }
-        }
+        let remove = |&place: &Place| self.subscriptions.remove(id.slot, place, false);
+        let gone = session.subscriptions.iter().filter_map(remove);
+        let news = gone.filter_map(|gone| gone.news).map(News::new).collect();
+        self.tell_interest(news, None);
         if let Some(will) = session.will.take() {
             self.publish_will(&Author::of(&session), &will);
         }

@@ -1,8 +1,9 @@
 //! What other workers say.
 
+use super::boundary::LinkId;
 use super::ledger::Noted;
-use super::link::State;
-use super::mesh_message::{MeshMessage, Ticket};
+use super::link::{Link, State};
+use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
 use super::shard::Shard;
 use crate::mqtt::TopicFilter;
@@ -23,11 +24,13 @@ impl Shard {
                 }
                 self.clients.end_record(Noted::default(), &mut publication);
             }
-            MeshMessage::Interest { filter, members, online, ticket } => {
-                let parsed = TopicFilter::parse(&filter, usize::MAX);
-                let interest = Interest { worker: from, members, online };
-                let parsed = parsed.expect("the sender's client sent a valid filter");
-                self.subscriptions.learn(&filter, parsed, interest);
+            MeshMessage::Interest { news, ticket } => {
+                for News { filter, members, online } in &*news {
+                    let parsed = TopicFilter::parse(filter, usize::MAX);
+                    let interest = Interest { worker: from, members: *members, online: *online };
+                    let parsed = parsed.expect("the sender's client sent a valid filter");
+                    self.subscriptions.learn(filter, parsed, interest);
+                }
                 self.answer_interest(from, ticket);
             }
             MeshMessage::Retain { message, ticket, record } => {
@@ -54,7 +57,7 @@ impl Shard {
     /// its way in the rings, so that whoever gets the answer finds it there.
     fn answer_interest(&mut self, from: usize, ticket: Option<Ticket>) {
         let Some(ticket) = ticket else { return };
-        if self.is_mesh_full() {
+        if self.flow.is_full() {
             self.done_later.push((from, ticket));
         } else {
             self.mesh(from, MeshMessage::Done { ticket });
@@ -64,17 +67,48 @@ impl Shard {
     pub(super) fn ticket_done(&mut self, ticket: Ticket) {
         self.interests_awaited -= usize::from(ticket.is_interest);
         let Some(link) = self.clients.link(ticket.link) else { return };
-        if !link.release(ticket.serial) || link.state == State::Closing {
-            return;
+        if link.release(ticket.serial) {
+            self.send_released(ticket.link);
         }
-        let session = link.session();
-        self.clients.send_released(ticket.link);
-        let Some(session) = session else { return };
-        for replay in self.clients.sessions[session.slot].replays() {
-            if replay.waits_for == Some(ticket.serial) {
-                replay.waits_for = None;
+    }
+
+    /// Sends the responses that need not wait any more, whatever it was they waited for, and then
+    /// what waited behind them.
+    fn send_released(&mut self, id: LinkId) {
+        let mut is_welcome = false;
+        while let Some((serial, held)) = self.clients.link(id).and_then(Link::next_released) {
+            if held.is_connack {
+                is_welcome = true;
+                self.set_blocked(id, |blocks| blocks.connack = false);
+                let now = self.clients.now;
+                if let Some(link) = self.clients.link(id) {
+                    // The client had nothing to say until now.
+                    link.heard = now;
+                }
             }
+            self.clients.send_bytes(id, &held.bytes);
+            self.end_wait(id, serial);
         }
-        self.pump_replays(session);
+        let Some(link) = self.clients.link(id) else { return };
+        if link.state == State::Closing && !link.holds() {
+            return self.finish(id);
+        }
+        let has_room = !link.holds_much(2);
+        let Some(session) = link.session() else { return };
+        match is_welcome {
+            true => self.pump(session),
+            false => self.pump_replays(session),
+        }
+        if has_room && self.clients.resume(id, |pauses| pauses.held = false) {
+            self.go_on(id);
+        }
+    }
+
+    /// The response `serial` has gone: retained messages may follow it.
+    fn end_wait(&mut self, id: LinkId, serial: u32) {
+        let Some(session) = self.clients.link(id).and_then(|link| link.session()) else { return };
+        for replay in self.clients.sessions[session.slot].replays() {
+            replay.waits_for = replay.waits_for.filter(|known| *known != serial);
+        }
     }
 }

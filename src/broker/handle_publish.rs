@@ -3,13 +3,13 @@
 use super::boundary::LinkId;
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
-use super::message::{Source, Traits};
+use super::message::{Expiry, Source, Traits};
 use super::publication::Publication;
 use super::route::Retention;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::mqtt::{
-    AckType, Frame, ProtocolError, Publish, QoS, ReasonCode, Sender, Version, encode_ack,
+    Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, Version,
     level_count,
 };
 
@@ -48,7 +48,7 @@ impl Shard {
         self.check_rate(id, frame.length)?;
         if publish.qos == QoS::ExactlyOnce && !self.note_received(session, publish.packet_id)? {
             // What it waits for may still be on its way to the disk.
-            self.acknowledge(id, version, &publish, ReasonCode::Success);
+            self.acknowledge(id, &publish, ReasonCode::Success);
             return Ok(());
         }
         if !self.may_publish(session, publish.topic) {
@@ -73,13 +73,13 @@ impl Shard {
         let waits_for_home = home.is_some() && !waits && !is_lazy;
         let mut ticket = None;
         if waits || waits_for_home {
-            let mut bytes = Vec::new();
-            encode_ack(ack_type(publish.qos), version, publish.packet_id, code, &mut bytes);
+            let ack = Packet::Ack(Ack::new(ack_type(publish.qos), publish.packet_id, code));
+            let bytes = self.clients.encode(id, &ack);
             let serial = self.hold(id, u32::from(waits_for_home), waits, bytes);
             let named = |serial| Ticket { link: id, serial, is_interest: false };
             ticket = serial.filter(|_| waits_for_home).map(named);
         } else {
-            self.acknowledge(id, version, &publish, code);
+            self.acknowledge(id, &publish, code);
         }
         if let Some(home) = home {
             self.retain_there(home, &mut publication, ticket);
@@ -121,7 +121,9 @@ impl Shard {
         let traits = Traits {
             qos: publish.qos,
             retain: publish.retain,
-            expires: publish.message_expiry_s.map(|seconds| now.after_seconds(seconds)),
+            expires: publish
+                .message_expiry_s
+                .map(|interval_s| Expiry { at: now.after_seconds(interval_s), interval_s }),
             publisher,
             id: self.message_id(publish),
         };
@@ -208,16 +210,11 @@ impl Shard {
         Ok(true)
     }
 
-    fn acknowledge(
-        &mut self,
-        id: LinkId,
-        version: Version,
-        publish: &Publish<'_>,
-        code: ReasonCode,
-    ) {
+    fn acknowledge(&mut self, id: LinkId, publish: &Publish<'_>, code: ReasonCode) {
         if publish.qos > QoS::AtMostOnce {
             let kind = ack_type(publish.qos);
-            self.clients.respond(id, |out| encode_ack(kind, version, publish.packet_id, code, out));
+            let ack = Ack::new(kind, publish.packet_id, code);
+            self.clients.respond(id, &Packet::Ack(ack));
         }
     }
 
@@ -233,9 +230,9 @@ impl Shard {
         if version.is_v5() {
             // [MQTT-4.3.3-9]: a PUBREC with an error frees the identifier.
             self.clients.sessions[session.slot].rare().received.remove(&publish.packet_id);
-            self.acknowledge(id, version, publish, code);
+            self.acknowledge(id, publish, code);
         } else {
-            self.acknowledge(id, version, publish, ReasonCode::Success);
+            self.acknowledge(id, publish, ReasonCode::Success);
         }
     }
 }

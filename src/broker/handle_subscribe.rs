@@ -1,23 +1,23 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::boundary::LinkId;
-use super::mesh_message::{MeshMessage, Ticket};
+use super::mesh_message::{MeshMessage, News, Ticket};
 use super::replay::Wanted;
 use super::session::SessionId;
 use super::shard::Shard;
 use crate::mqtt::{
-    Frame, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
+    Frame, Packet, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
     TopicFilter, UnsubAck, Unsubscribe, Version,
 };
 use crate::store::record::Owed;
-use crate::topics::{Interest, Place, Subscriber};
+use crate::topics::{Place, Subscriber};
 use std::sync::Arc;
 
 /// What the filters of one SUBSCRIBE come to.
 #[derive(Debug, Default)]
 struct Outcome {
     codes: Vec<u8>,
-    news: Vec<(Arc<str>, Interest)>,
+    news: Vec<News>,
     wanted: Vec<Wanted>,
 }
 
@@ -38,16 +38,13 @@ impl Shard {
                 self.subscribe(session, version, subscription_id, filter, &mut outcome);
             if let Err(error) = subscribed {
                 // The filters before this one stay subscribed to.
-                for (filter, interest) in outcome.news {
-                    self.tell_interest(&filter, interest, None);
-                }
+                self.tell_interest(outcome.news, None);
                 return Err(error);
             }
         }
         let codes = outcome.codes.as_slice();
         let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
-        let mut bytes = Vec::new();
-        suback.encode(version, &mut bytes);
+        let bytes = self.clients.encode(id, &Packet::SubAck(suback));
         let is_noted = self.clients.is_noted_since(mark);
         let serial = self.hold_for_news(id, bytes, outcome.news, is_noted);
         for wanted in outcome.wanted {
@@ -95,7 +92,7 @@ impl Shard {
         let may_wait = self.interests_awaited > 0;
         let again = || may_wait.then(|| self.subscriptions.interest(subscribed.place));
         let news = subscribed.news.or_else(again);
-        outcome.news.extend(news.map(|news| (Arc::from(text), news)));
+        outcome.news.extend(news.map(|news| News::new((Arc::from(text), news))));
         let sends_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !subscribed.existed,
@@ -136,34 +133,30 @@ impl Shard {
         &mut self,
         id: LinkId,
         bytes: Vec<u8>,
-        news: Vec<(Arc<str>, Interest)>,
+        news: Vec<News>,
         is_noted: bool,
     ) -> Option<u32> {
-        let waits = news.len() * (self.workers - 1);
+        let waits = if news.is_empty() { 0 } else { self.workers - 1 };
         if waits == 0 && !is_noted {
-            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
+            self.clients.respond_bytes(id, &bytes);
             return None;
         }
         let serial = self.hold(id, waits as u32, is_noted, bytes)?;
         self.interests_awaited += waits;
         let ticket = Some(Ticket { link: id, serial, is_interest: true });
-        for (filter, interest) in news {
-            self.tell_interest(&filter, interest, ticket);
-        }
+        self.tell_interest(news, ticket);
         Some(serial)
     }
 
-    /// Tells every other worker what this one has of a filter.
-    pub(super) fn tell_interest(
-        &mut self,
-        filter: &Arc<str>,
-        interest: Interest,
-        ticket: Option<Ticket>,
-    ) {
-        let Interest { members, online, .. } = interest;
+    /// Tells every other worker what this one has of filters, in one message.
+    pub(super) fn tell_interest(&mut self, news: Vec<News>, ticket: Option<Ticket>) {
+        if news.is_empty() {
+            return;
+        }
+        let news: Arc<[News]> = news.into();
         for to in self.others() {
-            let filter = filter.clone();
-            self.mesh(to, MeshMessage::Interest { filter, members, online, ticket });
+            let news = news.clone();
+            self.mesh(to, MeshMessage::Interest { news, ticket });
         }
     }
 
@@ -171,10 +164,9 @@ impl Shard {
     pub(super) fn tell_online(&mut self, session: SessionId, online: bool) {
         let session = &self.clients.sessions[session.slot];
         let groups: Vec<_> = session.subscriptions.iter().filter_map(|p| p.group()).collect();
-        for group in groups {
-            let (filter, interest) = self.subscriptions.set_online(group, online);
-            self.tell_interest(&filter, interest, None);
-        }
+        let set = |group| News::new(self.subscriptions.set_online(group, online));
+        let news = groups.into_iter().map(set).collect();
+        self.tell_interest(news, None);
     }
 
     pub(super) fn handle_unsubscribe(
@@ -186,28 +178,27 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let unsubscribe = Unsubscribe::decode(frame, version)?;
         let mark = self.clients.mark();
-        let codes: Vec<u8> =
-            unsubscribe.filters.iter().map(|text| self.unsubscribe(session, text) as u8).collect();
+        let mut news = Vec::new();
+        let one = |text: &&str| self.unsubscribe(session, text, &mut news) as u8;
+        let codes: Vec<u8> = unsubscribe.filters.iter().map(one).collect();
+        self.tell_interest(news, None);
         let packet_id = unsubscribe.packet_id;
         let codes = codes.as_slice();
         let unsuback = UnsubAck { packet_id, codes, ..UnsubAck::default() };
-        let mut bytes = Vec::new();
-        unsuback.encode(version, &mut bytes);
+        let bytes = self.clients.encode(id, &Packet::UnsubAck(unsuback));
         let is_noted = self.clients.is_noted_since(mark);
         self.hold_for_news(id, bytes, Vec::new(), is_noted);
         Ok(())
     }
 
-    fn unsubscribe(&mut self, session: SessionId, text: &str) -> ReasonCode {
+    fn unsubscribe(&mut self, session: SessionId, text: &str, news: &mut Vec<News>) -> ReasonCode {
         let Ok(filter) = TopicFilter::parse(text, usize::MAX) else {
             return ReasonCode::TopicFilterInvalid;
         };
         let gone = self.subscriptions.unsubscribe(session.slot, text, filter, true);
         let Some(gone) = gone else { return ReasonCode::NoSubscriptionExisted };
         self.forget(session, gone.place);
-        if let Some((filter, interest)) = gone.news {
-            self.tell_interest(&filter, interest, None);
-        }
+        news.extend(gone.news.map(News::new));
         self.end_replay(session, text);
         self.clients.note_unsubscribed(session, text);
         ReasonCode::Success

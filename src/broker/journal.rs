@@ -8,7 +8,7 @@ use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
-use crate::mqtt::{Frame, Properties, Publish, QoS, SubscriptionOptions, Version};
+use crate::mqtt::{Frame, PacketType, Properties, Publish, QoS, SubscriptionOptions, Version};
 use crate::store::record::{Attributes, Owed, Owner, Record, Subscription};
 use crate::store::{Epoch, Submission};
 
@@ -75,21 +75,7 @@ impl Shard {
         }
         for (link, serial) in waiting.tickets {
             self.ticket_done(Ticket { link, serial, is_interest: false });
-            let is_welcome = |link: &mut super::link::Link| link.blocked.connack && !link.holds();
-            if self.clients.link(link).is_some_and(is_welcome) {
-                self.welcome(link);
-            }
         }
-    }
-
-    /// Its CONNACK has been released: everything else may follow.
-    fn welcome(&mut self, link: LinkId) {
-        let now = self.clients.now;
-        if let Some(link) = self.clients.link(link) {
-            // It had nothing to say until now.
-            link.heard = now;
-        }
-        self.unblock(link, |blocks| blocks.connack = false);
     }
 
     fn unhold(&mut self, (session, packet_id): HeldDelivery) {
@@ -113,6 +99,7 @@ impl Shard {
         if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| waits) {
             ledger.wait(id, serial);
         }
+        self.clients.limit_held(id);
         Some(serial)
     }
 
@@ -121,14 +108,15 @@ impl Shard {
         if self.clients.is_noted_since(mark) {
             self.hold(id, 0, true, bytes);
         } else {
-            self.clients.respond(id, |out| out.extend_from_slice(&bytes));
+            self.clients.respond_bytes(id, &bytes);
         }
     }
 
     /// True when the link's next PUBLISH has to wait, because too much gathers already.
     pub(super) fn waits_for_journal(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
         let is_full = self.clients.ledger.as_ref().is_some_and(|ledger| ledger.is_full());
-        if !is_full || frame.first & 0b110 == 0 {
+        let is_publish = frame.kind() == Some(PacketType::Publish);
+        if !is_full || !is_publish || frame.first & 0b110 == 0 {
             return false;
         }
         self.clients.pause(id, |pauses| pauses.journal = true);

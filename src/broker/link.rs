@@ -7,6 +7,7 @@ use crate::access::Exchange;
 use crate::base::maps::HashMap;
 use crate::base::queue::Queue;
 use crate::base::time::Time;
+use crate::limits::{HELD_BYTES_MAX, HELD_RESPONSES_MAX};
 use crate::mqtt::Version;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct Link {
     pub(super) timer: Option<Time>,
     /// The largest packet the peer takes.
     pub(super) packet_bytes_max: u32,
+    /// The peer has sent its last byte.
+    pub(super) is_finished: bool,
     /// Why what is for the link waits.
     pub(super) blocked: Blocks,
     pub(super) pauses: Pauses,
@@ -43,6 +46,8 @@ pub(super) struct Rare {
     held: VecDeque<Held>,
     /// The serial of the first of `held`.
     held_first: u32,
+    /// The bytes of `held`.
+    held_bytes: usize,
     /// Responses that wait until the link is writable.
     pub(super) backlog: Vec<u8>,
     /// QoS 0 messages that wait until the link is writable.
@@ -88,7 +93,7 @@ pub(super) enum State {
     Authenticating,
     /// CONNECT was accepted.
     Connected { session: SessionId },
-    /// Nothing the peer says counts any more.
+    /// Nothing the peer says counts any more; it is closed when no response is held any more.
     Closing,
 }
 
@@ -113,8 +118,10 @@ impl Blocks {
 pub(super) struct Pauses {
     /// The peer does not read its responses.
     pub(super) backlog: bool,
-    /// It publishes, and a ring to another worker is full.
+    /// Its next packet may send to another worker, and a ring is full.
     pub(super) mesh: bool,
+    /// Too many of its responses wait.
+    pub(super) held: bool,
     /// Its CONNECT or AUTH is being looked at.
     pub(super) login: bool,
     /// It publishes, and the journal does not keep up.
@@ -123,14 +130,17 @@ pub(super) struct Pauses {
 
 impl Pauses {
     pub(super) const fn any(self) -> bool {
-        self.backlog || self.mesh || self.login || self.journal
+        self.backlog || self.mesh || self.held || self.login || self.journal
     }
 }
 
+/// A response that waits, or stands behind one that does.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     waits: u32,
-    bytes: Vec<u8>,
+    /// It is CONNACK, before which the link is sent nothing else: see [`Blocks::connack`].
+    pub(super) is_connack: bool,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Link {
@@ -146,6 +156,7 @@ impl Link {
             keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
+            is_finished: false,
             blocked: Blocks::default(),
             pauses: Pauses::default(),
             rare: None,
@@ -171,8 +182,8 @@ impl Link {
 
     /// True when it is the broker that holds the peer up, so that its silence says nothing.
     pub(super) const fn is_held_up(&self) -> bool {
-        let Pauses { backlog, mesh, login, journal } = self.pauses;
-        (mesh || login || journal || self.blocked.connack) && !backlog
+        let Pauses { backlog, mesh, login, journal, held } = self.pauses;
+        (mesh || login || journal || held || self.blocked.connack) && !backlog
     }
 
     pub(super) fn session(&self) -> Option<SessionId> {
@@ -193,20 +204,41 @@ impl Link {
         self.rare.as_ref().is_some_and(|rare| !rare.held.is_empty())
     }
 
-    /// Where a response that must wait behind others is to be written.
-    pub(super) fn behind_held(&mut self) -> &mut Vec<u8> {
-        let held = &mut self.rare().held;
-        if held.back().is_none_or(|last| last.waits > 0) {
-            held.push_back(Held { waits: 0, bytes: Vec::new() });
-        }
-        &mut held.back_mut().expect("one was just put there").bytes
+    /// True when more than one `share`th of the responses that may wait do.
+    pub(super) fn holds_much(&self, share: usize) -> bool {
+        self.rare.as_ref().is_some_and(|rare| {
+            rare.held.len() > HELD_RESPONSES_MAX / share || rare.held_bytes > HELD_BYTES_MAX / share
+        })
     }
 
-    /// Holds a response back until [`Self::release`] was called `waits` times; its serial.
-    pub(super) fn hold(&mut self, waits: u32, bytes: Vec<u8>) -> u32 {
+    /// How a packet for the peer is encoded, and how many bytes it may have.
+    pub(super) const fn terms(&self) -> (Version, usize) {
+        (self.version, self.packet_bytes_max as usize)
+    }
+
+    /// Writes a response that must wait behind others; what `write` says of it.
+    pub(super) fn write_behind_held(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         let rare = self.rare();
+        let held = &mut rare.held;
+        if held.back().is_none_or(|last| last.waits > 0) {
+            held.push_back(Held { waits: 0, is_connack: false, bytes: Vec::new() });
+        }
+        let bytes = &mut held.back_mut().expect("one was just put there").bytes;
+        let before = bytes.len();
+        let fits = write(bytes);
+        rare.held_bytes += bytes.len() - before;
+        fits
+    }
+
+    /// Holds a response back until [`Self::release`] was called `waits` times; its serial. CONNACK
+    /// is the first one held, since nothing is handled before it.
+    pub(super) fn hold(&mut self, waits: u32, bytes: Vec<u8>) -> u32 {
+        let is_connack = self.blocked.connack;
+        let rare = self.rare();
+        let is_connack = is_connack && rare.held.is_empty();
         let serial = rare.held_first.wrapping_add(rare.held.len() as u32);
-        rare.held.push_back(Held { waits, bytes });
+        rare.held_bytes += bytes.len();
+        rare.held.push_back(Held { waits, is_connack, bytes });
         serial
     }
 
@@ -220,11 +252,23 @@ impl Link {
         })
     }
 
-    /// The next response that need not wait any more.
-    pub(super) fn next_released(&mut self) -> Option<Vec<u8>> {
+    /// Drops the responses that are held.
+    pub(super) fn forget_held(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.held_first = rare.held_first.wrapping_add(rare.held.len() as u32);
+            rare.held.clear();
+            rare.held_bytes = 0;
+        }
+    }
+
+    /// The next response that need not wait any more, and its serial.
+    pub(super) fn next_released(&mut self) -> Option<(u32, Held)> {
         let rare = self.rare.as_mut()?;
         rare.held.front().filter(|held| held.waits == 0)?;
-        rare.held_first = rare.held_first.wrapping_add(1);
-        rare.held.pop_front().map(|held| held.bytes)
+        let serial = rare.held_first;
+        rare.held_first = serial.wrapping_add(1);
+        let held = rare.held.pop_front()?;
+        rare.held_bytes -= held.bytes.len();
+        Some((serial, held))
     }
 }

@@ -3,6 +3,7 @@
 use super::boundary::LinkId;
 use super::message::Message;
 use crate::base::slots;
+use crate::topics::Interest;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -32,14 +33,10 @@ pub enum MeshMessage {
         /// The record that the journal waits for your part of; 0 when there is none.
         record: u64,
     },
-    /// The sender now has this of a filter. Answer a ticket with [`MeshMessage::Done`].
+    /// The sender now has this of some filters. Answer a ticket with [`MeshMessage::Done`].
     Interest {
-        /// The whole filter.
-        filter: Arc<str>,
-        /// How many subscribers.
-        members: u32,
-        /// How many of them are connected.
-        online: u32,
+        /// All that one packet of a client has changed.
+        news: Arc<[News]>,
         /// Who waits for it.
         ticket: Option<Ticket>,
     },
@@ -62,6 +59,23 @@ pub enum MeshMessage {
     RetainedQuery(Box<RetainedQuery>),
     /// The answer.
     RetainedPage(Box<RetainedPage>),
+}
+
+/// What a worker has of a filter.
+#[derive(Debug)]
+pub struct News {
+    /// The whole filter.
+    pub(super) filter: Arc<str>,
+    /// How many subscribers.
+    pub(super) members: u32,
+    /// How many of them are connected.
+    pub(super) online: u32,
+}
+
+impl News {
+    pub(super) fn new((filter, interest): (Arc<str>, Interest)) -> Self {
+        Self { filter, members: interest.members, online: interest.online }
+    }
 }
 
 /// Asks for a part of the retained messages that live on a worker.

@@ -1,7 +1,7 @@
 //! A message, as the retained store knows it.
 
 pub use crate::store::Message;
-pub(super) use crate::store::{Source, Traits};
+pub(super) use crate::store::{Expiry, Source, Traits};
 
 use crate::base::time::Time;
 use crate::topics::RetainedMessage;
@@ -21,6 +21,6 @@ impl RetainedMessage for Message {
     }
 
     fn expires(&self) -> Option<Time> {
-        self.expires
+        self.expires.map(|expires| expires.at)
     }
 }

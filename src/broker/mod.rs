@@ -6,6 +6,7 @@ mod clients;
 mod counters;
 mod deliver;
 mod expiry;
+mod flow;
 mod gathering;
 mod handle_acks;
 mod handle_auth;

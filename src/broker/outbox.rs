@@ -368,6 +368,11 @@ impl Unsent {
         }
     }
 
+    /// Then `next` is to be sent.
+    pub fn append(&mut self, mut next: Self) {
+        self.chunks.append(&mut next.chunks);
+    }
+
     /// True when all is sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -61,7 +61,7 @@ impl<'a> Publication<'a> {
             properties: message.properties(),
             payload: message.payload(),
             traits: message.traits(),
-            expiry_s: message.expires.map(|expires| seconds_left(expires, now)),
+            expiry_s: message.expires.map(|expires| expires.left_s(now)),
             source: None,
             message: Some(message.clone()),
             frames: [None; 12],
@@ -193,11 +193,4 @@ impl<'a> Publication<'a> {
 /// again only after 65,535 others.
 pub(super) const fn packet_id(serial: u64) -> u16 {
     (serial % 65_535) as u16 + 1
-}
-
-/// Whole seconds, rounded up, so that a message handed on at once keeps its interval.
-// [MQTT-3.3.2-6]
-fn seconds_left(expires: Time, now: Time) -> u32 {
-    let left = expires.since(now);
-    left.as_secs() as u32 + u32::from(left.subsec_nanos() > 0)
 }

@@ -6,7 +6,7 @@ use super::ledger::{Fate, Noted, stored};
 use super::publication::Publication;
 use super::session::{Delivery, Particulars, SessionId};
 use crate::limits::PUMP_BYTES_MAX;
-use crate::mqtt::{AckType, QoS, ReasonCode, encode_ack};
+use crate::mqtt::{Ack, AckType, Packet, QoS, ReasonCode};
 use crate::store::record::StoredDelivery;
 use std::sync::Arc;
 
@@ -187,11 +187,8 @@ impl Clients {
             let unsent = self.sessions[id.slot].next_unsent();
             let Some((packet_id, delivery, dup)) = unsent else { return };
             let Some(delivery) = delivery else {
-                let version = self.link(route.link).map(|link| link.version);
-                let Some(version) = version else { return };
-                self.send(route.link, |out| {
-                    encode_ack(AckType::PubRel, version, packet_id, ReasonCode::Success, out);
-                });
+                let pubrel = Ack::new(AckType::PubRel, packet_id, ReasonCode::Success);
+                self.send(route.link, &Packet::Ack(pubrel));
                 continue;
             };
             let message = Arc::clone(&delivery.message);

@@ -3,6 +3,7 @@
 use super::boundary::{Input, LinkId, Origin, Output};
 use super::clients::Clients;
 use super::counters::Counters;
+use super::flow::Flow;
 use super::handle_connect::check_first;
 use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
@@ -14,11 +15,15 @@ use super::restore::Homes;
 use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
-use crate::limits::{CONNECT_BYTES_MAX, CONNECT_TIME_MAX, UNAUTHENTICATED_BYTES_MAX};
-use crate::mqtt::{Disconnect, Frame, Framed, PacketType, ProtocolError, ReasonCode, next_frame};
+use crate::limits::{
+    CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, CONNECT_TIME_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX,
+};
+use crate::mqtt::{
+    Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame_of,
+};
 use crate::options::Options;
 use crate::store::VERSION_MIN;
-use crate::topics::{Matches, Retained, Subscriptions, WorkerSet};
+use crate::topics::{Matches, Retained, Subscriptions};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -48,10 +53,8 @@ pub struct Shard {
     /// Topics that were cleared, with what an older message of them may still be on its way to the
     /// journal.
     pub(super) cleared: VecDeque<(RetainedMark, Arc<Message>)>,
-    /// Workers whose ring from here is full.
-    mesh_full: WorkerSet,
-    /// Links that wait for it.
-    mesh_waiting: Vec<LinkId>,
+    /// What waits while rings to other workers are full.
+    pub(super) flow: Flow,
     /// What is to be answered once nothing waits for a ring: see [`Self::answer_interest`].
     pub(super) done_later: Vec<(usize, Ticket)>,
     /// How many answers to news of interest are still to come from other workers.
@@ -88,8 +91,7 @@ impl Shard {
             pass: None,
             version: VERSION_MIN,
             cleared: VecDeque::new(),
-            mesh_full: WorkerSet::default(),
-            mesh_waiting: Vec::new(),
+            flow: Flow::default(),
             done_later: Vec::new(),
             interests_awaited: 0,
             queries: Vec::new(),
@@ -124,15 +126,16 @@ impl Shard {
                 let reason = Some("the client's certificate is not accepted any more");
                 self.disconnect(link, ReasonCode::NotAuthorized, reason);
             }
-            Input::Authenticated { link, verdict } => self.authenticated(link, verdict),
+            Input::Authenticated { link, verdict } => self.take_verdict(link, verdict),
             Input::Reload { options, policies } => self.reload(options, policies),
             Input::Received { link, bytes } => self.received(link, bytes),
             Input::Closed { link } => self.closed(link),
+            Input::Finished { link } => self.finished(link),
             Input::Blocked { link } => self.set_blocked(link, |blocks| blocks.socket = true),
             Input::Writable { link } => self.writable(link),
             Input::Mesh { from, message } => self.handle_mesh(from, message),
             Input::MeshPass => self.mesh_pass(),
-            Input::MeshFull { to } => self.mesh_full.insert(to),
+            Input::MeshFull { to } => self.flow.note_full(to),
             Input::MeshOpen { to } => self.mesh_open(to),
             Input::Looked { link, has_input } => self.looked(link, has_input),
             Input::Tick => self.tick(),
@@ -141,17 +144,22 @@ impl Shard {
             Input::JournalState { failure } => self.tell_journal_state(failure.as_deref()),
             Input::Shutdown => self.shut_down(),
         }
+        self.close_misfits();
     }
 
     /// The next thing to do, in order; None when nothing is left.
     pub fn next_output(&mut self) -> Option<Output> {
-        self.clients.outputs.pop_front()
+        let output = self.clients.outputs.pop_front();
+        if output.is_none() {
+            self.flow.note_drained();
+        }
+        output
     }
 
     /// When [`Input::Tick`] is due, if ever; [`Time::ZERO`] when it is due at once.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        if !self.clients.unfinished.is_empty() {
+        if !self.clients.unfinished.is_empty() || self.flow.can_go_on() {
             return Some(Time::ZERO);
         }
         let timer = self.clients.timers.first().map(|(due, _)| *due);
@@ -189,11 +197,6 @@ impl Shard {
 
     pub(super) fn topic_home(&self, topic: &str) -> usize {
         self.homes.of(topic)
-    }
-
-    pub(super) fn mesh(&mut self, to: usize, message: MeshMessage) {
-        debug_assert_ne!(to, self.index);
-        self.clients.outputs.push_back(Output::Mesh { to, message });
     }
 
     /// The workers besides this one.
@@ -240,6 +243,7 @@ impl Shard {
         let mut at = 0;
         while at < bytes.len() {
             let Some(link) = self.clients.link(id) else { return bytes.len() };
+            let version = Some(link.version);
             let (max, is_fresh) = match link.state {
                 State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
                 State::Authenticating => (UNAUTHENTICATED_BYTES_MAX, false),
@@ -249,21 +253,21 @@ impl Shard {
             if link.pauses.any() {
                 return at;
             }
-            if is_fresh && let Err(error) = check_first(bytes[at]) {
+            let version = version.filter(|_| !is_fresh);
+            if is_fresh && let Err(error) = check_first(&bytes[at..]) {
                 self.refuse(id, error);
                 return bytes.len();
             }
-            match next_frame(&bytes[at..], max) {
+            match next_frame_of(&bytes[at..], max, version) {
                 Ok(Framed::Whole(frame)) => {
-                    if frame.kind() == Some(PacketType::Publish)
-                        && (self.waits_for_mesh(id) || self.waits_for_journal(id, &frame))
-                    {
+                    if self.waits_for_mesh(id, &frame) || self.waits_for_journal(id, &frame) {
                         return at;
                     }
                     if let Err(error) = self.handle_frame(id, &frame, &bytes[at..]) {
                         self.refuse(id, error);
                     }
                     at += frame.length;
+                    self.close_misfits();
                 }
                 Ok(Framed::Partial { needed }) => {
                     if is_fresh {
@@ -290,35 +294,6 @@ impl Shard {
         }
     }
 
-    /// True when the link's next PUBLISH has to wait, because a ring to another worker is full.
-    fn waits_for_mesh(&mut self, id: LinkId) -> bool {
-        if self.mesh_full.is_empty() {
-            return false;
-        }
-        self.clients.pause(id, |pauses| pauses.mesh = true);
-        self.mesh_waiting.push(id);
-        true
-    }
-
-    fn mesh_open(&mut self, to: usize) {
-        self.mesh_full.remove(to);
-        if !self.mesh_full.is_empty() {
-            return;
-        }
-        for (to, ticket) in std::mem::take(&mut self.done_later) {
-            self.mesh(to, MeshMessage::Done { ticket });
-        }
-        for id in std::mem::take(&mut self.mesh_waiting) {
-            self.clients.resume(id, |pauses| pauses.mesh = false);
-            self.go_on(id);
-        }
-    }
-
-    /// True while something waits for a full ring.
-    pub(super) const fn is_mesh_full(&self) -> bool {
-        !self.mesh_full.is_empty()
-    }
-
     /// Every ring was looked at once more. A question for retained messages that came before this
     /// pass began is answered now: whatever was stored before it was asked has arrived.
     fn mesh_pass(&mut self) {
@@ -341,6 +316,9 @@ impl Shard {
         if !link.pauses.any() && !link.carry.is_empty() {
             self.parse_carry(id);
         }
+        if self.clients.link(id).is_some_and(|link| link.is_finished && !link.pauses.any()) {
+            self.hang_up(id);
+        }
     }
 
     pub(super) fn set_blocked(&mut self, id: LinkId, set: impl FnOnce(&mut Blocks)) {
@@ -360,10 +338,7 @@ impl Shard {
         self.set_blocked(id, clear);
         let Some(link) = self.clients.link(id).filter(|link| !link.blocked.any()) else { return };
         let session = link.session();
-        let backlog = link.rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
-        if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
-            self.clients.send(id, |out| out.extend_from_slice(&backlog));
-        }
+        self.clients.send_backlog(id);
         if let Some(session) = session {
             self.pump(session);
         }
@@ -414,7 +389,7 @@ impl Shard {
         if !frame.body.is_empty() {
             return Err(ProtocolError::malformed("PINGREQ with a body"));
         }
-        self.clients.respond(id, |out| out.extend_from_slice(&crate::mqtt::PINGRESP));
+        self.clients.respond(id, &Packet::PingResp);
         Ok(())
     }
 
@@ -429,7 +404,20 @@ impl Shard {
         self.disconnect(id, error.code, Some(error.cause));
     }
 
-    /// Closes the connection; a connected 5.0 client is told why. Its will is published.
+    /// Closes the connections of clients that do not take what they are owed.
+    // [MQTT-3.1.2-24]
+    fn close_misfits(&mut self) {
+        while let Some(id) = self.clients.misfits.pop() {
+            let cause = "a packet is larger than the client takes";
+            if let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) {
+                tracing::info!(peer = %link.origin, "Client closed: {cause}");
+                self.disconnect(id, ReasonCode::PacketTooLarge, Some(cause));
+            }
+        }
+    }
+
+    /// Closes the connection; a connected 5.0 client is told why, behind what it is owed. Its will
+    /// is published.
     pub(super) fn disconnect(
         &mut self,
         id: LinkId,
@@ -437,34 +425,60 @@ impl Shard {
         reason: Option<&'static str>,
     ) {
         let Some(link) = self.clients.link(id) else { return };
-        let (version, session, packet_bytes_max) =
-            (link.version, link.session(), link.packet_bytes_max);
-        if version.is_v5() && session.is_some() {
-            let packet = Disconnect { code, reason, ..Disconnect::default() };
-            let mut bytes = Vec::new();
-            packet.encode(version, &mut bytes);
-            // [MQTT-3.14.2-3]
-            if bytes.len() > packet_bytes_max as usize {
-                bytes.clear();
-                Disconnect { code, ..Disconnect::default() }.encode(version, &mut bytes);
-            }
-            self.clients.send(id, |out| out.extend_from_slice(&bytes));
+        if link.state == State::Closing {
+            return;
         }
+        if link.version.is_v5() && link.session().is_some() {
+            let packet = Disconnect { code, reason, ..Disconnect::default() };
+            self.clients.respond(id, &Packet::Disconnect(packet));
+        }
+        self.hang_up(id);
+    }
+
+    /// The peer has sent its last byte. What came before it and waits to be handled still is.
+    fn finished(&mut self, id: LinkId) {
+        let due = self.clients.now.after(CLOSE_WAIT_MAX);
+        let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {
+            return;
+        };
+        link.is_finished = true;
+        if link.pauses.any() {
+            self.clients.set_link_timer(id, Some(due));
+        } else {
+            self.hang_up(id);
+        }
+    }
+
+    /// Closes the connection without a word. The will of its client is published.
+    pub(super) fn hang_up(&mut self, id: LinkId) {
+        let session = self.clients.link(id).and_then(|link| link.session());
         self.close(id);
         if let Some(session) = session {
             self.lose_link(session, true);
         }
     }
 
-    /// Closes the connection after what is to be sent.
+    /// Closes the connection after what is to be sent, the responses that wait among it. Nothing
+    /// more of what its client has sent is handled.
     pub(super) fn close(&mut self, id: LinkId) {
-        let Some(link) = self.clients.link(id) else { return };
-        if link.state != State::Closing {
-            link.state = State::Closing;
-            link.carry = Vec::new();
-            self.clients.set_link_timer(id, None);
-            self.clients.outputs.push_back(Output::Close { link: id });
+        let due = self.clients.now.after(CLOSE_WAIT_MAX);
+        let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {
+            return;
+        };
+        link.state = State::Closing;
+        link.carry = Vec::new();
+        if link.holds() {
+            self.clients.set_link_timer(id, Some(due));
+        } else {
+            self.finish(id);
         }
+    }
+
+    /// A connection that is closed has nothing more to wait for.
+    pub(super) fn finish(&mut self, id: LinkId) {
+        self.clients.set_link_timer(id, None);
+        self.clients.send_backlog(id);
+        self.clients.outputs.push_back(Output::Close { link: id });
     }
 
     fn closed(&mut self, id: LinkId) {
@@ -482,6 +496,10 @@ impl Shard {
                 self.clients.sessions[session.slot].will = None;
             }
             self.disconnect(id, ReasonCode::ServerShuttingDown, None);
+            if self.clients.link(id).is_some_and(|link| link.holds()) {
+                let due = self.clients.now.after(STOP_WAIT_MAX);
+                self.clients.set_link_timer(id, Some(due));
+            }
         }
         let sent: Vec<_> = self.clients.sessions.iter().filter_map(|(_, s)| s.sent()).collect();
         for record in sent {

@@ -91,6 +91,8 @@ pub enum ConnectError {
     Refused {
         /// The version that the client speaks.
         version: Version,
+        /// Bytes of the largest packet that the client takes, as far as that was read.
+        packet_bytes_max: Option<u32>,
         /// What is wrong.
         error: ProtocolError,
     },
@@ -131,20 +133,24 @@ impl<'a> Connect<'a> {
     pub fn decode(frame: &Frame<'a>) -> Result<Self, ConnectError> {
         let mut reader = Reader::new(frame.body);
         let version = decode_version(&mut reader)?;
-        Self::decode_rest(&mut reader, version).map_err(|error| {
+        frame.check_connect(version).map_err(ConnectError::Malformed)?;
+        let mut connect = Self::new(version, "");
+        match connect.decode_rest(&mut reader) {
+            Ok(()) => Ok(connect),
             // [MQTT-3.1.4-1]
-            if version.is_v5() || error.code == ReasonCode::ClientIdentifierNotValid {
-                ConnectError::Refused { version, error }
-            } else {
-                ConnectError::Malformed(error)
+            Err(error) if version.is_v5() || error.code == ReasonCode::ClientIdentifierNotValid => {
+                let packet_bytes_max = connect.packet_bytes_max;
+                Err(ConnectError::Refused { version, packet_bytes_max, error })
             }
-        })
+            Err(error) => Err(ConnectError::Malformed(error)),
+        }
     }
 
-    fn decode_rest(reader: &mut Reader<'a>, version: Version) -> Result<Self, ProtocolError> {
+    fn decode_rest(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {
+        let version = self.version;
+        let connect = self;
         let flags = reader.byte()?;
         check_flags(flags, version)?;
-        let mut connect = Self::new(version, "");
         connect.clean_start = flags & CLEAN_START != 0;
         connect.keep_alive_s = reader.two_bytes()?;
         if version.is_v5() {
@@ -163,8 +169,7 @@ impl<'a> Connect<'a> {
             connect.password = Some(reader.binary()?);
         }
         reader.finish()?;
-        connect.check_client_id()?;
-        Ok(connect)
+        connect.check_client_id()
     }
 
     fn decode_properties(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {

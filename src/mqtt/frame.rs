@@ -5,9 +5,11 @@
 //! type flags │ 7 bits each, low first      │ remaining length bytes
 //! ```
 
+use super::Version;
 use super::error::ProtocolError;
 pub use super::packet_type::PacketType;
 use super::reason::ReasonCode;
+use super::writer::varint_length;
 
 /// One whole packet, its fixed header checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Checks the header of a CONNECT, now that its version is known.
+    pub(super) fn check_connect(&self, version: Version) -> Result<(), ProtocolError> {
+        check_first(self.first, version == Version::V31)?;
+        match version.is_v5() {
+            true => check_width(self.body.len(), self.length - self.body.len() - 1),
+            false => Ok(()),
+        }
+    }
+
     /// The packet's type; none for the reserved type 0, which [`next_frame`] never returns.
     #[must_use]
     pub fn kind(&self) -> Option<PacketType> {
@@ -43,20 +54,42 @@ pub enum Framed<'a> {
 /// Finds the packet that `bytes` starts with.
 ///
 /// A wrong first byte, a wrong length and a packet of more than `packet_bytes_max` bytes are
-/// errors as soon as the bytes that show it are there. The length may be longer than it needs to
-/// be: MQTT 3 does not forbid it, and the version is not known here.
+/// errors as soon as the bytes that show it are there. The rules are those that hold in every
+/// version that has them: see [`next_frame_of`].
 ///
 /// # Errors
 ///
 /// Malformed packet for a wrong header, packet too large for one beyond the limit.
 pub fn next_frame(bytes: &[u8], packet_bytes_max: usize) -> Result<Framed<'_>, ProtocolError> {
+    next_frame_of(bytes, packet_bytes_max, Some(Version::V311))
+}
+
+/// As [`next_frame`], from a peer that speaks `version`, or has not said what it speaks: what only
+/// some versions forbid of a CONNECT's header is then left to [`Connect::decode`](super::Connect).
+///
+/// MQTT 3.1 gives the reserved flags no value, and a client sets DUP on what it repeats. The length
+/// may be longer than it needs to be, but in MQTT 5.
+///
+/// # Errors
+///
+/// As [`next_frame`].
+pub fn next_frame_of(
+    bytes: &[u8],
+    packet_bytes_max: usize,
+    version: Option<Version>,
+) -> Result<Framed<'_>, ProtocolError> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(Framed::Partial { needed: None });
     };
-    check_first(first)?;
+    let is_connect = PacketType::from_first(first) == Some(PacketType::Connect);
+    let is_lax = version == Some(Version::V31) || version.is_none() && is_connect;
+    check_first(first, is_lax)?;
     let Some((body_length, width)) = remaining_length(rest)? else {
         return Ok(Framed::Partial { needed: None });
     };
+    if version == Some(Version::V5) {
+        check_width(body_length, width)?;
+    }
     let length = 1 + width + body_length;
     if length > packet_bytes_max {
         return Err(ProtocolError::new(ReasonCode::PacketTooLarge, "packet above the limit"));
@@ -67,14 +100,24 @@ pub fn next_frame(bytes: &[u8], packet_bytes_max: usize) -> Result<Framed<'_>, P
     }
 }
 
-fn check_first(first: u8) -> Result<(), ProtocolError> {
+/// Refuses a remaining length of more bytes than it needs.
+// [MQTT-1.5.5-1]
+fn check_width(body_length: usize, width: usize) -> Result<(), ProtocolError> {
+    match width > varint_length(body_length) {
+        true => Err(ProtocolError::malformed("overlong remaining length")),
+        false => Ok(()),
+    }
+}
+
+/// `is_lax`: reserved flags may have any value.
+fn check_first(first: u8, is_lax: bool) -> Result<(), ProtocolError> {
     let Some(kind) = PacketType::from_first(first) else {
         return Err(ProtocolError::malformed("packet type 0"));
     };
     let flags = first & 0x0F;
     match kind.fixed_flags() {
         // [MQTT-2.1.3-1]
-        Some(fixed) if fixed != flags => Err(ProtocolError::malformed("reserved flags")),
+        Some(fixed) if fixed != flags && !is_lax => Err(ProtocolError::malformed("reserved flags")),
         // [MQTT-3.3.1-4]
         None if flags & 0b0110 == 0b0110 => Err(ProtocolError::malformed("both QoS bits set")),
         _ => Ok(()),
@@ -133,6 +176,33 @@ mod tests {
     fn five_byte_length_is_malformed() {
         assert_eq!(code(&[0x30, 0x80, 0x80, 0x80, 0x80], 100), ReasonCode::MalformedPacket);
         assert_eq!(code(&[0x30, 0x80, 0x80, 0x80, 0x80, 1], 100), ReasonCode::MalformedPacket);
+    }
+
+    #[test]
+    fn mqtt_1_5_5_1_the_shortest_length_in_mqtt_5() {
+        for bytes in [&[0xC0, 0x80, 0][..], &[0x30, 0x83, 0x80, 0x80, 0, 0, 1, b'a']] {
+            for version in [Some(Version::V31), Some(Version::V311), None] {
+                assert!(next_frame_of(bytes, 100, version).is_ok(), "{version:?} {bytes:02x?}");
+            }
+            let error = next_frame_of(bytes, 100, Some(Version::V5)).expect_err("is overlong");
+            assert_eq!(error.code, ReasonCode::MalformedPacket);
+        }
+        assert!(next_frame_of(&[0xC0, 0], 100, Some(Version::V5)).is_ok());
+        assert!(next_frame_of(&[0x30, 0x80, 1], 1000, Some(Version::V5)).is_ok());
+    }
+
+    #[test]
+    fn mqtt_3_1_gives_reserved_flags_no_value() {
+        for first in 0x10..=255_u8 {
+            let is_publish = first >> 4 == 3;
+            let is_fine = !is_publish || first & 6 != 6;
+            let frame = next_frame_of(std::slice::from_ref(&first), 100, Some(Version::V31));
+            assert_eq!(frame.is_ok(), is_fine, "{first:#04x}");
+            // What it speaks is not known before its CONNECT is read.
+            let frame = next_frame_of(std::slice::from_ref(&first), 100, None);
+            let is_fine = first >> 4 == 1 || next_frame(&[first], 100).is_ok();
+            assert_eq!(frame.is_ok(), is_fine, "{first:#04x}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use connack::ConnAck;
 pub use connect::{Connect, ConnectError, Will};
 pub use disconnect::Disconnect;
 pub use error::ProtocolError;
-pub use frame::{Frame, Framed, PacketType, next_frame};
+pub use frame::{Frame, Framed, PacketType, next_frame, next_frame_of};
 pub use packet::{PINGREQ, PINGRESP, Packet};
 pub use properties::{Properties, UserProperties, encode_user_property};
 pub use property::{Property, SubscriptionId};

@@ -2,7 +2,7 @@
 
 use super::{
     Ack, Auth, ConnAck, Connect, ConnectError, Disconnect, Frame, PacketType, ProtocolError,
-    Publish, ReasonCode, Sender, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
+    Publish, ReasonCode, Sender, SubAck, Subscribe, UnsubAck, Unsubscribe, UserProperties, Version,
 };
 
 /// A whole PINGREQ packet.
@@ -99,6 +99,63 @@ impl<'a> Packet<'a> {
     }
 }
 
+impl Packet<'_> {
+    /// Writes the packet at the end of `out` if it takes no more than `bytes_max` bytes there,
+    /// perhaps without what it can do without. False when it does not fit: nothing is written.
+    ///
+    /// # Panics
+    ///
+    /// When a field is too long for the wire format.
+    // [MQTT-3.1.2-24], [MQTT-3.2.2-19], [MQTT-3.2.2-20], [MQTT-3.14.2-3]
+    pub fn encode_within(&self, version: Version, bytes_max: usize, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        self.encode(version, out);
+        if out.len() - start <= bytes_max {
+            return true;
+        }
+        out.truncate(start);
+        let less = self.without_some();
+        less.is_some_and(|less| less.encode_within(version, bytes_max, out))
+    }
+
+    /// The packet without some of what its receiver can do without, if there is any.
+    fn without_some(&self) -> Option<Self> {
+        let mut less = self.clone();
+        match &mut less {
+            Self::ConnAck(connack) => {
+                (connack.reason, connack.response_information) = (None, None);
+                connack.user_properties = UserProperties::default();
+                if less == *self {
+                    // A client that is told of no aliases uses none.
+                    let Self::ConnAck(connack) = &mut less else { return None };
+                    connack.topic_alias_max = None;
+                }
+            }
+            Self::Ack(ack) => {
+                (ack.reason, ack.user_properties) = (None, UserProperties::default());
+                if ack.code == ReasonCode::NoMatchingSubscribers {
+                    ack.code = ReasonCode::Success;
+                }
+            }
+            Self::SubAck(suback) => {
+                (suback.reason, suback.user_properties) = (None, UserProperties::default());
+            }
+            Self::UnsubAck(unsuback) => {
+                (unsuback.reason, unsuback.user_properties) = (None, UserProperties::default());
+            }
+            Self::Disconnect(disconnect) => {
+                disconnect.reason = None;
+                disconnect.user_properties = UserProperties::default();
+            }
+            Self::Auth(auth) => {
+                (auth.reason, auth.user_properties) = (None, UserProperties::default());
+            }
+            _ => {}
+        }
+        (less != *self).then_some(less)
+    }
+}
+
 /// Checks that a PINGREQ or PINGRESP ends where it should.
 ///
 /// # Errors
@@ -121,7 +178,7 @@ fn cause(error: ConnectError) -> ProtocolError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::{Framed, next_frame};
+    use crate::mqtt::{AckType, Framed, next_frame};
 
     fn decode(bytes: &[u8], version: Version, from: Sender) -> Result<Packet<'_>, ProtocolError> {
         match next_frame(bytes, 1000)? {
@@ -135,6 +192,44 @@ mod tests {
         assert_eq!(decode(&PINGREQ, Version::V311, Sender::Client), Ok(Packet::PingReq));
         assert_eq!(decode(&PINGRESP, Version::V311, Sender::Server), Ok(Packet::PingResp));
         assert!(decode(&[0xC0, 1, 0], Version::V5, Sender::Client).is_err());
+    }
+
+    #[test]
+    fn mqtt_3_1_2_24_no_packet_is_larger_than_its_receiver_takes() {
+        let reason = Some("why it is so");
+        let connack = ConnAck {
+            reason,
+            response_information: Some("response/client"),
+            topic_alias_max: Some(10),
+            packet_bytes_max: Some(1000),
+            assigned_client_id: Some("client"),
+            ..ConnAck::default()
+        };
+        let refusal = ConnAck { code: ReasonCode::NotAuthorized, reason, ..ConnAck::default() };
+        let unmatched = Ack::new(AckType::PubAck, 1, ReasonCode::NoMatchingSubscribers);
+        let released = Ack::new(AckType::PubRel, 1, ReasonCode::PacketIdentifierNotFound);
+        let codes = &[0, 1, 2][..];
+        let auth = Auth { authentication_method: Some("method"), reason, ..Auth::default() };
+        let code = ReasonCode::ServerBusy;
+        let packets: [(Packet<'_>, usize); 9] = [
+            (Packet::ConnAck(connack), 19),
+            (Packet::ConnAck(refusal), 5),
+            (Packet::Ack(Ack { reason, ..unmatched }), 4),
+            (Packet::Ack(Ack { reason, ..released }), 5),
+            (Packet::SubAck(SubAck { packet_id: 1, codes, reason, ..SubAck::default() }), 8),
+            (Packet::UnsubAck(UnsubAck { packet_id: 1, codes, reason, ..UnsubAck::default() }), 8),
+            (Packet::PingResp, 2),
+            (Packet::Disconnect(Disconnect { code, reason, ..Disconnect::default() }), 3),
+            (Packet::Auth(auth), 13),
+        ];
+        for (packet, least) in &packets {
+            for max in 1..=80 {
+                let mut out = vec![7];
+                let fits = packet.encode_within(Version::V5, max, &mut out);
+                assert_eq!(fits, max >= *least, "{packet:?} within {max}: {out:02x?}");
+                assert!(out.len() - 1 <= max && (fits || out == [7]), "{packet:?} within {max}");
+            }
+        }
     }
 
     #[test]

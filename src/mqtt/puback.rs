@@ -61,6 +61,13 @@ pub struct Ack<'a> {
 }
 
 impl<'a> Ack<'a> {
+    /// An answer without properties.
+    #[must_use]
+    pub fn new(kind: AckType, packet_id: u16, code: ReasonCode) -> Self {
+        let user_properties = UserProperties::default();
+        Self { kind, packet_id, code, reason: None, user_properties }
+    }
+
     /// Decodes a frame whose kind is one of the four.
     ///
     /// # Errors

@@ -315,7 +315,7 @@ fn show_body(out: &mut fmt::Formatter<'_>, body: &Body<'_>) -> fmt::Result {
     write!(out, " topic {:?}", String::from_utf8_lossy(&body.bytes[..topic_end]))?;
     write!(out, " qos {} ", body.qos)?;
     show_bytes(out, &body.bytes[payload..])?;
-    show_option(out, "expires", body.expires_ms)
+    show_option(out, "expires", body.expires.map(|expires| expires.at_ms))
 }
 
 fn show_way(out: &mut fmt::Formatter<'_>, way: &StoredDelivery<'_>) -> fmt::Result {

@@ -194,7 +194,7 @@ impl Model {
         let asked = self.asked(delivered.session, message).len() as u32;
         let session = &mut self.sessions[delivered.session];
         ensure(!publish.dup || session.connections > 1, "I2", "DUP on the first connection")?;
-        check_resending(session, publish)?;
+        check_resending(session, publish, index)?;
         let seen = session.seen.entry(index).or_default();
         // [MQTT-3.3.1-3]
         let may_be_again = seen.came || session.is_in_doubt;
@@ -502,16 +502,17 @@ fn check_subscriptions(
 
 /// What is sent again comes in the order in which it was first sent.
 // [MQTT-4.6.0-1]
-fn check_resending(session: &mut Session, publish: &Publish<'_>) -> Check {
+fn check_resending(session: &mut Session, publish: &Publish<'_>, index: usize) -> Check {
     if publish.qos == QoS::AtMostOnce {
         return Ok(());
     }
+    let key = (publish.packet_id, index);
     if !publish.dup {
         session.sent += 1;
-        session.first_sent.insert(publish.packet_id, session.sent);
+        session.first_sent.insert(key, session.sent);
         return Ok(());
     }
-    let Some(&first) = session.first_sent.get(&publish.packet_id) else { return Ok(()) };
+    let Some(&first) = session.first_sent.get(&key) else { return Ok(()) };
     let before = std::mem::replace(&mut session.resent, first);
     ensure(before < first, "I3", "sent again in another order than before")
 }

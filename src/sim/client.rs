@@ -38,6 +38,8 @@ pub(super) enum Patience {
 /// A QoS 1 or 2 message that the client has sent and that is not done with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outgoing {
+    /// The connection on which it was sent last.
+    pub(super) wire: usize,
     pub(super) packet_id: u16,
     pub(super) message: usize,
     /// PUBREC has come.
@@ -169,6 +171,17 @@ impl World {
         if let Some(old) = state.wire.take() {
             self.hang_up(old, true);
         }
+        self.forsake(client, None);
+    }
+
+    /// The client does not read any more on the connections that it is leaving.
+    fn forsake(&mut self, client: usize, but: Option<usize>) {
+        for wire in (0..self.wires.len()).filter(|wire| but != Some(*wire)) {
+            let state = &self.wires[wire];
+            if state.client == client && state.is_leaving && state.hung_up.is_none() {
+                self.hang_up(wire, true);
+            }
+        }
     }
 
     /// Parses what the client has read.
@@ -211,6 +224,7 @@ impl World {
         if self.clients[client].kind == Kind::Hostile {
             return self.receive_hostile(wire, &packet);
         }
+        self.note_answer(wire, &packet);
         match packet {
             Packet::ConnAck(connack) => {
                 let max = connack.receive_maximum.unwrap_or(u16::MAX);
@@ -221,6 +235,8 @@ impl World {
                 self.accepted(wire, connack.session_present, connack.code);
             }
             Packet::Publish(publish) => self.receive_publish(wire, &publish, emitted),
+            // What is not known to be done when the client leaves, it sends again.
+            Packet::Ack(_) if self.wires[wire].is_leaving => {}
             Packet::Ack(ack) => self.receive_ack(wire, &ack),
             Packet::SubAck(suback) => self.subscribed(wire, suback.packet_id, suback.codes),
             Packet::UnsubAck(_) | Packet::PingResp | Packet::Disconnect(_) => {}
@@ -242,18 +258,28 @@ impl World {
         self.wires[wire].is_accepted = true;
         let state = &mut self.clients[client];
         state.opening = None;
-        if let Some(old) = state.wire.replace(wire).filter(|old| *old != wire) {
-            self.hang_up(old, true);
-        }
-        let state = &mut self.clients[client];
-        state.owed.clear();
         state.must_clean = false;
         if !session_present {
-            state.outgoing.clear();
+            state.outgoing.retain(|outgoing| outgoing.wire == wire);
             state.received.clear();
         }
-        for outgoing in self.clients[client].outgoing.clone() {
-            self.send_outgoing(wire, outgoing, true);
+        if let Some(old) = state.wire.take().filter(|old| *old != wire) {
+            self.hang_up(old, true);
+        }
+        self.forsake(client, Some(wire));
+        if self.wires[wire].is_leaving {
+            return;
+        }
+        let state = &mut self.clients[client];
+        state.wire = Some(wire);
+        state.owed.clear();
+        for place in 0..self.clients[client].outgoing.len() {
+            let outgoing = &mut self.clients[client].outgoing[place];
+            // What was sent right behind CONNECT is on its way.
+            if std::mem::replace(&mut outgoing.wire, wire) != wire {
+                let outgoing = *outgoing;
+                self.send_outgoing(wire, outgoing, true);
+            }
         }
     }
 
@@ -469,7 +495,8 @@ impl World {
         let before = self.wires[..wire].iter().rev();
         let before = before.filter(|known| known.client == client).find(|known| known.is_accepted);
         let user = self.wires[wire].credential.user();
-        let lasts = |known: &Wire| known.terms.expiry_s >= 1000 && known.hung_up != Some(false);
+        let has_gone = |known: &Wire| known.hung_up == Some(false) || known.is_leaving;
+        let lasts = |known: &Wire| known.terms.expiry_s >= 1000 && !has_gone(known);
         let is_certain = self.model.options.max_session_expiry >= 1000
             && before.is_none_or(lasts)
             && self.wires[wire].terms.expiry_s >= 1000
@@ -491,6 +518,7 @@ impl World {
         if state.kind == Kind::Hostile {
             self.hostile_closed(wire);
         }
+        self.check_answered(wire);
     }
 }
 

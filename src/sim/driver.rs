@@ -191,11 +191,13 @@ impl World {
         if !self.wires[wire].is_paused {
             self.note_handled(wire);
         }
-        self.transmit(worker, link);
+        self.transmit_perhaps(worker, link, true);
+        self.note_handled(wire);
         self.trace(|| format!("wire {wire} is closed by the broker"));
         let state = &mut self.wires[wire];
         state.phase = Phase::Closing;
-        if state.goodbye.is_none() && self.clients[state.client].kind != Kind::Hostile {
+        let has_gone = state.goodbye.is_some() || state.is_finished;
+        if !has_gone && self.clients[state.client].kind != Kind::Hostile {
             self.explain_close(wire);
         }
         self.model.lose(wire, &self.wires[wire]);
@@ -257,6 +259,11 @@ impl World {
 
     /// Sends what the outbox holds for one link.
     pub(super) fn transmit(&mut self, worker: usize, link: LinkId) {
+        self.transmit_perhaps(worker, link, false);
+    }
+
+    /// The same; the last bytes of a link go behind what it is still to be sent.
+    fn transmit_perhaps(&mut self, worker: usize, link: LinkId, is_last: bool) {
         let wire = self.workers[worker].links.get(link).copied();
         let outbox = self.workers[worker].shard.outbox();
         let bytes: Vec<u8> = outbox.segments(link).flatten().copied().collect();
@@ -267,7 +274,8 @@ impl World {
             let text = format!("wire {wire} is to be sent {bytes:02x?} after it was closed");
             self.model.fail("I6", text);
         }
-        if !self.wires[wire].down.unsent.is_empty() {
+        let is_blocked = !self.wires[wire].down.unsent.is_empty();
+        if is_blocked && !is_last {
             let text = format!("wire {wire} is to be sent something while it is blocked");
             self.model.fail("I18", text);
         }
@@ -275,6 +283,11 @@ impl World {
         self.log.mix(wire as u64);
         self.log.mix_bytes(&bytes);
         self.note_emitted(wire, &bytes);
+        if is_blocked {
+            let outbox = self.workers[worker].shard.outbox();
+            let rest = outbox.take_rest(link, 0);
+            return self.wires[wire].down.unsent.append(rest);
+        }
         let sent = bytes.len().min(self.wires[wire].room());
         let state = &mut self.wires[wire];
         state.down.bytes.extend(&bytes[..sent]);
@@ -303,8 +316,23 @@ impl World {
             let who = self.who(wire);
             self.check_answer(wire, code);
             if code == 0 {
-                self.model.accept(wire, &mut self.wires[wire], present, who);
+                self.doubt_unread(wire);
+                let state = &mut self.wires[wire];
+                self.model.accept(wire, state, present, who);
+                let mut early = std::mem::take(&mut state.up.handed_items);
+                early.iter_mut().for_each(|handed| self.model.place_early(state, handed));
+                state.up.handed_items = early;
+                self.note_handled(wire);
             }
+        }
+    }
+
+    /// What the client has not read on its earlier connections may have been sent all the same.
+    fn doubt_unread(&mut self, wire: usize) {
+        let client = self.wires[wire].client;
+        for earlier in self.wires[..wire].iter().filter(|earlier| earlier.client == client) {
+            let is_unread = earlier.down.parsed < earlier.down.emitted;
+            earlier.session.filter(|_| is_unread).into_iter().for_each(|s| self.model.doubt(s));
         }
     }
 

@@ -19,6 +19,7 @@ impl World {
         self.let_everyone_in();
         self.be_kind();
         self.settle();
+        self.check_nothing_is_owed();
         self.check_journal();
         self.restart();
         self.settle();

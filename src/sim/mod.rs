@@ -23,6 +23,7 @@ mod log;
 mod mesh;
 mod model;
 mod network;
+mod owed;
 mod permission;
 mod reload;
 mod rights;

@@ -159,8 +159,8 @@ pub(super) struct Session {
     /// Something may have been sent to its client that the client has not read, or the broker has
     /// crashed and does not know what it had sent.
     pub(super) is_in_doubt: bool,
-    /// Packet identifier → when it was first sent, counted in messages.
-    pub(super) first_sent: BTreeMap<u16, u64>,
+    /// Packet identifier and message → when it was first sent, counted in messages.
+    pub(super) first_sent: BTreeMap<(u16, usize), u64>,
     pub(super) sent: u64,
     /// The greatest of these sent again on the present connection.
     pub(super) resent: u64,
@@ -300,7 +300,22 @@ impl Model {
     pub(super) fn handed(&mut self, wire: &mut Wire, item: Item) -> Handed {
         let is_permitted = self.is_permitted(wire, &item);
         let ends = self.ended_by(wire, &item);
-        Handed { item, ends, is_permitted }
+        let early = wire.session.is_none().then_some((self.event, self.now));
+        Handed { item, ends, is_permitted, early }
+    }
+
+    /// CONNACK has come out: what was handed over before it is of this session, and counts from
+    /// the time at which it was.
+    pub(super) fn place_early(&mut self, wire: &mut Wire, handed: &mut Handed) {
+        let Some((event, time)) = handed.early.take() else { return };
+        if let Item::Publish(index) = handed.item {
+            self.messages[index].session = wire.session;
+            return;
+        }
+        let now = (self.event, self.now);
+        (self.event, self.now) = (event, time);
+        handed.ends = self.ended_by(wire, &handed.item);
+        (self.event, self.now) = now;
     }
 
     /// Which subscriptions of the session a packet will end.

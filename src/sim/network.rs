@@ -1,6 +1,7 @@
 //! The bytes of connections, both ways: cut anywhere, late, stuck, lost with the connection.
 
 use super::Sabotage;
+use super::client::Kind;
 use super::wire::{Item, Phase, Wire};
 use super::world::{Event, World};
 use crate::broker::Input;
@@ -13,11 +14,14 @@ impl World {
     /// Puts bytes on the wire for the broker; `item` is what they mean.
     pub(super) fn send(&mut self, wire: usize, bytes: &[u8], item: Item) {
         let state = &mut self.wires[wire];
-        if state.hung_up.is_some() {
+        if state.hung_up.is_some() || state.is_leaving {
             return;
         }
         state.up.bytes.extend(bytes);
         state.up.sent += bytes.len() as u64;
+        if self.clients[state.client].kind != Kind::Hostile {
+            state.owed.ask(bytes, state.version, state.up.sent);
+        }
         state.up.items.push_back((state.up.sent, item));
         self.schedule_up(wire);
     }
@@ -50,7 +54,10 @@ impl World {
         self.wires[wire].up.is_scheduled = false;
         let state = &mut self.wires[wire];
         let available = state.up.bytes.len();
-        if available == 0 || state.link.is_none() {
+        if available == 0 {
+            return self.end_input(wire);
+        }
+        if state.link.is_none() {
             return;
         }
         if state.is_paused && !std::mem::take(&mut state.is_under_way) {
@@ -62,8 +69,22 @@ impl World {
         let awaited = std::mem::take(&mut state.awaited);
         let count = self.cut(available.min(RECEIVE_BYTES)).max(awaited);
         self.hand(wire, count);
-        if self.wires[wire].phase == Phase::Open && !self.wires[wire].up.bytes.is_empty() {
+        let state = &self.wires[wire];
+        let has_more = !state.up.bytes.is_empty() || state.is_half_closed;
+        if state.phase == Phase::Open && has_more {
             self.schedule_up(wire);
+        }
+    }
+
+    /// The worker learns that the client has sent its last byte.
+    fn end_input(&mut self, wire: usize) {
+        let state = &mut self.wires[wire];
+        let Some(link) = state.link.filter(|_| state.phase == Phase::Open) else { return };
+        if state.is_half_closed && !std::mem::replace(&mut state.is_finished, true) {
+            let worker = state.worker;
+            self.trace(|| format!("wire {wire} is finished"));
+            self.feed(worker, Input::Finished { link });
+            self.after_input(wire);
         }
     }
 
@@ -92,6 +113,7 @@ impl World {
     /// Tells the model of packets that the shard has got whole.
     fn note_handed(&mut self, wire: usize) {
         let state = &mut self.wires[wire];
+        state.owed.note_handed(state.up.handed, self.now);
         while let Some((end, _)) = state.up.items.front()
             && *end <= state.up.handed
         {
@@ -107,7 +129,8 @@ impl World {
     /// to keep some.
     pub(super) fn note_handled(&mut self, wire: usize) {
         let state = &mut self.wires[wire];
-        if state.is_paused || state.moving.is_some() || state.phase != Phase::Open {
+        let is_answered = (state.session.is_some() && !state.is_put_out) || state.is_refused;
+        if state.is_paused || !is_answered || state.moving.is_some() || state.phase != Phase::Open {
             return;
         }
         while let Some(handed) = state.up.handed_items.pop_front() {
@@ -115,6 +138,10 @@ impl World {
                 state.goodbye = Some((code, expiry_s));
             }
             self.model.handled(state, &handed);
+        }
+        // From here on the connection may only wait for what its client is owed.
+        if state.goodbye.is_some() || state.is_finished {
+            self.model.lose(wire, &self.wires[wire]);
         }
     }
 
@@ -187,9 +214,16 @@ impl World {
         if self.wires[wire].moving.is_some() {
             return self.schedule_us(Event::HangUp(wire), 1_000);
         }
-        let count = self.wires[wire].up.bytes.len();
-        if !lossy && count > 0 && !self.wires[wire].is_paused && self.wires[wire].link.is_some() {
-            self.hand(wire, count);
+        let state = &mut self.wires[wire];
+        let count = state.up.bytes.len();
+        let is_open = state.phase == Phase::Open && state.link.is_some();
+        if !lossy && is_open && state.down.unsent.is_empty() && !state.is_finished {
+            if count > 0 && !state.is_paused {
+                self.hand(wire, count);
+            } else if !state.is_paused {
+                state.is_half_closed = true;
+                return self.end_input(wire);
+            }
             return self.schedule_us(Event::HangUp(wire), 1_000);
         }
         if self.wires[wire].phase == Phase::Open {
@@ -204,6 +238,7 @@ impl World {
         }
         let keeps = self.prng.chance(80);
         let state = &mut self.wires[wire];
+        state.is_whole = keeps || state.down.unsent.is_empty();
         if keeps {
             push_unsent(state, usize::MAX);
         } else if !state.down.unsent.is_empty() {
@@ -267,7 +302,7 @@ fn push_unsent(state: &mut Wire, mut room: usize) {
 }
 
 /// The packets that `bytes` hold, each as (first, last) byte.
-fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
+pub(super) fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut frames = Vec::new();
     let mut at = 0;
     while let Ok(Framed::Whole(frame)) = next_frame(&bytes[at..], usize::MAX) {

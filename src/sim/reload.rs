@@ -92,7 +92,12 @@ impl World {
         for wire in wires {
             let state = &self.wires[wire];
             let stays = state.phase == Phase::Open && state.session.is_some();
-            if stays && !self.model.admits(state) {
+            let stays = stays && !self.model.admits(state);
+            if stays && state.is_asking() {
+                // It waits for answers that it is owed, and says nothing more that counts.
+                self.model.lose(wire, &self.wires[wire]);
+                self.wires[wire].is_put_out = true;
+            } else if stays {
                 let text = format!("wire {wire} stays, although nobody would let it in");
                 self.model.fail("I5", text);
             }

@@ -1,5 +1,6 @@
 //! A connection: what is under way in both directions, and what is known of it at its two ends.
 
+use super::owed::Owed;
 use super::rights::Credential;
 use crate::access::Login;
 use crate::base::time::Time;
@@ -33,6 +34,8 @@ pub(super) struct Handed {
     pub(super) ends: Vec<usize>,
     /// A publish that was permitted at any moment since.
     pub(super) is_permitted: bool,
+    /// The event and time at which it was handed over, while CONNACK had not come out yet.
+    pub(super) early: Option<(u64, Time)>,
 }
 
 /// Where a connection is in its life, as the driver of its worker sees it.
@@ -146,6 +149,18 @@ pub(super) struct Wire {
     pub(super) subscribing: BTreeMap<u16, Vec<usize>>,
     /// Since when it is open.
     pub(super) opened: Time,
+    /// The client sends nothing more, and reads until the broker closes.
+    pub(super) is_leaving: bool,
+    /// It has also closed its end for sending, without DISCONNECT.
+    pub(super) is_half_closed: bool,
+    /// The broker does not let its client in any more.
+    pub(super) is_put_out: bool,
+    /// The worker knows that the client has closed its end.
+    pub(super) is_finished: bool,
+    /// The broker has closed it, and nothing of what it sent was lost.
+    pub(super) is_whole: bool,
+    /// What the broker has to answer.
+    pub(super) owed: Owed,
 }
 
 impl Wire {
@@ -181,6 +196,12 @@ impl Wire {
             alias_out_max: 0,
             subscribing: BTreeMap::new(),
             opened: now,
+            is_leaving: false,
+            is_half_closed: false,
+            is_put_out: false,
+            is_finished: false,
+            is_whole: false,
+            owed: Owed::default(),
         }
     }
 

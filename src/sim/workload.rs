@@ -79,6 +79,7 @@ impl World {
         if self.clients[client].kind == Kind::Hostile {
             return self.act_hostile(client);
         }
+        self.check_owed(client);
         match self.clients[client].wire {
             Some(wire) if self.wires[wire].hung_up.is_none() => self.act_connected(client, wire),
             _ => self.act_disconnected(client),
@@ -107,6 +108,29 @@ impl World {
             // Gone before the answer.
             self.hang_up(wire, true);
             self.miss_answer(wire);
+        } else if !self.scenario.is_restricted && self.prng.chance(40) {
+            self.pipeline(client, wire);
+        }
+    }
+
+    /// Sends packets right behind CONNECT, whose answer is not awaited.
+    fn pipeline(&mut self, client: usize, wire: usize) {
+        self.clients[client].quota = usize::from(self.model.options.receive_maximum);
+        for _ in 0..=self.prng.below(4) {
+            let state = &self.clients[client];
+            // What is under way on an earlier connection comes first, perhaps once more.
+            let is_alone = state.wire.is_none() && state.outgoing.iter().all(|o| o.wire == wire);
+            match self.prng.below(4) {
+                0 if is_alone => self.publish_something(client, wire),
+                0 | 1 => self.subscribe_something(client, wire),
+                2 => self.unsubscribe_something(client, wire),
+                _ => self.send(wire, &PINGREQ, Item::Other),
+            }
+        }
+        match self.prng.below(20) {
+            0 => self.say_goodbye(client, wire),
+            1 => self.half_close(client, wire),
+            _ => {}
         }
     }
 
@@ -217,10 +241,11 @@ impl World {
             72..78 => self.change_patience(client),
             78..84 => self.change_reading(wire),
             84..89 => self.say_goodbye(client, wire),
-            89..94 => {
-                let lossy = self.prng.chance(60);
-                self.leave(client, wire, lossy);
-            }
+            89..94 => match self.prng.below(10) {
+                0..5 => self.leave(client, wire, true),
+                5..8 => self.leave(client, wire, false),
+                _ => self.half_close(client, wire),
+            },
             _ => {
                 let is_named = self.clients[client].kind != Kind::Anonymous;
                 if is_named && self.clients[client].opening.is_none() {
@@ -276,7 +301,7 @@ impl World {
             return self.send_publish(wire, index, 0, false);
         }
         let packet_id = self.clients[client].packet_id();
-        let outgoing = Outgoing { packet_id, message: index, is_released: false };
+        let outgoing = Outgoing { wire, packet_id, message: index, is_released: false };
         self.clients[client].outgoing.push(outgoing);
         self.send_outgoing(wire, outgoing, false);
     }
@@ -402,7 +427,24 @@ impl World {
         packet.encode(self.wires[wire].version, &mut bytes);
         self.trace(|| format!("wire {wire} → DISCONNECT {code} {expiry_s:?}"));
         self.send(wire, &bytes, Item::Disconnect { code, expiry_s });
-        self.leave(client, wire, false);
+        match self.clients[client].opening != Some(wire) && self.prng.chance(50) {
+            true => self.leave(client, wire, false),
+            false => self.stop_sending(client, wire),
+        }
+    }
+
+    /// The client sends nothing more, and waits until the broker closes.
+    fn stop_sending(&mut self, client: usize, wire: usize) {
+        let state = &mut self.clients[client];
+        state.wire = state.wire.filter(|&known| known != wire);
+        self.wires[wire].is_leaving = true;
+    }
+
+    /// The client closes its end of the connection, but for what is still to come.
+    fn half_close(&mut self, client: usize, wire: usize) {
+        self.stop_sending(client, wire);
+        self.wires[wire].is_half_closed = true;
+        self.schedule_up(wire);
     }
 
     /// The client closes its connection.

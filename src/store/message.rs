@@ -20,7 +20,7 @@ pub struct Message {
     /// RETAIN as it was published.
     pub retain: bool,
     /// When it is not worth delivering any more.
-    pub expires: Option<Time>,
+    pub expires: Option<Expiry>,
     /// The session that published it: for No Local.
     pub publisher: u64,
     /// Who published it, where that matters later: a retained message is withheld when its
@@ -52,9 +52,30 @@ pub struct Source {
 pub struct Traits {
     pub qos: QoS,
     pub retain: bool,
-    pub expires: Option<Time>,
+    pub expires: Option<Expiry>,
     pub publisher: u64,
     pub id: u64,
+}
+
+/// Until when a message is worth delivering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry {
+    /// No longer than until then.
+    pub at: Time,
+    /// The Message Expiry Interval that it came with, in seconds.
+    pub interval_s: u32,
+}
+
+impl Expiry {
+    /// The interval to hand on with the message: what it came with, less the whole seconds that it
+    /// has waited. Clocks of workers and processes may differ, so it is never more than that.
+    // [MQTT-3.3.2-6]
+    #[must_use]
+    pub fn left_s(self, now: Time) -> u32 {
+        let left = self.at.since(now);
+        let whole = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        u32::try_from(whole).unwrap_or(u32::MAX).min(self.interval_s)
+    }
 }
 
 impl Message {
@@ -174,6 +195,6 @@ impl Message {
 
     /// True when its time is over.
     pub fn is_expired(&self, now: Time) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        self.expires.is_some_and(|expires| expires.at <= now)
     }
 }

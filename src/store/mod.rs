@@ -21,6 +21,6 @@ pub use commit::{
 pub use compact::compact;
 pub use gather::{Commit, Committed, Gatherer, News, Submission};
 pub use log::{Disk, Limits, Log, Past, Sealed};
-pub use message::{Message, Source, Traits};
+pub use message::{Expiry, Message, Source, Traits};
 pub use recovery::{Fault, Found, Piece, Reader, Recovered, UnknownFormat, Watch, pieces};
 pub use state::{State, StoredCopy, StoredSession, VERSION_MIN, qos};

@@ -270,6 +270,15 @@ pub struct Group<'a> {
     pub sessions: Numbers<'a>,
 }
 
+/// Until when a message is worth delivering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredExpiry {
+    /// No longer than until then, in milliseconds of the journal's time.
+    pub at_ms: u64,
+    /// The Message Expiry Interval that it came with, in seconds.
+    pub interval_s: u32,
+}
+
 /// A message's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Body<'a> {
@@ -278,7 +287,7 @@ pub struct Body<'a> {
     /// RETAIN as it was published.
     pub retain: bool,
     /// When it is not worth delivering any more.
-    pub expires_ms: Option<u64>,
+    pub expires: Option<StoredExpiry>,
     /// Who published it, where that matters later.
     #[serde(borrow)]
     pub owner: Option<Owner<'a>>,

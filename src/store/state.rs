@@ -1,10 +1,10 @@
 //! What the records of a journal come to.
 
 use super::batch::Epoch;
-use super::message::{Message, Source, Traits};
+use super::message::{Expiry, Message, Source, Traits};
 use super::record::{
-    Attributes, Body, ClockNote, Owed, Owner, Published, Record, StoredDelivery, StoredWill,
-    Subscription, Whole,
+    Attributes, Body, ClockNote, Owed, Owner, Published, Record, StoredDelivery, StoredExpiry,
+    StoredWill, Subscription, Whole,
 };
 use crate::access::{Identity, Proof};
 use crate::base::maps::{HashMap, HashSet};
@@ -206,7 +206,7 @@ impl State {
         let attributes = self.sessions.values().map(|session| &session.attributes);
         let ends = attributes.flat_map(|session| [session.ends_ms, session.will_due_ms]);
         let expires = self.messages.values().map(|message| message.expires);
-        let expires = expires.map(|expires| expires.map(|time| self.epoch.milliseconds(time)));
+        let expires = expires.map(|expires| expires.map(|e| self.epoch.milliseconds(e.at)));
         ends.chain(expires).flatten().min()
     }
 
@@ -214,7 +214,9 @@ impl State {
     pub fn set_epoch(&mut self, epoch: Epoch) {
         let before = std::mem::replace(&mut self.epoch, epoch);
         for message in self.messages.values_mut().filter(|message| message.expires.is_some()) {
-            let expires = message.expires.map(|time| epoch.time(before.milliseconds(time)));
+            let moved = |time| epoch.time(before.milliseconds(time));
+            let expires =
+                message.expires.map(|expires| Expiry { at: moved(expires.at), ..expires });
             if let Some(message) = Arc::get_mut(message) {
                 message.expires = expires;
             }
@@ -437,6 +439,16 @@ impl State {
     }
 }
 
+impl StoredExpiry {
+    const fn of(expires: Expiry, epoch: Epoch) -> Self {
+        Self { at_ms: epoch.milliseconds(expires.at), interval_s: expires.interval_s }
+    }
+
+    const fn expiry(self, epoch: Epoch) -> Expiry {
+        Expiry { at: epoch.time(self.at_ms), interval_s: self.interval_s }
+    }
+}
+
 impl Body<'_> {
     /// A message's content.
     #[must_use]
@@ -445,7 +457,7 @@ impl Body<'_> {
         Body {
             qos: message.qos as u8,
             retain: message.retain,
-            expires_ms: message.expires.map(|expires| epoch.milliseconds(expires)),
+            expires: message.expires.map(|expires| StoredExpiry::of(expires, epoch)),
             owner: message.source.as_ref().map(|source| Owner {
                 client_id: Some(Cow::Borrowed(&source.identity.client_id)),
                 ..Owner::of(&source.identity, source.listener)
@@ -463,7 +475,7 @@ impl Body<'_> {
             bytes: Cow::Owned(self.bytes.into_owned()),
             qos: self.qos,
             retain: self.retain,
-            expires_ms: self.expires_ms,
+            expires: self.expires,
             lengths: self.lengths,
         }
     }
@@ -479,7 +491,7 @@ impl Body<'_> {
         let traits = Traits {
             qos: qos(self.qos),
             retain: self.retain,
-            expires: self.expires_ms.map(|expires| epoch.time(expires)),
+            expires: self.expires.map(|expires| expires.expiry(epoch)),
             publisher: 0,
             id,
         };

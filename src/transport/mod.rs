@@ -126,6 +126,9 @@ impl Transport {
         let flow = self.receive_proxy(bytes, plain);
         if !matches!(flow, Ok(Flow::Open)) {
             self.over = true;
+        }
+        // A TLS peer that has nothing more to send may still read.
+        if flow.is_err() || (self.over && self.websocket.is_some()) {
             self.tls.as_deref_mut().into_iter().for_each(Tls::close);
         }
         flow

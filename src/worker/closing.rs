@@ -3,7 +3,7 @@
 //! ```text
 //! Open ─close─▶ Closing ─taken─▶ Draining ─all sent─▶ Lingering ─FIN or 2 s─▶ Ended ─▶ freed
 //!   │              │                │ 2 s: cut off       │                      ▲
-//!   └──────────────┴─── the peer's FIN or an error ──────┴──────────────────────┘
+//!   └──────────────┴────────── an error, or the peer's FIN when all is sent ────┘
 //! ```
 //!
 //! A worker that stops does not wait for the FIN of a peer that is silent: the kernel delivers what
@@ -100,6 +100,7 @@ impl Worker {
             Phase::Open | Phase::Lingering { .. } => self.arm(link),
             Phase::Closing => self.begin_closing(link),
             Phase::Draining { .. } if connection.sending => self.arm(link),
+            Phase::Draining { .. } if connection.finished => self.lose(link),
             Phase::Draining { .. } => self.linger(link),
             Phase::Moving(_) if connection.is_idle() => self.move_away(link),
             Phase::Moving(_) => self.disarm(link),
@@ -199,9 +200,7 @@ impl Worker {
         self.stop_began = self.now;
         self.stop_accepting();
         self.feed(Input::Shutdown);
-        // Those that have not sent a CONNECT yet get no packet.
         for link in self.all_links() {
-            self.close(link);
             let phase = self.connections.get(link).map(|connection| &connection.phase);
             if matches!(phase, Some(Phase::Lingering { .. })) {
                 self.part_soon(link);

@@ -22,6 +22,8 @@ pub(super) struct Connection {
     pub(super) receive: Receive,
     /// The shard wants no input for now.
     pub(super) paused: bool,
+    /// The peer has sent its last byte.
+    pub(super) finished: bool,
     /// The shard has answered, so the connection stays on this worker: receives may be multishot.
     pub(super) settled: bool,
     /// A backlog is in the ring: nothing else may be sent.
@@ -112,6 +114,7 @@ impl Connection {
             phase: Phase::Open,
             receive: Receive::Idle,
             paused: false,
+            finished: false,
             settled: false,
             sending: false,
             low_water: 0,
@@ -134,6 +137,9 @@ impl Connection {
 
     /// True when bytes from the peer have somewhere to go, if only to be thrown away.
     pub(super) fn wants_input(&self) -> bool {
+        if self.finished {
+            return false;
+        }
         match self.phase {
             Phase::Open => !self.paused && !self.waits_for_handshake(),
             Phase::Draining { .. } | Phase::Lingering { .. } => true,

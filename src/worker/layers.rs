@@ -80,7 +80,7 @@ impl Worker {
         self.plain = plain;
         match flow {
             Ok(Flow::Open) => {}
-            Ok(Flow::Ended) => self.close(link),
+            Ok(Flow::Ended) => self.end_input(link),
             Err(error) => {
                 let peer = self.connections.get(link).map(Connection::peer);
                 tracing::info!(peer = %peer.unwrap_or_default(), "Client closed: {error}");

@@ -21,7 +21,7 @@ impl Worker {
         }
         match bytes {
             Ok(Some(lent)) => self.take_in(link, lent),
-            Ok(None) => self.lose(link),
+            Ok(None) => self.end_input(link),
             // Out of buffers for a moment, cancelled or interrupted: the bytes wait in the kernel.
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
@@ -44,6 +44,18 @@ impl Worker {
             self.feed(Input::Looked { link, has_input: waits || received.contains(&link) });
         }
         true
+    }
+
+    /// The peer has sent its last byte. It may have closed only this direction, and wait for the
+    /// answers to what it has sent.
+    pub(super) fn end_input(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        connection.finished = true;
+        match connection.phase {
+            Phase::Open => self.feed(Input::Finished { link }),
+            Phase::Closing | Phase::Draining { .. } => self.attention.push(link),
+            Phase::Lingering { .. } | Phase::Moving(_) | Phase::Ended => self.lose(link),
+        }
     }
 
     /// Receives on a connection that wants input and has no receive under way: once, until it is

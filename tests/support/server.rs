@@ -25,7 +25,7 @@ impl Server {
     /// As [`Self::start`], by a program that becomes the one that its arguments name.
     pub fn start_under<T: AsRef<str>>(program: &[&str], flags: &[T]) -> Self {
         let has_workers = flags.iter().any(|flag| flag.as_ref() == "--workers");
-        let workers = if has_workers { &[][..] } else { &["--workers", "2"] };
+        let workers: &[&str] = if has_workers { &[] } else { &["--workers", "2"] };
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .arg(env!("CARGO_BIN_EXE_ringmq"))

@@ -1,0 +1,150 @@
+//! What waits while rings to other workers are full.
+//!
+//! Whatever may send to another worker waits, before it has done anything: packets of clients on
+//! their links, verdicts about logins, sessions whose time has come. So what waits for a ring in
+//! its sender is what one burst caused, what a link that closes or a message of another worker
+//! causes, and answers to what other workers have asked.
+
+use super::boundary::{LinkId, Output};
+use super::link::State;
+use super::mesh_message::MeshMessage;
+use super::session::SessionId;
+use super::shard::Shard;
+use crate::access::Verdict;
+use crate::limits::MESH_BURST_MAX;
+use crate::mqtt::{Frame, PacketType};
+use crate::topics::WorkerSet;
+use std::collections::VecDeque;
+
+/// See above.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    /// Workers whose ring from here is full.
+    full: WorkerSet,
+    /// Messages to other workers since the outputs were last drained.
+    burst: usize,
+    links: VecDeque<LinkId>,
+    verdicts: VecDeque<(LinkId, Verdict)>,
+    sessions: VecDeque<SessionId>,
+}
+
+impl Flow {
+    pub(super) fn note_full(&mut self, to: usize) {
+        self.full.insert(to);
+    }
+
+    /// The driver has carried out everything, and has told which rings are full.
+    pub(super) const fn note_drained(&mut self) {
+        self.burst = 0;
+    }
+
+    /// One thing more is on its way to another worker.
+    pub(super) const fn note_sent(&mut self) {
+        self.burst += 1;
+    }
+
+    /// True while something waits for a full ring.
+    pub(super) const fn is_full(&self) -> bool {
+        !self.full.is_empty()
+    }
+
+    /// True when what may send to another worker has to wait.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.is_full() || self.burst >= MESH_BURST_MAX
+    }
+
+    /// True when something has waited and need not any longer.
+    pub(super) fn can_go_on(&self) -> bool {
+        let is_empty =
+            self.links.is_empty() && self.verdicts.is_empty() && self.sessions.is_empty();
+        !is_empty && !self.is_full()
+    }
+}
+
+impl Shard {
+    pub(super) fn mesh(&mut self, to: usize, message: MeshMessage) {
+        debug_assert_ne!(to, self.index);
+        self.flow.note_sent();
+        self.clients.outputs.push_back(Output::Mesh { to, message });
+    }
+
+    /// True when the link's next packet has to wait.
+    pub(super) fn waits_for_mesh(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
+        if !self.flow.is_busy() || !may_send(frame.kind()) {
+            return false;
+        }
+        self.clients.pause(id, |pauses| pauses.mesh = true);
+        self.flow.links.push_back(id);
+        true
+    }
+
+    /// A verdict about a login has come.
+    pub(super) fn take_verdict(&mut self, id: LinkId, verdict: Verdict) {
+        if self.flow.is_busy() {
+            self.flow.verdicts.push_back((id, verdict));
+        } else {
+            self.authenticated(id, verdict);
+        }
+    }
+
+    /// The time of a session's will or of its end has come.
+    pub(super) fn session_timer(&mut self, id: SessionId) {
+        if self.flow.is_busy() {
+            return self.flow.sessions.push_back(id);
+        }
+        self.session_due(id);
+        if self.clients.sessions.get(id).is_some() {
+            self.clients.refresh_session_timer(id);
+        }
+    }
+
+    pub(super) fn mesh_open(&mut self, to: usize) {
+        self.flow.full.remove(to);
+        if self.flow.is_full() {
+            return;
+        }
+        for (to, ticket) in std::mem::take(&mut self.done_later) {
+            self.mesh(to, MeshMessage::Done { ticket });
+        }
+        self.go_on_with_mesh();
+    }
+
+    /// Goes on with what has waited, as far as the rings may take it.
+    pub(super) fn go_on_with_mesh(&mut self) {
+        while !self.flow.is_busy() {
+            if let Some((id, verdict)) = self.flow.verdicts.pop_front() {
+                self.authenticated(id, verdict);
+            } else if let Some(id) = self.flow.sessions.pop_front() {
+                self.session_timer(id);
+            } else if let Some(id) = self.flow.links.pop_front() {
+                self.clients.resume(id, |pauses| pauses.mesh = false);
+                self.go_on(id);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// True when the broker keeps the link from going on, so that its client is not to blame.
+    pub(super) fn is_kept_waiting(&mut self, id: LinkId) -> bool {
+        let has_verdict = self.flow.verdicts.iter().any(|(link, _)| *link == id);
+        let Some(link) = self.clients.link(id) else { return false };
+        let is_logging_in = link.state == State::Authenticating;
+        link.is_held_up() || is_logging_in && has_verdict
+    }
+}
+
+/// True for packets that may cause something to be sent to other workers.
+const fn may_send(kind: Option<PacketType>) -> bool {
+    matches!(
+        kind,
+        Some(
+            PacketType::Connect
+                | PacketType::Publish
+                | PacketType::Subscribe
+                | PacketType::Unsubscribe
+                | PacketType::Disconnect
+                | PacketType::Auth
+        )
+    )
+}
