@@ -53,16 +53,22 @@ mod planted {
                 Record::Subscribed { .. } => "lost-subscription",
                 Record::Session(_) => "lost-session",
                 Record::Ended { .. } => "lost-end",
-                Record::Replayed { .. } => "lost-replayed",
                 _ => "",
             }),
             Entry::Publish(publish) => !(publish.retained.is_some() && has("lost-retained")),
         });
         for entry in &mut batch.entries {
-            if let Entry::Publish(publish) = entry {
-                publish.received = publish.received.filter(|_| !has("forgotten-packet-id"));
-                if has("lost-recipients") {
-                    publish.recipients.clear();
+            match entry {
+                Entry::Publish(publish) => {
+                    publish.received = publish.received.filter(|_| !has("forgotten-packet-id"));
+                    if has("lost-recipients") {
+                        publish.recipients.clear();
+                    }
+                }
+                Entry::Record(record) => {
+                    if let Record::Subscribed { subscription, .. } = &mut **record {
+                        subscription.owed = subscription.owed.take().filter(|_| !has("lost-debt"));
+                    }
                 }
             }
         }
@@ -106,8 +112,8 @@ mod planted {
         }
         let others = |(session, number): &(u64, u64)| {
             let numbers = copies.get(&(*session, *number)).cloned().unwrap_or_default();
-            let session = *session;
-            numbers.into_iter().map(move |number| (session, number))
+            let others = numbers.into_iter().filter(|other| *other != *number);
+            others.map(|other| (*session, other)).collect::<Vec<_>>()
         };
         let ended: Vec<(u64, u64)> = batch.done.iter().flat_map(others).collect();
         batch.done.extend(ended);
