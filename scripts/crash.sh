@@ -4,7 +4,8 @@
 #
 #   scripts/crash.sh --cycles 2000 --minutes 40 --seed 1
 #   scripts/crash.sh --cycles 60 --target mosquitto-autosave
-#   scripts/crash.sh --cycles 200 --points            # also at named points, and with many passes
+#   scripts/crash.sh --cycles 200 --points            # also at named points, with many passes and
+#                                                     # wrong wall clocks
 #   scripts/crash.sh --cycles 200 --bug lost-pubrel   # a planted bug: status 1 says that it is found
 #
 # Exit status 0: nothing was wrong; 1: something was; 2: it could not be carried out. `--help` tells

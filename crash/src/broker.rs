@@ -119,14 +119,14 @@ impl Snapshots {
         Self { folder: folder.into(), kept: 0, kept_max }
     }
 
-    /// Copies what a killed broker left behind, over the copy of before.
+    /// Copies what the broker before left behind, over the copy of before that.
     pub(crate) fn take(&self) -> Result<()> {
         let before = self.folder.join("before");
         let data = self.folder.join("data");
         if before.exists() {
             fs::remove_dir_all(&before)?;
         }
-        if self.kept < self.kept_max && size(&data)? < KEPT_BYTES_MAX {
+        if self.kept < self.kept_max && data.exists() && size(&data)? < KEPT_BYTES_MAX {
             copy(&data, &before)?;
         }
         Ok(())

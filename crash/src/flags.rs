@@ -13,7 +13,7 @@ pub(crate) struct Flags {
     /// The broker
     #[arg(long, value_enum, default_value_t = Target::Ringmq)]
     pub(crate) target: Target,
-    /// Ends after so many kills
+    /// Ends after so many kills and stops
     #[arg(long, default_value_t = 100)]
     pub(crate) cycles: u64,
     /// Ends after so many minutes
@@ -37,9 +37,11 @@ pub(crate) struct Flags {
     /// Plants this bug; needs ringmq's feature `faults`. The run ends when it is found
     #[arg(long, value_name = "NAME")]
     pub(crate) bug: Option<String>,
-    /// Ends the broker with SIGTERM where it would kill it, and expects it to go within 5 s
-    #[arg(long, conflicts_with_all = ["points", "spare"])]
-    pub(crate) term: bool,
+    /// Ends the broker with SIGTERM in so many of 100 cycles where it would kill it, and expects it
+    /// to go within 5 s, with status 0
+    #[arg(long, value_name = "PERCENT", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=100))]
+    pub(crate) stops: u64,
     /// Cuts all connections where it would kill the broker: what is found then is no crash's fault
     #[arg(long)]
     pub(crate) spare: bool,

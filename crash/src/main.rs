@@ -4,7 +4,7 @@
 //! flags ── run: cycles of start, load, kill ── report
 //!           ├ target, broker: the process
 //!           ├ catalog: who there is
-//!           ├ client, reader: the load, over link
+//!           ├ client, reader, pipeline: the load, over link
 //!           └ checker: what must follow from what was acknowledged
 //! ```
 #![forbid(unsafe_code)]
@@ -17,7 +17,9 @@ mod clock;
 mod failure;
 mod flags;
 mod link;
+mod pipeline;
 mod reader;
+mod relay;
 mod report;
 mod run;
 mod stamp;

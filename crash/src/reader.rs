@@ -80,6 +80,7 @@ impl Reader {
                 self.floors = turn.checker.registers.floors();
                 self.since_us = turn.now_us;
                 link.send(&subscribe(1, "r/#", QoS::AtLeastOnce));
+                link.send(&subscribe(2, "q/#", QoS::AtLeastOnce));
             }
             Packet::Publish(publish) => {
                 self.note(turn, &publish);

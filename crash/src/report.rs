@@ -9,12 +9,20 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) cycles: u64,
+    /// Those that ended with a kill from outside.
+    pub(crate) kills: u64,
+    /// Those that ended with SIGTERM.
+    pub(crate) stops: u64,
     /// Those in which the broker killed itself at a named point.
     pub(crate) at_points: u64,
     /// From the start of the process to its first CONNACK, in microseconds.
     pub(crate) recoveries_us: Vec<u64>,
     /// How often everything was drained and judged.
     pub(crate) drains: u64,
+    /// Connections on which everything was sent in one write and answered.
+    pub(crate) rounds: u64,
+    /// Starts with a wrong wall clock.
+    pub(crate) wrong_clocks: u64,
     pub(crate) seconds: f64,
 }
 
@@ -27,7 +35,11 @@ impl Report {
         let counts = checker.counts;
         let mut lines = vec![
             ("cycles", Value::from(tally.cycles)),
-            ("of which at named points", tally.at_points.into()),
+            ("kills", tally.kills.into()),
+            ("kills at named points", tally.at_points.into()),
+            ("stops", tally.stops.into()),
+            ("starts with a wrong clock", tally.wrong_clocks.into()),
+            ("connections in one write", tally.rounds.into()),
             ("drained and judged", tally.drains.into()),
             ("seconds", (tally.seconds as u64).into()),
             ("acknowledged QoS 1", counts.acknowledged[0].into()),

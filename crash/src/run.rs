@@ -1,7 +1,7 @@
 //! The run: cycles of start, load and kill, and a drain from time to time.
 
 use crate::broker::{Broker, Snapshots, Started, is_killed};
-use crate::catalog::{AUTHORS, CLIENTS, FIRST_SUBSCRIBER, PROBER, topics};
+use crate::catalog::{AUTHORS, CLIENTS, FIRST_SUBSCRIBER, PIPELINES, PROBER, topics};
 use crate::checker::Checker;
 use crate::checker::violation::Kind;
 use crate::client::outgoing::Message;
@@ -9,7 +9,9 @@ use crate::client::{Client, Turn};
 use crate::clock::now_us;
 use crate::failure::{Failure, Result};
 use crate::flags::Flags;
+use crate::pipeline::Pipeline;
 use crate::reader::Reader;
+use crate::relay::Relays;
 use crate::report::{Report, Tally};
 use ringmq::base::prng::Prng;
 use ringmq::mqtt::QoS;
@@ -59,6 +61,8 @@ pub(crate) struct Run<'a> {
     checker: Checker,
     clients: Vec<Client>,
     reader: Reader,
+    pipelines: Vec<Pipeline>,
+    relays: Relays,
     snapshots: Snapshots,
     tally: Tally,
     begun_us: u64,
@@ -80,6 +84,8 @@ impl<'a> Run<'a> {
             checker: Checker::new(topics(), CLIENTS, AUTHORS),
             clients: (0..CLIENTS).map(Client::new).collect(),
             reader: Reader::default(),
+            pipelines: (0..PIPELINES).map(Pipeline::new).collect(),
+            relays: Relays::default(),
             snapshots: Snapshots::new(&folder, flags.keep),
             tally: Tally::default(),
             begun_us: now_us(),
@@ -104,6 +110,7 @@ impl<'a> Run<'a> {
             self.tell()?;
         }
         self.tally.seconds = (now_us() - self.begun_us) as f64 / 1e6;
+        self.tally.rounds = self.pipelines.iter().map(|pipeline| pipeline.rounds).sum();
         self.snapshots.clean_up()?;
         let report = Report::new(&mut self.tally, &self.checker);
         Ok((report, self.checker.violations.total() == 0))
@@ -123,11 +130,12 @@ impl<'a> Run<'a> {
 
     /// Start, load, kill.
     fn cycle(&mut self) -> Result<()> {
+        self.snapshots.take()?;
         let (faults, has_point) = self.faults();
         self.tally.cycles += 1;
         let Some(mut broker) = self.start(&faults)? else {
             self.tally.at_points += u64::from(has_point);
-            return self.snapshots.take();
+            return Ok(());
         };
         self.begin_load();
         let is_alive = match self.tally.cycles.is_multiple_of(self.flags.judge_every) {
@@ -144,6 +152,10 @@ impl<'a> Run<'a> {
     fn faults(&mut self) -> (String, bool) {
         let bug = self.flags.bug.iter().map(|name| format!("bug:{name}"));
         let mut faults: Vec<String> = bug.collect();
+        if self.flags.points && self.prng.chance(50) {
+            faults.push(format!("clock:{}", self.wrong_by_s()));
+            self.tally.wrong_clocks += 1;
+        }
         let is_judged = (self.tally.cycles + 1).is_multiple_of(self.flags.judge_every);
         let has_point = self.flags.points && !is_judged && self.prng.chance(50);
         if has_point {
@@ -153,6 +165,21 @@ impl<'a> Run<'a> {
             faults.push(format!("crash:{point}:{count}"));
         }
         (faults.join(","), has_point)
+    }
+
+    /// How wrong a wall clock is: by hours or years, to either side, or by so much that it shows
+    /// 1970.
+    fn wrong_by_s(&mut self) -> i64 {
+        const HOUR_S: i64 = 3_600;
+        const YEAR_S: i64 = 365 * 24 * HOUR_S;
+        let some = 1 + self.prng.below(20) as i64;
+        match self.prng.below(5) {
+            0 => some * HOUR_S,
+            1 => -some * HOUR_S,
+            2 => some * YEAR_S,
+            3 => -some * YEAR_S,
+            _ => -100 * YEAR_S,
+        }
     }
 
     /// A broker that listens; none when it killed itself as it was told to before it did.
@@ -197,7 +224,8 @@ impl<'a> Run<'a> {
             let qos = |chance| if chance { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
             for topic in self.checker.certain_topics() {
                 let qos = qos(self.prng.chance(50));
-                let order = Message { topic, qos, retain: false, length: 64 };
+                let author = PROBER as u32;
+                let order = Message { author, topic, qos, retain: false, length: 64 };
                 self.clients[PROBER].outgoing.order([order]);
             }
         }
@@ -253,33 +281,45 @@ impl<'a> Run<'a> {
                 self.cut();
                 return Ok(());
             }
-            None if self.flags.term => self.stop(&mut broker)?,
-            None => broker.kill()?,
+            None if self.prng.chance(self.flags.stops) => self.stop(&mut broker)?,
+            None => {
+                self.tally.kills += 1;
+                broker.kill()?;
+            }
             Some(status) if has_point && is_killed(status) => self.tally.at_points += 1,
             Some(status) => self
                 .checker
                 .violations
                 .add(Kind::BrokerDown, || format!("it ended by itself: {status}")),
         }
+        self.pipelines.iter_mut().for_each(Pipeline::reset);
         while self.clients.iter().any(|client| client.link().is_some()) {
             self.turn(None);
         }
-        self.snapshots.take()
+        Ok(())
     }
 
     /// Ends the broker with a warning, while clients go on.
     fn stop(&mut self, broker: &mut Broker) -> Result<()> {
+        self.tally.stops += 1;
         broker.ask_to_end()?;
         let begun_us = now_us();
-        while broker.ended()?.is_none() {
-            if now_us() - begun_us > STOP_US {
-                let tell = || "it did not end within 5 s of SIGTERM".into();
-                self.checker.violations.add(Kind::BrokerDown, tell);
-                return broker.kill();
+        loop {
+            match broker.ended()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    let tell = || format!("it ended after SIGTERM with {status}");
+                    self.checker.violations.add(Kind::BrokerDown, tell);
+                    return Ok(());
+                }
+                None if now_us() - begun_us > STOP_US => {
+                    let tell = || "it did not end within 5 s of SIGTERM".into();
+                    self.checker.violations.add(Kind::BrokerDown, tell);
+                    return broker.kill();
+                }
+                None => self.turn(None),
             }
-            self.turn(None);
         }
-        Ok(())
     }
 
     /// Lets everything arrive that is to arrive, and judges. False when the broker ended.
@@ -304,6 +344,9 @@ impl<'a> Run<'a> {
     fn is_drained(&self, begun_us: u64) -> bool {
         let now_us = now_us();
         let quiet_us = now_us - self.heard_us.max(begun_us);
+        if !self.pipelines.iter().all(Pipeline::is_idle) {
+            return false;
+        }
         if now_us - begun_us > DRAIN_US || quiet_us > SILENCE_US {
             return true;
         }
@@ -335,12 +378,13 @@ impl<'a> Run<'a> {
 
     /// Everybody's turn, then a short wait.
     fn turn(&mut self, address: Option<SocketAddr>) {
-        self.each(address, |clients, reader, turn| {
+        self.each(address, |clients, reader, pipelines, turn| {
             for client in clients {
                 client.turn(turn);
             }
             if address.is_some() {
                 reader.turn(turn);
+                pipelines.iter_mut().for_each(|pipeline| pipeline.turn(turn));
             }
         });
         self.wait();
@@ -348,8 +392,9 @@ impl<'a> Run<'a> {
 
     /// Cuts all connections.
     fn cut(&mut self) {
-        self.each(None, |clients, reader, turn| {
+        self.each(None, |clients, reader, pipelines, turn| {
             clients.iter_mut().for_each(|client| client.cut(turn));
+            pipelines.iter_mut().for_each(Pipeline::reset);
             *reader = Reader::idle();
         });
     }
@@ -357,23 +402,25 @@ impl<'a> Run<'a> {
     fn each(
         &mut self,
         address: Option<SocketAddr>,
-        act: impl FnOnce(&mut [Client], &mut Reader, &mut Turn<'_>),
+        act: impl FnOnce(&mut [Client], &mut Reader, &mut [Pipeline], &mut Turn<'_>),
     ) {
         let mut turn = Turn {
             now_us: now_us(),
             address,
             checker: &mut self.checker,
             prng: &mut self.prng,
+            relays: &mut self.relays,
             may_write: self.reader.is_done(),
             is_draining: self.is_draining,
             heard_us: &mut self.heard_us,
         };
-        act(&mut self.clients, &mut self.reader, &mut turn);
+        act(&mut self.clients, &mut self.reader, &mut self.pipelines, &mut turn);
     }
 
     /// Waits until a socket has something to say, a millisecond at most.
     fn wait(&self) {
         let links = self.clients.iter().filter_map(Client::link).chain(self.reader.link());
+        let links = links.chain(self.pipelines.iter().filter_map(Pipeline::link));
         let mut sockets: Vec<PollFd<'_>> = links
             .map(|link| {
                 let out = if link.unsent() > 0 { PollFlags::OUT } else { PollFlags::empty() };
@@ -396,7 +443,7 @@ impl<'a> Run<'a> {
             eprintln!("cycle {cycle}, seed {seed}: {told}");
         }
         if let Some(kept) = self.snapshots.keep(cycle)? {
-            eprintln!("cycle {cycle}: what the last kill left is in {}", kept.display());
+            eprintln!("cycle {cycle}: what it began with is in {}", kept.display());
         }
         Ok(())
     }

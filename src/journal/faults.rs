@@ -1,13 +1,14 @@
 //! What the crash test plants, in builds with the feature `faults` only: a kill at a named point,
-//! a defect that the test has to find, and many passes. `RINGMQ_FAULT` is a list with commas of
-//! `crash:POINT:COUNT` and `bug:NAME`.
+//! a defect that the test has to find, a wrong wall clock, and many passes. `RINGMQ_FAULT` is a list
+//! with commas of `crash:POINT:COUNT`, `bug:NAME` and `clock:SECONDS`.
 
 #[cfg(feature = "faults")]
 mod planted {
     use crate::store::record::Record;
-    use crate::store::{Entry, Limits, Submission};
-    use std::sync::LazyLock;
+    use crate::store::{Batch, Entry, Epoch, Limits, Submission};
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{LazyLock, Mutex, PoisonError};
 
     struct Fault {
         kind: String,
@@ -57,16 +58,65 @@ mod planted {
             Entry::Publish(publish) => !(publish.retained.is_some() && has("lost-retained")),
         });
         for entry in &mut batch.entries {
-            if let Entry::Publish(publish) = entry {
-                publish.received = publish.received.filter(|_| !has("forgotten-packet-id"));
-                if has("lost-recipients") {
-                    publish.recipients.clear();
+            match entry {
+                Entry::Publish(publish) => {
+                    publish.received = publish.received.filter(|_| !has("forgotten-packet-id"));
+                    if has("lost-recipients") {
+                        publish.recipients.clear();
+                    }
+                }
+                Entry::Record(record) => {
+                    if let Record::Subscribed { subscription, .. } = &mut **record {
+                        subscription.owed = subscription.owed.take().filter(|_| !has("lost-debt"));
+                    }
                 }
             }
+        }
+        if has("ended-copies") {
+            end_copies(batch);
         }
         if has("swapped-order") {
             batch.entries.reverse();
         }
+    }
+
+    /// What a clock shows that is wrong by so many seconds; no clock shows a time before 1970.
+    pub(crate) fn wall_ms(right_ms: u64) -> u64 {
+        let clock = FAULTS.iter().find(|fault| fault.kind == "clock");
+        let seconds = clock.and_then(|fault| fault.name.parse().ok()).unwrap_or(0_i64);
+        right_ms.saturating_add_signed(seconds * 1_000)
+    }
+
+    /// Deliveries of a session that are copies of one message.
+    static COPIES: Mutex<BTreeMap<(u64, u64), Vec<u64>>> = Mutex::new(BTreeMap::new());
+
+    /// Ends every copy of a message that a session gets with the first one.
+    fn end_copies(batch: &mut Batch) {
+        let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in &batch.entries {
+            let Entry::Publish(publish) = entry else { continue };
+            let Record::Published(published) = publish.record(Epoch(0), false) else { continue };
+            let plain = published.groups.iter().flat_map(|group| group.sessions.0.iter());
+            let mut known: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+            for session in plain {
+                known.entry(*session).or_default().push(published.message);
+            }
+            for (session, delivery) in &published.others {
+                known.entry(*session).or_default().push(delivery.number_of(published.message));
+            }
+            for (session, numbers) in known.into_iter().filter(|(_, numbers)| numbers.len() > 1) {
+                for number in &numbers {
+                    copies.insert((session, *number), numbers.clone());
+                }
+            }
+        }
+        let others = |(session, number): &(u64, u64)| {
+            let numbers = copies.get(&(*session, *number)).cloned().unwrap_or_default();
+            let others = numbers.into_iter().filter(|other| *other != *number);
+            others.map(|other| (*session, other)).collect::<Vec<_>>()
+        };
+        let ended: Vec<(u64, u64)> = batch.done.iter().flat_map(others).collect();
+        batch.done.extend(ended);
     }
 
     /// Small segments and many passes: a test does not run for days.
@@ -80,7 +130,7 @@ mod planted {
 }
 
 #[cfg(feature = "faults")]
-pub(crate) use planted::{LIMITS, has, pass, spoil};
+pub(crate) use planted::{LIMITS, has, pass, spoil, wall_ms};
 
 /// The process passes a point at which a test may kill it.
 #[cfg(not(feature = "faults"))]
@@ -93,6 +143,12 @@ pub(crate) const LIMITS: crate::store::Limits = crate::store::Limits::USUAL;
 /// Makes of a submission what planted defects would.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn spoil(_submission: &mut crate::store::Submission) {}
+
+/// What the wall clock shows, which a test may have set wrong.
+#[cfg(not(feature = "faults"))]
+pub(crate) const fn wall_ms(right_ms: u64) -> u64 {
+    right_ms
+}
 
 /// Whether a test has planted the defect.
 #[cfg(not(feature = "faults"))]

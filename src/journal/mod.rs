@@ -9,4 +9,5 @@ mod thread;
 
 pub use compact::compact;
 pub use directory::{Directory, Segment, recover};
+pub(crate) use faults::wall_ms;
 pub use thread::{End, Setup, start};

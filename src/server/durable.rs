@@ -99,7 +99,7 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
 
 /// What the machine's clocks say, in this boot.
 fn read_clocks(boot: [u8; 16]) -> Reading {
-    Reading { wall_ms: clock::wall_ms(), boot, boot_ms: clock::boot_ms() }
+    Reading { wall_ms: journal::wall_ms(clock::wall_ms()), boot, boot_ms: clock::boot_ms() }
 }
 
 /// What no client can guess.

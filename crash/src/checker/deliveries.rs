@@ -1,7 +1,7 @@
 //! What must hold of each delivery when it comes.
 
 use super::Checker;
-use super::history::Sent;
+use super::history::{Publisher, Sent};
 use super::violation::Kind;
 use crate::stamp::Stamp;
 use ringmq::mqtt::{Publish, QoS};
@@ -11,7 +11,15 @@ impl Checker {
     pub(crate) fn delivered(&mut self, client: usize, publish: &Publish<'_>) -> Option<Stamp> {
         self.tick();
         self.counts.deliveries += 1;
+        if publish.payload.is_empty() && self.is_register(publish.topic) {
+            return None;
+        }
         let stamp = self.check_content(client, publish)?;
+        if publish.retain {
+            self.replayed(client, &stamp, publish.qos);
+            return Some(stamp);
+        }
+        self.note_register(client, &stamp);
         let (publisher, sequence) = (stamp.publisher, stamp.sequence);
         let Some(sent) = self.message(publisher, sequence).copied() else {
             self.delivered_late(client, &stamp, publish.qos);
@@ -34,7 +42,11 @@ impl Checker {
                 format!("client {client} got {stamp:?} of a session that it ended: {sent:?}")
             });
         }
-        self.count(client, &stamp, publish.qos, &sent);
+        if self.is_shared(&sent) {
+            self.count_copy(client, &stamp, publish.qos, &sent);
+        } else {
+            self.count(client, &stamp, publish.qos, &sent);
+        }
         Some(stamp)
     }
 
@@ -70,7 +82,7 @@ impl Checker {
 
     /// I2 and I3.
     fn count(&mut self, client: usize, stamp: &Stamp, qos: QoS, sent: &Sent) {
-        let is_will = self.publishers[stamp.publisher as usize].is_will;
+        let Publisher { is_will, is_relay, .. } = self.publishers[stamp.publisher as usize];
         let session = &mut self.sessions[client];
         let seen = session.seen.entry((stamp.publisher, stamp.sequence)).or_default();
         *seen += 1;
@@ -92,7 +104,7 @@ impl Checker {
         // to it then, but may be when it is sent again.
         let topic = &self.topics[usize::from(stamp.topic)];
         let is_routed = session.intervals.iter().any(|interval| interval.precedes(sent, topic));
-        if stamp.sequence < before && is_routed && !is_will {
+        if stamp.sequence < before && is_routed && !is_will && !is_relay {
             self.violations.add(Kind::Reordered, || {
                 let intervals = &session.intervals;
                 format!(

@@ -1,9 +1,10 @@
 //! What the clients know: which messages were sent and acknowledged, and which subscriptions held
 //! when. Moments are numbers that grow with every event.
 
+use super::retained::Floors;
 use ringmq::base::maps::{HashMap, HashSet};
 use ringmq::mqtt::{QoS, matches};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Events that may pass between the acknowledgement of a message and its arrival at the session, on
 /// another worker: around a SUBSCRIBE or UNSUBSCRIBE it may be in time or not. MQTT orders what one
@@ -18,6 +19,8 @@ pub(crate) struct Sent {
     pub(crate) qos: QoS,
     /// It asks whether a subscription has survived.
     pub(crate) is_probe: bool,
+    /// It has no payload that would name it: it clears a register.
+    pub(crate) is_empty: bool,
     /// When it was sent for the first time.
     pub(crate) first: u64,
     /// When PUBACK or PUBREC came.
@@ -34,7 +37,8 @@ impl Sent {
 
     /// When it was certainly routed, if it is one that must arrive.
     pub(crate) fn must_arrive(&self) -> Option<u64> {
-        self.acknowledged.and(self.completed).filter(|_| self.qos != QoS::AtMostOnce)
+        let may_be_missed = self.qos == QoS::AtMostOnce || self.is_empty;
+        self.acknowledged.and(self.completed).filter(|_| !may_be_missed)
     }
 }
 
@@ -46,6 +50,8 @@ pub(crate) struct Publisher {
     pub(crate) sent: VecDeque<Sent>,
     /// Its messages are wills: nobody knows when they are published, so they are never judged.
     pub(crate) is_will: bool,
+    /// Its messages come from one client after the other, and so in no order.
+    pub(crate) is_relay: bool,
 }
 
 impl Publisher {
@@ -80,22 +86,39 @@ pub(crate) struct Interval {
     pub(crate) certain_from: Option<u64>,
     pub(crate) certain_until: Option<u64>,
     pub(crate) possible_until: Option<u64>,
+    /// SUBSCRIBEs that were sent for it since the last judgement.
+    pub(crate) subscribes: u32,
+    /// What the registers had when the first was sent: it is owed that.
+    pub(crate) floors: Floors,
+    /// The newest value of each register that has come since.
+    pub(crate) values: BTreeMap<u16, u64>,
 }
 
 impl Interval {
+    /// Whether it is a shared group's.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.filter.starts_with("$share/")
+    }
+
+    /// Whether the topic is one that it is for.
+    pub(crate) fn fits(&self, topic: &str) -> bool {
+        let shared = self.filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+        matches(shared.map_or(&*self.filter, |(_, filter)| filter), topic)
+    }
+
     /// Whether the subscription can be the reason of a delivery of `sent`.
     pub(crate) fn may_cause(&self, sent: &Sent, topic: &str, qos: QoS) -> bool {
         sent.qos.min(self.qos) == qos
             && sent.completed.is_none_or(|completed| completed + ROUTING > self.possible_from)
             && self.possible_until.is_none_or(|until| sent.first < until)
-            && matches(&self.filter, topic)
+            && self.fits(topic)
     }
 
     /// Whether the subscription was certain when `sent` was first sent.
     pub(crate) fn precedes(&self, sent: &Sent, topic: &str) -> bool {
         self.certain_from.is_some_and(|from| from < sent.first)
             && self.certain_until.is_none_or(|until| sent.first + ROUTING < until)
-            && matches(&self.filter, topic)
+            && self.fits(topic)
     }
 
     /// Whether `sent` must reach the session for this subscription.
@@ -104,7 +127,7 @@ impl Interval {
         self.qos != QoS::AtMostOnce
             && self.certain_from.is_some_and(|from| from < sent.first)
             && self.certain_until.is_none_or(|until| completed + ROUTING < until)
-            && matches(&self.filter, topic)
+            && self.fits(topic)
     }
 }
 
@@ -131,6 +154,8 @@ pub(crate) struct Session {
     pub(crate) intervals: Vec<Interval>,
     /// How often each message that is not judged was delivered.
     pub(crate) seen: HashMap<(u32, u64), u32>,
+    /// How often each message came as retained, since the last judgement.
+    pub(crate) replayed: HashMap<(u32, u64), u32>,
     /// When it began.
     pub(crate) begun: u64,
     /// What was delivered to sessions of this client that have ended.

@@ -5,7 +5,9 @@
 
 mod deliveries;
 pub(crate) mod history;
+mod owed;
 pub(crate) mod retained;
+mod shared;
 #[cfg(test)]
 mod tests;
 pub(crate) mod violation;
@@ -13,6 +15,7 @@ pub(crate) mod violation;
 use history::{Interval, Presence, Publisher, Sent, Session};
 use retained::Registers;
 use ringmq::mqtt::QoS;
+use std::collections::BTreeMap;
 use violation::{Kind, Violations};
 
 /// What is counted besides mistakes.
@@ -32,6 +35,8 @@ pub(crate) struct Checker {
     /// Grows with every event.
     now: u64,
     pub(crate) topics: Vec<String>,
+    /// Whether messages on a topic are due in copies: see [`shared`].
+    shared: Vec<bool>,
     pub(crate) publishers: Vec<Publisher>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) registers: Registers,
@@ -42,7 +47,8 @@ pub(crate) struct Checker {
 impl Checker {
     /// A checker of so many sessions and publishers.
     pub(crate) fn new(topics: Vec<String>, sessions: usize, publishers: usize) -> Self {
-        let mut checker = Self { topics, ..Self::default() };
+        let shared = vec![false; topics.len()];
+        let mut checker = Self { topics, shared, ..Self::default() };
         checker.sessions.resize_with(sessions, Session::default);
         checker.publishers.resize_with(publishers, Publisher::default);
         checker
@@ -59,8 +65,24 @@ impl Checker {
         let (acknowledged, completed) = (None, None);
         let publisher = &mut self.publishers[publisher as usize];
         let sequence = publisher.next_sequence();
-        publisher.sent.push_back(Sent { topic, qos, is_probe, first, acknowledged, completed });
+        publisher.sent.push_back(Sent {
+            topic,
+            qos,
+            is_probe,
+            is_empty: false,
+            first,
+            acknowledged,
+            completed,
+        });
         sequence
+    }
+
+    /// The message that was just sent is a write of a register.
+    pub(crate) fn writing(&mut self, publisher: u32, sequence: u64, is_clearing: bool) {
+        let Some(sent) = self.message(publisher, sequence) else { return };
+        sent.is_empty = is_clearing;
+        let topic = sent.topic;
+        self.registers.writing(topic, sequence, is_clearing);
     }
 
     fn message(&mut self, publisher: u32, sequence: u64) -> Option<&mut Sent> {
@@ -145,7 +167,7 @@ impl Checker {
         let mut lacking = Vec::new();
         let publishers = (0..).zip(&self.publishers);
         for (publisher, sent) in publishers.filter(|(_, publisher)| !publisher.is_will) {
-            for (sequence, sent) in sent.messages() {
+            for (sequence, sent) in sent.messages().filter(|(_, sent)| !self.is_shared(sent)) {
                 let topic = &self.topics[usize::from(sent.topic)];
                 if session.lacks(publisher, sequence, sent, topic) {
                     lacking.push((publisher, sequence));
@@ -173,17 +195,25 @@ impl Checker {
     pub(crate) fn subscribing(&mut self, client: usize, filter: &str, qos: QoS) {
         let possible_from = self.tick();
         let session = &mut self.sessions[client];
-        if session.open(filter).is_some_and(|open| open.certain_until.is_none()) {
+        if let Some(open) = session.open(filter).filter(|open| open.certain_until.is_none()) {
+            open.subscribes += 1;
             return;
         }
-        session.intervals.push(Interval {
+        let interval = Interval {
             filter: filter.into(),
             qos,
             possible_from,
             certain_from: None,
             certain_until: None,
             possible_until: None,
-        });
+            subscribes: 1,
+            floors: self.registers.floors(),
+            values: BTreeMap::new(),
+        };
+        session.intervals.push(interval.clone());
+        if interval.is_shared() {
+            self.share(&interval);
+        }
     }
 
     /// SUBACK has come, and says yes.
@@ -217,9 +247,10 @@ impl Checker {
             .flat_map(|session| &session.intervals)
             .filter(|interval| interval.certain_from.is_some() && interval.certain_until.is_none());
         let topic = |interval: &Interval| {
-            let fits = |topic: &String| ringmq::mqtt::matches(&interval.filter, topic);
-            let is_will = interval.filter.starts_with("w/");
-            self.topics.iter().position(fits).filter(|_| !is_will).map(|place| place as u16)
+            let fits = |topic: &String| interval.fits(topic);
+            // Nobody but their writers writes wills and registers.
+            let is_apart = ["w/", "r/", "q/"].iter().any(|head| interval.filter.starts_with(head));
+            self.topics.iter().position(fits).filter(|_| !is_apart).map(|place| place as u16)
         };
         let mut topics: Vec<u16> = certain.filter_map(topic).collect();
         topics.sort_unstable();
@@ -229,7 +260,8 @@ impl Checker {
 
     /// How many deliveries must still come.
     pub(crate) fn missing(&self) -> usize {
-        (0..self.sessions.len()).map(|client| self.lacking(client).len()).sum()
+        let own: usize = (0..self.sessions.len()).map(|client| self.lacking(client).len()).sum();
+        own + self.lacking_copies().len() + self.unpaid().len()
     }
 
     /// Judges everything that is finished, when all is quiet, and forgets it. The subscriptions
@@ -243,6 +275,8 @@ impl Checker {
                 self.tell_lost(client, publisher, sequence);
             }
         }
+        self.judge_copies();
+        self.judge_owed();
         self.purge();
         broken
     }
@@ -279,8 +313,7 @@ impl Checker {
             let place = sequence.checked_sub(publisher.base).map(|place| place as usize);
             let sent = place.and_then(|place| publisher.sent.get(place));
             sent.is_some_and(|sent| {
-                sent.first > moment
-                    && ringmq::mqtt::matches(&interval.filter, &self.topics[sent.topic as usize])
+                sent.first > moment && interval.fits(&self.topics[usize::from(sent.topic)])
             })
         })
     }

@@ -1,4 +1,4 @@
-//! I9: a retained topic is a register with one writer.
+//! I9: a retained topic is a register with one write at a time.
 
 use super::Checker;
 use super::violation::Kind;
@@ -47,6 +47,22 @@ impl Registers {
         }
     }
 
+    /// The registers of which somebody knows `values` who had to know `floors` at least.
+    pub(super) fn wrong(
+        &self,
+        floors: &Floors,
+        values: &BTreeMap<u16, u64>,
+    ) -> impl Iterator<Item = u16> {
+        let is_wrong = |topic: &u16, register: &Register| {
+            let floor = floors.0.get(topic).copied().flatten();
+            match values.get(topic) {
+                Some(value) if floor.is_none_or(|floor| *value >= floor) => false,
+                _ => !register.may_be_empty(floor),
+            }
+        };
+        self.0.iter().filter(move |(topic, register)| is_wrong(topic, register)).map(|(t, _)| *t)
+    }
+
     /// What a reader may rely on from now on.
     pub(crate) fn floors(&self) -> Floors {
         Floors(self.0.iter().map(|(topic, register)| (*topic, register.floor)).collect())
@@ -58,6 +74,12 @@ impl Registers {
 pub(crate) struct Floors(BTreeMap<u16, Option<u64>>);
 
 impl Checker {
+    /// Whether the topic is one of a register.
+    pub(crate) fn is_register(&self, topic: &str) -> bool {
+        let name = |place: &u16| &self.topics[usize::from(*place)];
+        self.registers.0.keys().any(|place| name(place) == topic)
+    }
+
     /// Whether a reader that found `values` must wait for more.
     pub(crate) fn awaits_retained(&self, floors: &Floors, values: &BTreeMap<u16, u64>) -> bool {
         floors.0.iter().any(|(topic, floor)| {

@@ -6,9 +6,10 @@ use crate::stamp::Stamp;
 use ringmq::mqtt::{Publish, QoS};
 use std::collections::BTreeMap;
 
-const TOPICS: [&str; 2] = ["t/a", "r/a"];
+const TOPICS: [&str; 3] = ["t/a", "r/a", "s/a"];
 const PLAIN: u16 = 0;
 const REGISTER: u16 = 1;
+const SHARED: u16 = 2;
 const SUBSCRIBER: usize = 0;
 const PUBLISHER: u32 = 0;
 
@@ -28,17 +29,31 @@ fn connect(checker: &mut Checker, is_present: bool) {
 
 /// A publish that is acknowledged in full.
 fn acknowledged(checker: &mut Checker, qos: QoS) -> u64 {
-    let sequence = checker.sent(PUBLISHER, PLAIN, qos, false);
+    acknowledged_on(checker, PLAIN, qos)
+}
+
+fn acknowledged_on(checker: &mut Checker, topic: u16, qos: QoS) -> u64 {
+    let sequence = checker.sent(PUBLISHER, topic, qos, false);
     checker.acknowledged(PUBLISHER, sequence);
     checker.completed(PUBLISHER, sequence);
     sequence
 }
 
 fn deliver(checker: &mut Checker, sequence: u64, qos: QoS) {
-    let stamp = Stamp { publisher: PUBLISHER, sequence, topic: PLAIN, length: 50 };
-    let payload = stamp.payload();
-    let topic = TOPICS[usize::from(PLAIN)];
-    checker.delivered(SUBSCRIBER, &Publish { qos, topic, payload: &payload, ..Publish::default() });
+    deliver_on(checker, SUBSCRIBER, PLAIN, sequence, qos, false);
+}
+
+fn deliver_on(
+    checker: &mut Checker,
+    client: usize,
+    topic: u16,
+    sequence: u64,
+    qos: QoS,
+    retain: bool,
+) {
+    let stamp = Stamp { publisher: PUBLISHER, sequence, topic, length: 50 };
+    let (topic, payload) = (TOPICS[usize::from(topic)], &*stamp.payload());
+    checker.delivered(client, &Publish { qos, retain, topic, payload, ..Publish::default() });
 }
 
 /// Nothing was wrong but so many of this kind.
@@ -374,4 +389,209 @@ fn a_reader_waits_for_what_must_be_there() {
     assert!(!checker.awaits_retained(&floors, &BTreeMap::from([(REGISTER, value)])));
     write(&mut checker, true, false);
     assert!(!checker.awaits_retained(&floors, &BTreeMap::new()));
+}
+
+/// Durable sessions with these subscriptions at QoS 2, all acknowledged.
+fn sessions(filters: &[&[&str]]) -> Checker {
+    let mut checker = Checker::new(TOPICS.map(String::from).to_vec(), filters.len(), 1);
+    for (client, filters) in filters.iter().enumerate() {
+        checker.connecting(client, false);
+        checker.connected(client, false, true);
+        for filter in *filters {
+            checker.subscribing(client, filter, QoS::ExactlyOnce);
+            checker.subscribed(client, filter);
+        }
+    }
+    checker
+}
+
+fn members() -> Checker {
+    sessions(&[&["$share/g/s/#"], &["$share/g/s/#"]])
+}
+
+fn collector() -> Checker {
+    sessions(&[&["s/#", "$share/h/s/#", "$share/i/s/#"]])
+}
+
+#[test]
+fn a_group_gets_each_message_by_one_member() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut checker = members();
+        for client in [1, 0] {
+            let sequence = acknowledged_on(&mut checker, SHARED, qos);
+            assert_eq!(checker.missing(), 1);
+            deliver_on(&mut checker, client, SHARED, sequence, qos, false);
+        }
+        assert!(checker.judge().is_empty());
+        found(&checker, Kind::Lost, 0);
+    }
+}
+
+#[test]
+fn a_message_that_no_member_gets_is_lost_once() {
+    let mut checker = members();
+    acknowledged_on(&mut checker, SHARED, QoS::AtLeastOnce);
+    acknowledged_on(&mut checker, SHARED, QoS::ExactlyOnce);
+    acknowledged_on(&mut checker, SHARED, QoS::AtMostOnce);
+    checker.sent(PUBLISHER, SHARED, QoS::ExactlyOnce, false);
+    checker.judge();
+    found(&checker, Kind::Lost, 2);
+}
+
+#[test]
+fn a_message_that_two_members_get_is_a_duplicate_but_at_qos_1() {
+    for (qos, count) in [(QoS::AtMostOnce, 1), (QoS::AtLeastOnce, 0), (QoS::ExactlyOnce, 1)] {
+        let mut checker = members();
+        let sequence = acknowledged_on(&mut checker, SHARED, qos);
+        deliver_on(&mut checker, 0, SHARED, sequence, qos, false);
+        deliver_on(&mut checker, 1, SHARED, sequence, qos, false);
+        checker.judge();
+        found(&checker, Kind::Duplicated, count);
+    }
+}
+
+#[test]
+fn members_need_no_order() {
+    let mut checker = members();
+    let sent = [0; 2].map(|_| acknowledged_on(&mut checker, SHARED, QoS::ExactlyOnce));
+    for sequence in [sent[1], sent[0]] {
+        deliver_on(&mut checker, 0, SHARED, sequence, QoS::ExactlyOnce, false);
+    }
+    checker.judge();
+    found(&checker, Kind::Reordered, 0);
+}
+
+#[test]
+fn a_session_gets_a_copy_for_itself_and_each_of_its_groups() {
+    for (qos, copies, kind, count) in [
+        (QoS::ExactlyOnce, 2, Kind::Lost, 1),
+        (QoS::ExactlyOnce, 3, Kind::Lost, 0),
+        (QoS::ExactlyOnce, 4, Kind::Duplicated, 1),
+        (QoS::AtLeastOnce, 2, Kind::Lost, 1),
+        (QoS::AtLeastOnce, 4, Kind::Duplicated, 0),
+    ] {
+        let mut checker = collector();
+        let sequence = acknowledged_on(&mut checker, SHARED, qos);
+        for _ in 0..copies {
+            deliver_on(&mut checker, SUBSCRIBER, SHARED, sequence, qos, false);
+        }
+        checker.judge();
+        found(&checker, kind, count);
+    }
+}
+
+#[test]
+fn a_copy_after_all_had_come_is_a_duplicate() {
+    let mut checker = collector();
+    let sequence = acknowledged_on(&mut checker, SHARED, QoS::ExactlyOnce);
+    for _ in 0..3 {
+        deliver_on(&mut checker, SUBSCRIBER, SHARED, sequence, QoS::ExactlyOnce, false);
+    }
+    checker.judge();
+    deliver_on(&mut checker, SUBSCRIBER, SHARED, sequence, QoS::ExactlyOnce, false);
+    found(&checker, Kind::Duplicated, 1);
+}
+
+/// A session that subscribes to registers, and the number of a write that was there before.
+fn creditor() -> (Checker, u64) {
+    let mut checker = sessions(&[&[]]);
+    let value = write(&mut checker, false, true);
+    checker.subscribing(SUBSCRIBER, "r/#", QoS::ExactlyOnce);
+    checker.subscribed(SUBSCRIBER, "r/#");
+    (checker, value)
+}
+
+fn replay(checker: &mut Checker, sequence: u64, qos: QoS) {
+    deliver_on(checker, SUBSCRIBER, REGISTER, sequence, qos, true);
+}
+
+#[test]
+fn a_retained_message_comes_once_for_each_subscribe() {
+    let (mut checker, value) = creditor();
+    assert_eq!(checker.missing(), 1);
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    checker.subscribing(SUBSCRIBER, "r/#", QoS::ExactlyOnce);
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    assert_eq!(checker.missing(), 0);
+    found(&checker, Kind::Duplicated, 0);
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    found(&checker, Kind::Duplicated, 1);
+}
+
+#[test]
+fn a_retained_message_that_comes_again_after_all_was_quiet_is_a_duplicate_but_at_qos_1() {
+    for (qos, count) in [(QoS::AtLeastOnce, 0), (QoS::ExactlyOnce, 1)] {
+        let (mut checker, value) = creditor();
+        replay(&mut checker, value, qos);
+        checker.judge();
+        replay(&mut checker, value, qos);
+        found(&checker, Kind::Duplicated, count);
+    }
+}
+
+#[test]
+fn a_subscription_that_was_over_before_the_write_is_no_reason_for_it() {
+    let (mut checker, value) = creditor();
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    checker.unsubscribing(SUBSCRIBER, "r/#");
+    checker.unsubscribed(SUBSCRIBER, "r/#");
+    let later = write(&mut checker, false, true);
+    replay(&mut checker, later, QoS::ExactlyOnce);
+    found(&checker, Kind::Duplicated, 1);
+}
+
+#[test]
+fn a_retained_message_that_is_owed_and_never_comes_is_missed_once() {
+    let (mut checker, _) = creditor();
+    checker.judge();
+    found(&checker, Kind::RetainedWrong, 1);
+    checker.judge();
+    found(&checker, Kind::RetainedWrong, 1);
+}
+
+#[test]
+fn a_write_comes_once_as_it_is_written() {
+    let (mut checker, value) = creditor();
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    let sequence = checker.sent(PUBLISHER, REGISTER, QoS::ExactlyOnce, false);
+    checker.writing(PUBLISHER, sequence, false);
+    checker.acknowledged(PUBLISHER, sequence);
+    checker.completed(PUBLISHER, sequence);
+    let live = |checker: &mut Checker| {
+        deliver_on(checker, SUBSCRIBER, REGISTER, sequence, QoS::ExactlyOnce, false);
+    };
+    assert_eq!(checker.missing(), 1);
+    live(&mut checker);
+    checker.judge();
+    found(&checker, Kind::Duplicated, 0);
+    live(&mut checker);
+    found(&checker, Kind::Duplicated, 1);
+}
+
+#[test]
+fn a_write_that_clears_a_register_has_no_name_and_is_not_missed() {
+    let (mut checker, value) = creditor();
+    replay(&mut checker, value, QoS::ExactlyOnce);
+    let sequence = checker.sent(PUBLISHER, REGISTER, QoS::ExactlyOnce, false);
+    checker.writing(PUBLISHER, sequence, true);
+    checker.acknowledged(PUBLISHER, sequence);
+    checker.completed(PUBLISHER, sequence);
+    let publish = Publish { topic: TOPICS[usize::from(REGISTER)], ..Publish::default() };
+    assert_eq!(checker.delivered(SUBSCRIBER, &publish), None);
+    checker.judge();
+    found(&checker, Kind::Lost, 0);
+}
+
+#[test]
+fn writes_in_turn_need_no_order_between_clients_but_a_register_goes_by_it() {
+    let (mut checker, value) = creditor();
+    checker.publishers[PUBLISHER as usize].is_relay = true;
+    replay(&mut checker, value, QoS::AtLeastOnce);
+    let sent = [0; 2].map(|_| write(&mut checker, false, true));
+    for sequence in [sent[1], sent[0]] {
+        deliver_on(&mut checker, SUBSCRIBER, REGISTER, sequence, QoS::AtLeastOnce, false);
+    }
+    checker.judge();
+    found(&checker, Kind::Reordered, 0);
+    assert_eq!(read(&mut checker, Some(sent[0])), 1);
 }

@@ -39,6 +39,11 @@ impl Client {
             Manner::Steady => {}
             Manner::Late => self.incoming.lateness_us = turn.prng.below(4) * 15_000,
             Manner::Restless => self.leave(turn),
+            Manner::Owed => self.incoming.lateness_us = 10_000 + turn.prng.below(30_000),
+            Manner::Wayward => {
+                self.incoming.lateness_us = turn.prng.below(4) * 15_000;
+                self.leave(turn);
+            }
             Manner::Twin => self.take_over(DURABLE, turn),
             Manner::Phoenix => self.begin_anew(turn),
         }

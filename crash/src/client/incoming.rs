@@ -9,6 +9,9 @@ use crate::stamp::Stamp;
 use ringmq::mqtt::{AckType, Publish, QoS};
 use std::collections::{BTreeMap, VecDeque};
 
+/// The longest time between two late acknowledgements.
+const PAUSE_US: u64 = 4_000;
+
 /// What a client receives.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
@@ -17,6 +20,8 @@ pub(crate) struct Incoming {
     held: BTreeMap<u16, Option<Stamp>>,
     /// Acknowledgements, and when they are due.
     owed: VecDeque<(u64, AckType, u16)>,
+    /// No acknowledgement is sent before: one that was late held those behind it back.
+    paused_us: u64,
     /// How late acknowledgements are at most.
     pub(crate) lateness_us: u64,
 }
@@ -84,14 +89,17 @@ impl Incoming {
         self.owed.push_back((turn.now_us + late_us, kind, packet_id));
     }
 
-    /// Sends what is due, in order.
-    pub(crate) fn acknowledge(&mut self, link: &mut Link, turn: &Turn<'_>) {
+    /// Sends what is due, in order; a late client not all at once.
+    pub(crate) fn acknowledge(&mut self, link: &mut Link, turn: &mut Turn<'_>) {
         while let Some(&(due_us, kind, packet_id)) = self.owed.front() {
-            if due_us > turn.now_us && !turn.is_draining {
+            if due_us.max(self.paused_us) > turn.now_us && !turn.is_draining {
                 return;
             }
             send_ack(link, kind, packet_id);
             self.owed.pop_front();
+            if self.lateness_us > 0 {
+                self.paused_us = turn.now_us + turn.prng.below(PAUSE_US);
+            }
         }
     }
 }

@@ -8,10 +8,14 @@ pub(crate) mod incoming;
 pub(crate) mod outgoing;
 pub(crate) mod wishes;
 
-use crate::catalog::{FIRST_SUBSCRIBER, PUBLISHERS, filters, version, will_delay_s, will_topic};
+use crate::catalog::{
+    FIRST_SUBSCRIBER, PUBLISHERS, filters, receive_maximum, session_expiry_s, version,
+    will_delay_s, will_topic,
+};
 use crate::checker::Checker;
 use crate::checker::violation::Kind;
 use crate::link::{Gone, Link};
+use crate::relay::Relays;
 use crate::stamp::Stamp;
 use incoming::Incoming;
 use outgoing::Outgoing;
@@ -28,6 +32,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) checker: &'a mut Checker,
     pub(crate) prng: &'a mut Prng,
+    pub(crate) relays: &'a mut Relays,
     /// Nobody reads the registers, so that a lost one is not written before it is missed.
     pub(crate) may_write: bool,
     /// Nothing new begins, everything is acknowledged at once.
@@ -148,7 +153,9 @@ impl Client {
         }
         let mut connect = Connect::new(self.version, &self.name);
         connect.clean_start = self.terms.clean_start;
-        connect.session_expiry_s = if self.terms.is_durable { u32::MAX } else { 0 };
+        let expiry_s = session_expiry_s(self.index);
+        connect.session_expiry_s = if self.terms.is_durable { expiry_s } else { 0 };
+        connect.receive_maximum = receive_maximum(self.index).unwrap_or(u16::MAX);
         let will = will_delay_s(self.index).map(|delay_s| (self.will(turn), delay_s));
         let topic = will.as_ref().map(|(stamp, _)| &*turn.checker.topics[stamp.topic as usize]);
         let payload = will.as_ref().map(|(stamp, _)| stamp.payload()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The publishing half of a client: what is in flight, and what comes next.
 
 use super::Turn;
-use crate::catalog::{PLAIN_TOPICS, register, registers};
+use crate::catalog::{PLAIN_TOPICS, RELAYS, register, registers, relay};
 use crate::link::Link;
 use crate::stamp::{LENGTH_MIN, Stamp};
 use ringmq::mqtt::{Ack, AckType, Packet, Publish, QoS, ReasonCode};
@@ -23,6 +23,8 @@ struct InFlight {
 /// What to publish.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message {
+    /// The client, or the register that is written in turn.
+    pub(crate) author: u32,
     pub(crate) topic: u16,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
@@ -69,7 +71,8 @@ impl Outgoing {
     /// The session is gone, and with it what was in flight.
     pub(crate) fn forget(&mut self, turn: &mut Turn<'_>) {
         for lost in self.in_flight.drain(..) {
-            turn.checker.abandoned(self.author, lost.sequence);
+            turn.checker.abandoned(lost.message.author, lost.sequence);
+            turn.relays.finish(lost.message.author);
         }
     }
 
@@ -79,14 +82,14 @@ impl Outgoing {
             if known.is_released {
                 send_ack(link, AckType::PubRel, known.packet_id);
             } else {
-                self.send(link, turn, known, true);
+                Self::send(link, turn, known, true);
             }
         }
     }
 
-    fn send(&self, link: &mut Link, turn: &Turn<'_>, sent: &InFlight, dup: bool) {
-        let Message { topic, qos, retain, length } = sent.message;
-        let stamp = Stamp { publisher: self.author, sequence: sent.sequence, topic, length };
+    fn send(link: &mut Link, turn: &Turn<'_>, sent: &InFlight, dup: bool) {
+        let Message { author, topic, qos, retain, length } = sent.message;
+        let stamp = Stamp { publisher: author, sequence: sent.sequence, topic, length };
         let payload = if length == 0 { Vec::new() } else { stamp.payload() };
         let topic = &*turn.checker.topics[usize::from(topic)];
         let packet_id = sent.packet_id;
@@ -108,14 +111,14 @@ impl Outgoing {
     }
 
     fn publish_one(&mut self, link: &mut Link, turn: &mut Turn<'_>, message: Message, probe: bool) {
-        let Message { topic, qos, retain, length } = message;
-        let sequence = turn.checker.sent(self.author, topic, qos, probe);
+        let Message { author, topic, qos, retain, length } = message;
+        let sequence = turn.checker.sent(author, topic, qos, probe);
         if retain {
-            turn.checker.registers.writing(topic, sequence, length == 0);
+            turn.checker.writing(author, sequence, length == 0);
         }
         let packet_id = if qos == QoS::AtMostOnce { 0 } else { self.free_id() };
         let sent = InFlight { packet_id, sequence, message, is_released: false };
-        self.send(link, turn, &sent, false);
+        Self::send(link, turn, &sent, false);
         if qos != QoS::AtMostOnce {
             self.in_flight.push_back(sent);
         }
@@ -130,9 +133,16 @@ impl Outgoing {
         let span = if prng.chance(2) { 20_000 } else { 2_000 };
         let length = LENGTH_MIN + prng.below(span - u64::from(LENGTH_MIN)) as u32;
         if prng.chance(8) && turn.may_write {
-            let (topic, qos) = register(self.author as usize, prng.below(registers()) as usize);
             let length = if prng.chance(10) { 0 } else { length };
-            return Some(Message { topic, qos, retain: true, length });
+            let number = prng.below(RELAYS as u64) as usize;
+            if prng.chance(50) && turn.relays.begin(number, self.author as usize) {
+                let (author, topic, qos) = relay(number);
+                turn.checker.publishers[author as usize].is_relay = true;
+                return Some(Message { author, topic, qos, retain: true, length });
+            }
+            let author = self.author;
+            let (topic, qos) = register(author as usize, prng.below(registers()) as usize);
+            return Some(Message { author, topic, qos, retain: true, length });
         }
         let topic = prng.below(PLAIN_TOPICS as u64) as u16;
         let qos = match prng.below(10) {
@@ -140,7 +150,7 @@ impl Outgoing {
             1..5 => QoS::AtLeastOnce,
             _ => QoS::ExactlyOnce,
         };
-        Some(Message { topic, qos, retain: false, length })
+        Some(Message { author: self.author, topic, qos, retain: false, length })
     }
 
     fn free_id(&mut self) -> u16 {
@@ -163,6 +173,7 @@ impl Outgoing {
             return;
         };
         let InFlight { sequence, message, is_released, .. } = self.in_flight[place];
+        let author = message.author;
         let is_comp = ack.kind == AckType::PubComp;
         let is_fitting = match message.qos {
             QoS::ExactlyOnce if is_comp => is_released,
@@ -174,14 +185,16 @@ impl Outgoing {
         }
         if ack.code.is_error() && !is_comp {
             self.in_flight.remove(place);
-            return turn.checker.abandoned(self.author, sequence);
+            turn.relays.finish(author);
+            return turn.checker.abandoned(author, sequence);
         }
-        turn.checker.acknowledged(self.author, sequence);
+        turn.checker.acknowledged(author, sequence);
         if ack.kind == AckType::PubRec {
             self.in_flight[place].is_released = true;
             return send_ack(link, AckType::PubRel, ack.packet_id);
         }
-        turn.checker.completed(self.author, sequence);
+        turn.checker.completed(author, sequence);
+        turn.relays.finish(author);
         self.in_flight.remove(place);
     }
 }
