@@ -26,6 +26,8 @@ pub(super) struct Entry {
     is_held: bool,
     /// It is a retained message for a new subscription.
     is_replay: bool,
+    /// The journal had the delivery before it came here.
+    is_known: bool,
 }
 
 // Many are in flight at a time; how fast a turn is depends on how many caches hold.
@@ -38,6 +40,8 @@ pub(super) enum Wait {
     Turn,
     /// For [`InFlight::unhold`] as well.
     Disk,
+    /// The same; the journal has the delivery, and lacks only the packet identifier.
+    DiskForId,
     /// The same; it is a retained message for a new subscription, which a newer one of its topic
     /// may overtake.
     DiskAsReplay,
@@ -167,21 +171,21 @@ impl InFlight {
     /// A delivery of the publish `serial` waits, behind those that wait already.
     pub(super) fn wait(&mut self, packet_id: u16, serial: u64, delivery: Delivery, wait: Wait) {
         self.begin(packet_id, serial);
-        let (is_held, is_replay) = (wait != Wait::Turn, wait == Wait::DiskAsReplay);
-        self.held += u32::from(is_held);
-        let entry = Entry::new(packet_id, Exchange::Message(delivery));
-        self.waiting.get_or_insert_default().push(Entry { is_held, is_replay, ..entry });
+        let entry = Entry {
+            is_held: wait != Wait::Turn,
+            is_replay: wait == Wait::DiskAsReplay,
+            is_known: wait == Wait::DiskForId,
+            ..Entry::new(packet_id, Exchange::Message(delivery))
+        };
+        self.held += u32::from(entry.is_held);
+        self.waiting.get_or_insert_default().push(entry);
     }
 
-    /// An exchange that an earlier process had begun. `was_sent`: perhaps; otherwise certainly not.
-    pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange, was_sent: bool) {
+    /// An exchange that an earlier process has, perhaps, begun.
+    pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange) {
         // Not one that belongs to a publish of this process.
         self.begin(packet_id, u64::from(packet_id));
-        let entry = Entry::new(packet_id, exchange);
-        match was_sent {
-            true => self.sent.push(entry),
-            false => self.waiting.get_or_insert_default().push(entry),
-        }
+        self.sent.push(Entry::new(packet_id, exchange));
         self.forget_sent();
     }
 
@@ -226,7 +230,8 @@ impl InFlight {
         if waiting.len == 0 {
             self.waiting = None;
         }
-        let unsent = (entry.packet_id, entry.delivery().cloned(), false);
+        let dup = entry.delivery().is_some_and(Delivery::may_have_been_sent);
+        let unsent = (entry.packet_id, entry.delivery().cloned(), dup);
         self.sent.push(entry);
         Some(unsent)
     }
@@ -246,7 +251,7 @@ impl InFlight {
         let is_it = |entry: &&Entry| {
             entry.is_replay && entry.delivery().is_some_and(|delivery| old(&delivery.message))
         };
-        self.waiting.iter().flat_map(|w| w.iter()).filter(is_it).map(|e| e.packet_id).collect()
+        self.waiting().filter(is_it).map(|entry| entry.packet_id).collect()
     }
 
     /// The last exchange that waits for the disk.
@@ -259,12 +264,17 @@ impl InFlight {
 
     /// What is in flight, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.sent.iter().chain(self.waiting.iter().flat_map(|waiting| waiting.iter()))
+        self.sent.iter().chain(self.waiting())
     }
 
     /// What was sent, in order.
     pub(super) fn sent(&self) -> impl Iterator<Item = &Entry> {
         self.sent.iter()
+    }
+
+    /// What waits to be sent, in order.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Entry> {
+        self.waiting.iter().flat_map(|waiting| waiting.iter())
     }
 
     /// The exchange with something that was sent which `packet_id` stands for.
@@ -418,7 +428,12 @@ impl List {
 
 impl Entry {
     const fn new(packet_id: u16, exchange: Exchange) -> Self {
-        Self { exchange, packet_id, is_held: false, is_replay: false }
+        Self { exchange, packet_id, is_held: false, is_replay: false, is_known: false }
+    }
+
+    /// True when the journal had the delivery before the record that it names.
+    pub(super) const fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// The message, while its PUBACK or PUBREC is awaited.

@@ -1,5 +1,6 @@
 //! Writes all that lives anew, a little in each turn, so that older parts of the journal can go.
 
+use super::in_flight::Entry;
 use super::ledger::{Ledger, stored};
 use super::message::Message;
 use super::session::{Session, SessionId};
@@ -133,7 +134,8 @@ impl Shard {
 
 impl Session {
     /// What is on its way to its client and outlives the process, in order: the messages, and how
-    /// they go. What its own record is still to bring is left to that.
+    /// they go. What its own record is still to bring is left to that, unless that brings no more
+    /// than a packet identifier: the place is where the delivery was.
     fn stored_deliveries(
         &self,
         ledger: &Ledger,
@@ -142,7 +144,8 @@ impl Session {
         if self.expiry_s == 0 {
             return (messages, deliveries);
         }
-        for entry in self.in_flight.iter().filter(|e| ledger.has_handed_over(e.record())) {
+        let is_there = |e: &&Entry| e.is_known() || ledger.has_handed_over(e.record());
+        for entry in self.in_flight.iter().filter(is_there) {
             let (id, delivery) = match entry.delivery() {
                 Some(delivery) => (delivery.message.id, stored(delivery)),
                 // The message is not needed any more, only the number.
@@ -168,7 +171,8 @@ impl Session {
             return None;
         }
         let sent = self.in_flight.sent().map(|entry| (entry.stored(), entry.packet_id));
-        let maybe = self.queued().filter(|delivery| delivery.may_have_been_sent());
+        let waiting = self.in_flight.waiting().filter_map(Entry::delivery);
+        let maybe = waiting.chain(self.queued()).filter(|delivery| delivery.may_have_been_sent());
         let maybe = maybe.map(|delivery| (delivery.stored(), 0));
         let deliveries = sent.chain(maybe).filter(|(number, _)| *number != 0).collect();
         Some(Record::Sent { session: self.number, deliveries })

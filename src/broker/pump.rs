@@ -127,12 +127,19 @@ impl Clients {
             // The same message may be on its way to the session already, as it was published.
             delivery.more = Particulars::new(self.next_number(), &[], None);
         }
+        let ledger = self.ledger.as_ref();
+        let is_known = ledger.is_some_and(|ledger| ledger.has_handed_over(delivery.record));
+        let wait = match replay {
+            0 if is_known => Wait::DiskForId,
+            0 => Wait::Disk,
+            _ => Wait::DiskAsReplay,
+        };
         let number = self.next_number();
         self.begin_record(number);
         delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
         let message = delivery.message.clone();
         let other = StoredDelivery { replay, ..stored(&delivery) };
-        let fate = self.hold(id, route, delivery, replay != 0);
+        let fate = self.hold(id, route, delivery, wait);
         if let Some(ledger) = &mut self.ledger {
             ledger.add_other(session, other, fate);
         }
@@ -167,14 +174,13 @@ impl Clients {
     }
 
     /// Lets a message wait until the disk has it, if it has to be there.
-    fn hold(&mut self, id: SessionId, route: Route, delivery: Delivery, is_replay: bool) -> Fate {
+    fn hold(&mut self, id: SessionId, route: Route, delivery: Delivery, wait: Wait) -> Fate {
         if !self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
             return self.send_now(id, route, delivery);
         }
         let serial = self.next_serial();
         let in_flight = &mut self.sessions[id.slot].in_flight;
         let packet_id = in_flight.packet_id(serial);
-        let wait = if is_replay { Wait::DiskAsReplay } else { Wait::Disk };
         in_flight.wait(packet_id, serial, delivery, wait);
         Fate::Held(id, packet_id)
     }

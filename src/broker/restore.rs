@@ -200,28 +200,22 @@ impl Session {
         messages: &HashMap<u64, Arc<Message>>,
     ) {
         let by_number = copies.iter().map(|copy| (copy.1.number_of(copy.0), *copy));
-        let mut by_number: HashMap<u64, &StoredCopy> = by_number.collect();
-        let mut unidentified = Vec::new();
-        for (number, packet_id) in sent {
-            match by_number.remove(number) {
-                Some(copy) if *packet_id != 0 => {
-                    if let Some(exchange) = restored_exchange(copy, RESTORED, messages) {
-                        self.in_flight.resume(*packet_id, exchange, true);
-                    }
-                }
-                Some(copy) => unidentified.extend(restored_delivery(copy, RESTORED, messages)),
-                None => {}
-            }
+        let by_number: HashMap<u64, &StoredCopy> = by_number.collect();
+        // By number: the packet identifier, or 0 when it is not known and may have been sent.
+        let sent_as: HashMap<u64, u16> = sent.iter().copied().collect();
+        for (number, packet_id) in sent.iter().filter(|(_, packet_id)| *packet_id != 0) {
+            let copy = by_number.get(number);
+            let exchange = copy.and_then(|copy| restored_exchange(copy, RESTORED, messages));
+            exchange.into_iter().for_each(|exchange| self.in_flight.resume(*packet_id, exchange));
         }
-        unidentified.into_iter().for_each(|delivery| self.requeue(delivery));
-        for copy in copies.iter().filter(|copy| by_number.contains_key(&copy.1.number_of(copy.0))) {
-            let record = RESTORED_UNSENT;
-            if copy.1.packet_id == 0 {
-                let delivery = restored_delivery(copy, record, messages);
-                delivery.into_iter().for_each(|delivery| self.requeue(delivery));
-            } else if let Some(exchange) = restored_exchange(copy, record, messages) {
-                self.in_flight.resume(copy.1.packet_id, exchange, false);
-            }
+        for copy in copies {
+            let record = match sent_as.get(&copy.1.number_of(copy.0)) {
+                Some(0) => RESTORED,
+                Some(_) => continue,
+                None => RESTORED_UNSENT,
+            };
+            let delivery = restored_delivery(copy, record, messages);
+            delivery.into_iter().for_each(|delivery| self.requeue(delivery));
         }
     }
 
@@ -245,7 +239,7 @@ impl Session {
             match packet_id {
                 Some(packet_id) => {
                     if let Some(exchange) = restored_exchange(copy, RESTORED, messages) {
-                        self.in_flight.resume(packet_id, exchange, true);
+                        self.in_flight.resume(packet_id, exchange);
                     }
                 }
                 None => {

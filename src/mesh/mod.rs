@@ -179,6 +179,16 @@ impl<T> Mesh<T> {
         })
     }
 
+    /// Says whether this worker, which stops, has `finished` but for what the mesh brings. True when
+    /// all workers have, and nothing is on its way to this one.
+    #[must_use]
+    pub fn finish(&self, finished: bool) -> bool {
+        let is_empty = |peer: &Peer<T>| peer.incoming.is_empty() && peer.overflow.is_empty();
+        let is_idle = || self.peers.iter().flatten().all(is_empty);
+        self.doorbell().set_finished(finished && is_idle());
+        self.doorbells.iter().all(Doorbell::is_finished) && is_idle()
+    }
+
     /// Announces sleep. True when this worker may sleep now: nothing has come meanwhile, and
     /// whatever comes from now on rings its doorbell. False when it has to go on.
     /// A stop keeps awake a worker that is not `stopping` already.

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 pub struct Doorbell {
     asleep: Padded<AtomicBool>,
     stopped: AtomicBool,
+    finished: AtomicBool,
     waiting_for: Box<[AtomicBool]>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -46,6 +47,7 @@ impl Doorbell {
         Self {
             asleep: Padded::default(),
             stopped: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
             waiting_for: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             wake: Box::new(wake),
         }
@@ -68,6 +70,16 @@ impl Doorbell {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// The worker, while it stops, says whether it has anything left to do. What it sent before it
+    /// said so is there for whoever hears it.
+    pub(super) fn set_finished(&self, finished: bool) {
+        self.finished.store(finished, Ordering::Release);
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
     }
 
     /// The worker has woken up, or does not sleep after all.

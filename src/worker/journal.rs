@@ -77,16 +77,21 @@ impl Worker {
         busy
     }
 
-    /// Waits until the journal has all that happened, for a while: the other workers may be gone,
-    /// and the disk may be full. What is left then.
+    /// Waits until the journal has all that happened to any worker, since the record of one may
+    /// need a part of another; for a while: the disk may be full. What is left then.
     pub(super) fn finish_journal(&mut self, clock: &Clock) -> Unwritten {
         let deadline = self.stop_began.after(STOP_JOURNAL);
-        self.shard.hurry_journal();
-        while self.shard.owes_journal() && clock.now() < deadline {
+        while self.journal.is_some() && clock.now() < deadline {
             self.now = clock.now();
-            self.hear_journal();
+            let mut busy = self.exchange();
+            busy |= self.hear_journal();
             self.shard.hurry_journal();
-            if !self.submit_to_journal() {
+            busy |= self.submit_to_journal();
+            self.mesh.ring_doorbells();
+            if self.mesh.finish(!busy && !self.shard.owes_journal()) {
+                break;
+            }
+            if !busy {
                 std::thread::sleep(Duration::from_micros(200));
             }
         }
