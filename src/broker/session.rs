@@ -149,8 +149,8 @@ impl Session {
         Some(Source { identity, listener: self.listener })
     }
 
-    /// True when a QoS 1 or 2 message may be sent now, with nothing waiting before it but what waits
-    /// for the disk.
+    /// True when a QoS 1 or 2 message may be sent now, with nothing waiting before it but what
+    /// waits for the disk.
     pub(super) fn has_window(&self) -> bool {
         self.in_flight.is_clear() && self.has_room()
     }

@@ -242,8 +242,8 @@ pub struct Published<'a> {
     /// The message, unless it is in the journal already.
     #[serde(borrow)]
     pub body: Option<Body<'a>>,
-    /// It is what is retained on its topic now, or clears it, unless a greater version stands there:
-    /// its version.
+    /// It is what is retained on its topic now, or clears it, unless a greater version stands
+    /// there: its version.
     pub retained: Option<u64>,
     /// The publisher's session, and the packet identifier of the QoS 2 PUBLISH that brought it.
     pub received: Option<(u64, u16)>,
