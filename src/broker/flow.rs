@@ -1,15 +1,16 @@
 //! What waits while rings to other workers are full.
 //!
 //! Whatever may send to another worker waits, before it has done anything: packets of clients on
-//! their links, verdicts about logins, sessions whose time has come. So what waits for a ring in
-//! its sender is what one burst caused, what a link that closes or a message of another worker
-//! causes, and answers to what other workers have asked.
+//! their links, verdicts about logins, sessions whose time has come, wills of which the disk knows
+//! that they are gone. So what waits for a ring in its sender is what one burst caused, what a link
+//! that closes or a message of another worker causes, and answers to what other workers have asked.
 
 use super::boundary::{LinkId, Output};
 use super::link::State;
 use super::mesh_message::MeshMessage;
 use super::session::SessionId;
 use super::shard::Shard;
+use super::will::{Author, Will};
 use crate::access::Verdict;
 use crate::limits::MESH_BURST_MAX;
 use crate::mqtt::{Frame, PacketType};
@@ -26,6 +27,7 @@ pub(super) struct Flow {
     links: VecDeque<LinkId>,
     verdicts: VecDeque<(LinkId, Verdict)>,
     sessions: VecDeque<SessionId>,
+    wills: VecDeque<(Author, Box<Will>)>,
 }
 
 impl Flow {
@@ -55,8 +57,10 @@ impl Flow {
 
     /// True when something has waited and need not any longer.
     pub(super) fn can_go_on(&self) -> bool {
-        let is_empty =
-            self.links.is_empty() && self.verdicts.is_empty() && self.sessions.is_empty();
+        let is_empty = self.links.is_empty()
+            && self.verdicts.is_empty()
+            && self.sessions.is_empty()
+            && self.wills.is_empty();
         !is_empty && !self.is_full()
     }
 }
@@ -70,7 +74,8 @@ impl Shard {
 
     /// True when the link's next packet has to wait.
     pub(super) fn waits_for_mesh(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
-        if !self.flow.is_busy() || !may_send(frame.kind()) {
+        let has_wills = !self.flow.wills.is_empty();
+        if !(self.flow.is_busy() || has_wills) || !may_send(frame.kind()) {
             return false;
         }
         self.clients.pause(id, |pauses| pauses.mesh = true);
@@ -98,6 +103,14 @@ impl Shard {
         }
     }
 
+    /// The journal has it on disk that these wills are gone.
+    pub(super) fn publish_wills(&mut self, wills: Vec<(Author, Box<Will>)>) {
+        if !wills.is_empty() {
+            self.flow.wills.extend(wills);
+            self.go_on_with_mesh();
+        }
+    }
+
     pub(super) fn mesh_open(&mut self, to: usize) {
         self.flow.full.remove(to);
         if self.flow.is_full() {
@@ -112,7 +125,10 @@ impl Shard {
     /// Goes on with what has waited, as far as the rings may take it.
     pub(super) fn go_on_with_mesh(&mut self) {
         while !self.flow.is_busy() {
-            if let Some((id, verdict)) = self.flow.verdicts.pop_front() {
+            // They come before whatever their clients do on later connections.
+            if let Some((author, will)) = self.flow.wills.pop_front() {
+                self.publish_will(&author, &will);
+            } else if let Some((id, verdict)) = self.flow.verdicts.pop_front() {
                 self.authenticated(id, verdict);
             } else if let Some(id) = self.flow.sessions.pop_front() {
                 self.session_timer(id);

@@ -78,7 +78,7 @@ impl Shard {
         let news = gone.filter_map(|gone| gone.news).map(News::new).collect();
         self.tell_interest(news, None);
         if let Some(will) = session.will.take() {
-            self.publish_will(&Author::of(&session), &will);
+            self.send_will(Author::of(&session), will);
         }
         let mut lost = session.take_shared_in_flight();
         lost.extend(session.take_shared_queue(true));
@@ -97,7 +97,7 @@ impl Shard {
             if let Some(will) = session.will.take() {
                 let author = Author::of(session);
                 self.clients.note_session(id);
-                self.publish_will(&author, &will);
+                self.send_will(author, will);
             }
         }
     }

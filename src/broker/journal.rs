@@ -70,6 +70,7 @@ impl Shard {
 
     /// Sends what has waited for the disk.
     fn release(&mut self, waiting: Waiting) {
+        self.publish_wills(waiting.wills);
         for (session, packet_id) in waiting.held {
             self.unhold((session, packet_id));
         }
@@ -112,11 +113,16 @@ impl Shard {
         }
     }
 
-    /// True when the link's next PUBLISH has to wait, because too much gathers already.
+    /// True when the link's next PUBLISH has to wait, because too much gathers already, or because
+    /// the will of its client's connection before may be still to come.
     pub(super) fn waits_for_journal(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
-        let is_full = self.clients.ledger.as_ref().is_some_and(|ledger| ledger.is_full());
-        let is_publish = frame.kind() == Some(PacketType::Publish);
-        if !is_full || !is_publish || frame.first & 0b110 == 0 {
+        if frame.kind() != Some(PacketType::Publish) {
+            return false;
+        }
+        let Some(ledger) = &self.clients.ledger else { return false };
+        let (is_full, has_wills) = (ledger.is_full(), ledger.has_wills());
+        let is_first = has_wills && self.clients.link(id).is_some_and(|l| l.blocked.connack);
+        if !is_first && (!is_full || frame.first & 0b110 == 0) {
             return false;
         }
         self.clients.pause(id, |pauses| pauses.journal = true);

@@ -12,6 +12,7 @@ use super::boundary::LinkId;
 use super::gathering::{Acknowledger, Awaited, By, Gathering};
 use super::message::Message;
 use super::session::{Delivery, SessionId};
+use super::will::{Author, Will};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::limits::{JOURNAL_LAZY, JOURNAL_WAITING_BYTES_MAX};
@@ -81,6 +82,8 @@ pub(super) struct Waiting {
     /// Responses.
     pub(super) tickets: Vec<(LinkId, u32)>,
     pub(super) held: Vec<HeldDelivery>,
+    /// Wills that are noted as gone.
+    pub(super) wills: Vec<(Author, Box<Will>)>,
     /// As [`Ledger::passed_on`].
     passed_on: Vec<Arc<Message>>,
 }
@@ -214,6 +217,17 @@ impl Ledger {
     /// The response `serial` of the link waits for what was noted last.
     pub(super) fn wait(&mut self, link: LinkId, serial: u32) {
         self.gathering.tickets.push((link, serial));
+    }
+
+    /// A will waits for what was noted last.
+    pub(super) fn wait_to_publish(&mut self, author: Author, will: Box<Will>) {
+        self.gathering.wills.push((author, will));
+    }
+
+    /// True when wills wait.
+    pub(super) fn has_wills(&self) -> bool {
+        let outstanding = self.outstanding.as_ref().map(|(_, waiting)| waiting);
+        outstanding.into_iter().chain([&self.gathering]).any(|waiting| !waiting.wills.is_empty())
     }
 
     fn promised(&self, now: Time) -> Time {

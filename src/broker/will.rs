@@ -69,14 +69,16 @@ impl Will {
 #[derive(Debug)]
 pub(super) struct Author {
     number: u64,
+    /// The journal knows of the will, or will.
+    is_recorded: bool,
     source: Option<Source>,
     grants: Option<Arc<Grants>>,
 }
 
 impl Author {
     pub(super) fn of(session: &Session) -> Self {
-        let Session { number, ref grants, .. } = *session;
-        Self { number, source: session.source(), grants: grants.clone() }
+        let Session { number, is_recorded, ref grants, .. } = *session;
+        Self { number, is_recorded, source: session.source(), grants: grants.clone() }
     }
 
     fn may_write(&self, topic: &str) -> bool {
@@ -85,6 +87,17 @@ impl Author {
 }
 
 impl Shard {
+    /// The will of a session is to be published. The journal has been told that it is gone: one
+    /// that may come at most once waits until that is on disk, so that no later process has it.
+    // [MQTT-4.3.1-1]
+    pub(super) fn send_will(&mut self, author: Author, will: Box<Will>) {
+        let waits = will.qos == QoS::AtMostOnce && author.is_recorded;
+        match self.clients.ledger.as_mut().filter(|ledger| waits && ledger.holds()) {
+            Some(ledger) => ledger.wait_to_publish(author, will),
+            None => self.publish_will(&author, &will),
+        }
+    }
+
     /// Publishes the will of a session, if its client may write there.
     // [MQTT-3.1.2-8], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
     pub(super) fn publish_will(&mut self, author: &Author, will: &Will) {

@@ -6,7 +6,7 @@ use super::network;
 use super::reload::Reload;
 use super::rights::Credential;
 use super::scenario;
-use super::wire::Phase;
+use super::wire::{Phase, Wire};
 use super::world::{Event, World};
 use crate::access::Policy;
 use crate::base::slots::Slots;
@@ -99,13 +99,11 @@ impl World {
         self.drain(worker);
         self.collect(worker);
         self.drain(worker);
-        let resumed = std::mem::take(&mut self.workers[worker].resumed);
-        if resumed.iter().any(|&wire| !self.wires[wire].is_answered) {
-            // The model knows what a CONNECT that has waited decided, behind what came before it.
-            self.flush(worker);
-        }
-        for wire in resumed {
-            self.note_handled(wire);
+        for wire in std::mem::take(&mut self.workers[worker].resumed) {
+            if !self.wires[wire].is_answered {
+                self.flush_earlier(wire);
+            }
+            self.after_input(wire);
         }
         let outbox_has_more = self.workers[worker].shard.outbox().has_dirty();
         if outbox_has_more && self.prng.chance(self.scenario.flushes) {
@@ -260,6 +258,14 @@ impl World {
         }
         self.workers[worker].shard.outbox().reset();
         self.schedule_tick(worker);
+    }
+
+    /// Sends what the outbox holds for the client's earlier connections.
+    fn flush_earlier(&mut self, wire: usize) {
+        let Wire { client, worker, .. } = self.wires[wire];
+        let earlier = self.wires[..wire].iter().filter(|w| w.client == client);
+        let links: Vec<_> = earlier.filter(|w| w.worker == worker).filter_map(|w| w.link).collect();
+        links.into_iter().for_each(|link| self.transmit(worker, link));
     }
 
     /// Sends what the outbox holds for one link.
