@@ -308,7 +308,8 @@ impl<'a> Run<'a> {
             match broker.ended()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => {
-                    let tell = || format!("it ended after SIGTERM with {status}");
+                    let ms = (now_us() - begun_us) / 1_000;
+                    let tell = || format!("it ended {ms} ms after SIGTERM with {status}");
                     self.checker.violations.add(Kind::BrokerDown, tell);
                     return Ok(());
                 }

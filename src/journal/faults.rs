@@ -1,6 +1,6 @@
 //! What the crash test plants, in builds with the feature `faults` only: a kill at a named point,
-//! a defect that the test has to find, a wrong wall clock, and many passes. `RINGMQ_FAULT` is a list
-//! with commas of `crash:POINT:COUNT`, `bug:NAME` and `clock:SECONDS`.
+//! a defect that the test has to find, a wrong wall clock, and many passes. `RINGMQ_FAULT` is a
+//! list with commas of `crash:POINT:COUNT`, `bug:NAME` and `clock:SECONDS`.
 
 #[cfg(feature = "faults")]
 mod planted {
