@@ -90,6 +90,44 @@ fn a_client_that_cannot_be_answered_takes_nothing_over() {
     assert!(!bare.is_closed(link));
 }
 
+// [MQTT-4.3.3-4], [MQTT-2.2.1-4]
+#[test]
+fn an_exchange_whose_message_does_not_fit_any_more_ends_with_pubrel() {
+    let mut bare = Bare::default();
+    let publisher = bare.open();
+    bare.send(publisher, &connect(1000, &[], "publisher", &[]));
+    let on = |bare: &mut Bare, max: u32| {
+        let link = bare.open();
+        let mut connect = connect(max, &[0x11, 0, 0, 1, 0], "subscriber", &[]);
+        // Without Clean Start.
+        connect[9] = 0;
+        bare.send(link, &connect);
+        link
+    };
+    let first = on(&mut bare, 1000);
+    bare.send(first, &packet(0x82, &[&[0, 7, 0][..], &text("t"), &[2]].concat()));
+    bare.take(first);
+    let at_2 = |payload: &[u8]| packet(0x34, &[&text("t")[..], &[0, 1, 0], payload].concat());
+    bare.send(publisher, &at_2(&[1; 100]));
+    let sent = bare.take(first);
+    let packet_id = [sent[5], sent[6]];
+    assert_eq!((sent[0], sent.len()), (0x34, 108));
+    bare.drop_link(first);
+
+    let second = on(&mut bare, 40);
+    let sent = bare.take(second);
+    let connack = packet_length(&sent).unwrap();
+    assert_eq!(sent[connack..], [0x62, 2, packet_id[0], packet_id[1]]);
+    // A message that comes before PUBCOMP has another identifier.
+    bare.send(publisher, &packet(0x62, &[0, 1]));
+    bare.send(publisher, &at_2(&[2]));
+    let sent = bare.take(second);
+    assert_eq!(sent[0], 0x34);
+    assert_ne!(sent[5..7], packet_id);
+    bare.send(second, &packet(0x70, &packet_id));
+    assert!(!bare.is_closed(second));
+}
+
 #[test]
 fn a_message_that_fits_without_an_alias_comes_without_one() {
     let mut bare = Bare::default();

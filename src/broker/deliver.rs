@@ -314,7 +314,7 @@ impl Clients {
         }
         let Some(link) = self.link(route.link) else { return false };
         if let Some(session) = link.session() {
-            self.complete(session.slot, packet_id);
+            self.give_up(session.slot, route.link, packet_id, dup);
         }
         false
     }

@@ -61,7 +61,7 @@ impl Shard {
         };
         let pubrel = Packet::Ack(Ack::new(AckType::PubRel, ack.packet_id, code));
         let bytes = self.clients.encode(link, &pubrel);
-        self.respond_noted(link, mark, bytes);
+        self.clients.respond_noted(link, mark, bytes);
     }
 
     // [MQTT-4.3.3-11]
@@ -78,7 +78,7 @@ impl Shard {
         };
         let pubcomp = Packet::Ack(Ack::new(AckType::PubComp, packet_id, code));
         let bytes = self.clients.encode(link, &pubcomp);
-        self.respond_noted(link, mark, bytes);
+        self.clients.respond_noted(link, mark, bytes);
     }
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {

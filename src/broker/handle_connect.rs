@@ -195,7 +195,7 @@ impl Shard {
         let is = (kept.is_some(), is_assigned);
         let answer = self.connack(id, connect, client_id, is, admitted);
         if waits {
-            self.hold(id, 0, true, answer);
+            self.clients.hold_response(id, 0, true, answer);
         } else {
             self.clients.send_bytes(id, &answer);
         }

@@ -75,7 +75,7 @@ impl Shard {
         if waits || waits_for_home {
             let ack = Packet::Ack(Ack::new(ack_type(publish.qos), publish.packet_id, code));
             let bytes = self.clients.encode(id, &ack);
-            let serial = self.hold(id, u32::from(waits_for_home), waits, bytes);
+            let serial = self.clients.hold_response(id, u32::from(waits_for_home), waits, bytes);
             let named = |serial| Ticket { link: id, serial, is_interest: false };
             ticket = serial.filter(|_| waits_for_home).map(named);
         } else {

@@ -141,7 +141,7 @@ impl Shard {
             self.clients.respond_bytes(id, &bytes);
             return None;
         }
-        let serial = self.hold(id, waits as u32, is_noted, bytes)?;
+        let serial = self.clients.hold_response(id, waits as u32, is_noted, bytes)?;
         self.interests_awaited += waits;
         let ticket = Some(Ticket { link: id, serial, is_interest: true });
         self.tell_interest(news, ticket);

@@ -2,13 +2,17 @@
 
 use super::boundary::LinkId;
 use super::clients::Clients;
+use super::in_flight::Entry;
 use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Unwritten, Waiting};
 use super::mesh_message::Ticket;
 use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
-use crate::mqtt::{Frame, PacketType, Properties, Publish, QoS, SubscriptionOptions, Version};
+use crate::mqtt::{
+    Ack, AckType, Frame, Packet, PacketType, Properties, Publish, QoS, ReasonCode,
+    SubscriptionOptions, Version,
+};
 use crate::store::record::{Attributes, Owed, Owner, Record, Subscription};
 use crate::store::{Epoch, Submission};
 
@@ -84,32 +88,6 @@ impl Shard {
         if let Some(known) = self.clients.sessions.get_mut(session) {
             known.in_flight.unhold(packet_id, |record| ledger.is_on_disk(record));
             self.pump(session);
-        }
-    }
-
-    /// Holds a response until so many tickets and, if it `waits`, what was noted last is done; its
-    /// serial.
-    pub(super) fn hold(
-        &mut self,
-        id: LinkId,
-        tickets: u32,
-        waits: bool,
-        bytes: Vec<u8>,
-    ) -> Option<u32> {
-        let serial = self.clients.link(id)?.hold(tickets + u32::from(waits), bytes);
-        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| waits) {
-            ledger.wait(id, serial);
-        }
-        self.clients.limit_held(id);
-        Some(serial)
-    }
-
-    /// Sends the response when what was noted since `mark` is on disk.
-    pub(super) fn respond_noted(&mut self, id: LinkId, mark: u64, bytes: Vec<u8>) {
-        if self.clients.is_noted_since(mark) {
-            self.hold(id, 0, true, bytes);
-        } else {
-            self.clients.respond_bytes(id, &bytes);
         }
     }
 
@@ -290,6 +268,32 @@ impl Clients {
         }
     }
 
+    /// Holds a response until so many tickets and, if it `waits`, what was noted last is done; its
+    /// serial.
+    pub(super) fn hold_response(
+        &mut self,
+        id: LinkId,
+        tickets: u32,
+        waits: bool,
+        bytes: Vec<u8>,
+    ) -> Option<u32> {
+        let serial = self.link(id)?.hold(tickets + u32::from(waits), bytes);
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| waits) {
+            ledger.wait(id, serial);
+        }
+        self.limit_held(id);
+        Some(serial)
+    }
+
+    /// Sends the response when what was noted since `mark` is on disk.
+    pub(super) fn respond_noted(&mut self, id: LinkId, mark: u64, bytes: Vec<u8>) {
+        if self.is_noted_since(mark) {
+            self.hold_response(id, 0, true, bytes);
+        } else {
+            self.respond_bytes(id, &bytes);
+        }
+    }
+
     /// The client of the session in `slot` has sent PUBREC: of what the journal has, the record
     /// that brought the delivery to the session, and its number.
     pub(super) fn note_released(&mut self, slot: u32, released: Option<(u64, u64)>) {
@@ -298,6 +302,23 @@ impl Clients {
         if let (Some(ledger), Some((record, delivery))) = (ledger, released) {
             ledger.release(now, record, session, delivery);
         }
+    }
+
+    /// Ends an exchange whose message cannot go to the client of `link` any more. At QoS 2 a client
+    /// that was sent it keeps the packet identifier until PUBREL, and would take another message
+    /// under it for the same one.
+    pub(super) fn give_up(&mut self, slot: u32, link: LinkId, packet_id: u16, was_sent: bool) {
+        let entry = self.sessions[slot].in_flight.get_mut(packet_id).filter(|_| was_sent);
+        let is_begun = |entry: &&mut Entry| {
+            entry.delivery().is_some_and(|delivery| delivery.qos == QoS::ExactlyOnce)
+        };
+        let Some(entry) = entry.filter(is_begun) else { return self.complete(slot, packet_id) };
+        let released = entry.release();
+        let mark = self.mark();
+        self.note_released(slot, released);
+        let pubrel = Ack::new(AckType::PubRel, packet_id, ReasonCode::Success);
+        let bytes = self.encode(link, &Packet::Ack(pubrel));
+        self.respond_noted(link, mark, bytes);
     }
 
     /// Ends the exchange that `packet_id` of the session in `slot` stands for.

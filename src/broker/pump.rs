@@ -205,7 +205,7 @@ impl Clients {
                 continue;
             }
             if !self.may_still_read(id.slot, message.topic()) {
-                self.complete(id.slot, packet_id);
+                self.give_up(id.slot, route.link, packet_id, dup);
                 continue;
             }
             let mut publication = Publication::kept(&message, self.now, 0);
