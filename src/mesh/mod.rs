@@ -179,8 +179,8 @@ impl<T> Mesh<T> {
         })
     }
 
-    /// Says whether this worker, which stops, has `finished` but for what the mesh brings. True when
-    /// all workers have, and nothing is on its way to this one.
+    /// Says whether this worker, which stops, has `finished` but for what the mesh brings. True
+    /// when all workers have, and nothing is on its way to this one.
     #[must_use]
     pub fn finish(&self, finished: bool) -> bool {
         let is_empty = |peer: &Peer<T>| peer.incoming.is_empty() && peer.overflow.is_empty();
