@@ -147,6 +147,10 @@ fn goodbyes_go_both_ways() {
         let wire = first.client_sends(b"");
         first.server.receive(&wire).unwrap();
         assert_eq!(first.server.flow, Flow::Ended);
+        // The client can still be answered.
+        let wire = first.server.send(&[b"an answer"]);
+        assert_eq!(first.client_reads(&wire), b"an answer");
+        first.server.transport.close();
         let goodbye = first.server.output();
         give_input(&mut first.client, &goodbye).unwrap();
         assert!(first.client.process_new_packets().unwrap().peer_has_closed());
