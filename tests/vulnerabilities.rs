@@ -181,9 +181,15 @@ proptest! {
     }
 }
 
-/// What a client may send in a state: everything else closes it.
-fn is_allowed(is_connected: bool, kind: u8, flags: u8) -> bool {
-    match (kind, flags) {
+/// What a client may send in a state: everything else closes it. MQTT 3.1 does not use the flags of
+/// what is not PUBLISH.
+fn is_allowed(version: Version, is_connected: bool, kind: u8, flags: u8) -> bool {
+    let usual = match kind {
+        6 | 8 | 10 => 2,
+        _ => 0,
+    };
+    let is_unused = version == Version::V31 && kind != 3;
+    match (kind, if is_unused { usual } else { flags }) {
         (1, 0) => !is_connected,
         (3, flags) => is_connected && flags & 6 != 6 && (flags & 8 == 0 || flags & 6 != 0),
         (4 | 5 | 7, 0) | (6 | 8 | 10, 2) | (12, 0) => is_connected,
@@ -238,7 +244,7 @@ fn v09_the_matrix_of_states_types_and_flags() {
                 };
                 let body = body(version, kind, flags);
                 bare.send(link, &[&[first, body.len() as u8], &body[..]].concat());
-                let expected = is_allowed(is_connected, kind, flags);
+                let expected = is_allowed(version, is_connected, kind, flags);
                 assert_eq!(
                     !bare.is_closed(link),
                     expected,
