@@ -10,7 +10,7 @@ use ringmq::store::record::{Body, ClockNote, Published, Record, StoredExpiry};
 use ringmq::store::{Epoch, State};
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 use support::folder::Folder;
 use support::peer::{Peer, connect, connect_stored, publish_expiring};
@@ -175,14 +175,8 @@ fn a_clock_that_is_set_while_nothing_else_happens_is_noted() {
     let server = world.start();
     acknowledge(&server, 86_400);
     world.move_wall(0);
-    let data = world.folder.path().join("data");
     let is_noted = || {
-        let output = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["journal", "dump"])
-            .arg(&data)
-            .output()
-            .unwrap();
-        let dump = String::from_utf8(output.stdout).unwrap();
+        let dump = String::from_utf8(run_journal(&world, "dump").stdout).unwrap();
         let last = dump.lines().rfind(|line| line.contains(" clock ")).map(str::to_owned);
         let wall = last.and_then(|line| line.split(' ').nth(5)?.parse::<u64>().ok());
         wall.is_some_and(|wall| wall > ringmq::limits::WALL_PLAUSIBLE_MS)
@@ -191,11 +185,15 @@ fn a_clock_that_is_set_while_nothing_else_happens_is_noted() {
     drop(server);
 }
 
-/// Runs `ringmq journal`; what it prints.
-fn journal(world: &World, command: &str) -> String {
+fn run_journal(world: &World, command: &str) -> Output {
     let data = world.folder.path().join("data");
     let mut program = Command::new(env!("CARGO_BIN_EXE_ringmq"));
-    let output = program.args(["journal", command]).arg(&data).output().unwrap();
+    program.args(["journal", command]).arg(&data).output().unwrap()
+}
+
+/// Runs `ringmq journal`; what it prints.
+fn journal(world: &World, command: &str) -> String {
+    let output = run_journal(world, command);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }

@@ -235,10 +235,8 @@ impl Clients {
     pub(super) fn respond(&mut self, id: LinkId, packet: &Packet<'_>) {
         match self.link(id) {
             Some(link) if link.holds() => {
-                let (version, max) = link.terms();
-                let fits = link.write_behind_held(|out| packet.encode_within(version, max, out));
-                self.misfits.extend((!fits).then_some(id));
-                self.limit_held(id);
+                let bytes = self.encode(id, packet);
+                self.respond_bytes(id, &bytes);
             }
             _ => self.send(id, packet),
         }
@@ -248,10 +246,7 @@ impl Clients {
     pub(super) fn respond_bytes(&mut self, id: LinkId, bytes: &[u8]) {
         match self.link(id) {
             Some(link) if link.holds() => {
-                link.write_behind_held(|out| {
-                    out.extend_from_slice(bytes);
-                    true
-                });
+                link.write_behind_held(bytes);
                 self.limit_held(id);
             }
             _ => self.send_bytes(id, bytes),

@@ -40,28 +40,22 @@ impl Shard {
 
     // [MQTT-4.3.3-4]
     fn handle_pubrec(&mut self, link: LinkId, id: SessionId, ack: &Ack<'_>) {
-        let mark = self.clients.mark();
         let session = &mut self.clients.sessions[id.slot];
         let entry = session.in_flight.get_mut(ack.packet_id);
-        let is_known = entry.as_ref().is_some_and(|entry| {
+        let is_known = entry.is_some_and(|entry| {
             entry.delivery().is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
         });
         if is_known && ack.code.is_error() {
             self.clients.complete(id.slot, ack.packet_id);
             return self.window_opened(id);
         }
-        let code = match entry.filter(|_| is_known) {
-            Some(entry) => {
-                let released = entry.release();
-                self.clients.note_released(id.slot, released);
-                ReasonCode::Success
-            }
-            None if ack.code.is_error() => return,
-            None => ReasonCode::PacketIdentifierNotFound,
-        };
-        let pubrel = Packet::Ack(Ack::new(AckType::PubRel, ack.packet_id, code));
-        let bytes = self.clients.encode(link, &pubrel);
-        self.clients.respond_noted(link, mark, bytes);
+        if is_known {
+            self.clients.release(id.slot, link, ack.packet_id);
+        } else if !ack.code.is_error() {
+            let code = ReasonCode::PacketIdentifierNotFound;
+            let pubrel = Ack::new(AckType::PubRel, ack.packet_id, code);
+            self.clients.respond(link, &Packet::Ack(pubrel));
+        }
     }
 
     // [MQTT-4.3.3-11]

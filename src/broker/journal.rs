@@ -294,14 +294,20 @@ impl Clients {
         }
     }
 
-    /// The client of the session in `slot` has sent PUBREC: of what the journal has, the record
-    /// that brought the delivery to the session, and its number.
-    pub(super) fn note_released(&mut self, slot: u32, released: Option<(u64, u64)>) {
-        let (session, now) = (self.stored(slot), self.now);
+    /// Goes on with PUBREL in an exchange that was begun with the client of `link`: once the disk
+    /// has it that the message is not needed any more.
+    // [MQTT-4.3.3-4]
+    pub(super) fn release(&mut self, slot: u32, link: LinkId, packet_id: u16) {
+        let entry = self.sessions[slot].in_flight.get_mut(packet_id);
+        let released = entry.and_then(Entry::release);
+        let (session, mark, now) = (self.stored(slot), self.mark(), self.now);
         let ledger = self.ledger.as_mut().filter(|_| session != 0);
         if let (Some(ledger), Some((record, delivery))) = (ledger, released) {
             ledger.release(now, record, session, delivery);
         }
+        let pubrel = Ack::new(AckType::PubRel, packet_id, ReasonCode::Success);
+        let bytes = self.encode(link, &Packet::Ack(pubrel));
+        self.respond_noted(link, mark, bytes);
     }
 
     /// Ends an exchange whose message cannot go to the client of `link` any more. At QoS 2 a client
@@ -312,13 +318,10 @@ impl Clients {
         let is_begun = |entry: &&mut Entry| {
             entry.delivery().is_some_and(|delivery| delivery.qos == QoS::ExactlyOnce)
         };
-        let Some(entry) = entry.filter(is_begun) else { return self.complete(slot, packet_id) };
-        let released = entry.release();
-        let mark = self.mark();
-        self.note_released(slot, released);
-        let pubrel = Ack::new(AckType::PubRel, packet_id, ReasonCode::Success);
-        let bytes = self.encode(link, &Packet::Ack(pubrel));
-        self.respond_noted(link, mark, bytes);
+        match entry.filter(is_begun) {
+            Some(_) => self.release(slot, link, packet_id),
+            None => self.complete(slot, packet_id),
+        }
     }
 
     /// Ends the exchange that `packet_id` of the session in `slot` stands for.

@@ -50,10 +50,8 @@ pub(super) struct Ledger {
     done: Vec<(u64, u64)>,
     /// What waits for the batch that gathers.
     gathering: Waiting,
-    /// What waits for the batch that is with the journal, and the number of its first entry.
-    outstanding: Option<(u64, Waiting)>,
-    /// How many changes the batch has that is with the journal.
-    handed_over: usize,
+    /// The batch that is with the journal.
+    outstanding: Option<Outstanding>,
     /// Parts that say what is retained here, until they are on disk.
     retained_parts: BTreeSet<u64>,
     /// What waits for a part that is not on disk, by its number: while a part gathers, only if
@@ -74,6 +72,16 @@ const SPARE_MAX: usize = 256;
 pub(super) struct RetainedMark {
     own: u64,
     part: u64,
+}
+
+/// A batch that is with the journal.
+#[derive(Debug)]
+struct Outstanding {
+    /// The number of its first entry.
+    first: u64,
+    /// How many changes it has.
+    changes: usize,
+    waiting: Waiting,
 }
 
 /// What waits for a commit.
@@ -183,7 +191,6 @@ impl Ledger {
             gathering: Waiting::default(),
             outstanding: None,
             retained_parts: BTreeSet::new(),
-            handed_over: 0,
             awaited_parts: HashMap::default(),
             bytes: 0,
             pass: 1,
@@ -226,7 +233,7 @@ impl Ledger {
 
     /// True when wills wait.
     pub(super) fn has_wills(&self) -> bool {
-        let outstanding = self.outstanding.as_ref().map(|(_, waiting)| waiting);
+        let outstanding = self.outstanding.as_ref().map(|batch| &batch.waiting);
         outstanding.into_iter().chain([&self.gathering]).any(|waiting| !waiting.wills.is_empty())
     }
 
@@ -420,7 +427,7 @@ impl Ledger {
     /// How much is not known to be written.
     pub(super) fn unwritten(&self) -> Unwritten {
         let gathering = self.own.len() + self.parts.len() + self.done.len();
-        let handed_over = if self.outstanding.is_some() { self.handed_over } else { 0 };
+        let handed_over = self.outstanding.as_ref().map_or(0, |batch| batch.changes);
         Unwritten { gathering, handed_over }
     }
 
@@ -453,7 +460,7 @@ impl Ledger {
 
     /// The number of the first entry that is not on disk.
     fn own_committed(&self) -> u64 {
-        self.outstanding.as_ref().map_or(self.own.first(), |(first, _)| *first)
+        self.outstanding.as_ref().map_or(self.own.first(), |batch| batch.first)
     }
 
     /// True when the record that a delivery names is on disk.
@@ -480,8 +487,8 @@ impl Ledger {
     /// Messages that other workers' sessions get by what is with the journal, which does not have
     /// their bytes.
     pub(super) fn passed_on(&self) -> Vec<Arc<Message>> {
-        let waiting = self.outstanding.as_ref().map(|(_, waiting)| waiting);
-        waiting.map_or_else(Vec::new, |waiting| waiting.passed_on.clone())
+        let batch = self.outstanding.as_ref();
+        batch.map_or_else(Vec::new, |batch| batch.waiting.passed_on.clone())
     }
 
     /// When something is to be handed over.
@@ -535,8 +542,8 @@ impl Ledger {
                 }
             }
         }
-        self.outstanding = Some((first, waiting));
-        self.handed_over = entries.len() + self.done.len();
+        let changes = entries.len() + self.done.len();
+        self.outstanding = Some(Outstanding { first, changes, waiting });
         Batch {
             entries,
             done: std::mem::take(&mut self.done),
@@ -571,7 +578,7 @@ impl Ledger {
     /// What waited for the batch that is on disk now, and for these parts of others.
     pub(super) fn committed(&mut self, now: Time, has_batch: bool, parts: &[u64]) -> Waiting {
         let mut waiting = match has_batch {
-            true => self.outstanding.take().map(|(_, waiting)| waiting).unwrap_or_default(),
+            true => self.outstanding.take().map(|batch| batch.waiting).unwrap_or_default(),
             false => Waiting::default(),
         };
         for part in parts {

@@ -216,18 +216,16 @@ impl Link {
         (self.version, self.packet_bytes_max as usize)
     }
 
-    /// Writes a response that must wait behind others; what `write` says of it.
-    pub(super) fn write_behind_held(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    /// Writes a response that must wait behind others.
+    pub(super) fn write_behind_held(&mut self, bytes: &[u8]) {
         let rare = self.rare();
         let held = &mut rare.held;
         if held.back().is_none_or(|last| last.waits > 0) {
             held.push_back(Held { waits: 0, is_connack: false, bytes: Vec::new() });
         }
-        let bytes = &mut held.back_mut().expect("one was just put there").bytes;
-        let before = bytes.len();
-        let fits = write(bytes);
-        rare.held_bytes += bytes.len() - before;
-        fits
+        let last = held.back_mut().expect("one was just put there");
+        last.bytes.extend_from_slice(bytes);
+        rare.held_bytes += bytes.len();
     }
 
     /// Holds a response back until [`Self::release`] was called `waits` times; its serial. CONNACK

@@ -34,7 +34,7 @@ impl Clients {
                 return;
             }
             let Some(delivery) = self.sessions[id.slot].dequeue() else { return };
-            self.send_waiting(id, route, delivery);
+            self.send_kept(id, route, delivery, 0);
         }
     }
 
@@ -68,7 +68,7 @@ impl Clients {
             rare.queue_bytes -= delivery.message.bytes().len();
             let is_last = rare.queue.is_empty();
             rare.is_dropping &= !is_last;
-            self.send_waiting(id, route, delivery);
+            self.send_kept(id, route, delivery, 0);
             if is_last {
                 return self.refresh_route(id);
             }
@@ -76,11 +76,6 @@ impl Clients {
                 return;
             }
         }
-    }
-
-    /// Sends a queued message.
-    fn send_waiting(&mut self, id: SessionId, route: Route, delivery: Delivery) {
-        self.send_kept(id, route, delivery, 0);
     }
 
     /// Sends a message for the first time, some time after it was published. `replay` names the

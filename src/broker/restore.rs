@@ -205,7 +205,7 @@ impl Session {
         let sent_as: HashMap<u64, u16> = sent.iter().copied().collect();
         for (number, packet_id) in sent.iter().filter(|(_, packet_id)| *packet_id != 0) {
             let copy = by_number.get(number);
-            let exchange = copy.and_then(|copy| restored_exchange(copy, RESTORED, messages));
+            let exchange = copy.and_then(|copy| restored_exchange(copy, messages));
             exchange.into_iter().for_each(|exchange| self.in_flight.resume(*packet_id, exchange));
         }
         for copy in copies {
@@ -238,7 +238,7 @@ impl Session {
             };
             match packet_id {
                 Some(packet_id) => {
-                    if let Some(exchange) = restored_exchange(copy, RESTORED, messages) {
+                    if let Some(exchange) = restored_exchange(copy, messages) {
                         self.in_flight.resume(packet_id, exchange);
                     }
                 }
@@ -251,16 +251,12 @@ impl Session {
     }
 }
 
-fn restored_exchange(
-    copy: &StoredCopy,
-    record: u64,
-    messages: &HashMap<u64, Arc<Message>>,
-) -> Option<Exchange> {
+fn restored_exchange(copy: &StoredCopy, messages: &HashMap<u64, Arc<Message>>) -> Option<Exchange> {
     let (id, way) = copy;
     if way.is_released {
-        return Some(Exchange::Released { stored: way.number_of(*id), record });
+        return Some(Exchange::Released { stored: way.number_of(*id), record: RESTORED });
     }
-    restored_delivery(copy, record, messages).map(Exchange::Message)
+    restored_delivery(copy, RESTORED, messages).map(Exchange::Message)
 }
 
 fn restored_delivery(

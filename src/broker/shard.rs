@@ -243,17 +243,16 @@ impl Shard {
         let mut at = 0;
         while at < bytes.len() {
             let Some(link) = self.clients.link(id) else { return bytes.len() };
-            let version = Some(link.version);
             let (max, is_fresh) = match link.state {
                 State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
                 State::Authenticating => (UNAUTHENTICATED_BYTES_MAX, false),
                 State::Connected { .. } => (packet_bytes_max, false),
                 State::Closing => return bytes.len(),
             };
+            let version = (!is_fresh).then_some(link.version);
             if link.pauses.any() {
                 return at;
             }
-            let version = version.filter(|_| !is_fresh);
             if is_fresh && let Err(error) = check_first(&bytes[at..]) {
                 self.refuse(id, error);
                 return bytes.len();
