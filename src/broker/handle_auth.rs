@@ -4,7 +4,7 @@
 //! on when the [`Verdict`] comes. Until then the CONNECT is kept as it came.
 
 use super::boundary::{LinkId, Output};
-use super::handle_connect::{Admitted, Refusal};
+use super::handle_connect::Admitted;
 use super::link::{Link, PendingLogin, State};
 use super::permission::{policy, worth_keeping};
 use super::session::SessionId;
@@ -48,7 +48,7 @@ impl Shard {
             }
             Some(Verdict::Refuse { code, cause }) => {
                 let error = ProtocolError::new(code, cause);
-                self.refuse_login(id, &Refusal { error });
+                self.refuse_login(id, &error);
             }
             Some(Verdict::Continue { .. }) | None => {
                 let is_large = packet.len() > UNAUTHENTICATED_BYTES_MAX;
@@ -56,7 +56,7 @@ impl Shard {
                 if Arc::strong_count(&self.large_logins) > LARGE_LOGINS_MAX + 1 {
                     let cause = "too many large CONNECT packets at once";
                     let error = ProtocolError::new(ReasonCode::ServerBusy, cause);
-                    return self.refuse_login(id, &Refusal { error });
+                    return self.refuse_login(id, &error);
                 }
                 link.state = State::Authenticating;
                 let connect = packet.to_vec();
@@ -111,7 +111,7 @@ impl Shard {
             }
             Verdict::Refuse { code, cause } => {
                 let error = ProtocolError::new(code, cause);
-                self.refuse_login(id, &Refusal { error });
+                self.refuse_login(id, &error);
             }
         }
     }
@@ -187,7 +187,7 @@ impl Shard {
         if !policy.still_holds(&identity) {
             // The policy was replaced while the verdict was on its way.
             let error = ProtocolError::new(ReasonCode::NotAuthorized, NOT_ANY_MORE);
-            return self.refuse_login(id, &Refusal { error });
+            return self.refuse_login(id, &error);
         }
         let grants = policy.grants(&identity);
         let identity = worth_keeping(identity, policy, grants.as_ref());
@@ -195,9 +195,9 @@ impl Shard {
         self.accept(id, connect, assigned, &admitted);
     }
 
-    fn refuse_login(&mut self, id: LinkId, refusal: &Refusal) {
+    fn refuse_login(&mut self, id: LinkId, error: &ProtocolError) {
         self.clients.counters.logins_refused += 1;
-        self.refuse_connect(id, refusal);
+        self.refuse_connect(id, error);
     }
 
     // [MQTT-4.12.0-2]
@@ -251,7 +251,7 @@ impl Shard {
         let auth = match step {
             Ok(auth) => auth,
             Err(error) => {
-                self.refuse_connect(id, &Refusal { error });
+                self.refuse_connect(id, &error);
                 return Ok(());
             }
         };

@@ -13,12 +13,6 @@ use crate::mqtt::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A refusal that the client is told.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) error: ProtocolError,
-}
-
 /// A client that has shown who it is.
 #[derive(Debug)]
 pub(super) struct Admitted {
@@ -46,7 +40,7 @@ impl Shard {
             Err(ConnectError::Malformed(error)) => return Err(error),
             Err(ConnectError::Refused { version, packet_bytes_max, error }) => {
                 self.note_terms(id, version, packet_bytes_max);
-                self.refuse_connect(id, &Refusal { error });
+                self.refuse_connect(id, &error);
                 return Ok(());
             }
             Err(ConnectError::UnsupportedVersion { level }) => {
@@ -55,13 +49,13 @@ impl Shard {
                 self.note_terms(id, version, None);
                 let code = ReasonCode::UnsupportedProtocolVersion;
                 let error = ProtocolError::new(code, "protocol level not supported");
-                self.refuse_connect(id, &Refusal { error });
+                self.refuse_connect(id, &error);
                 return Ok(());
             }
         };
         self.note_terms(id, connect.version, connect.packet_bytes_max);
         if let Err(error) = self.check_excess(id).and_then(|()| self.check_connect(&connect)) {
-            self.refuse_connect(id, &Refusal { error });
+            self.refuse_connect(id, &error);
             return Ok(());
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
@@ -86,8 +80,7 @@ impl Shard {
     }
 
     // [MQTT-3.1.4-2], [MQTT-3.2.2-7]
-    pub(super) fn refuse_connect(&mut self, id: LinkId, refusal: &Refusal) {
-        let Refusal { error } = *refusal;
+    pub(super) fn refuse_connect(&mut self, id: LinkId, error: &ProtocolError) {
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
             let (peer, reason) = (&link.origin, error.code);
@@ -169,7 +162,7 @@ impl Shard {
             self.clients.counters.publishes_denied += 1;
             let cause = "the client may not publish its will";
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
-            return self.refuse_connect(id, &Refusal { error });
+            return self.refuse_connect(id, &error);
         }
         let is_assigned = assigned.is_some();
         if self.connack(id, connect, client_id, (false, is_assigned), admitted).is_empty() {

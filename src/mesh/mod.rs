@@ -30,8 +30,6 @@ pub struct Mesh<T> {
 struct Peer<T> {
     outgoing: Producer<T>,
     overflow: VecDeque<T>,
-    /// The most that ever waited in it.
-    overflow_max: usize,
     incoming: Consumer<T>,
     /// How many of the incoming messages belong to the current pass.
     due: usize,
@@ -86,7 +84,6 @@ impl<T> Mesh<T> {
         let peer = self.peers[to].as_mut().expect("a worker does not send to itself");
         if !peer.overflow.is_empty() {
             peer.overflow.push_back(message);
-            peer.overflow_max = peer.overflow_max.max(peer.overflow.len());
             return Sent::Queued;
         }
         match peer.outgoing.push(message) {
@@ -100,12 +97,6 @@ impl<T> Mesh<T> {
                 Sent::Full
             }
         }
-    }
-
-    /// The most messages that ever waited for room in one ring.
-    #[must_use]
-    pub fn overflow_max(&self) -> usize {
-        self.peers.iter().flatten().map(|peer| peer.overflow_max).max().unwrap_or(0)
     }
 
     /// Begins a pass: what the rings hold now is what [`Mesh::receive`] gives.
@@ -212,15 +203,7 @@ impl<T> Mesh<T> {
 
 impl<T> Peer<T> {
     const fn new(outgoing: Producer<T>, incoming: Consumer<T>) -> Self {
-        Self {
-            outgoing,
-            overflow: VecDeque::new(),
-            overflow_max: 0,
-            incoming,
-            due: 0,
-            pushed: false,
-            popped: false,
-        }
+        Self { outgoing, overflow: VecDeque::new(), incoming, due: 0, pushed: false, popped: false }
     }
 
     fn refill(&mut self) {

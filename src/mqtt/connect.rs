@@ -148,28 +148,27 @@ impl<'a> Connect<'a> {
 
     fn decode_rest(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {
         let version = self.version;
-        let connect = self;
         let flags = reader.byte()?;
         check_flags(flags, version)?;
-        connect.clean_start = flags & CLEAN_START != 0;
-        connect.keep_alive_s = reader.two_bytes()?;
+        self.clean_start = flags & CLEAN_START != 0;
+        self.keep_alive_s = reader.two_bytes()?;
         if version.is_v5() {
-            connect.decode_properties(reader)?;
-        } else if !connect.clean_start {
-            connect.session_expiry_s = u32::MAX;
+            self.decode_properties(reader)?;
+        } else if !self.clean_start {
+            self.session_expiry_s = u32::MAX;
         }
-        connect.client_id = reader.text()?;
+        self.client_id = reader.text()?;
         if flags & WILL_FLAG != 0 {
-            connect.will = Some(Will::decode(reader, flags, version)?);
+            self.will = Some(Will::decode(reader, flags, version)?);
         }
         if is_present(flags, USER_NAME, version, reader) {
-            connect.user_name = Some(reader.text()?);
+            self.user_name = Some(reader.text()?);
         }
         if is_present(flags, PASSWORD, version, reader) {
-            connect.password = Some(reader.binary()?);
+            self.password = Some(reader.binary()?);
         }
         reader.finish()?;
-        connect.check_client_id()
+        self.check_client_id()
     }
 
     fn decode_properties(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {

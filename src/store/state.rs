@@ -236,10 +236,10 @@ impl State {
         let mut numbers: Vec<_> = self.sessions.keys().copied().collect();
         numbers.sort_unstable();
         let bodies = ids.into_iter().map(|id| self.body(id));
-        let wholes = numbers.iter().map(|number| self.whole(*number));
-        let sent: Vec<_> = numbers.iter().filter_map(|number| self.sent(*number)).collect();
+        let sent = numbers.clone().into_iter().filter_map(|number| self.sent(number));
+        let wholes = numbers.into_iter().map(|number| self.whole(number));
         let clock = self.clock.map(Record::Clock);
-        clock.into_iter().chain(bodies).chain(wholes.collect::<Vec<_>>()).chain(sent)
+        clock.into_iter().chain(bodies).chain(wholes).chain(sent)
     }
 
     fn body(&self, id: u64) -> Record<'_> {
