@@ -4,7 +4,7 @@ mod support;
 
 use std::net::Shutdown;
 use support::folder::Folder;
-use support::peer::{Peer, packet, socket, text};
+use support::peer::{Peer, frame, packet, socket, text};
 use support::server::Server;
 
 /// The first bytes of packets, as PUBLISH and its family have them.
@@ -93,6 +93,29 @@ fn a_client_that_has_closed_its_end_for_sending_hears_its_answers() {
             stream.shutdown(Shutdown::Write).unwrap();
             assert_eq!(kinds(&mut peer, usize::MAX), [CONNACK, PUBACK, SUBACK], "{workers}");
             assert!(peer.closes());
+        }
+    }
+}
+
+/// A Close frame, and one that is wrong, end what a client sends, as a closed socket does; that
+/// goes with the connection to the worker that has the session.
+#[test]
+fn a_websocket_closed_or_broken_right_behind_connect_is_answered_and_closed() {
+    let close = frame(0x88, &[0x03, 0xE8]);
+    let unmasked = vec![0x82, 0];
+    for workers in ["1", "2", "4"] {
+        let folder = Folder::new();
+        let data = folder.path().join("data").to_str().unwrap().to_owned();
+        let flags = ["--listen", "ws://127.0.0.1:0", "--workers", workers, "--data-dir", &data];
+        let server = Server::start(&flags);
+        // The second time round the sessions are somewhere, and most connections have to move.
+        for index in (0..20).chain(0..20) {
+            let ending = if index % 2 == 0 { &close } else { &unmasked };
+            let mut peer = Peer::websocket(server.port(0));
+            let asked = [connect(&format!("c{index}")), publish("q/1", 9), subscribe("a", 1)];
+            peer.send_raw(&[&frame(0x82, &asked.concat()), &ending[..]].concat());
+            assert_eq!(kinds(&mut peer, usize::MAX), [CONNACK, PUBACK, SUBACK], "{workers}");
+            assert!(peer.closes(), "{workers} workers");
         }
     }
 }

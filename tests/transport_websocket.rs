@@ -235,6 +235,9 @@ fn frames_that_are_wrong_close_with_a_code() {
         let mut server = open();
         let error = server.receive(&wire).unwrap_err().to_string();
         assert!(error.contains(cause), "{error}");
+        let answer = [(FIN | BINARY, b"owed".to_vec())];
+        assert_eq!(frames(&server.send(&[b"owed"])), answer, "what is owed goes first");
+        server.transport.close();
         assert_eq!(frames(&server.output()), [(FIN | CLOSE, code.to_be_bytes().to_vec())]);
         assert!(server.send(&[b"more"]).is_empty(), "nothing follows a close frame");
         let after = frame(FIN | BINARY, b"ignored");
@@ -252,10 +255,14 @@ fn a_close_is_answered_with_its_code() {
             .unwrap();
         assert_eq!((server.take_plain(), server.flow), (b"last".to_vec(), Flow::Ended));
         let code = payload[..payload.len().min(2)].to_vec();
+        let answer = (FIN | BINARY, b"x".to_vec());
         assert_eq!(
             frames(&server.send(&[b"x"])),
-            [(FIN | BINARY, b"x".to_vec()), (FIN | CLOSE, code)]
+            std::slice::from_ref(&answer),
+            "what is owed goes first"
         );
+        server.transport.close();
+        assert_eq!(frames(&server.send(&[b"x"])), [answer, (FIN | CLOSE, code)]);
     }
 }
 

@@ -159,6 +159,9 @@ impl World {
         let link = self.open_from(wire, origin);
         self.feed(worker, Input::Received { link, bytes: &bytes });
         self.after_input(wire);
+        if std::mem::take(&mut self.wires[wire].is_finished) {
+            self.end_input(wire);
+        }
         self.schedule_up(wire);
     }
 

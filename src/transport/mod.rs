@@ -115,7 +115,8 @@ pub struct Transport {
 
 impl Transport {
     /// Takes bytes as they came from the socket, cut anywhere, and appends what they hold of MQTT
-    /// to `plain`. After [`Flow::Ended`] or an error it takes no more.
+    /// to `plain`. After [`Flow::Ended`] or an error it takes no more; what the peer is still owed
+    /// may be sent until [`Transport::close`].
     ///
     /// # Errors
     /// What the peer did wrong.
@@ -124,13 +125,7 @@ impl Transport {
             return Ok(Flow::Ended);
         }
         let flow = self.receive_proxy(bytes, plain);
-        if !matches!(flow, Ok(Flow::Open)) {
-            self.over = true;
-        }
-        // A TLS peer that has nothing more to send may still read.
-        if flow.is_err() || (self.over && self.websocket.is_some()) {
-            self.tls.as_deref_mut().into_iter().for_each(Tls::close);
-        }
+        self.over = !matches!(flow, Ok(Flow::Open));
         flow
     }
 

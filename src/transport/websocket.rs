@@ -33,6 +33,9 @@ pub(super) struct WebSocket {
     /// and does not read makes nothing grow (RFC 6455, 5.5.3).
     pong: Option<Vec<u8>>,
     close: Close,
+    /// The code that our close frame tells, if any: the one that the peer's close frame had, or
+    /// what the peer did wrong.
+    close_code: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -47,8 +50,7 @@ enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Close {
     No,
-    /// With this code, if any.
-    Due(Option<u16>),
+    Due,
     Sent,
 }
 
@@ -62,12 +64,13 @@ pub(super) struct Framing {
 }
 
 impl WebSocket {
-    pub(super) const fn new(settings: Arc<WebSocketSettings>) -> Self {
+    pub(super) fn new(settings: Arc<WebSocketSettings>) -> Self {
         Self {
             phase: Phase::Upgrade(Upgrade::new(settings)),
             answer: Vec::new(),
             pong: None,
             close: Close::No,
+            close_code: Some(CloseCode::Normal.into()),
         }
     }
 
@@ -108,11 +111,11 @@ impl WebSocket {
                 Ok(Demand::More) => return Ok(Flow::Open),
                 Ok(Demand::Pong(payload)) => self.pong = Some(payload),
                 Ok(Demand::Close(code)) => {
-                    self.close_with(code);
+                    self.close_code = code;
                     return Ok(Flow::Ended);
                 }
                 Err(FrameError { code, cause }) => {
-                    self.close_with(Some(code.into()));
+                    self.close_code = Some(code.into());
                     return Err(TransportError::new(format!("WebSocket: {cause}")));
                 }
             }
@@ -134,8 +137,8 @@ impl WebSocket {
             write_header(OpCode::Data(Data::Binary), payload_bytes, &mut framing.before);
             framing.has_payload = true;
         }
-        if let Close::Due(code) = self.close {
-            let payload = code.map(u16::to_be_bytes);
+        if self.close == Close::Due {
+            let payload = self.close_code.map(u16::to_be_bytes);
             let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
             write_header(OpCode::Control(Control::Close), payload.len(), &mut framing.after);
             framing.after.extend_from_slice(payload);
@@ -148,17 +151,13 @@ impl WebSocket {
         !self.answer.is_empty()
             || self.is_open()
                 && !matches!(self.close, Close::Sent)
-                && (self.pong.is_some() || matches!(self.close, Close::Due(_)))
+                && (self.pong.is_some() || matches!(self.close, Close::Due))
     }
 
+    /// What the peer closed or broke is closed here too, behind what it is still owed.
     pub(super) fn close(&mut self) {
-        self.close_with(Some(CloseCode::Normal.into()));
-    }
-
-    /// The first reason to close is the one that is told.
-    fn close_with(&mut self, code: Option<u16>) {
         if self.close == Close::No {
-            self.close = Close::Due(code);
+            self.close = Close::Due;
         }
     }
 

@@ -171,12 +171,13 @@ impl Worker {
     fn move_away(&mut self, link: LinkId) {
         let Some(mut connection) = self.connections.remove(link) else { return };
         self.release_large_connect(&mut connection);
-        let Connection { socket, layers, place, phase: Phase::Moving(moving), .. } = connection
+        let Connection { socket, layers, place, finished, phase: Phase::Moving(moving), .. } =
+            connection
         else {
             unreachable!("only a moving connection is moved away")
         };
         let Move { to, origin, received } = *moving;
-        self.post(to, Parcel::Connection { socket, layers, place, origin, received });
+        self.post(to, Parcel::Connection { socket, layers, place, origin, received, finished });
         // If that filled the ring, the shard hears of it before it can hear of the opposite.
         self.carry_out_all();
     }

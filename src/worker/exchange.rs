@@ -26,6 +26,8 @@ pub enum Parcel {
         origin: Origin,
         /// What came in on it so far, from its CONNECT on.
         received: Vec<u8>,
+        /// Nothing more will come in.
+        finished: bool,
     },
 }
 
@@ -131,12 +133,15 @@ impl Worker {
             Parcel::Connection { place, .. } if self.stage != Stage::Running => {
                 self.places.give_back(&place);
             }
-            Parcel::Connection { socket, layers, place, origin, received } => {
+            Parcel::Connection { socket, layers, place, origin, received, finished } => {
                 let connection = Connection::new(socket, layers, origin.listener, place);
                 let link = self.open(connection, origin);
                 // The settings may have changed while it was on its way.
                 self.unjudged.push_back(link);
                 self.feed(Input::Received { link, bytes: &received });
+                if finished {
+                    self.end_input(link);
+                }
             }
         }
     }

@@ -78,14 +78,12 @@ impl Worker {
         self.pass_on(link, &plain);
         plain.clear();
         self.plain = plain;
-        match flow {
-            Ok(Flow::Open) => {}
-            Ok(Flow::Ended) => self.end_input(link),
-            Err(error) => {
-                let peer = self.connections.get(link).map(Connection::peer);
-                tracing::info!(peer = %peer.unwrap_or_default(), "Client closed: {error}");
-                self.close(link);
-            }
+        if let Err(error) = &flow {
+            let peer = self.connections.get(link).map(Connection::peer);
+            tracing::info!(peer = %peer.unwrap_or_default(), "Client closed: {error}");
+        }
+        if !matches!(flow, Ok(Flow::Open)) {
+            self.end_input(link);
         }
     }
 

@@ -53,8 +53,10 @@ impl Worker {
         connection.finished = true;
         match connection.phase {
             Phase::Open => self.feed(Input::Finished { link }),
-            Phase::Closing | Phase::Draining { .. } => self.attention.push(link),
-            Phase::Lingering { .. } | Phase::Moving(_) | Phase::Ended => self.lose(link),
+            Phase::Closing | Phase::Draining { .. } | Phase::Moving(_) => {
+                self.attention.push(link);
+            }
+            Phase::Lingering { .. } | Phase::Ended => self.lose(link),
         }
     }
 
