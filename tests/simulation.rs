@@ -5,7 +5,8 @@ use ringmq::sim::{Report, Sabotage, Settings, run};
 use std::ops::Range;
 
 /// Besides every seed below `SEEDS`: those that once found a bug of the broker.
-const FOUND_BUGS: [u64; 10] = [712, 718, 1395, 3776, 6434, 9362, 18_742, 23_416, 27_751, 64];
+const FOUND_BUGS: [u64; 11] =
+    [712, 718, 1395, 3776, 6434, 9362, 18_742, 23_416, 27_751, 26_715, 64];
 const SEEDS: u64 = 2000;
 const THREADS: u64 = 4;
 

@@ -16,11 +16,17 @@ impl Shard {
                 let serial = self.clients.next_serial();
                 let mut publication = Publication::kept(&message, self.clients.now, serial);
                 self.clients.begin_part(record);
-                if plain {
-                    self.route_here(&mut publication);
-                }
-                for share in shares {
-                    self.take_share(&share, &message, passed);
+                // It may have waited in the ring for as long as this worker was busy.
+                // [MQTT-3.3.2-5]
+                if message.is_expired(self.clients.now) {
+                    self.clients.counters.dropped_expired += 1;
+                } else {
+                    if plain {
+                        self.route_here(&mut publication);
+                    }
+                    for share in shares {
+                        self.take_share(&share, &message, passed);
+                    }
                 }
                 self.clients.end_record(Noted::default(), &mut publication);
             }

@@ -158,6 +158,7 @@ impl World {
         self.wires[index].terms = terms;
         self.open(index);
         self.send(index, &bytes, Item::Other);
+        self.ping_in_time(index);
         index
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Worker {
     resumed: Vec<usize>,
     /// Rules that it is still to hear of.
     pub(super) reloads: VecDeque<Reload>,
+    /// It does nothing until then.
+    pub(super) stands_until: Time,
 }
 
 impl Worker {
@@ -59,6 +61,7 @@ impl Worker {
             pass: None,
             resumed: Vec::new(),
             reloads: VecDeque::new(),
+            stands_until: Time::ZERO,
         }
     }
 
@@ -67,6 +70,7 @@ impl Worker {
         self.shard = shard;
         self.links = Slots::default();
         self.pass = None;
+        self.stands_until = Time::ZERO;
         self.resumed.clear();
     }
 }
@@ -220,6 +224,10 @@ impl World {
         };
         if self.wires[wire].is_put_out || !self.model.admits(&self.wires[wire]) {
             return self.expect_code(wire, 0x87);
+        }
+        let code = self.wires[wire].close_code;
+        if self.wires[wire].has_fallen_silent() && code.is_none_or(|code| code == 0x8D) {
+            return;
         }
         let client = self.wires[wire].client;
         let has_newer = self.wires[wire + 1..].iter().any(|newer| newer.client == client);

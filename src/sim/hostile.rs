@@ -79,7 +79,7 @@ impl World {
     /// Waits for the broker's answer to the last offence, or commits the next.
     pub(super) fn act_hostile(&mut self, client: usize) {
         if let Some(grudge) = self.clients[client].grudge {
-            if self.now > grudge.ends {
+            if self.now > self.model.latest(grudge.ends, Duration::from_secs(1)) {
                 self.model.fail("I17", format!("client {client} was not closed: {grudge:?}"));
             }
             return;
@@ -99,7 +99,7 @@ impl World {
                 self.connect(client, Terms { receive_maximum: u16::MAX, ..terms })
             }
         };
-        let ends = self.now.after(Duration::from_secs(13));
+        let ends = self.now.after(Duration::from_secs(12));
         let grudge = Grudge { wire, offence, ends, code: None, was_answered: false };
         self.clients[client].grudge = Some(grudge);
     }
@@ -172,7 +172,10 @@ impl World {
         };
         let is_slow = match grudge.offence {
             Offence::Silence | Offence::HalfConnect => age < Duration::from_secs(10),
-            Offence::Sleep => age < Duration::from_millis(1500) || age > Duration::from_secs(4),
+            Offence::Sleep => {
+                age < Duration::from_millis(1500)
+                    || self.now > self.model.latest(opened, Duration::from_secs(4))
+            }
             _ => false,
         };
         let was_refused = self.wires[wire].terms.receive_maximum > 0 && !grudge.was_answered;

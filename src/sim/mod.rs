@@ -19,6 +19,7 @@ mod driver;
 mod ending;
 mod hostile;
 mod journal;
+mod late;
 mod log;
 mod mesh;
 mod model;

@@ -209,6 +209,8 @@ pub(super) struct Model {
     /// There is a journal.
     pub(super) is_durable: bool,
     pub(super) now: Time,
+    /// From when to when a worker stood still, in order.
+    pub(super) late_turns: Vec<(Time, Time)>,
     /// How many events there were.
     pub(super) event: u64,
     pub(super) messages: Vec<Message>,
@@ -231,6 +233,7 @@ impl Model {
             rights,
             is_durable,
             now: Time::ZERO,
+            late_turns: Vec::new(),
             event: 0,
             messages: Vec::new(),
             by_name: BTreeMap::new(),
@@ -253,6 +256,13 @@ impl Model {
     pub(super) const fn advance(&mut self, now: Time) {
         self.now = now;
         self.event += 1;
+    }
+
+    /// The latest that what is due at `due` may happen, where it may take as long as `most`.
+    pub(super) fn latest(&self, due: Time, most: Duration) -> Time {
+        self.late_turns.iter().fold(due.after(most), |latest, (from, until)| {
+            if *from > latest { latest } else { latest.max(until.after(most)) }
+        })
     }
 
     /// Nothing is under way between workers at the end of this event.
@@ -492,7 +502,7 @@ impl Model {
                 (None, _) | (_, u32::MAX) => Some(true),
                 (Some(lost), expiry_s) => {
                     let first = session.left.unwrap_or(lost).after_seconds(expiry_s);
-                    let last = lost.after_seconds(expiry_s).after(Duration::from_secs(1));
+                    let last = self.latest(lost.after_seconds(expiry_s), Duration::from_secs(1));
                     let is_sure = self.now < first || self.now > last;
                     is_sure.then_some(self.now < first)
                 }

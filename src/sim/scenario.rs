@@ -51,6 +51,8 @@ pub(super) struct Scenario {
     pub(super) promise: Promise,
     /// How often rights change when a client does something, in percent.
     pub(super) reloads: u64,
+    /// Workers stand still now and then, while clients have to keep alive.
+    pub(super) has_late_turns: bool,
 }
 
 impl Scenario {
@@ -81,6 +83,7 @@ impl Scenario {
                 _ => Promise::Commit,
             },
             reloads,
+            has_late_turns: seed % 5 == 1 && !is_restricted,
         }
     }
 }

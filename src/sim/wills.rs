@@ -92,12 +92,12 @@ impl Model {
         let Some(session) = session else { return };
         let lost = self.sessions[session].lost;
         let Some(will) = self.sessions[session].will else { return };
-        let will = &mut self.wills[will];
-        let Fate::Due(due) = will.fate else { return };
+        let Fate::Due(due) = self.wills[will].fate else { return };
         let was_at_once = lost == Some(due);
-        if was_at_once || self.now > due.after(LATE_MAX) {
+        if was_at_once || self.now > self.latest(due, LATE_MAX) {
             return;
         }
+        let will = &mut self.wills[will];
         if !present {
             will.fate = Fate::Due(due.min(self.now));
         } else if self.now < due {
@@ -115,7 +115,7 @@ impl Model {
         let fate = will.fate;
         let (is_right, since) = match fate {
             Fate::Due(due) | Fate::Either(due) => {
-                (due <= emitted && emitted <= due.after(LATE_MAX), due)
+                (due <= emitted && emitted <= self.latest(due, LATE_MAX), due)
             }
             Fate::Open => (true, Time::ZERO),
             Fate::Armed | Fate::Discarded => (false, Time::ZERO),
@@ -144,9 +144,11 @@ impl Model {
     pub(super) fn check_wills(&mut self) {
         let is_missing = |will: &&Will| {
             let Fate::Due(due) = will.fate else { return false };
-            let latest = due.after(LATE_MAX);
+            let latest = self.latest(due, LATE_MAX);
             let message = &self.messages[will.message];
-            latest < self.now && will.published == 0 && self.could_leave(message, due, latest).1
+            let lives_on = message.expiry_s.is_none_or(|s| due.after_seconds(s) > latest);
+            let is_due = latest < self.now && lives_on && will.published == 0;
+            is_due && self.could_leave(message, due, latest).1
         };
         if let Some(will) = self.wills.iter().find(is_missing) {
             let name = self.messages[will.message].publisher;

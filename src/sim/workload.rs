@@ -1,6 +1,7 @@
 //! What clients do next: all of it by chance.
 
 use super::client::{Client, Kind, Outgoing, Patience};
+use super::late::KEEP_ALIVE_S;
 use super::model::{Message, NAME_BYTES, NEVER};
 use super::permission::Passage;
 use super::rights::{USERS, filter_with_name, topic_with_name};
@@ -80,6 +81,7 @@ impl World {
             return self.act_hostile(client);
         }
         self.check_owed(client);
+        self.stand_still_perhaps();
         match self.clients[client].wire {
             Some(wire) if self.wires[wire].hung_up.is_none() => self.act_connected(client, wire),
             _ => self.act_disconnected(client),
@@ -140,10 +142,12 @@ impl World {
         let will = self.prng.chance(40).then(|| self.new_will(version));
         let must_clean = is_anonymous || self.clients[client].must_clean;
         let clean_start = must_clean || self.prng.chance(25);
+        let keep_alive_s = if self.scenario.has_late_turns { KEEP_ALIVE_S } else { 0 };
         if !version.is_v5() {
             let expiry_s = if clean_start { 0 } else { u32::MAX };
             let receive_maximum = u16::MAX;
-            return Terms { clean_start, expiry_s, receive_maximum, will, ..Terms::default() };
+            let terms = Terms { clean_start, expiry_s, receive_maximum, will, ..Terms::default() };
+            return Terms { keep_alive_s, ..terms };
         }
         let expiry_s = pick(&mut self.prng, &[0, 1, 2, 5, 1000, u32::MAX]);
         Terms {
@@ -152,7 +156,7 @@ impl World {
             receive_maximum: pick(&mut self.prng, &[1, 2, 5, 100, u16::MAX]),
             packet_bytes_max: self.prng.chance(15).then(|| 60 + self.prng.below(200) as u32),
             alias_max: pick(&mut self.prng, &[0, 0, 1, 2, 10]),
-            keep_alive_s: 0,
+            keep_alive_s,
             will,
         }
     }

@@ -52,6 +52,8 @@ pub(super) enum Event {
     Tick(usize),
     /// What the journal is writing is on disk.
     Commit,
+    /// A client keeps a connection alive.
+    Ping(usize),
 }
 
 /// Everything.
@@ -63,7 +65,7 @@ pub(super) struct World {
     pub(super) now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
     serial: u64,
-    /// Events to come that are neither a deadline nor a client's next step.
+    /// Events to come that are neither deadlines nor what clients do next.
     under_way: usize,
     pub(super) workers: Vec<Worker>,
     /// What logins are verified by.
@@ -88,6 +90,8 @@ pub(super) struct World {
     pub(super) secret: u64,
     /// How often the network is still to do harm on purpose.
     pub(super) sabotages_left: u32,
+    /// How often a worker is still to stand still.
+    pub(super) late_turns_left: u32,
 }
 
 impl World {
@@ -136,6 +140,7 @@ impl World {
             past_counters: Counters::default(),
             secret,
             sabotages_left: 3,
+            late_turns_left: if scenario.has_late_turns { 2 } else { 0 },
             scenario,
         }
     }
@@ -219,6 +224,11 @@ impl World {
         self.now = at.max(self.now.after(Duration::from_nanos(1)));
         self.model.advance(self.now);
         self.log.mix(self.now.nanoseconds());
+        if let Some(until) = self.stands_until(event) {
+            let late = Duration::from_nanos(self.prng.below(1_000_000));
+            self.schedule(event, until.after(late));
+            return true;
+        }
         match event {
             Event::Act(client) => self.act(client),
             Event::Acknowledge(client) => self.acknowledge(client),
@@ -235,6 +245,7 @@ impl World {
             Event::Retry(worker) => self.retry(worker),
             Event::Tick(worker) => self.tick(worker),
             Event::Commit => self.commit(),
+            Event::Ping(wire) => self.ping(wire),
         }
         if self.mesh.is_quiet() {
             self.model.note_quiet();
@@ -288,5 +299,5 @@ impl World {
 const STEPS_TO_SETTLE: u32 = 2_000_000;
 
 const fn is_transient(event: Event) -> bool {
-    !matches!(event, Event::Tick(_) | Event::Act(_))
+    !matches!(event, Event::Tick(_) | Event::Act(_) | Event::Ping(_))
 }
