@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::folder::Folder;
 use support::peer::{Peer, packet, text};
 use support::server::{Server, eventually};
@@ -38,6 +38,8 @@ struct Came {
     dup: bool,
     retain: bool,
     packet_id: [u8; 2],
+    /// The Message Expiry Interval.
+    expiry_s: Option<u32>,
 }
 
 impl Client {
@@ -97,6 +99,10 @@ impl Client {
                         dup: head & 8 != 0,
                         retain: head & 1 != 0,
                         packet_id: packet_id(2 + length),
+                        expiry_s: match body[rest + 1..payload] {
+                            [2, a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d])),
+                            _ => None,
+                        },
                     };
                     if takes {
                         let kind = if message.qos == 1 { 0x40 } else { 0x50 };
@@ -315,5 +321,51 @@ fn an_absent_subscriber_gets_messages_in_the_order_of_publishing_whatever_their_
         server = restart(server, &folder, signal);
         let mut again = Client::connect(&server, "subscriber", false, 100);
         assert_eq!(payloads(again.receive(false)), in_order, "signal {signal}");
+    }
+}
+
+/// The time before a restart counts as well as the time after it.
+// [MQTT-3.3.2-5], [MQTT-3.3.2-6]
+#[test]
+fn a_message_goes_on_expiring_across_a_restart() {
+    for signal in SIGNALS {
+        let folder = Folder::new();
+        let server = start(&folder);
+        let mut subscriber = Client::connect(&server, "subscriber", true, 100);
+        subscriber.subscribe("e/#", 2);
+        drop(subscriber);
+        settle();
+        let mut publisher = Client::connect(&server, "publisher", true, 100);
+        let mut publish = |topic: &str, expiry_s: u32, kind: u8| {
+            let properties = [&[5, 2][..], &expiry_s.to_be_bytes()].concat();
+            let body = [&text(topic)[..], &[0, 7], &properties, topic.as_bytes()].concat();
+            publisher.0.send(&packet(kind, &body));
+            publisher.until(if kind & 6 == 2 { 0x40 } else { 0x50 });
+            publisher.0.send(&[0x62, 2, 0, 7]);
+            publisher.until(0x70);
+        };
+        let before = Instant::now();
+        for (qos, kind) in [(1, 0x32), (2, 0x34)] {
+            publish(&format!("e/{qos}/short"), 2, kind);
+            publish(&format!("e/{qos}/long"), 1000, kind);
+        }
+        publish("e/retained", 1000, 0x33);
+        std::thread::sleep(Duration::from_millis(1300));
+        let server = restart(server, &folder, signal);
+        std::thread::sleep(Duration::from_millis(1000));
+        let waited_s = before.elapsed().as_secs() as u32;
+        let mut subscriber = Client::connect(&server, "subscriber", false, 100);
+        let came = subscriber.receive(true);
+        let mut other = Client::connect(&server, "other", true, 100);
+        other.subscribe("e/retained", 1);
+        let retained = other.receive(true);
+        let payloads: Vec<_> = came.iter().map(|message| message.payload.as_str()).collect();
+        assert_eq!(payloads, ["e/1/long", "e/2/long", "e/retained"], "signal {signal}");
+        assert_eq!(retained.len(), 1, "signal {signal}");
+        for message in came.iter().chain(&retained) {
+            let left_s = message.expiry_s.expect("it has one");
+            assert!(left_s <= 1000 - waited_s, "signal {signal}, {waited_s} s: {message:?}");
+            assert!(left_s > 900, "signal {signal}, {waited_s} s: {message:?}");
+        }
     }
 }
