@@ -27,7 +27,7 @@ pub const LARGE_CONNECTS_MAX: usize = 16;
 pub const LARGE_LOGINS_MAX: usize = 64;
 
 /// Logins that wait to be verified; more are refused as busy.
-pub const LOGINS_WAITING_MAX: usize = 1024;
+pub const LOGINS_WAITING_MAX: usize = 16_384;
 
 /// How long a peer may take to send its CONNECT.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -201,10 +201,13 @@ pub const CLAIMED_RULES_MAX: usize = 1024;
 pub const HOOK_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Threads that ask the hook, and so requests that it gets at the same time.
 pub const HOOK_THREADS: usize = 4;
-/// Verified logins that are remembered.
-pub const LOGIN_CACHE_MAX: usize = 10_000;
-/// Addresses whose failed logins are remembered.
+/// Logins that were right and are remembered.
+pub const LOGIN_CACHE_MAX: usize = 100_000;
+/// Addresses, and user names used from one, whose failed logins are remembered.
 pub const LOGIN_FAILURES_TABLE_MAX: usize = 10_000;
+/// The longest time for which a login is delayed because others like it have failed: clients give
+/// up a CONNECT after 10 s or more.
+pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
 
 /// Bytes of a segment of the journal; one commit may exceed it.
 pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;

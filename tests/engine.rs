@@ -55,7 +55,7 @@ impl Workers {
                 journal: None,
                 worker,
                 settings: settings.clone(),
-                desk: Desk::new(|_, _| false),
+                desk: Desk::new(|_, _| {}),
                 notices: crossbeam_channel::never(),
                 seed: 1,
                 clock,

@@ -106,7 +106,8 @@ fn listening(output: &Path) -> Option<SocketAddr> {
     rest.split_once('\n')?.0.split_whitespace().next()?.parse().ok()
 }
 
-/// The broker's files as they were at the last kill.
+/// The broker's files as each of the last cycles found them, back to the one that was judged last:
+/// what is missing was lost in one of them.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     folder: PathBuf,
@@ -119,20 +120,23 @@ impl Snapshots {
         Self { folder: folder.into(), kept: 0, kept_max }
     }
 
-    /// Copies what the broker before left behind, over the copy of before that.
-    pub(crate) fn take(&self) -> Result<()> {
+    /// Copies what the broker before left behind, beside the copies of earlier cycles. Those go if
+    /// it `is_first`: all was right when it began.
+    pub(crate) fn take(&self, cycle: u64, is_first: bool) -> Result<()> {
         let before = self.folder.join("before");
         let data = self.folder.join("data");
-        if before.exists() {
+        if is_first && before.exists() {
             fs::remove_dir_all(&before)?;
         }
         if self.kept < self.kept_max && data.exists() && size(&data)? < KEPT_BYTES_MAX {
-            copy(&data, &before)?;
+            let copied = before.join(cycle.to_string());
+            copy(&data, &copied)?;
+            let _ = fs::copy(self.folder.join("log"), copied.join("log"));
         }
         Ok(())
     }
 
-    /// Keeps the last copy; where it is.
+    /// Keeps the copies; where they are.
     pub(crate) fn keep(&mut self, cycle: u64) -> Result<Option<PathBuf>> {
         let before = self.folder.join("before");
         let kept = self.folder.join(format!("cycle-{cycle}"));
@@ -140,7 +144,6 @@ impl Snapshots {
             return Ok(None);
         }
         fs::rename(before, &kept)?;
-        let _ = fs::copy(self.folder.join("log"), kept.join("log"));
         self.kept += 1;
         Ok(Some(kept))
     }

@@ -11,7 +11,7 @@ use ringmq::mqtt::{AckType, Connect, Disconnect, Packet, Publish, QoS, Version};
 /// How long an answer may take while the broker runs.
 const PATIENCE_US: u64 = 10_000_000;
 /// A connection that ended early is a mistake when the broker still runs so much later.
-const GRACE_US: u64 = 300_000;
+const GRACE_US: u64 = 1_000_000;
 /// The longest time between two connections.
 const PAUSE_US: u64 = 30_000;
 /// The answers, in order.

@@ -130,7 +130,8 @@ impl<'a> Run<'a> {
 
     /// Start, load, kill.
     fn cycle(&mut self) -> Result<()> {
-        self.snapshots.take()?;
+        let since_judged = self.tally.cycles % self.flags.judge_every;
+        self.snapshots.take(self.tally.cycles + 1, since_judged == 0)?;
         let (faults, has_point) = self.faults();
         self.tally.cycles += 1;
         let Some(mut broker) = self.start(&faults)? else {
@@ -281,7 +282,7 @@ impl<'a> Run<'a> {
                 self.cut();
                 return Ok(());
             }
-            None if self.prng.chance(self.flags.stops) => self.stop(&mut broker)?,
+            None if self.prng.chance(self.flags.stops) => self.stop(&mut broker, has_point)?,
             None => {
                 self.tally.kills += 1;
                 broker.kill()?;
@@ -300,13 +301,18 @@ impl<'a> Run<'a> {
     }
 
     /// Ends the broker with a warning, while clients go on.
-    fn stop(&mut self, broker: &mut Broker) -> Result<()> {
+    fn stop(&mut self, broker: &mut Broker, has_point: bool) -> Result<()> {
         self.tally.stops += 1;
         broker.ask_to_end()?;
         let begun_us = now_us();
         loop {
             match broker.ended()? {
                 Some(status) if status.success() => return Ok(()),
+                // It came to the named point while it stopped.
+                Some(status) if has_point && is_killed(status) => {
+                    self.tally.at_points += 1;
+                    return Ok(());
+                }
                 Some(status) => {
                     let ms = (now_us() - begun_us) / 1_000;
                     let tell = || format!("it ended {ms} ms after SIGTERM with {status}");
@@ -444,7 +450,7 @@ impl<'a> Run<'a> {
             eprintln!("cycle {cycle}, seed {seed}: {told}");
         }
         if let Some(kept) = self.snapshots.keep(cycle)? {
-            eprintln!("cycle {cycle}: what it began with is in {}", kept.display());
+            eprintln!("cycle {cycle}: what the last ones began with is in {}", kept.display());
         }
         Ok(())
     }

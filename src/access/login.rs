@@ -1,13 +1,13 @@
 //! What a client presents, and what comes of it.
 
-use super::random::process_hash;
+use super::random::{process_hash, process_number};
 use super::rules::Rules;
 use super::scram::Exchange;
 use super::secret::Secret;
 use crate::mqtt::ReasonCode;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What a client presented in CONNECT or in AUTH.
@@ -33,9 +33,27 @@ pub struct Login {
     pub exchange: Option<Box<Exchange>>,
     /// Who the client is already, when it authenticates again: it cannot become another user.
     pub current: Option<Arc<Identity>>,
+    /// Dangles once nobody waits for the verdict any more; none when that cannot happen.
+    pub waits: Option<Weak<()>>,
 }
 
 impl Login {
+    /// True while somebody waits for the verdict.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.waits.as_ref().is_none_or(|waits| waits.strong_count() > 0)
+    }
+
+    /// Stands for the name that this login claims. Nobody outside this process can find another
+    /// name that has the same number.
+    #[must_use]
+    pub fn user_number(&self) -> u64 {
+        let name = self.certificate.as_ref().or(self.user_name.as_ref());
+        let known = self.current.as_ref().and_then(|identity| identity.user.as_ref());
+        let name = name.or(known).map_or(&b""[..], |name| name.as_bytes());
+        process_number(&[b"user", name])
+    }
+
     /// Names what this login would prove by a plain password; none when it would do so otherwise.
     /// Nobody outside this process can tell the password from it.
     #[must_use]

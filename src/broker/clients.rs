@@ -314,12 +314,12 @@ impl Clients {
         }
     }
 
-    /// Stops receiving on the link for one more reason.
+    /// Stops handling what comes on the link for one more reason.
     pub(super) fn pause(&mut self, id: LinkId, add: impl FnOnce(&mut super::link::Pauses)) {
         let Some(link) = self.link(id) else { return };
-        let was = link.pauses.any();
+        let was = link.pauses.stops_input();
         add(&mut link.pauses);
-        if !was {
+        if !was && link.pauses.stops_input() {
             self.outputs.push_back(Output::PauseReceive { link: id });
         }
     }

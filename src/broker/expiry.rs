@@ -56,7 +56,7 @@ impl Shard {
                 link.forget_held();
                 self.finish(id);
             }
-            _ if link.is_finished => {
+            _ if link.is_finished && !link.pauses.login => {
                 self.hang_up(id);
             }
             (State::Connected { .. }, None) => {}

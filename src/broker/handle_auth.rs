@@ -60,7 +60,7 @@ impl Shard {
                 }
                 link.state = State::Authenticating;
                 let connect = packet.to_vec();
-                let pending = PendingLogin { connect, permit, assigned, exchange: None };
+                let pending = PendingLogin { connect, permit, assigned, ..PendingLogin::default() };
                 link.rare().login = Some(Box::new(pending));
                 self.verify(id, login);
             }
@@ -69,7 +69,9 @@ impl Shard {
 
     /// Hands a login out. Nothing more is taken from the client until the verdict comes, but for
     /// one that authenticates again and goes on meanwhile.
-    fn verify(&mut self, id: LinkId, login: Login) {
+    fn verify(&mut self, id: LinkId, mut login: Login) {
+        let pending = self.clients.link(id).and_then(|link| link.rare().login.as_ref());
+        login.waits = pending.map(|pending| Arc::downgrade(&pending.waits));
         if login.current.is_none() {
             self.clients.pause(id, |pauses| pauses.login = true);
         }
@@ -84,7 +86,9 @@ impl Shard {
             State::Connected { session } => self.go_on_again(id, session, *pending, verdict),
             State::Fresh { .. } | State::Closing => {}
         }
-        let resumes = self.clients.resume(id, |pauses| pauses.login = false);
+        let resumes = self.clients.resume(id, |pauses| {
+            (pauses.login, pauses.early) = (false, false);
+        });
         if self.clients.link(id).is_some_and(|link| link.state == State::Authenticating) {
             // The next step is the client's.
             let due = self.clients.now.after(CONNECT_TIME_MAX);
@@ -329,7 +333,6 @@ fn login(link: &Link, connect: &Connect<'_>, client_id: &str) -> Login {
         certificate: link.origin.certificate_user.clone(),
         method: connect.authentication_method.map(Into::into),
         data: connect.authentication_data.map(Into::into),
-        exchange: None,
-        current: None,
+        ..Login::default()
     }
 }

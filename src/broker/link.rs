@@ -83,6 +83,8 @@ pub(super) struct PendingLogin {
     pub(super) assigned: Option<String>,
     /// What the last step left for the next one; None while the authenticator has it.
     pub(super) exchange: Option<Box<Exchange>>,
+    /// That it lives tells the authenticator that the link waits for the verdict.
+    pub(super) waits: Arc<()>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +115,7 @@ impl Blocks {
     }
 }
 
-/// Why nothing is received on a link.
+/// Why nothing that comes on a link is handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pauses {
     /// The peer does not read its responses.
@@ -122,15 +124,23 @@ pub(super) struct Pauses {
     pub(super) mesh: bool,
     /// Too many of its responses wait.
     pub(super) held: bool,
-    /// Its CONNECT or AUTH is being looked at.
+    /// Its CONNECT or AUTH is being looked at. Unlike with the others, some input is still taken,
+    /// so that it shows when the peer has gone.
     pub(super) login: bool,
+    /// It is, and the peer goes on sending.
+    pub(super) early: bool,
     /// It publishes, and the journal does not keep up.
     pub(super) journal: bool,
 }
 
 impl Pauses {
     pub(super) const fn any(self) -> bool {
-        self.backlog || self.mesh || self.held || self.login || self.journal
+        self.login || self.stops_input()
+    }
+
+    /// True when nothing at all is taken from the peer.
+    pub(super) const fn stops_input(self) -> bool {
+        self.backlog || self.mesh || self.held || self.early || self.journal
     }
 }
 
@@ -182,7 +192,7 @@ impl Link {
 
     /// True when it is the broker that holds the peer up, so that its silence says nothing.
     pub(super) const fn is_held_up(&self) -> bool {
-        let Pauses { backlog, mesh, login, journal, held } = self.pauses;
+        let Pauses { backlog, mesh, login, early: _, journal, held } = self.pauses;
         (mesh || login || journal || held || self.blocked.connack) && !backlog
     }
 

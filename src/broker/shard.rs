@@ -222,6 +222,8 @@ impl Shard {
         link.carry.extend_from_slice(bytes);
         if !link.pauses.any() {
             self.parse_carry(id);
+        } else if link.pauses.login && link.carry.len() > UNAUTHENTICATED_BYTES_MAX {
+            self.clients.pause(id, |pauses| pauses.early = true);
         }
     }
 
@@ -435,13 +437,16 @@ impl Shard {
     }
 
     /// The peer has sent its last byte. What came before it and waits to be handled still is.
+    /// Whoever leaves while it is found out who it is, and has sent nothing behind CONNECT, has
+    /// just gone.
     fn finished(&mut self, id: LinkId) {
         let due = self.clients.now.after(CLOSE_WAIT_MAX);
         let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {
             return;
         };
         link.is_finished = true;
-        if link.pauses.any() {
+        let wants_more = link.state != State::Authenticating || !link.carry.is_empty();
+        if link.pauses.any() && wants_more {
             self.clients.set_link_timer(id, Some(due));
         } else {
             self.hang_up(id);
@@ -466,6 +471,9 @@ impl Shard {
         };
         link.state = State::Closing;
         link.carry = Vec::new();
+        if let Some(rare) = &mut link.rare {
+            rare.login = None;
+        }
         if link.holds() {
             self.clients.set_link_timer(id, Some(due));
         } else {

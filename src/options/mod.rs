@@ -40,7 +40,8 @@ pub struct Options {
     pub max_connections_per_address: u32,
     /// How many connections a second are let in: 0 for any number.
     pub max_connect_rate: u32,
-    /// How many failed logins within a minute an address may have before it has to wait: 0 for any.
+    /// How many logins with one user name from one address may fail within a minute before the next
+    /// ones are delayed: 0 for any.
     pub max_login_failures: u32,
     /// How many threads check passwords.
     pub login_threads: u16,

@@ -404,8 +404,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "max-login-failures",
         "COUNT",
         "10",
-        "After this many failed logins within a minute, refuse an address for a second, then for \
-         twice as long each time, up to a minute. 0 never does.",
+        "After this many failed logins with one user name from one address within a minute, delay \
+         the next ones by a second, then by twice as long each time, up to 8 s. 0 never does.",
         |options, value| {
             within(value, 0..=1_000_000).map(|count| options.max_login_failures = count)
         },

@@ -78,7 +78,7 @@ impl Worker {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Close { link } => self.close(link),
-            Output::Authenticate { link, login } => self.submit(link, *login),
+            Output::Authenticate { link, login } => (self.desk.0)(link, *login),
             Output::Mesh { to, message } => self.post(to, Parcel::Message(message)),
             Output::PauseReceive { link } => self.set_paused(link, true),
             Output::ResumeReceive { link } => self.set_paused(link, false),

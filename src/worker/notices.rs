@@ -3,7 +3,6 @@
 use super::worker::Worker;
 use crate::access::{Login, Policy, Verdict};
 use crate::broker::{Input, LinkId};
-use crate::mqtt::ReasonCode;
 use crate::options::Options;
 use crate::transport::Protocol;
 use std::fmt;
@@ -36,13 +35,13 @@ pub struct Settings {
 
 /// Takes logins to be verified; the verdict comes as a [`Notice`].
 #[derive(Clone)]
-pub struct Desk(Arc<Submit>);
+pub struct Desk(pub(super) Arc<Submit>);
 
-type Submit = dyn Fn(LinkId, Login) -> bool + Send + Sync;
+type Submit = dyn Fn(LinkId, Login) + Send + Sync;
 
 impl Desk {
-    /// `submit` returns at once; false when it has too many to take another one.
-    pub fn new(submit: impl Fn(LinkId, Login) -> bool + Send + Sync + 'static) -> Self {
+    /// `submit` returns at once.
+    pub fn new(submit: impl Fn(LinkId, Login) + Send + Sync + 'static) -> Self {
         Self(Arc::new(submit))
     }
 }
@@ -76,14 +75,5 @@ impl Worker {
         self.feed(Input::Reload { options, policies });
         let with_layers = self.connections.iter().filter(|(_, c)| c.layers.is_some());
         self.unjudged = with_layers.map(|(link, _)| link).collect();
-    }
-
-    /// Has a login verified.
-    pub(super) fn submit(&mut self, link: LinkId, login: Login) {
-        if !(self.desk.0)(link, login) {
-            let (code, cause) = (ReasonCode::ServerBusy, "too many logins at once");
-            let verdict = Verdict::Refuse { code, cause };
-            self.shard.handle(self.now, Input::Authenticated { link, verdict });
-        }
     }
 }

@@ -84,23 +84,80 @@ pub(crate) fn entry(user: &str, hash: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
+/// Behind one address some device has an old password, and somebody guesses: who has the right one
+/// comes in, and so does the same name, only later.
 #[test]
-fn an_address_whose_logins_fail_has_to_wait() {
+fn logins_that_fail_shut_out_nobody_else() {
     let flags = ["--max-login-failures", "3", "--password-file", "FOLDER/passwords"];
-    let passwords = entry("ann", "scram");
+    let passwords = [entry("ann", "scram"), entry("bob", "argon2id")].concat();
     let world = World::at("proxy-from=127.0.0.1", &flags, &[("passwords", &passwords)]);
-    let login = |last: u8, password: &str| {
+    let login = |last: u8, user: &str, password: &str| {
         let mut stream = socket(world.server.port(MQTT));
         stream.write_all(&binary_header([192, 0, 2, last], 1000)).unwrap();
-        Peer::over(stream).connect(&connect(&format!("ann-{last}"), Some(("ann", password))))
+        let mut peer = Peer::over(stream);
+        peer.set_timeout(Duration::from_secs(30));
+        peer.connect(&connect(&format!("{user}-{last}"), Some((user, password))))
     };
-    assert_eq!([(); 3].map(|()| login(1, "wrong")), [Some(0x86); 3]);
-    assert_eq!(login(1, "right"), Some(0x8a), "{}", world.server.log());
-    world.server.logs("too many failed logins: the address has to wait");
-    world.server.logs("192.0.2.1");
-    assert_eq!(login(2, "right"), Some(0), "another address need not wait");
-    std::thread::sleep(Duration::from_millis(1100));
-    assert_eq!(login(1, "right"), Some(0), "{}", world.server.log());
-    assert_eq!(login(1, "wrong"), Some(0x86));
-    assert_eq!(login(1, "right"), Some(0x8a), "the next one costs it more");
+    assert_eq!([(); 5].map(|()| login(1, "ann", "wrong")), [Some(0x86); 5]);
+    world.server.logs("Logins of user ann from 192.0.2.1 are delayed: too many of them");
+    for _ in 0..3 {
+        assert_eq!(login(1, "bob", "right"), Some(0), "another name from the same address");
+        assert_eq!(login(2, "ann", "right"), Some(0), "the same name from another address");
+        assert_eq!(login(1, "nobody", "guess"), Some(0x86));
+    }
+    assert_eq!(login(1, "ann", "right"), Some(0), "{}", world.server.log());
+    assert_eq!(world.server.count("user ann from"), 1, "{}", world.server.log());
+}
+
+/// While a thousand others guess, who was there before comes back at once, also where every
+/// password is hashed anew.
+#[test]
+fn a_flood_of_guesses_keeps_nobody_out_who_was_in_before() {
+    let flags = ["--login-cache-s", "0", "--password-file", "FOLDER/passwords"];
+    let passwords = entry("ann", "argon2id");
+    let world = World::at("proxy-from=127.0.0.1", &flags, &[("passwords", &passwords)]);
+    let open = |address: [u8; 4], user: &str, password: &str| {
+        let mut stream = socket(world.server.port(MQTT));
+        stream.write_all(&binary_header(address, 1000)).unwrap();
+        let mut peer = Peer::over(stream);
+        peer.send(&connect(&format!("{user}{address:?}"), Some((user, password))));
+        peer.set_timeout(Duration::from_secs(60));
+        peer
+    };
+    let ann = || open([192, 0, 2, 1], "ann", "right").packet().map(|(_, body)| body[1]);
+    assert_eq!(ann(), Some(0));
+    let guesses: Vec<Peer> = (0..1000u32)
+        .map(|guess| open([198, 51, 100, (guess % 200) as u8], &format!("u{guess}"), "guess"))
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(ann(), Some(0), "{}", world.server.log());
+    }
+    drop(guesses);
+    assert_eq!(open([203, 0, 113, 1], "ann", "right").packet().map(|(_, body)| body[1]), Some(0));
+}
+
+/// Nobody waits for those who have gone: half a minute of hashes is owed to nobody.
+#[test]
+fn logins_of_clients_that_have_gone_are_dropped_on_every_transport() {
+    for transport in ALL {
+        let flags = ["--password-file", "FOLDER/passwords"];
+        let passwords = entry("ann", "argon2id");
+        let world = World::at("", &flags, &[("passwords", &passwords)]);
+        let gone: Vec<Peer> = (0..200)
+            .map(|number| {
+                let mut peer = world.peer(transport);
+                peer.send(&connect(&format!("gone{number}"), Some(("nobody", "guess"))));
+                peer
+            })
+            .collect();
+        let verified = || world.server.count("wrong user name or password");
+        let before = verified();
+        drop(gone);
+        assert_eq!(
+            world.peer(transport).connect(&connect("here", Some(("ann", "right")))),
+            Some(0)
+        );
+        let others = verified() - before;
+        assert!(others <= (200 - before) / 2 + 2, "{others} after {before}: {transport}");
+    }
 }

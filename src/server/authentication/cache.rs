@@ -1,5 +1,5 @@
-//! Passwords that were right a moment ago, so that a thousand clients that reconnect with one
-//! password cost one hash.
+//! Passwords that were right: a thousand clients that reconnect with one password cost one hash,
+//! and whoever was let in before goes ahead of those who never were.
 #![forbid(unsafe_code)]
 
 use crate::base::maps::HashMap;
@@ -10,54 +10,70 @@ use std::time::Duration;
 /// Names a login; see [`Login::key`](crate::access::Login::key).
 pub(super) type Key = [u8; 32];
 
-/// What was verified, by key, until it is too old or too many have come since.
+/// What is known of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It was right so short a time ago that it need not be verified. Holds the fingerprint of the
+    /// password file's entry.
+    IsRight(u64),
+    /// It was right at some time.
+    WasRight,
+}
+
+/// Logins that were right, until too many have come since.
 #[derive(Debug)]
 pub(super) struct Cache {
     lifetime: Duration,
     logins_max: usize,
-    /// The fingerprint of the password file's entry.
-    verified: HashMap<Key, u64>,
-    /// Oldest first; each key once.
-    ends: VecDeque<(Time, Key)>,
+    right: HashMap<Key, Right>,
+    /// Oldest first. Of one that was forgotten the key stays until its turn to go.
+    order: VecDeque<Key>,
+}
+
+#[derive(Debug)]
+struct Right {
+    /// None for one that was verified without the password file.
+    fingerprint: Option<u64>,
+    until: Time,
 }
 
 impl Cache {
     pub(super) fn new(lifetime: Duration, logins_max: usize) -> Self {
-        Self { lifetime, logins_max, verified: HashMap::default(), ends: VecDeque::new() }
+        Self { lifetime, logins_max, right: HashMap::default(), order: VecDeque::new() }
     }
 
-    pub(super) fn find(&mut self, key: &Key, now: Time) -> Option<u64> {
-        self.forget(now);
-        self.verified.get(key).copied()
+    pub(super) fn find(&self, key: &Key, now: Time) -> Option<Known> {
+        let right = self.right.get(key)?;
+        let fingerprint = right.fingerprint.filter(|_| now < right.until);
+        Some(fingerprint.map_or(Known::WasRight, Known::IsRight))
     }
 
     /// Notes a success. One that is known already keeps its end: in the end it is hashed again.
-    pub(super) fn note(&mut self, key: Key, fingerprint: u64, now: Time) {
-        self.forget(now);
-        if self.verified.insert(key, fingerprint).is_some() {
-            return;
+    pub(super) fn note(&mut self, key: Key, fingerprint: Option<u64>, now: Time) {
+        let new = Right { fingerprint, until: now.after(self.lifetime) };
+        match self.right.get_mut(&key) {
+            Some(right) if right.fingerprint == fingerprint && now < right.until => {}
+            Some(right) => *right = new,
+            None => {
+                self.right.insert(key, new);
+                self.order.push_back(key);
+            }
         }
-        self.ends.push_back((now.after(self.lifetime), key));
-        if self.ends.len() > self.logins_max {
-            self.drop_oldest();
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.verified.clear();
-        self.ends.clear();
-    }
-
-    fn forget(&mut self, now: Time) {
-        while self.ends.front().is_some_and(|(end, _)| *end <= now) {
-            self.drop_oldest();
+        if self.order.len() > self.logins_max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.right.remove(&oldest);
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some((_, key)) = self.ends.pop_front() {
-            self.verified.remove(&key);
-        }
+    /// What was right is not.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.right.remove(key);
+    }
+
+    /// Everything has to be verified again.
+    pub(super) fn expire(&mut self) {
+        self.right.values_mut().for_each(|right| right.until = Time::ZERO);
     }
 }
 
@@ -70,26 +86,29 @@ mod tests {
     }
 
     #[test]
-    fn a_success_is_known_for_its_time_and_not_prolonged() {
+    fn a_success_is_good_for_its_time_and_not_prolonged() {
         let mut cache = Cache::new(Duration::from_secs(30), 10);
-        cache.note([1; 32], 7, at(0));
-        assert_eq!(cache.find(&[1; 32], at(29)), Some(7));
+        cache.note([1; 32], Some(7), at(0));
+        assert_eq!(cache.find(&[1; 32], at(29)), Some(Known::IsRight(7)));
         assert_eq!(cache.find(&[2; 32], at(29)), None);
-        cache.note([1; 32], 8, at(29));
-        assert_eq!(cache.find(&[1; 32], at(29)), Some(8));
-        assert_eq!(cache.find(&[1; 32], at(30)), None);
-        assert!(cache.verified.is_empty() && cache.ends.is_empty());
+        cache.note([1; 32], Some(7), at(29));
+        assert_eq!(cache.find(&[1; 32], at(30)), Some(Known::WasRight));
+        cache.note([1; 32], Some(8), at(31));
+        assert_eq!(cache.find(&[1; 32], at(60)), Some(Known::IsRight(8)));
+        cache.expire();
+        assert_eq!(cache.find(&[1; 32], at(60)), Some(Known::WasRight));
+        cache.note([3; 32], None, at(60));
+        assert_eq!(cache.find(&[3; 32], at(60)), Some(Known::WasRight));
     }
 
     #[test]
     fn the_oldest_goes_when_there_are_too_many() {
         let mut cache = Cache::new(Duration::from_secs(30), 2);
         for key in 0..3 {
-            cache.note([key; 32], 0, at(u32::from(key)));
+            cache.note([key; 32], Some(0), at(u32::from(key)));
         }
         assert_eq!(cache.find(&[0; 32], at(3)), None);
         assert!(cache.find(&[1; 32], at(3)).is_some() && cache.find(&[2; 32], at(3)).is_some());
-        cache.clear();
-        assert_eq!(cache.find(&[2; 32], at(3)), None);
+        assert_eq!((cache.right.len(), cache.order.len()), (2, 2));
     }
 }

@@ -1,9 +1,10 @@
 //! What the threads of a desk share, and what they do with a login.
 #![forbid(unsafe_code)]
 
-use super::cache::{Cache, Key};
-use super::failures::Failures;
+use super::cache::{Cache, Key, Known};
+use super::failures::{Claim, Failures};
 use super::hook_client::HookClient;
+use super::queue::{Nothing, Queue, Rank};
 use super::{Answer, DeskSettings};
 use crate::access::{HookAnswer, Identity, Login, Policy, Proof, Step, Verdict, Workspace};
 use crate::base::time::Time;
@@ -11,14 +12,15 @@ use crate::broker::LinkId;
 use crate::io::clock::Clock;
 use crate::limits::{LOGIN_CACHE_MAX, LOGIN_FAILURES_TABLE_MAX};
 use crate::mqtt::ReasonCode;
-use crossbeam_channel::{Receiver, Sender};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 /// Seconds without a login after which a thread gives its memory for hashing back.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// Characters of a user name that the log shows.
+const NAME_CHARS: usize = 64;
 
 /// To logins that come before the policies.
 const NO_POLICY: Verdict = Verdict::Refuse {
@@ -27,9 +29,11 @@ const NO_POLICY: Verdict = Verdict::Refuse {
 };
 
 /// A login, and whom to answer.
+#[derive(Debug)]
 pub(super) struct Job {
     pub worker: usize,
     pub link: LinkId,
+    pub rank: Rank,
     pub login: Login,
 }
 
@@ -42,9 +46,13 @@ struct Policies {
 
 /// What all threads of a desk share.
 pub(super) struct Shared {
+    /// Those that are to be verified.
+    logins: Queue,
+    /// Those about whom the hook is to be asked.
+    questions: Queue,
     policies: RwLock<Policies>,
-    cache: Option<Mutex<Cache>>,
-    failures: Option<Mutex<Failures>>,
+    cache: Mutex<Cache>,
+    failures: Mutex<Failures>,
     clock: Clock,
     answer: Answer,
     stopping: AtomicBool,
@@ -54,20 +62,23 @@ pub(super) struct Shared {
 struct Claimant {
     worker: usize,
     link: LinkId,
-    address: Option<IpAddr>,
+    claim: Option<Claim>,
+    key: Option<Key>,
     authenticates_again: bool,
+    /// For the log.
+    name: String,
 }
 
 impl Shared {
     pub(super) fn new(settings: &DeskSettings, answer: Answer) -> Self {
         let lifetime = Duration::from_secs(settings.cache_s.into());
-        let cache = || Mutex::new(Cache::new(lifetime, LOGIN_CACHE_MAX));
-        let failures_max = settings.login_failures_max;
-        let failures = || Mutex::new(Failures::new(failures_max, LOGIN_FAILURES_TABLE_MAX));
+        let failures = Failures::new(settings.login_failures_max, LOGIN_FAILURES_TABLE_MAX);
         Self {
+            logins: Queue::new(settings.queue),
+            questions: Queue::new(settings.queue),
             policies: RwLock::new(Policies { version: 0, list: Arc::default() }),
-            cache: (settings.cache_s > 0).then(cache),
-            failures: (failures_max > 0).then(failures),
+            cache: Mutex::new(Cache::new(lifetime, LOGIN_CACHE_MAX)),
+            failures: Mutex::new(failures),
             clock: Clock::start(),
             answer,
             stopping: AtomicBool::new(false),
@@ -78,13 +89,13 @@ impl Shared {
         let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
         *policies = Policies { version: policies.version + 1, list };
         // Under the lock, so that nobody notes a success under the old version afterwards.
-        if let Some(cache) = &self.cache {
-            lock(cache).clear();
-        }
+        lock(&self.cache).expire();
     }
 
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.logins.close();
+        self.questions.close();
     }
 
     fn policies(&self) -> Policies {
@@ -95,37 +106,72 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// A thread that hashes.
-    pub(super) fn verify_all(&self, jobs: &Receiver<Job>, questions: &Sender<Job>) {
-        let mut workspace = Workspace::default();
-        loop {
-            let job = jobs.recv_timeout(IDLE).or_else(|error| {
-                workspace = Workspace::default();
-                if error.is_disconnected() { Err(()) } else { jobs.recv().map_err(|_| ()) }
-            });
-            let Ok(job) = job else { return };
-            if self.is_stopping() {
-                return;
+    /// Answers a login at once if it was right a moment ago, and queues any other.
+    pub(super) fn submit(&self, worker: usize, link: LinkId, login: Login) {
+        let now = self.clock.now();
+        let claimant = Claimant::of(worker, link, &login);
+        let known = claimant.key.and_then(|key| lock(&self.cache).find(&key, now));
+        if let Some(Known::IsRight(fingerprint)) = known
+            && let Some(identity) = self.remembered(fingerprint, &login)
+        {
+            let identity = Arc::new(identity);
+            let verdict = Verdict::Accept { identity, data: None, valid_for: None };
+            return self.tell(&claimant, verdict);
+        }
+        let (rank, due) = match (known, claimant.claim) {
+            (Some(_), _) => (Rank::Known, None),
+            (None, Some(claim)) => {
+                let failures = lock(&self.failures);
+                (Rank::New(failures.of_address(claim)), failures.due(claim))
             }
-            self.verify(job, &mut workspace, questions);
+            (None, None) => (Rank::New(0), None),
+        };
+        self.queue(&self.logins, Job { worker, link, rank, login }, due);
+    }
+
+    fn queue(&self, queue: &Queue, job: Job, due: Option<Time>) {
+        if let Err(excess) = queue.push(job, due, self.clock.now()) {
+            let Job { worker, link, login, .. } = *excess;
+            let cause = "too many logins wait";
+            let verdict = Verdict::Refuse { code: ReasonCode::ServerBusy, cause };
+            self.tell(&Claimant::of(worker, link, &login), verdict);
+        }
+    }
+
+    /// A thread that hashes.
+    pub(super) fn verify_all(&self) {
+        let mut workspace = Workspace::default();
+        let mut patience = Some(IDLE);
+        loop {
+            match self.logins.pop(patience, || self.clock.now()) {
+                Ok(job) => {
+                    self.verify(job, &mut workspace);
+                    patience = Some(IDLE);
+                }
+                Err(Nothing::Idle) => {
+                    workspace = Workspace::default();
+                    patience = None;
+                }
+                Err(Nothing::Closed) => return,
+            }
         }
     }
 
     /// A thread that asks the hook.
-    pub(super) fn ask_all(&self, questions: &Receiver<Job>) {
+    pub(super) fn ask_all(&self) {
         let client = HookClient::new();
         let mut told: Option<Time> = None;
-        while let Ok(job) = questions.recv() {
-            if self.is_stopping() {
-                return;
-            }
-            let (policies, listener) = (self.policies(), usize::from(job.login.listener));
+        while let Ok(Job { worker, link, login, .. }) =
+            self.questions.pop(None, || self.clock.now())
+        {
+            let claimant = Claimant::of(worker, link, &login);
+            let (policies, listener) = (self.policies(), usize::from(login.listener));
             let Some(policy) = policies.list.get(listener) else {
-                self.tell(&Claimant::of(&job), NO_POLICY);
+                self.tell(&claimant, NO_POLICY);
                 continue;
             };
             let answer = match policy.hook() {
-                Some(hook) => client.ask(hook, &job.login),
+                Some(hook) => client.ask(hook, &login),
                 None => HookAnswer::Failed("the hook was taken out meanwhile"),
             };
             let now = self.clock.now();
@@ -137,51 +183,29 @@ impl Shared {
                 told = Some(now);
                 tracing::warn!(listener, "logins are refused: {cause}");
             }
-            let verdict = policy.heed_hook(&job.login, answer);
-            self.settle(&Claimant::of(&job), &policies, listener, verdict);
+            let verdict = policy.heed_hook(&login, answer);
+            self.settle(&claimant, &policies, listener, verdict);
         }
     }
 
-    fn verify(&self, job: Job, workspace: &mut Workspace, questions: &Sender<Job>) {
-        let claimant = Claimant::of(&job);
-        if self.has_to_wait(claimant.address) {
-            let cause = "too many failed logins from this address";
-            return self.tell(&claimant, Verdict::Refuse { code: ReasonCode::Banned, cause });
-        }
+    fn verify(&self, job: Job, workspace: &mut Workspace) {
+        let Job { worker, link, rank, login } = job;
+        let claimant = Claimant::of(worker, link, &login);
         let policies = self.policies();
-        let listener = usize::from(job.login.listener);
+        let listener = usize::from(login.listener);
         let Some(policy) = policies.list.get(listener) else {
             return self.tell(&claimant, NO_POLICY);
         };
-        let key = job.login.key().filter(|_| self.cache.is_some());
-        if let Some(identity) = key.and_then(|key| self.remembered(&key, &job.login, policy)) {
-            let identity = Arc::new(identity);
-            let verdict = Verdict::Accept { identity, data: None, valid_for: None };
-            return self.tell(&claimant, verdict);
-        }
-        let verdict = match policy.verify(job.login, unix_seconds(), workspace) {
-            Step::Done(verdict) => verdict,
-            Step::AskHook(login) => return self.ask_hook(Job { login, ..job }, questions),
-        };
-        if let (Some(key), Verdict::Accept { identity, .. }) = (key, &verdict)
-            && let Proof::Password(fingerprint) = identity.proof
-        {
-            self.remember(key, fingerprint, policies.version);
-        }
-        self.settle(&claimant, &policies, listener, verdict);
-    }
-
-    fn ask_hook(&self, job: Job, questions: &Sender<Job>) {
-        if let Err(full) = questions.try_send(job) {
-            let cause = "too many logins wait for the hook";
-            let verdict = Verdict::Refuse { code: ReasonCode::ServerBusy, cause };
-            self.tell(&Claimant::of(&full.into_inner()), verdict);
+        match policy.verify(login, unix_seconds(), workspace) {
+            Step::Done(verdict) => self.settle(&claimant, &policies, listener, verdict),
+            Step::AskHook(login) => {
+                self.queue(&self.questions, Job { worker, link, rank, login }, None);
+            }
         }
     }
 
     /// Who a login is by a success that is not long ago.
-    fn remembered(&self, key: &Key, login: &Login, policy: &Policy) -> Option<Identity> {
-        let fingerprint = lock(self.cache.as_ref()?).find(key, self.clock.now())?;
+    fn remembered(&self, fingerprint: u64, login: &Login) -> Option<Identity> {
         let identity = Identity {
             user: login.user_name.clone(),
             client_id: login.client_id.clone(),
@@ -189,13 +213,37 @@ impl Shared {
             rules: None,
             is_superuser: false,
         };
-        policy.still_holds(&identity).then_some(identity)
+        let policies = self.policies();
+        let policy = policies.list.get(usize::from(login.listener));
+        policy.is_some_and(|policy| policy.still_holds(&identity)).then_some(identity)
     }
 
-    fn remember(&self, key: Key, fingerprint: u64, version: u64) {
+    fn note_success(&self, claimant: &Claimant, identity: &Identity, version: u64) {
+        let now = self.clock.now();
+        if let Some(claim) = claimant.claim {
+            lock(&self.failures).forgive(claim);
+        }
+        let Some(key) = claimant.key else { return };
+        let fingerprint = match identity.proof {
+            Proof::Password(fingerprint) => Some(fingerprint),
+            _ => None,
+        };
         let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cache) = self.cache.as_ref().filter(|_| policies.version == version) {
-            lock(cache).note(key, fingerprint, self.clock.now());
+        if policies.version == version {
+            lock(&self.cache).note(key, fingerprint, now);
+        }
+    }
+
+    fn note_failure(&self, claimant: &Claimant) {
+        if let Some(key) = claimant.key {
+            lock(&self.cache).forget(&key);
+        }
+        let Some(claim) = claimant.claim else { return };
+        if lock(&self.failures).note(claim, self.clock.now()) {
+            let (user, address) = (claimant.name.escape_debug(), claim.network());
+            tracing::warn!(
+                "Logins of user {user} from {address} are delayed: too many of them have failed"
+            );
         }
     }
 
@@ -209,8 +257,14 @@ impl Shared {
             let cause = "the policy changed during the login";
             return self.tell(claimant, Verdict::Refuse { code: ReasonCode::ServerBusy, cause });
         }
-        if let Verdict::Refuse { code: ReasonCode::BadUserNameOrPassword, .. } = verdict {
-            self.note_failure(claimant.address);
+        match &verdict {
+            Verdict::Accept { identity, .. } => {
+                self.note_success(claimant, identity, used.version);
+            }
+            Verdict::Refuse { code: ReasonCode::BadUserNameOrPassword, .. } => {
+                self.note_failure(claimant);
+            }
+            Verdict::Refuse { .. } | Verdict::Continue { .. } => {}
         }
         self.tell(claimant, verdict);
     }
@@ -232,28 +286,18 @@ impl Shared {
         };
         (self.answer)(claimant.worker, claimant.link, verdict);
     }
-
-    fn has_to_wait(&self, address: Option<IpAddr>) -> bool {
-        let known = self.failures.as_ref().zip(address);
-        known
-            .is_some_and(|(failures, address)| lock(failures).is_waiting(address, self.clock.now()))
-    }
-
-    fn note_failure(&self, address: Option<IpAddr>) {
-        let Some((failures, address)) = self.failures.as_ref().zip(address) else { return };
-        if lock(failures).note(address, self.clock.now()) {
-            tracing::warn!(%address, "too many failed logins: the address has to wait");
-        }
-    }
 }
 
 impl Claimant {
-    fn of(job: &Job) -> Self {
+    fn of(worker: usize, link: LinkId, login: &Login) -> Self {
+        let name = login.certificate.as_ref().or(login.user_name.as_ref());
         Self {
-            worker: job.worker,
-            link: job.link,
-            address: job.login.address,
-            authenticates_again: job.login.current.is_some(),
+            worker,
+            link,
+            claim: Claim::of(login),
+            key: login.key(),
+            authenticates_again: login.current.is_some(),
+            name: name.map_or_else(String::new, |name| name.chars().take(NAME_CHARS).collect()),
         }
     }
 }

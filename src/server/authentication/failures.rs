@@ -1,86 +1,134 @@
-//! Addresses from which too many logins fail have to wait.
+//! Logins that fail. Whoever fails too often under one name from one address is delayed, and only
+//! they; logins of an address from which many fail are verified after those of other addresses.
 #![forbid(unsafe_code)]
 
+use crate::access::Login;
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
+use crate::limits::LOGIN_DELAY_MAX;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 /// Within this time so many failures are too many.
 const WINDOW: Duration = Duration::from_secs(60);
-/// The first wait; each one after it is twice as long.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait.
-const LAST_WAIT: Duration = Duration::from_secs(60);
-/// After this time without a failure an address is forgotten.
+/// The first delay; each one after it is twice as long.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// After this time without a failure nothing is known any more.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// What is known of the failures of each address.
+/// A user name, used from an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Claim {
+    network: IpAddr,
+    user: u64,
+}
+
+/// What is known of the failures of each claim and each address.
 #[derive(Debug)]
 pub(super) struct Failures {
+    /// 0: nobody is delayed.
     failures_max: u32,
-    addresses_max: usize,
-    addresses: HashMap<IpAddr, Address>,
+    records_max: usize,
+    claims: HashMap<Claim, Record>,
+    /// How many have failed since one was right, and when the last one did.
+    addresses: HashMap<IpAddr, (u32, Time)>,
 }
 
 #[derive(Debug)]
-struct Address {
+struct Record {
     /// When the window began.
     since: Time,
     failures: u32,
     last: Time,
-    /// The last wait; zero before the first.
-    wait: Duration,
-    until: Time,
+    /// The last delay; zero before the first.
+    delay: Duration,
+}
+
+impl Claim {
+    /// What a login claims; none from a Unix socket.
+    pub(super) fn of(login: &Login) -> Option<Self> {
+        login.address.map(|address| Self { network: network(address), user: login.user_number() })
+    }
+}
+
+impl Claim {
+    /// The address, or the network that counts as one.
+    pub(super) const fn network(self) -> IpAddr {
+        self.network
+    }
 }
 
 impl Failures {
-    /// After `failures_max` failures an address has to wait; `addresses_max` are remembered.
-    pub(super) fn new(failures_max: u32, addresses_max: usize) -> Self {
-        Self { failures_max, addresses_max, addresses: HashMap::default() }
+    /// After `failures_max` failures a claim is delayed; `records_max` claims and as many addresses
+    /// are remembered.
+    pub(super) fn new(failures_max: u32, records_max: usize) -> Self {
+        let (claims, addresses) = (HashMap::default(), HashMap::default());
+        Self { failures_max, records_max, claims, addresses }
     }
 
-    /// Whether `address` has to wait still.
-    pub(super) fn is_waiting(&self, address: IpAddr, now: Time) -> bool {
-        self.addresses.get(&network(address)).is_some_and(|address| now < address.until)
+    /// When the next login with this claim may be verified, if not before some time.
+    pub(super) fn due(&self, claim: Claim) -> Option<Time> {
+        let record = self.claims.get(&claim).filter(|record| !record.delay.is_zero());
+        record.map(|record| record.last.after(record.delay))
     }
 
-    /// Notes a failed login; true when the address has to wait for the first time.
-    pub(super) fn note(&mut self, address: IpAddr, now: Time) -> bool {
-        let key = network(address);
-        self.make_room(key, now);
-        let fresh =
-            Address { since: now, failures: 0, last: now, wait: Duration::ZERO, until: now };
-        let address = self.addresses.entry(key).or_insert(fresh);
-        if now.since(address.last) >= QUIET {
-            address.wait = Duration::ZERO;
-        }
-        if now.since(address.since) >= WINDOW {
-            (address.since, address.failures) = (now, 0);
-        }
-        address.failures += 1;
-        address.last = now;
-        let has_waited = !address.wait.is_zero();
-        // Logins that were under way when the wait began do not prolong it.
-        if now < address.until || !has_waited && address.failures < self.failures_max {
+    /// How many logins from the claim's address have failed since one was right.
+    pub(super) fn of_address(&self, claim: Claim) -> u32 {
+        self.addresses.get(&claim.network).map_or(0, |(failures, _)| *failures)
+    }
+
+    /// Notes a login that was right.
+    pub(super) fn forgive(&mut self, claim: Claim) {
+        self.claims.remove(&claim);
+        self.addresses.remove(&claim.network);
+    }
+
+    /// Notes a failed login; true when its claim is delayed from now on.
+    pub(super) fn note(&mut self, claim: Claim, now: Time) -> bool {
+        make_room(&mut self.addresses, &claim.network, self.records_max, now, |(_, last)| *last);
+        let (failures, last) = self.addresses.entry(claim.network).or_insert((0, now));
+        *failures = failures.saturating_add(1);
+        *last = now;
+        if self.failures_max == 0 {
             return false;
         }
-        address.wait = (address.wait * 2).clamp(FIRST_WAIT, LAST_WAIT);
-        address.until = now.after(address.wait);
-        !has_waited
+        make_room(&mut self.claims, &claim, self.records_max, now, |record| record.last);
+        let fresh = Record { since: now, failures: 0, last: now, delay: Duration::ZERO };
+        let record = self.claims.entry(claim).or_insert(fresh);
+        if now.since(record.last) >= QUIET {
+            record.delay = Duration::ZERO;
+        }
+        if now.since(record.since) >= WINDOW {
+            (record.since, record.failures) = (now, 0);
+        }
+        record.failures += 1;
+        let was_delayed = !record.delay.is_zero();
+        // Logins that were under way together count as one.
+        let is_late = now.since(record.last) >= record.delay;
+        record.last = now;
+        if is_late && (was_delayed || record.failures >= self.failures_max) {
+            record.delay = (record.delay * 2).clamp(FIRST_DELAY, LOGIN_DELAY_MAX);
+        }
+        !was_delayed && !record.delay.is_zero()
     }
+}
 
-    /// Drops who was quiet, and if need be who was quiet longest.
-    fn make_room(&mut self, key: IpAddr, now: Time) {
-        if self.addresses.len() < self.addresses_max || self.addresses.contains_key(&key) {
-            return;
-        }
-        self.addresses.retain(|_, address| now.since(address.last) < QUIET);
-        if self.addresses.len() >= self.addresses_max {
-            let oldest = self.addresses.iter().min_by_key(|(_, address)| address.last);
-            let oldest = oldest.map(|(key, _)| *key);
-            oldest.map(|key| self.addresses.remove(&key));
-        }
+/// Drops who was quiet, and if need be who was quiet longest.
+fn make_room<Key: Hash + Eq + Clone, Value>(
+    table: &mut HashMap<Key, Value>,
+    key: &Key,
+    records_max: usize,
+    now: Time,
+    last: impl Fn(&Value) -> Time,
+) {
+    if table.len() < records_max || table.contains_key(key) {
+        return;
+    }
+    table.retain(|_, value| now.since(last(value)) < QUIET);
+    if table.len() >= records_max {
+        let oldest = table.iter().min_by_key(|(_, value)| last(value)).map(|(key, _)| key.clone());
+        oldest.map(|key| table.remove(&key));
     }
 }
 
@@ -100,32 +148,47 @@ mod tests {
         Time::ZERO.after(Duration::from_millis(milliseconds))
     }
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn claim(address: &str, user: &str) -> Claim {
+        let (address, user_name) = (Some(address.parse().unwrap()), Some(user.into()));
+        Claim::of(&Login { address, user_name, ..Login::default() }).unwrap()
     }
 
     #[test]
-    fn waits_double_up_to_a_minute() {
+    fn delays_double_and_are_of_one_name_from_one_address() {
         let mut failures = Failures::new(3, 10);
-        let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+        let one = claim("192.0.2.1", "plug");
+        let others = [claim("192.0.2.1", "lamp"), claim("192.0.2.2", "plug")];
         assert!(!failures.note(one, at(0)) && !failures.note(one, at(1)));
-        assert!(!failures.is_waiting(one, at(2)));
+        assert_eq!(failures.due(one), None);
         assert!(failures.note(one, at(2)), "the third one is too many");
-        assert!(failures.is_waiting(one, at(3)) && !failures.is_waiting(other, at(3)));
-        assert!(!failures.note(one, at(4)), "it was under way");
-        let mut now = 1002;
-        for wait in [2, 4, 8, 16, 32, 60, 60] {
-            assert!(!failures.is_waiting(one, at(now)));
+        let mut now = 2;
+        for delay in [1, 2, 4, 8, 8, 8] {
+            assert_eq!(failures.due(one), Some(at(now + delay * 1000)));
+            now += delay * 1000;
             assert!(!failures.note(one, at(now)), "told only once");
-            assert!(failures.is_waiting(one, at(now + wait * 1000 - 1)), "{wait}");
-            now += wait * 1000;
         }
+        assert!(others.iter().all(|other| failures.due(*other).is_none()));
+        let of_addresses = [one, others[0], others[1]].map(|claim| failures.of_address(claim));
+        assert_eq!(of_addresses, [9, 9, 0]);
+        failures.forgive(one);
+        assert_eq!((failures.due(one), failures.of_address(others[0])), (None, 0));
+    }
+
+    #[test]
+    fn logins_that_were_under_way_together_are_one_delay() {
+        let mut failures = Failures::new(1, 10);
+        let one = claim("192.0.2.1", "plug");
+        assert!(failures.note(one, at(0)));
+        for together in 1..20 {
+            assert!(!failures.note(one, at(together)));
+        }
+        assert_eq!(failures.due(one), Some(at(1019)));
     }
 
     #[test]
     fn who_fails_seldom_or_is_quiet_is_forgotten() {
         let mut failures = Failures::new(3, 10);
-        let one = address("192.0.2.1");
+        let one = claim("192.0.2.1", "plug");
         for minute in 0..20 {
             assert!(!failures.note(one, at(minute * 60_000)));
         }
@@ -133,21 +196,24 @@ mod tests {
         assert!(failures.note(one, at(0)));
         assert!(!failures.note(one, at(2000)));
         assert!(failures.note(one, at(400_000)), "begins anew");
-        assert!(failures.is_waiting(one, at(400_999)) && !failures.is_waiting(one, at(401_000)));
+        assert_eq!(failures.due(one), Some(at(401_000)));
+        let mut failures = Failures::new(0, 10);
+        assert!((0..50).all(|failed| !failures.note(one, at(failed))));
+        assert_eq!((failures.due(one), failures.of_address(one)), (None, 50));
     }
 
     #[test]
-    fn the_table_is_bounded_and_networks_count_as_one() {
+    fn the_tables_are_bounded_and_networks_count_as_one() {
         let mut failures = Failures::new(1, 3);
         for last in 0..9 {
-            failures.note(address(&format!("192.0.2.{last}")), at(last));
+            failures.note(claim(&format!("192.0.2.{last}"), "plug"), at(last));
         }
-        assert_eq!(failures.addresses.len(), 3);
-        assert!(failures.is_waiting(address("192.0.2.8"), at(9)));
-        failures.note(address("2001:db8::1"), at(10));
-        assert!(failures.is_waiting(address("2001:db8::ffff:2"), at(11)));
-        assert!(!failures.is_waiting(address("2001:db8:0:1::1"), at(11)));
-        failures.note(address("::ffff:198.51.100.1"), at(12));
-        assert!(failures.is_waiting(address("198.51.100.1"), at(13)));
+        assert_eq!((failures.claims.len(), failures.addresses.len()), (3, 3));
+        assert!(failures.due(claim("192.0.2.8", "plug")).is_some());
+        failures.note(claim("2001:db8::1", "plug"), at(10));
+        assert!(failures.due(claim("2001:db8::ffff:2", "plug")).is_some());
+        assert!(failures.due(claim("2001:db8:0:1::1", "plug")).is_none());
+        failures.note(claim("::ffff:198.51.100.1", "plug"), at(12));
+        assert!(failures.due(claim("198.51.100.1", "plug")).is_some());
     }
 }
