@@ -32,6 +32,9 @@ pub const LOGINS_WAITING_MAX: usize = 16_384;
 /// How long a peer may take to send its CONNECT.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// A worker that comes to something so much too late has not seen to anything else meanwhile.
+pub const TURN_LATE: Duration = Duration::from_millis(50);
+
 /// How long input that waits for the broker may take to reach it before it is looked for again.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,10 @@ pub const RETAINED_PAGE_VISITS: usize = 4096;
 
 /// Members of a shared group asked whether they can take a message now.
 pub const SHARE_PROBES_MAX: usize = 32;
+
+/// How often a message for a shared group goes on to another worker because its members have just
+/// left the one that was picked.
+pub const SHARE_PASSES_MAX: u8 = 32;
 
 const _: () = assert!(UNAUTHENTICATED_BYTES_MAX < CONNECT_BYTES_MAX);
 const _: () = assert!(PUMP_BYTES_MAX * 16 <= OUTBOX_BYTES_MAX);

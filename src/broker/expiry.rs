@@ -4,7 +4,7 @@ use super::boundary::{LinkId, Output};
 use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
-use crate::limits::{CONNECT_TIME_MAX, LOOK_AGAIN, LOOKS_MAX};
+use crate::limits::{CONNECT_TIME_MAX, LOOK_AGAIN, LOOKS_MAX, TURN_LATE};
 use crate::mqtt::ReasonCode;
 use std::time::Duration;
 
@@ -51,7 +51,13 @@ impl Shard {
             link.heard = now;
         }
         let expires = link.rare.as_ref().and_then(|rare| rare.expires);
+        let is_ending = link.state == State::Closing || link.is_finished;
         match (link.state, link.due()) {
+            // What it waits for may have come during a turn that was late.
+            _ if is_ending && late > TURN_LATE && link.looks < LOOKS_MAX => {
+                link.looks += 1;
+                self.clients.set_link_timer(id, Some(now.after(LOOK_AGAIN)));
+            }
             (State::Closing, _) => {
                 link.forget_held();
                 self.finish(id);

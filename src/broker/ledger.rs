@@ -92,8 +92,8 @@ pub(super) struct Waiting {
     pub(super) held: Vec<HeldDelivery>,
     /// Wills that are noted as gone.
     pub(super) wills: Vec<(Author, Box<Will>)>,
-    /// As [`Ledger::passed_on`].
-    passed_on: Vec<Arc<Message>>,
+    /// As [`Ledger::passed_on`], each with [`Noted::bytes_with`].
+    passed_on: Vec<(Arc<Message>, u64)>,
 }
 
 /// What waits until a part is on disk, so that it stands behind it in the journal.
@@ -144,8 +144,9 @@ pub(super) struct Noted {
     pub(super) taken: Option<(u64, u64)>,
     /// Nobody waits for it.
     pub(super) is_lazy: bool,
-    /// Another record has the message's bytes, or will have them.
-    pub(super) has_bytes: bool,
+    /// Another worker's record has the message's bytes, and may not be on disk: without it there is
+    /// no such message. 0: none.
+    pub(super) bytes_with: u64,
 }
 
 impl Noted {
@@ -485,10 +486,11 @@ impl Ledger {
     }
 
     /// Messages that other workers' sessions get by what is with the journal, which does not have
-    /// their bytes.
+    /// their bytes; nor will another record bring them that is not on disk yet.
     pub(super) fn passed_on(&self) -> Vec<Arc<Message>> {
-        let batch = self.outstanding.as_ref();
-        batch.map_or_else(Vec::new, |batch| batch.waiting.passed_on.clone())
+        let all = self.outstanding.iter().flat_map(|batch| &batch.waiting.passed_on);
+        let on_disk = all.filter(|(_, bytes_with)| self.is_before_next(*bytes_with));
+        on_disk.map(|(message, _)| message.clone()).collect()
     }
 
     /// When something is to be handed over.
@@ -534,10 +536,12 @@ impl Ledger {
                 Item::Publish(pending) if pending.is_needless(awaited) => self.recycle(pending),
                 Item::Publish(mut pending) => {
                     pending.leave_out(awaited, &acknowledged.of(place));
-                    let may_lack_bytes = pending.parts > 0 && !pending.noted.has_bytes;
-                    let publish = pending.publish(self.pass);
-                    let is_passed_on = may_lack_bytes && !publish.is_new;
-                    waiting.passed_on.extend(is_passed_on.then(|| publish.message.clone()));
+                    let bytes_with = pending.noted.bytes_with;
+                    let has_bytes = !self.is_before_next(bytes_with);
+                    let publish = pending.publish(self.pass, has_bytes);
+                    if publish.parts > 0 && !publish.is_new {
+                        waiting.passed_on.push((publish.message.clone(), bytes_with));
+                    }
                     entries.push(Entry::Publish(Box::new(publish)));
                 }
             }
@@ -635,10 +639,11 @@ impl Pending {
         }
     }
 
-    fn publish(self, pass: u32) -> Publish {
+    /// `has_bytes`: another record will have the message's bytes, or there is no such message.
+    fn publish(self, pass: u32, has_bytes: bool) -> Publish {
         let message = self.message.expect("it is routed");
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
-        let is_new = needs_bytes && !self.noted.has_bytes && message.note_stored(pass);
+        let is_new = needs_bytes && !has_bytes && message.note_stored(pass);
         // The first record of a message has its bytes, whoever else is about to write them.
         let is_first = needs_bytes && self.record == message.id;
         Publish {

@@ -28,8 +28,8 @@ pub enum MeshMessage {
         plain: bool,
         /// The groups for which you were picked.
         shares: SmallVec<[Arc<str>; 1]>,
-        /// You were picked because the one picked before had no member any more.
-        passed: bool,
+        /// So many workers that were picked before you had no member any more.
+        passed: u8,
         /// The record that the journal waits for your part of; 0 when there is none.
         record: u64,
     },

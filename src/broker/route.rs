@@ -60,7 +60,7 @@ impl Shard {
         for Errand { to, plain, shares } in errands {
             let message = publication.message().clone();
             let record = self.clients.expect_part(message.qos);
-            self.mesh(to, MeshMessage::Publish { message, plain, shares, passed: false, record });
+            self.mesh(to, MeshMessage::Publish { message, plain, shares, passed: 0, record });
         }
         let is_wanted =
             !matches.nodes.is_empty() || !matches.groups.is_empty() || !matches.workers.is_empty();

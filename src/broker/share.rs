@@ -7,7 +7,7 @@ use super::message::Message;
 use super::publication::Publication;
 use super::session::{Delivery, Particulars};
 use super::shard::Shard;
-use crate::limits::SHARE_PROBES_MAX;
+use crate::limits::{SHARE_PASSES_MAX, SHARE_PROBES_MAX};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::topics::{GroupId, Interest, Subscriber};
 use smallvec::SmallVec;
@@ -89,8 +89,8 @@ impl Shard {
     }
 
     /// Another worker picked this one for a message to the group `share` (a whole filter).
-    /// `passed`: it did so after a first pick found nobody.
-    pub(super) fn take_share(&mut self, share: &str, message: &Arc<Message>, passed: bool) {
+    /// `passed`: so many workers before this one had no member any more.
+    pub(super) fn take_share(&mut self, share: &str, message: &Arc<Message>, passed: u8) {
         let Some(group) = self.find_group(share) else {
             self.clients.counters.dropped_no_member += 1;
             return;
@@ -100,8 +100,8 @@ impl Shard {
         }
         let elsewhere = self.subscriptions.group(group).elsewhere.iter();
         let best = elsewhere.max_by_key(|worker| (worker.online, worker.members));
-        match best.map(|worker| worker.worker).filter(|_| !passed) {
-            Some(to) => self.send_share(to, share, message, true),
+        match best.map(|worker| worker.worker).filter(|_| passed < SHARE_PASSES_MAX) {
+            Some(to) => self.send_share(to, share, message, passed + 1),
             None => self.clients.counters.dropped_no_member += 1,
         }
     }
@@ -113,8 +113,9 @@ impl Shard {
         self.deliver_share(group, subscriber, &mut publication);
     }
 
-    /// Sends a message to another worker, for one member there. `passed`: it was for one here.
-    fn send_share(&mut self, to: usize, share: &str, message: &Arc<Message>, passed: bool) {
+    /// Sends a message to another worker, for one member there. `passed`: as with
+    /// [`Self::take_share`].
+    fn send_share(&mut self, to: usize, share: &str, message: &Arc<Message>, passed: u8) {
         let shares = SmallVec::from_elem(share.into(), 1);
         let message = message.clone();
         let record = self.clients.expect_part(message.qos);
@@ -137,11 +138,12 @@ impl Shard {
             let taken = (*record != 0).then(|| (from, delivery.number()));
             // What is not on disk yet comes whole with another worker's record, or not at all; and
             // it is to be taken from what that says, too.
-            let has_bytes = !self.clients.is_before_next(*record);
-            if has_bytes {
+            let is_on_disk = self.clients.is_before_next(*record);
+            let bytes_with = if is_on_disk { 0 } else { *record };
+            if !is_on_disk {
                 self.clients.note_taken(from, &delivery);
             }
-            let noted = Noted { taken, has_bytes, ..Noted::default() };
+            let noted = Noted { taken, bytes_with, ..Noted::default() };
             let mut publication = Publication::kept(message, self.clients.now, 0);
             self.clients.end_record(noted, &mut publication);
         }
@@ -152,7 +154,7 @@ impl Shard {
         let pick = group.map(|group| (group, self.pick(group, message.topic(), message.qos)));
         match pick {
             Some((group, Pick::Here(subscriber))) => self.give(group, &subscriber, message),
-            Some((_, Pick::There(to))) => self.send_share(to, share, message, false),
+            Some((_, Pick::There(to))) => self.send_share(to, share, message, 0),
             Some((_, Pick::Nobody)) | None => self.clients.counters.dropped_no_member += 1,
         }
     }

@@ -381,7 +381,8 @@ impl World {
 
     fn schedule_pass(&mut self, worker: usize) {
         if !std::mem::replace(&mut self.workers[worker].is_pass_scheduled, true) {
-            let most_us = if self.prng.chance(5) { 30_000 } else { 500 };
+            let slow = if self.scenario.passes > 5 { 50 } else { 5 };
+            let most_us = if self.prng.chance(slow) { 30_000 } else { 500 };
             self.schedule_us(Event::Pass(worker), most_us);
         }
     }

@@ -128,7 +128,7 @@ impl World {
             }
         }
         self.end_pass();
-        if !self.is_ending && self.prng.chance(5) {
+        if !self.is_ending && self.prng.chance(self.scenario.passes) {
             self.begin_pass();
         }
         self.begin_commit();

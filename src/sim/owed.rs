@@ -141,6 +141,7 @@ impl World {
     pub(super) fn check_answered(&mut self, wire: usize) {
         let state = &self.wires[wire];
         let is_owed = state.is_leaving && state.is_whole && state.hung_up.is_none();
+        let is_owed = is_owed && !state.is_put_out && self.model.admits(state);
         let has_newer = self.wires[wire + 1..].iter().any(|newer| newer.client == state.client);
         let Some(first) = state.owed.first().filter(|_| is_owed && !has_newer) else { return };
         self.model.fail("I21", format!("wire {wire} is closed, and {first:?} is owed"));

@@ -49,6 +49,8 @@ pub(super) struct Scenario {
     pub(super) is_durable: bool,
     /// What an acknowledgement means then.
     pub(super) promise: Promise,
+    /// How often a pass begins after a commit, in percent.
+    pub(super) passes: u64,
     /// How often rights change when a client does something, in percent.
     pub(super) reloads: u64,
     /// Workers stand still now and then, while clients have to keep alive.
@@ -62,6 +64,7 @@ impl Scenario {
         // Not by the generator, so that the other seeds stay what they were.
         let is_restricted = matches!(seed % 7, 0 | 6);
         let members = if is_restricted { pick(prng, &[20, 20, 70]) } else { 20 };
+        let members = if seed % 4 == 1 { 70 } else { members };
         let reloads = if is_restricted { pick(prng, &[0, 1, 2, 4]) } else { 0 };
         Self {
             workers,
@@ -82,6 +85,7 @@ impl Scenario {
                 0 => Promise::Interval(Duration::from_millis(5)),
                 _ => Promise::Commit,
             },
+            passes: if seed % 4 == 1 { 70 } else { 5 },
             reloads,
             has_late_turns: seed % 5 == 1 && !is_restricted,
         }
