@@ -29,7 +29,7 @@ const READING_US: u64 = crate::reader::PATIENCE_US + 1_000_000;
 /// How long probes keep subscribers waiting.
 const PROBING_US: u64 = 500_000;
 /// A drain is over when so long nothing came, and nothing is missing.
-const QUIET_US: u64 = 50_000;
+const QUIET_US: u64 = 500_000;
 /// The same when something is missing: it will not come any more.
 const SILENCE_US: u64 = 2_000_000;
 /// The longest drain.

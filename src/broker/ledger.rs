@@ -675,3 +675,67 @@ pub(super) fn stored(delivery: &Delivery) -> StoredDelivery<'static> {
 pub(super) const fn way(qos: QoS, retain: bool) -> Way {
     Way { qos: qos as u8, retain, packet_id: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Traits;
+    use super::*;
+    use crate::base::slots::Id;
+    use crate::mqtt::Properties;
+
+    const NOW: Time = Time::ZERO;
+    /// The session that another worker's record brings the message.
+    const MEMBER: u64 = 7;
+
+    /// A ledger with a part of another worker's record, which has the message's bytes, and a record
+    /// by which the message goes on to another worker's session before that part is on disk; the
+    /// part's number.
+    fn passed_on() -> (Ledger, u64) {
+        let traits =
+            Traits { qos: QoS::AtLeastOnce, retain: false, expires: None, publisher: 0, id: 1 };
+        let message = Message::new("t", &Properties::from_bytes(&[]), b"", traits, None);
+        let message = Arc::new(message);
+        message.note_stored(1);
+        let mut ledger = Ledger::new(Epoch::default(), Promise::Commit);
+        ledger.begin(Some(1), 0);
+        let bytes_with = ledger.open_number();
+        let queued = Fate::Queued(Id { slot: 0, generation: 0 });
+        ledger.add(MEMBER, way(QoS::AtLeastOnce, false), queued);
+        ledger.end(NOW, Noted::default(), || message.clone());
+        let Some(Submission::Parts(parts)) = ledger.next_submission(NOW) else { panic!("a part") };
+        ledger.begin(None, 2);
+        ledger.expect_part();
+        let noted = Noted { taken: Some((MEMBER, 1)), bytes_with, ..Noted::default() };
+        ledger.end(NOW, noted, || message.clone());
+        (ledger, parts[0].number)
+    }
+
+    /// The record by which the message goes on, handed over.
+    fn hand_over(ledger: &mut Ledger) -> Box<Publish> {
+        let Some(Submission::Batch(batch)) = ledger.next_submission(NOW) else { panic!("a batch") };
+        let [Entry::Publish(publish)] = <[Entry; 1]>::try_from(batch.entries).unwrap() else {
+            panic!("a publish")
+        };
+        publish
+    }
+
+    #[test]
+    fn bytes_that_come_with_a_record_that_is_not_on_disk_are_left_to_it() {
+        let (mut ledger, _) = passed_on();
+        ledger.pass = 2;
+        assert!(!hand_over(&mut ledger).is_new);
+        assert!(ledger.passed_on().is_empty());
+    }
+
+    #[test]
+    fn a_pass_that_begins_when_that_record_is_on_disk_takes_no_bytes_away() {
+        let (mut ledger, part) = passed_on();
+        ledger.committed(NOW, false, &[part]);
+        ledger.pass = 2;
+        assert!(hand_over(&mut ledger).is_new, "the batch was still gathering");
+        let (mut ledger, part) = passed_on();
+        assert!(!hand_over(&mut ledger).is_new);
+        ledger.committed(NOW, false, &[part]);
+        assert_eq!(ledger.passed_on().len(), 1, "the batch was with the journal");
+    }
+}
