@@ -134,10 +134,20 @@ pub const STOP_CUT: Duration = Duration::from_millis(2500);
 pub const STOP_JOURNAL: Duration = Duration::from_millis(3500);
 /// How long after the signal the process ends, whatever is left.
 pub const STOP_ALL: Duration = Duration::from_millis(3800);
-/// How long the last lines of the log may take: `tracing_appender` waits no longer.
+/// How long the last lines of the log may take.
 pub const STOP_LOG: Duration = Duration::from_millis(1100);
 /// How long after the signal the process is gone at the latest, as the README says.
 pub const STOP_PROMISED: Duration = Duration::from_secs(5);
+/// Bytes of log lines that wait to be written; more are left out, counted, and that is said.
+pub const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a line that waits counts besides its own bytes.
+pub const LOG_LINE_BYTES: usize = 64;
+/// Characters of a client identifier, a user name or a topic that a log line shows.
+pub const LOG_TEXT_CHARS_MAX: usize = 64;
+/// Clients of one worker for which dropped messages are told one by one; of the others together.
+pub const DROPS_TOLD_MAX: usize = 1024;
+/// How often it is told how many messages were dropped, while they are.
+pub const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 /// Milliseconds to wait before accepting again when descriptors or memory ran out.
 pub const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.

@@ -10,6 +10,7 @@ use crate::access::{Login, Policy, Verdict};
 use crate::base::slots;
 use crate::options::Options;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -77,6 +78,10 @@ pub enum Input<'a> {
     /// The link is gone: the peer closed it or it failed. Owed exactly once for every link opened,
     /// also after [`Output::Close`]; not after [`Output::Handover`].
     Closed { link: LinkId },
+    /// As [`Input::Closed`]: the network has failed.
+    Failed { link: LinkId, error: io::ErrorKind },
+    /// As [`Input::Finished`]: what came makes no sense to the layers below MQTT, for this reason.
+    Garbled { link: LinkId, cause: &'a str },
     /// The peer has sent its last byte, and may still read what it is owed; [`Output::Close`]
     /// follows, at once or when it has been told.
     Finished { link: LinkId },

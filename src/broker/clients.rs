@@ -2,6 +2,7 @@
 
 use super::boundary::{LinkId, Output};
 use super::counters::Counters;
+use super::drops::Drops;
 use super::ledger::Ledger;
 use super::link::{Link, State};
 use super::outbox::{Outbox, PRIVATE};
@@ -68,6 +69,8 @@ pub(super) struct Clients {
     pub(super) counters: Counters,
     /// Links for which there was a packet that their clients do not take.
     pub(super) misfits: Vec<LinkId>,
+    /// What is told of dropped messages.
+    pub(super) drops: Drops,
     /// What the journal is to be told; None when nothing outlives the process.
     pub(super) ledger: Option<Box<Ledger>>,
     serial: u64,
@@ -93,6 +96,7 @@ impl Clients {
             unfinished: VecDeque::new(),
             counters: Counters::default(),
             misfits: Vec::new(),
+            drops: Drops::default(),
             ledger: None,
             serial: 0,
             numbers: (first, step),

@@ -4,8 +4,9 @@ use super::boundary::{LinkId, Output};
 use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
+use super::told::Departure;
 use crate::limits::{CONNECT_TIME_MAX, LOOK_AGAIN, LOOKS_MAX};
-use crate::mqtt::ReasonCode;
+use crate::mqtt::{ProtocolError, ReasonCode};
 use std::time::Duration;
 
 impl Shard {
@@ -27,6 +28,7 @@ impl Shard {
             }
         }
         self.retained.expire(now);
+        self.clients.tell_drops();
         for _ in 0..self.clients.unfinished.len() {
             if self.clients.outbox.is_over() {
                 break;
@@ -57,7 +59,7 @@ impl Shard {
                 self.finish(id);
             }
             _ if link.is_finished => {
-                self.hang_up(id);
+                self.hang_up_finished(id);
             }
             (State::Connected { .. }, None) => {}
             (State::Fresh { .. } | State::Authenticating, _) if is_kept_waiting => {
@@ -71,7 +73,8 @@ impl Shard {
                 self.clients.set_link_timer(id, Some(due));
             }
             (State::Connected { .. }, _) if expires.is_some_and(|expires| expires <= now) => {
-                self.disconnect(id, ReasonCode::NotAuthorized, Some("its token has expired"));
+                let error = ProtocolError::new(ReasonCode::NotAuthorized, "its token has expired");
+                self.disconnect(id, Departure::Refused(error));
             }
             // Whoever does not read its responses keeps the broker from reading.
             _ if link.pauses.backlog => self.end_silent(id),
@@ -113,13 +116,11 @@ impl Shard {
                 self.close(id);
             }
             State::Authenticating => {
-                tracing::info!(peer = %link.origin, "Client closed: it did not log in in time");
-                self.close(id);
+                let cause = "it did not log in in time";
+                let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
+                self.hang_up(id, &Departure::Refused(error));
             }
-            State::Connected { .. } => {
-                let reason = Some("nothing came for one and a half keep alive periods");
-                self.disconnect(id, ReasonCode::KeepAliveTimeout, reason);
-            }
+            State::Connected { .. } => self.disconnect(id, Departure::Silent),
             State::Closing => {}
         }
     }

@@ -3,6 +3,7 @@
 use super::boundary::{LinkId, Origin};
 use super::rate::Rate;
 use super::session::{Delivery, SessionId};
+use super::told::Departure;
 use crate::access::Exchange;
 use crate::base::maps::HashMap;
 use crate::base::queue::Queue;
@@ -53,8 +54,6 @@ pub(super) struct Rare {
     /// QoS 0 messages that wait until the link is writable.
     pub(super) queue: Queue<Delivery>,
     pub(super) queue_bytes: usize,
-    /// The queue was full, and has not been empty since.
-    pub(super) is_dropping: bool,
     /// Topic aliases that the peer has set.
     pub(super) aliases_in: HashMap<u16, Box<str>>,
     /// Topic aliases given to the peer.
@@ -67,6 +66,8 @@ pub(super) struct Rare {
     pub(super) method: Option<Box<str>>,
     /// When what it has shown of itself expires.
     pub(super) expires: Option<Time>,
+    /// Why the peer's last byte has come, where it has not just closed; until it is told.
+    pub(super) departure: Option<Departure>,
     pub(super) messages: Rate,
     pub(super) bytes: Rate,
 }

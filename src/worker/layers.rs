@@ -78,13 +78,22 @@ impl Worker {
         self.pass_on(link, &plain);
         plain.clear();
         self.plain = plain;
-        if let Err(error) = &flow {
-            let peer = self.connections.get(link).map(Connection::peer);
-            tracing::info!(peer = %peer.unwrap_or_default(), "Client closed: {error}");
+        match flow {
+            Ok(Flow::Open) => {}
+            Ok(_) => self.end_input(link),
+            Err(error) => self.garble(link, &error.to_string()),
         }
-        if !matches!(flow, Ok(Flow::Open)) {
-            self.end_input(link);
+    }
+
+    /// What came makes no sense to a layer: nothing more is taken.
+    fn garble(&mut self, link: LinkId, cause: &str) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        if matches!(connection.phase, Phase::Open) {
+            connection.finished = true;
+            return self.feed(Input::Garbled { link, cause });
         }
+        tracing::info!(peer = %connection.peer(), "Client closed: {cause}");
+        self.end_input(link);
     }
 
     /// What came through the layers goes to the shard, or with the connection to another worker.

@@ -25,7 +25,7 @@ impl Worker {
             // Out of buffers for a moment, cancelled or interrupted: the bytes wait in the kernel.
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
-                _ => self.lose(link),
+                _ => self.lose(link, Some(&error)),
             },
         }
     }
@@ -56,7 +56,7 @@ impl Worker {
             Phase::Closing | Phase::Draining { .. } | Phase::Moving(_) => {
                 self.attention.push(link);
             }
-            Phase::Lingering { .. } | Phase::Ended => self.lose(link),
+            Phase::Lingering { .. } | Phase::Ended => self.lose(link, None),
         }
     }
 
