@@ -29,8 +29,17 @@ pub const LARGE_LOGINS_MAX: usize = 64;
 /// Logins that wait to be verified; more are refused as busy.
 pub const LOGINS_WAITING_MAX: usize = 1024;
 
-/// How long a peer may take to send its CONNECT.
-pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How many times `--connect-timeout` a peer may take to come in while something comes from it.
+pub const CONNECT_TIME_FACTOR: u32 = 2;
+
+/// How long a peer may take that is let in only to be told that there are too many.
+pub const TURNED_AWAY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How many probes of TCP keep-alive go unanswered before the peer is gone.
+pub const TCP_PROBES: u32 = 4;
+
+/// How long after each other they are sent at most.
+pub const TCP_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(15);
 
 /// How long input that waits for the broker may take to reach it before it is looked for again.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);

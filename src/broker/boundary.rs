@@ -67,6 +67,9 @@ pub enum Input<'a> {
         certificate_user: Option<Box<str>>,
         excess: Option<Excess>,
     },
+    /// Something has come on a link that is not MQTT's yet: the layers below have it, or the kernel
+    /// until all of a large packet is there.
+    Heard { link: LinkId },
     /// The layers below MQTT do not accept any more what the client has shown of itself.
     Disowned { link: LinkId },
     /// What came of [`Output::Authenticate`].

@@ -18,6 +18,7 @@ use hashbrown::HashTable;
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whose time may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,6 +201,18 @@ impl Clients {
         let session = &self.sessions[id.slot];
         let is_stored = session.is_recorded && session.expiry_s > 0;
         self.stored[id.slot as usize] = if is_stored { session.number } else { 0 };
+    }
+
+    /// How long a peer that has not come in may be silent.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(u64::from(self.options.connect_timeout_s))
+    }
+
+    /// Sets the link's time to whatever of it comes first.
+    pub(super) fn refresh_link_timer(&mut self, id: LinkId) {
+        let patience = self.patience();
+        let due = self.link(id).and_then(|link| link.due(patience));
+        self.set_link_timer(id, due);
     }
 
     /// Sets when the link's time comes.

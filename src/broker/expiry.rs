@@ -5,7 +5,7 @@ use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
 use super::told::Departure;
-use crate::limits::{CONNECT_TIME_MAX, LOOK_AGAIN, LOOKS_MAX};
+use crate::limits::{LOOK_AGAIN, LOOKS_MAX};
 use crate::mqtt::{ProtocolError, ReasonCode};
 use std::time::Duration;
 
@@ -46,14 +46,15 @@ impl Shard {
     // [MQTT-3.1.2-22]
     fn link_due(&mut self, id: LinkId, late: Duration) {
         let now = self.clients.now;
+        let patience = self.clients.patience();
         let is_kept_waiting = self.is_kept_waiting(id);
         let Some(link) = self.clients.link(id) else { return };
         link.timer = None;
         if is_kept_waiting {
-            link.heard = now;
+            (link.heard, link.awaited) = (now, now);
         }
         let expires = link.rare.as_ref().and_then(|rare| rare.expires);
-        match (link.state, link.due()) {
+        match (link.state, link.due(patience)) {
             (State::Closing, _) => {
                 link.forget_held();
                 self.finish(id);
@@ -62,15 +63,10 @@ impl Shard {
                 self.hang_up_finished(id);
             }
             (State::Connected { .. }, None) => {}
-            (State::Fresh { .. } | State::Authenticating, _) if is_kept_waiting => {
-                self.clients.set_link_timer(id, Some(now.after(CONNECT_TIME_MAX)));
-            }
+            (_, Some(due)) if due > now => self.clients.set_link_timer(id, Some(due)),
             // A peer that comes in has to be answered to go on, which a late turn has not done.
             (State::Fresh { .. } | State::Authenticating, _) if late > LOOK_AGAIN => {
-                self.clients.set_link_timer(id, Some(now.after(late.min(CONNECT_TIME_MAX))));
-            }
-            (State::Connected { .. }, Some(due)) if due > now => {
-                self.clients.set_link_timer(id, Some(due));
+                self.clients.set_link_timer(id, Some(now.after(late.min(patience))));
             }
             (State::Connected { .. }, _) if expires.is_some_and(|expires| expires <= now) => {
                 let error = ProtocolError::new(ReasonCode::NotAuthorized, "its token has expired");
@@ -86,15 +82,15 @@ impl Shard {
     /// It was looked for what a silent peer has sent.
     pub(super) fn looked(&mut self, id: LinkId, has_input: bool) {
         let now = self.clients.now;
+        let patience = self.clients.patience();
         let Some(link) = self.clients.link(id) else { return };
         if link.timer.is_some() || link.state == State::Closing {
             // What has come meanwhile has set another time.
             return;
         }
-        let is_connected = link.session().is_some();
-        let next = match link.due() {
+        let next = match link.due(patience) {
             _ if link.is_held_up() => Some(now.after(LOOK_AGAIN)),
-            due if is_connected && due.is_none_or(|due| due > now) => {
+            due if due.is_none_or(|due| due > now) => {
                 link.looks = 0;
                 due
             }

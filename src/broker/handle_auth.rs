@@ -11,7 +11,7 @@ use super::session::SessionId;
 use super::shard::Shard;
 use super::told::{self, Claim, Departure};
 use crate::access::{Identity, Login, Secret, Verdict};
-use crate::limits::{CONNECT_TIME_MAX, LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::limits::{LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Auth, Connect, Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode,
     Sender, Version, next_frame_of,
@@ -87,10 +87,12 @@ impl Shard {
             State::Fresh { .. } | State::Closing => {}
         }
         let resumes = self.clients.resume(id, |pauses| pauses.login = false);
-        if self.clients.link(id).is_some_and(|link| link.state == State::Authenticating) {
+        let now = self.clients.now;
+        let awaited = self.clients.link(id).filter(|link| link.state == State::Authenticating);
+        if let Some(link) = awaited {
             // The next step is the client's.
-            let due = self.clients.now.after(CONNECT_TIME_MAX);
-            self.clients.set_link_timer(id, Some(due));
+            (link.heard, link.awaited) = (now, now);
+            self.clients.refresh_link_timer(id);
         }
         if resumes {
             self.go_on(id);
@@ -172,8 +174,7 @@ impl Shard {
         self.judge_subscriptions(session);
         if let Some(link) = self.clients.link(id) {
             link.rare().expires = valid_for.map(|time| now.after(time));
-            let due = link.due();
-            self.clients.set_link_timer(id, due);
+            self.clients.refresh_link_timer(id);
         }
     }
 

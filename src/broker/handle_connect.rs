@@ -268,8 +268,7 @@ impl Shard {
             rare.expires = admitted.valid_for.map(|time| now.after(time));
         }
         link.keep_alive_s = keep_alive_s;
-        let due = link.due();
-        self.clients.set_link_timer(id, due);
+        self.clients.refresh_link_timer(id);
         self.clients.refresh_route(session_id);
         self.tell_online(session_id, true);
     }

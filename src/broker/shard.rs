@@ -16,9 +16,7 @@ use super::told::{self, Departure};
 use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
-use crate::limits::{
-    CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, CONNECT_TIME_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX,
-};
+use crate::limits::{CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame_of,
 };
@@ -110,19 +108,21 @@ impl Shard {
         self.clients.now = self.clients.now.max(now);
         self.clients.counters.links_opened += 1;
         self.clients.insert_link(Link::new(link, origin.into(), now));
-        self.clients.set_link_timer(link, Some(now.after(CONNECT_TIME_MAX)));
+        self.clients.refresh_link_timer(link);
     }
 
     /// Takes note of what happened. Drain [`Self::next_output`] and [`Self::outbox`] afterwards.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.clients.now = self.clients.now.max(now);
         match input {
-            Input::Identified { link, peer, certificate_user, excess } => {
-                if let Some(link) = self.clients.link(link) {
+            Input::Identified { link: id, peer, certificate_user, excess } => {
+                if let Some(link) = self.clients.link(id) {
                     let excess = link.origin.excess.or(excess);
                     link.origin = Origin { peer, certificate_user, excess, ..link.origin };
+                    self.clients.refresh_link_timer(id);
                 }
             }
+            Input::Heard { link } => self.heard(link),
             Input::Disowned { link } => {
                 let cause = "the client's certificate is not accepted any more";
                 self.disconnect(link, Departure::Removed(cause));
@@ -209,6 +209,14 @@ impl Shard {
     pub(super) fn others(&self) -> impl Iterator<Item = usize> + use<> {
         let index = self.index;
         (0..self.workers).filter(move |&worker| worker != index)
+    }
+
+    /// A peer that has not come in makes progress.
+    fn heard(&mut self, id: LinkId) {
+        let now = self.clients.now;
+        if let Some(link) = self.clients.link(id).filter(|link| link.session().is_none()) {
+            link.heard = now;
+        }
     }
 
     fn received(&mut self, id: LinkId, bytes: &[u8]) {

@@ -25,6 +25,7 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Runs the broker until a signal ends it.
@@ -45,7 +46,10 @@ pub(super) fn serve(
         wanted => wanted.min(allowed),
     };
     warn(&options, &plan, allowed);
-    let Listening { sockets, files } = listening::listen(&mut options.listeners, workers)?;
+    let keep_alive = Duration::from_secs(options.tcp_keep_alive_s.into());
+    let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
+    let Listening { sockets, files } =
+        listening::listen(&mut options.listeners, workers, keep_alive)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);

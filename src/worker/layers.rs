@@ -75,6 +75,9 @@ impl Worker {
             layers.is_identified = true;
             self.identify(link);
         }
+        if plain.is_empty() {
+            self.note_progress(link);
+        }
         self.pass_on(link, &plain);
         plain.clear();
         self.plain = plain;
@@ -94,6 +97,14 @@ impl Worker {
         }
         tracing::info!(peer = %connection.peer(), "Client closed: {cause}");
         self.end_input(link);
+    }
+
+    /// Something has come of which nothing reaches the shard yet.
+    pub(super) fn note_progress(&mut self, link: LinkId) {
+        let connection = self.connections.get(link);
+        if connection.is_some_and(|c| !c.settled && matches!(c.phase, Phase::Open)) {
+            self.shard.handle(self.now, Input::Heard { link });
+        }
     }
 
     /// What came through the layers goes to the shard, or with the connection to another worker.
