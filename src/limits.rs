@@ -112,6 +112,12 @@ pub const SUBMISSIONS: u32 = 4096;
 /// Completion entries of a worker's ring: the failed sends of a slice and a buffer ring's receives
 /// fit several times.
 pub const COMPLETIONS: u32 = 16_384;
+/// Submission entries of the smallest ring, where memory may not be locked for more.
+pub const SUBMISSIONS_MIN: u32 = 64;
+/// Those that all workers get before there are fewer workers.
+pub const SUBMISSIONS_FEW: u32 = 256;
+/// Bytes of locked memory left for the rings of the control thread and of the journal.
+pub const LOCKED_RESERVE_BYTES: usize = 128 * 1024;
 /// Receive buffers of a worker, a power of two.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// Bytes of one receive buffer.
@@ -167,6 +173,7 @@ const _: () = assert!(STOP_WAIT_MAX.as_nanos() <= CLOSE_WAIT_MAX.as_nanos());
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(SLICE_SENDS_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(SLICE_SENDS_MAX + RECEIVE_BUFFERS as usize <= COMPLETIONS as usize);
+const _: () = assert!(SUBMISSIONS_MIN <= SUBMISSIONS_FEW && SUBMISSIONS_FEW <= SUBMISSIONS);
 const _: () = assert!(COPIED_BYTES_MAX <= SCRATCH_BYTES);
 const _: () = assert!(ACCEPT_RETRY_MS <= 1000);
 const _: () = assert!(LINGER_S as u128 * 1000 + STOP_LINGER.as_millis() < STOP_CUT.as_millis());

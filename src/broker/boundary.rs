@@ -84,7 +84,8 @@ pub enum Input<'a> {
     /// As [`Input::Closed`]: the network has failed.
     Failed { link: LinkId, error: io::ErrorKind },
     /// As [`Input::Finished`]: what came makes no sense to the layers below MQTT, for this reason.
-    Garbled { link: LinkId, cause: &'a str },
+    /// They may know of a `peer` behind a proxy.
+    Garbled { link: LinkId, peer: Option<SocketAddr>, cause: &'a str },
     /// The peer has sent its last byte, and may still read what it is owed; [`Output::Close`]
     /// follows, at once or when it has been told.
     Finished { link: LinkId },

@@ -133,8 +133,11 @@ impl Shard {
             Input::Closed { link } => self.closed(link, &Departure::Closed),
             Input::Failed { link, error } => self.closed(link, &Departure::Failed(error)),
             Input::Finished { link } => self.finished(link, Departure::Closed),
-            Input::Garbled { link, cause } => {
-                self.finished(link, Departure::Garbled(cause.into()));
+            Input::Garbled { link: id, peer, cause } => {
+                if let Some(link) = self.clients.link(id) {
+                    link.origin.peer = peer.or(link.origin.peer);
+                }
+                self.finished(id, Departure::Garbled(cause.into()));
             }
             Input::Blocked { link } => self.set_blocked(link, |blocks| blocks.socket = true),
             Input::Writable { link } => self.writable(link),

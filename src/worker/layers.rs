@@ -93,7 +93,8 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(link) else { return };
         if matches!(connection.phase, Phase::Open) {
             connection.finished = true;
-            return self.feed(Input::Garbled { link, cause });
+            let peer = connection.layers.as_ref().and_then(|layers| layers.transport.peer());
+            return self.feed(Input::Garbled { link, peer, cause });
         }
         tracing::info!(peer = %connection.peer(), "Client closed: {cause}");
         self.end_input(link);
