@@ -314,7 +314,7 @@ fn drops_are_told_when_they_begin_each_minute_and_when_they_end() {
     broker.send(publisher, &connect_stored("publisher", 0, 0));
     publish(&mut broker, publisher, "some/topic", 10);
     let begins = "WARN Outgoing messages are being dropped for client slow-client \
-                  reason=\"queue full\" topic=some/topic";
+                  client_id=slow-client reason=\"queue full\" topic=some/topic";
     assert_eq!(told("slow-client"), [begins]);
     let long = "x".repeat(100);
     publish(&mut broker, publisher, &long, 7);
@@ -322,7 +322,7 @@ fn drops_are_told_when_they_begin_each_minute_and_when_they_end() {
     broker.wait(DROPS_INTERVAL);
     let lines = told("slow-client");
     let minute = "WARN Outgoing messages were dropped in the last minute for client slow-client \
-                  dropped=13 reason=\"queue full\" topic=xxx";
+                  client_id=slow-client dropped=13 reason=\"queue full\" topic=xxx";
     assert!(lines.len() == 2 && lines[1].starts_with(minute), "{lines:#?}");
     assert!(lines[1].len() < minute.len() + 64, "{lines:#?}");
     // A session that is gone is told of as well.
@@ -332,7 +332,7 @@ fn drops_are_told_when_they_begin_each_minute_and_when_they_end() {
     let lines = told("slow-client");
     assert!(lines.len() == 4 && lines[2].contains("dropped=1 "), "{lines:#?}");
     let ends = "WARN No outgoing messages are being dropped any more for client slow-client \
-                dropped_in_all=14";
+                client_id=slow-client dropped_in_all=14";
     assert_eq!(lines[3], ends);
     broker.wait(5 * DROPS_INTERVAL);
     assert_eq!(told("slow-client").len(), 4);

@@ -15,11 +15,13 @@ use ringmq::limits::{
 };
 use ringmq::options::Options;
 use ringmq::store::Epoch;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::bare::Bare;
 use support::folder;
-use support::peer::{Peer, connect, connect_stored, packet, text};
+use support::peer::{Peer, UPGRADE, connect, connect_stored, packet, socket, text, tls_client};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The default of `--connect-timeout`.
@@ -137,6 +139,52 @@ fn a_slow_link_comes_in_over_every_transport() {
             scope.spawn(move || {
                 peer.set_timeout(30 * SECOND);
                 assert!(peer.closes(), "{transport}");
+            });
+        }
+    });
+}
+
+/// Sends bytes in nine pieces, half a second after each other.
+fn send_slowly(stream: &mut TcpStream, bytes: &[u8]) {
+    for piece in bytes.chunks(bytes.len().div_ceil(9)) {
+        stream.write_all(piece).unwrap();
+        thread::sleep(SECOND / 2);
+    }
+}
+
+#[test]
+fn progress_below_mqtt_and_in_the_kernel_counts_as_well() {
+    let world = Everywhere::new();
+    let server = world.start(&["--workers", "2", "--connect-timeout", "3"]);
+    let open = |transport: &str| {
+        let index = TRANSPORTS.iter().position(|known| *known == transport).unwrap();
+        let stream = socket(server.port(index));
+        stream.set_read_timeout(Some(30 * SECOND)).unwrap();
+        stream
+    };
+    let mut hello = Vec::new();
+    let name = "localhost".try_into().unwrap();
+    let client = rustls::ClientConnection::new(tls_client(&world.authority, None), name);
+    client.unwrap().write_tls(&mut hello).unwrap();
+    let will = [&[0][..], &text("w"), &60_000u16.to_be_bytes(), &[b'w'; 60_000]].concat();
+    let head = [&text("MQTT")[..], &[5, 6, 0, 60, 0], &text("large")].concat();
+    let large = packet(0x10, &[head, will].concat());
+    // What is sent, and what an answer begins with.
+    let cases = [
+        ("mqtts", &*hello, &[0x16][..]),
+        ("ws", UPGRADE.as_bytes(), b"HTTP/1.1 101"),
+        ("mqtt", &*large, &[0x20]),
+    ];
+    thread::scope(|scope| {
+        for (transport, bytes, answer) in cases {
+            let mut stream = open(transport);
+            scope.spawn(move || {
+                send_slowly(&mut stream, bytes);
+                let mut begin = vec![0; answer.len()];
+                stream
+                    .read_exact(&mut begin)
+                    .unwrap_or_else(|error| panic!("{transport}: {error}"));
+                assert_eq!(begin, answer, "{transport}");
             });
         }
     });

@@ -86,6 +86,7 @@ impl Clients {
         let client_id = Shown(&session.client_id).to_string();
         let (reason_words, shown) = (reason.words(), Shown(topic));
         tracing::warn!(
+            %client_id,
             reason = reason_words,
             topic = %shown,
             "Outgoing messages are being dropped for client {client_id}"
@@ -114,6 +115,7 @@ impl Clients {
             let Tally { client_id, dropped_in_all, .. } = &*tally;
             if tally.dropped == 0 {
                 tracing::warn!(
+                    %client_id,
                     dropped_in_all,
                     "No outgoing messages are being dropped any more for client {client_id}"
                 );
@@ -121,6 +123,7 @@ impl Clients {
                 continue;
             }
             tracing::warn!(
+                %client_id,
                 dropped = tally.dropped,
                 reason = tally.reason.words(),
                 topic = %Shown(&tally.topic),
