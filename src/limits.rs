@@ -29,8 +29,17 @@ pub const LARGE_LOGINS_MAX: usize = 64;
 /// Logins that wait to be verified; more are refused as busy.
 pub const LOGINS_WAITING_MAX: usize = 16_384;
 
-/// How long a peer may take to send its CONNECT.
-pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How many times `--connect-timeout` a peer may take to come in while something comes from it.
+pub const CONNECT_TIME_FACTOR: u32 = 2;
+
+/// How long a peer may take that is let in only to be told that there are too many.
+pub const TURNED_AWAY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How many probes of TCP keep-alive go unanswered before the peer is gone.
+pub const TCP_PROBES: u32 = 4;
+
+/// How long after each other they are sent at most.
+pub const TCP_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(15);
 
 /// A worker that comes to something so much too late has not seen to anything else meanwhile.
 pub const TURN_LATE: Duration = Duration::from_millis(50);
@@ -110,6 +119,12 @@ pub const SUBMISSIONS: u32 = 4096;
 /// Completion entries of a worker's ring: the failed sends of a slice and a buffer ring's receives
 /// fit several times.
 pub const COMPLETIONS: u32 = 16_384;
+/// Submission entries of the smallest ring, where memory may not be locked for more.
+pub const SUBMISSIONS_MIN: u32 = 64;
+/// Those that all workers get before there are fewer workers.
+pub const SUBMISSIONS_FEW: u32 = 256;
+/// Bytes of locked memory left for the rings of the control thread and of the journal.
+pub const LOCKED_RESERVE_BYTES: usize = 128 * 1024;
 /// Receive buffers of a worker, a power of two.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// Bytes of one receive buffer.
@@ -141,10 +156,20 @@ pub const STOP_CUT: Duration = Duration::from_millis(2500);
 pub const STOP_JOURNAL: Duration = Duration::from_millis(3500);
 /// How long after the signal the process ends, whatever is left.
 pub const STOP_ALL: Duration = Duration::from_millis(3800);
-/// How long the last lines of the log may take: `tracing_appender` waits no longer.
+/// How long the last lines of the log may take.
 pub const STOP_LOG: Duration = Duration::from_millis(1100);
 /// How long after the signal the process is gone at the latest, as the README says.
 pub const STOP_PROMISED: Duration = Duration::from_secs(5);
+/// Bytes of log lines that wait to be written; more are left out, counted, and that is said.
+pub const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a line that waits counts besides its own bytes.
+pub const LOG_LINE_BYTES: usize = 64;
+/// Characters of a client identifier, a user name or a topic that a log line shows.
+pub const LOG_TEXT_CHARS_MAX: usize = 64;
+/// Clients of one worker for which dropped messages are told one by one; of the others together.
+pub const DROPS_TOLD_MAX: usize = 1024;
+/// How often it is told how many messages were dropped, while they are.
+pub const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 /// Milliseconds to wait before accepting again when descriptors or memory ran out.
 pub const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.
@@ -155,6 +180,7 @@ const _: () = assert!(STOP_WAIT_MAX.as_nanos() <= CLOSE_WAIT_MAX.as_nanos());
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(SLICE_SENDS_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(SLICE_SENDS_MAX + RECEIVE_BUFFERS as usize <= COMPLETIONS as usize);
+const _: () = assert!(SUBMISSIONS_MIN <= SUBMISSIONS_FEW && SUBMISSIONS_FEW <= SUBMISSIONS);
 const _: () = assert!(COPIED_BYTES_MAX <= SCRATCH_BYTES);
 const _: () = assert!(ACCEPT_RETRY_MS <= 1000);
 const _: () = assert!(LINGER_S as u128 * 1000 + STOP_LINGER.as_millis() < STOP_CUT.as_millis());

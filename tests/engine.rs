@@ -47,7 +47,7 @@ impl Workers {
         let ends = mesh(Arc::clone(&doorbells), mesh_capacity).into_iter().zip(wakers);
         let mut threads = Vec::new();
         for (worker, (mesh, waker)) in ends.enumerate() {
-            let listener = Listener::bind(address).unwrap();
+            let listener = Listener::bind(address, None).unwrap();
             // Accepted sockets inherit it.
             socket2::SockRef::from(&listener).set_send_buffer_size(send_buffer).unwrap();
             address = listener.address().unwrap();

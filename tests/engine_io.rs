@@ -209,7 +209,7 @@ fn a_cancelled_receive_says_so_and_loses_nothing() {
 
 #[test]
 fn an_accepted_socket_sends_small_packets_at_once() {
-    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
     let mut ring = TestRing::new(RingSizes::default()).unwrap();
     ring.accept(0, listener.as_fd());
     let client = TcpStream::connect(listener.address().unwrap()).unwrap();

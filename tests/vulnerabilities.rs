@@ -642,10 +642,10 @@ fn v28_every_refusal_closes() {
     }
     let mut bare = Bare::default();
     let silent = bare.open();
-    bare.wait(Duration::from_secs(9));
+    bare.wait(Duration::from_secs(29));
     assert!(!bare.is_closed(silent));
     bare.wait(Duration::from_millis(1100));
-    assert!(bare.is_closed(silent), "CONNECT must come within 10 s");
+    assert!(bare.is_closed(silent), "CONNECT must come within 30 s");
 }
 
 #[test]

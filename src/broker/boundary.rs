@@ -10,6 +10,7 @@ use crate::access::{Login, Policy, Verdict};
 use crate::base::slots;
 use crate::options::Options;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -66,6 +67,9 @@ pub enum Input<'a> {
         certificate_user: Option<Box<str>>,
         excess: Option<Excess>,
     },
+    /// Something has come on a link that is not MQTT's yet: the layers below have it, or the kernel
+    /// until all of a large packet is there.
+    Heard { link: LinkId },
     /// The layers below MQTT do not accept any more what the client has shown of itself.
     Disowned { link: LinkId },
     /// What came of [`Output::Authenticate`].
@@ -77,6 +81,11 @@ pub enum Input<'a> {
     /// The link is gone: the peer closed it or it failed. Owed exactly once for every link opened,
     /// also after [`Output::Close`]; not after [`Output::Handover`].
     Closed { link: LinkId },
+    /// As [`Input::Closed`]: the network has failed.
+    Failed { link: LinkId, error: io::ErrorKind },
+    /// As [`Input::Finished`]: what came makes no sense to the layers below MQTT, for this reason.
+    /// They may know of a `peer` behind a proxy.
+    Garbled { link: LinkId, peer: Option<SocketAddr>, cause: &'a str },
     /// The peer has sent its last byte, and may still read what it is owed; [`Output::Close`]
     /// follows, at once or when it has been told.
     Finished { link: LinkId },

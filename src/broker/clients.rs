@@ -2,6 +2,7 @@
 
 use super::boundary::{LinkId, Output};
 use super::counters::Counters;
+use super::drops::Drops;
 use super::ledger::Ledger;
 use super::link::{Link, State};
 use super::outbox::{Outbox, PRIVATE};
@@ -17,6 +18,7 @@ use hashbrown::HashTable;
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whose time may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +70,8 @@ pub(super) struct Clients {
     pub(super) counters: Counters,
     /// Links for which there was a packet that their clients do not take.
     pub(super) misfits: Vec<LinkId>,
+    /// What is told of dropped messages.
+    pub(super) drops: Drops,
     /// What the journal is to be told; None when nothing outlives the process.
     pub(super) ledger: Option<Box<Ledger>>,
     serial: u64,
@@ -93,6 +97,7 @@ impl Clients {
             unfinished: VecDeque::new(),
             counters: Counters::default(),
             misfits: Vec::new(),
+            drops: Drops::default(),
             ledger: None,
             serial: 0,
             numbers: (first, step),
@@ -196,6 +201,18 @@ impl Clients {
         let session = &self.sessions[id.slot];
         let is_stored = session.is_recorded && session.expiry_s > 0;
         self.stored[id.slot as usize] = if is_stored { session.number } else { 0 };
+    }
+
+    /// How long a peer that has not come in may be silent.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(u64::from(self.options.connect_timeout_s))
+    }
+
+    /// Sets the link's time to whatever of it comes first.
+    pub(super) fn refresh_link_timer(&mut self, id: LinkId) {
+        let patience = self.patience();
+        let due = self.link(id).and_then(|link| link.due(patience));
+        self.set_link_timer(id, due);
     }
 
     /// Sets when the link's time comes.

@@ -2,6 +2,7 @@
 
 use super::boundary::LinkId;
 use super::clients::{Clients, Route};
+use super::drops::DropReason;
 use super::in_flight::Wait;
 use super::ledger::{Fate, stored, way};
 use super::outbox::{Outbox, Run};
@@ -212,8 +213,7 @@ impl Clients {
         let size = delivery.message.bytes().len();
         let rare = link.rare();
         if rare.queue.len() >= max.0 as usize || (rare.queue_bytes + size) as u64 > max.1 {
-            let is_first = !std::mem::replace(&mut rare.is_dropping, true);
-            return self.count_dropped(link_session, is_first);
+            return self.count_dropped(link_session, delivery.message.topic());
         }
         rare.queue_bytes += size;
         rare.queue.push_back(delivery);
@@ -229,25 +229,27 @@ impl Clients {
         let session = &mut self.sessions[slot];
         let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
         self.counters.dropped_expired += enqueued.expired as u64;
-        let id = self.sessions.id_at(slot);
-        if let Some(id) = id.filter(|_| enqueued.is_queued) {
-            return Fate::Queued(id);
-        }
-        let session = &mut self.sessions[slot];
-        let is_first = !std::mem::replace(&mut session.rare().is_dropping, true);
-        self.count_dropped(id, is_first);
+        let id = self.sessions.id_at(slot).expect("it is there");
+        let Some(refused) = enqueued.refused else { return Fate::Queued(id) };
+        self.count_dropped(Some(id), refused.message.topic());
         Fate::Dropped
     }
 
-    /// A message is dropped because a queue is full; it is told once, until the queue is empty.
-    fn count_dropped(&mut self, session: Option<SessionId>, is_first: bool) {
+    /// A message is dropped because a queue is full.
+    fn count_dropped(&mut self, session: Option<SessionId>, topic: &str) {
         self.counters.dropped_queue_full += 1;
-        let Some(session) = session.and_then(|id| self.sessions.get(id)).filter(|_| is_first)
-        else {
-            return;
-        };
-        let client_id = session.client_id.escape_debug();
-        tracing::warn!(%client_id, "Messages are dropped for a client: its queue is full");
+        if let Some(session) = session {
+            self.note_dropped(session, DropReason::QueueFull, topic);
+        }
+    }
+
+    /// A message is dropped because its client takes none as large.
+    #[cold]
+    fn count_too_large(&mut self, link: LinkId, topic: &str) {
+        self.counters.dropped_too_large += 1;
+        if let Some(session) = self.link(link).and_then(|link| link.session()) {
+            self.note_dropped(session, DropReason::TooLarge, topic);
+        }
     }
 
     /// Sends a QoS 1 or 2 message for the first time, or lets it wait for the disk.
@@ -327,7 +329,7 @@ impl Clients {
         // A length of 0 is that of a packet too large for any client.
         let beyond_first = publication.packet_length(run).wrapping_sub(1);
         if beyond_first >= route.packet_bytes_max as usize {
-            self.counters.dropped_too_large += 1;
+            self.count_too_large(route.link, publication.topic());
             return false;
         }
         self.outbox.append(route.link, run);

@@ -4,8 +4,9 @@ use super::boundary::{LinkId, Output};
 use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
-use crate::limits::{CONNECT_TIME_MAX, LOOK_AGAIN, LOOKS_MAX, TURN_LATE};
-use crate::mqtt::ReasonCode;
+use super::told::Departure;
+use crate::limits::{LOOK_AGAIN, LOOKS_MAX, TURN_LATE};
+use crate::mqtt::{ProtocolError, ReasonCode};
 use std::time::Duration;
 
 impl Shard {
@@ -27,6 +28,7 @@ impl Shard {
             }
         }
         self.retained.expire(now);
+        self.clients.tell_drops();
         for _ in 0..self.clients.unfinished.len() {
             if self.clients.outbox.is_over() {
                 break;
@@ -44,15 +46,16 @@ impl Shard {
     // [MQTT-3.1.2-22]
     fn link_due(&mut self, id: LinkId, late: Duration) {
         let now = self.clients.now;
+        let patience = self.clients.patience();
         let is_kept_waiting = self.is_kept_waiting(id);
         let Some(link) = self.clients.link(id) else { return };
         link.timer = None;
         if is_kept_waiting {
-            link.heard = now;
+            (link.heard, link.awaited) = (now, now);
         }
         let expires = link.rare.as_ref().and_then(|rare| rare.expires);
         let is_ending = link.state == State::Closing || link.is_finished;
-        match (link.state, link.due()) {
+        match (link.state, link.due(patience)) {
             // What it waits for may have come during a turn that was late.
             _ if is_ending && late > TURN_LATE && link.looks < LOOKS_MAX => {
                 link.looks += 1;
@@ -63,21 +66,17 @@ impl Shard {
                 self.finish(id);
             }
             _ if link.is_finished && !link.pauses.login => {
-                self.hang_up(id);
+                self.hang_up_finished(id);
             }
             (State::Connected { .. }, None) => {}
-            (State::Fresh { .. } | State::Authenticating, _) if is_kept_waiting => {
-                self.clients.set_link_timer(id, Some(now.after(CONNECT_TIME_MAX)));
-            }
+            (_, Some(due)) if due > now => self.clients.set_link_timer(id, Some(due)),
             // A peer that comes in has to be answered to go on, which a late turn has not done.
             (State::Fresh { .. } | State::Authenticating, _) if late > LOOK_AGAIN => {
-                self.clients.set_link_timer(id, Some(now.after(late.min(CONNECT_TIME_MAX))));
-            }
-            (State::Connected { .. }, Some(due)) if due > now => {
-                self.clients.set_link_timer(id, Some(due));
+                self.clients.set_link_timer(id, Some(now.after(late.min(patience))));
             }
             (State::Connected { .. }, _) if expires.is_some_and(|expires| expires <= now) => {
-                self.disconnect(id, ReasonCode::NotAuthorized, Some("its token has expired"));
+                let error = ProtocolError::new(ReasonCode::NotAuthorized, "its token has expired");
+                self.disconnect(id, Departure::Refused(error));
             }
             // Whoever does not read its responses keeps the broker from reading.
             _ if link.pauses.backlog => self.end_silent(id),
@@ -89,15 +88,15 @@ impl Shard {
     /// It was looked for what a silent peer has sent.
     pub(super) fn looked(&mut self, id: LinkId, has_input: bool) {
         let now = self.clients.now;
+        let patience = self.clients.patience();
         let Some(link) = self.clients.link(id) else { return };
         if link.timer.is_some() || link.state == State::Closing {
             // What has come meanwhile has set another time.
             return;
         }
-        let is_connected = link.session().is_some();
-        let next = match link.due() {
+        let next = match link.due(patience) {
             _ if link.is_held_up() => Some(now.after(LOOK_AGAIN)),
-            due if is_connected && due.is_none_or(|due| due > now) => {
+            due if due.is_none_or(|due| due > now) => {
                 link.looks = 0;
                 due
             }
@@ -119,13 +118,11 @@ impl Shard {
                 self.close(id);
             }
             State::Authenticating => {
-                tracing::info!(peer = %link.origin, "Client closed: it did not log in in time");
-                self.close(id);
+                let cause = "it did not log in in time";
+                let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
+                self.hang_up(id, &Departure::Refused(error));
             }
-            State::Connected { .. } => {
-                let reason = Some("nothing came for one and a half keep alive periods");
-                self.disconnect(id, ReasonCode::KeepAliveTimeout, reason);
-            }
+            State::Connected { .. } => self.disconnect(id, Departure::Silent),
             State::Closing => {}
         }
     }

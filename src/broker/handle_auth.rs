@@ -9,8 +9,9 @@ use super::link::{Link, PendingLogin, State};
 use super::permission::{policy, worth_keeping};
 use super::session::SessionId;
 use super::shard::Shard;
+use super::told::{self, Claim, Departure};
 use crate::access::{Identity, Login, Secret, Verdict};
-use crate::limits::{CONNECT_TIME_MAX, LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::limits::{LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Auth, Connect, Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode,
     Sender, Version, next_frame_of,
@@ -48,7 +49,7 @@ impl Shard {
             }
             Some(Verdict::Refuse { code, cause }) => {
                 let error = ProtocolError::new(code, cause);
-                self.refuse_login(id, &error);
+                self.refuse_login(id, Claim::new(connect, assigned.as_deref()), &error);
             }
             Some(Verdict::Continue { .. }) | None => {
                 let is_large = packet.len() > UNAUTHENTICATED_BYTES_MAX;
@@ -56,7 +57,8 @@ impl Shard {
                 if Arc::strong_count(&self.large_logins) > LARGE_LOGINS_MAX + 1 {
                     let cause = "too many large CONNECT packets at once";
                     let error = ProtocolError::new(ReasonCode::ServerBusy, cause);
-                    return self.refuse_login(id, &error);
+                    let claim = Claim::new(connect, assigned.as_deref());
+                    return self.refuse_login(id, claim, &error);
                 }
                 link.state = State::Authenticating;
                 let connect = packet.to_vec();
@@ -89,10 +91,12 @@ impl Shard {
         let resumes = self.clients.resume(id, |pauses| {
             (pauses.login, pauses.early) = (false, false);
         });
-        if self.clients.link(id).is_some_and(|link| link.state == State::Authenticating) {
+        let now = self.clients.now;
+        let awaited = self.clients.link(id).filter(|link| link.state == State::Authenticating);
+        if let Some(link) = awaited {
             // The next step is the client's.
-            let due = self.clients.now.after(CONNECT_TIME_MAX);
-            self.clients.set_link_timer(id, Some(due));
+            (link.heard, link.awaited) = (now, now);
+            self.clients.refresh_link_timer(id);
         }
         if resumes {
             self.go_on(id);
@@ -115,7 +119,8 @@ impl Shard {
             }
             Verdict::Refuse { code, cause } => {
                 let error = ProtocolError::new(code, cause);
-                self.refuse_login(id, &error);
+                let claim = Claim::new(&connect, pending.assigned.as_deref());
+                self.refuse_login(id, claim, &error);
             }
         }
     }
@@ -173,8 +178,7 @@ impl Shard {
         self.judge_subscriptions(session);
         if let Some(link) = self.clients.link(id) {
             link.rare().expires = valid_for.map(|time| now.after(time));
-            let due = link.due();
-            self.clients.set_link_timer(id, due);
+            self.clients.refresh_link_timer(id);
         }
     }
 
@@ -191,7 +195,7 @@ impl Shard {
         if !policy.still_holds(&identity) {
             // The policy was replaced while the verdict was on its way.
             let error = ProtocolError::new(ReasonCode::NotAuthorized, NOT_ANY_MORE);
-            return self.refuse_login(id, &error);
+            return self.refuse_login(id, Claim::new(connect, assigned), &error);
         }
         let grants = policy.grants(&identity);
         let identity = worth_keeping(identity, policy, grants.as_ref());
@@ -199,9 +203,28 @@ impl Shard {
         self.accept(id, connect, assigned, &admitted);
     }
 
-    fn refuse_login(&mut self, id: LinkId, error: &ProtocolError) {
+    fn refuse_login(&mut self, id: LinkId, claim: Claim<'_>, error: &ProtocolError) {
         self.clients.counters.logins_refused += 1;
-        self.refuse_connect(id, error);
+        self.refuse_connect(id, Some(claim), error);
+    }
+
+    /// Tells the log that a client goes whose login is not over.
+    pub(super) fn tell_refused_login(&mut self, id: LinkId, departure: &Departure) {
+        let Some(link) = self.clients.link(id) else { return };
+        let origin = link.origin.clone();
+        let pending = link.rare().login.as_deref();
+        let frame = pending.map(|pending| next_frame_of(&pending.connect, usize::MAX, None));
+        let connect = match frame {
+            Some(Ok(Framed::Whole(frame))) => Connect::decode(&frame).ok(),
+            _ => None,
+        };
+        let assigned = pending.and_then(|pending| pending.assigned.as_deref());
+        match (departure, &connect) {
+            (Departure::Refused(error), Some(connect)) => {
+                told::refused(&origin, Some(Claim::new(connect, assigned)), error);
+            }
+            _ => told::ended(&origin, departure),
+        }
     }
 
     // [MQTT-4.12.0-2]
@@ -238,14 +261,24 @@ impl Shard {
         let Ok(Framed::Whole(first)) = whole else { return Ok(()) };
         let Ok(connect) = Connect::decode(&first) else { return Ok(()) };
         let version = connect.version;
-        match frame.kind() {
+        let checked = match frame.kind() {
             Some(PacketType::Disconnect) => {
-                Disconnect::decode(frame, version, Sender::Client)?;
+                Disconnect::decode(frame, version, Sender::Client).map(|_| true)
+            }
+            Some(PacketType::Auth) => Ok(false),
+            _ => Err(ProtocolError::protocol("a packet before CONNACK")),
+        };
+        match checked {
+            Ok(false) => {}
+            Ok(true) => {
                 self.close(id);
                 return Ok(());
             }
-            Some(PacketType::Auth) => {}
-            _ => return Err(ProtocolError::protocol("a packet before CONNACK")),
+            Err(error) => {
+                // The log is to say who it was.
+                self.keep_login(id, *pending);
+                return Err(error);
+            }
         }
         let step = step(frame, version, connect.authentication_method);
         let step = step.and_then(|auth| match auth.code {
@@ -255,7 +288,8 @@ impl Shard {
         let auth = match step {
             Ok(auth) => auth,
             Err(error) => {
-                self.refuse_connect(id, &error);
+                let claim = Claim::new(&connect, pending.assigned.as_deref());
+                self.refuse_connect(id, Some(claim), &error);
                 return Ok(());
             }
         };

@@ -4,6 +4,7 @@ use super::boundary::{Excess, LinkId, Output};
 use super::link::State;
 use super::session::{Session, SessionId};
 use super::shard::Shard;
+use super::told::{self, Claim, Departure};
 use super::will::Will;
 use crate::access::{Grants, Identity};
 use crate::mqtt::{
@@ -40,7 +41,7 @@ impl Shard {
             Err(ConnectError::Malformed(error)) => return Err(error),
             Err(ConnectError::Refused { version, packet_bytes_max, error }) => {
                 self.note_terms(id, version, packet_bytes_max);
-                self.refuse_connect(id, &error);
+                self.refuse_connect(id, None, &error);
                 return Ok(());
             }
             Err(ConnectError::UnsupportedVersion { level }) => {
@@ -49,13 +50,13 @@ impl Shard {
                 self.note_terms(id, version, None);
                 let code = ReasonCode::UnsupportedProtocolVersion;
                 let error = ProtocolError::new(code, "protocol level not supported");
-                self.refuse_connect(id, &error);
+                self.refuse_connect(id, None, &error);
                 return Ok(());
             }
         };
         self.note_terms(id, connect.version, connect.packet_bytes_max);
         if let Err(error) = self.check_excess(id).and_then(|()| self.check_connect(&connect)) {
-            self.refuse_connect(id, &error);
+            self.refuse_connect(id, Some(Claim::new(&connect, None)), &error);
             return Ok(());
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
@@ -80,11 +81,15 @@ impl Shard {
     }
 
     // [MQTT-3.1.4-2], [MQTT-3.2.2-7]
-    pub(super) fn refuse_connect(&mut self, id: LinkId, error: &ProtocolError) {
+    pub(super) fn refuse_connect(
+        &mut self,
+        id: LinkId,
+        claim: Option<Claim<'_>>,
+        error: &ProtocolError,
+    ) {
         self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
-            let (peer, reason) = (&link.origin, error.code);
-            tracing::info!(%peer, ?reason, "CONNECT refused: {}", error.cause);
+            told::refused(&link.origin, claim, error);
         }
         let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
         self.clients.send(id, &Packet::ConnAck(connack));
@@ -162,7 +167,7 @@ impl Shard {
             self.clients.counters.publishes_denied += 1;
             let cause = "the client may not publish its will";
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
-            return self.refuse_connect(id, &error);
+            return self.refuse_connect(id, Some(Claim::new(connect, assigned)), &error);
         }
         let is_assigned = assigned.is_some();
         if self.connack(id, connect, client_id, (false, is_assigned), admitted).is_empty() {
@@ -193,19 +198,9 @@ impl Shard {
             self.clients.send_bytes(id, &answer);
         }
         if let Some(link) = self.clients.link(id) {
-            tracing::info!(
-                "New client connected from {} as {} (p{}, c{}, k{}{}).",
-                link.origin,
-                client_id.escape_debug(),
-                protocol_level(connect.version),
-                u8::from(connect.clean_start),
-                connect.keep_alive_s,
-                admitted
-                    .user()
-                    .or(connect.user_name)
-                    .map(|name| format!(", u'{}'", name.escape_debug()))
-                    .unwrap_or_default(),
-            );
+            let claim = Claim::new(connect, assigned);
+            let user = admitted.user().or(claim.user);
+            told::connected(&link.origin, Claim { user, ..claim });
         }
         if kept.is_some() {
             self.judge_subscriptions(session);
@@ -224,11 +219,7 @@ impl Shard {
             if let Some(link) = self.clients.link(link) {
                 link.forget_held();
             }
-            self.disconnect(
-                link,
-                ReasonCode::SessionTakenOver,
-                Some("another connection took over"),
-            );
+            self.disconnect(link, Departure::TakenOver);
         }
         if self.clients.sessions.get(id).is_some() && clean_start {
             self.end_session(id);
@@ -277,8 +268,7 @@ impl Shard {
             rare.expires = admitted.valid_for.map(|time| now.after(time));
         }
         link.keep_alive_s = keep_alive_s;
-        let due = link.due();
-        self.clients.set_link_timer(id, due);
+        self.clients.refresh_link_timer(id);
         self.clients.refresh_route(session_id);
         self.tell_online(session_id, true);
     }
@@ -344,12 +334,4 @@ pub(super) const fn check_first(bytes: &[u8]) -> Result<(), ProtocolError> {
 fn server_keep_alive(connect: &Connect<'_>, max_s: u16) -> Option<u16> {
     let is_longer = connect.keep_alive_s == 0 || connect.keep_alive_s > max_s;
     (connect.version.is_v5() && max_s > 0 && is_longer).then_some(max_s)
-}
-
-const fn protocol_level(version: Version) -> u8 {
-    match version {
-        Version::V31 => 3,
-        Version::V311 => 4,
-        Version::V5 => 5,
-    }
 }

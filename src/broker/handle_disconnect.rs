@@ -4,6 +4,7 @@ use super::boundary::LinkId;
 use super::mesh_message::News;
 use super::session::SessionId;
 use super::shard::Shard;
+use super::told::Departure;
 use super::will::Author;
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender, Version};
 use crate::topics::Place;
@@ -28,6 +29,7 @@ impl Shard {
         }
         // [MQTT-3.14.4-3]
         let keeps_will = disconnect.code != ReasonCode::Success;
+        self.tell_departure(id, &Departure::Said(disconnect.code));
         self.close(id);
         self.lose_link(session_id, keeps_will);
         Ok(())

@@ -8,6 +8,7 @@ use super::publication::Publication;
 use super::route::Retention;
 use super::session::SessionId;
 use super::shard::Shard;
+use super::told;
 use crate::mqtt::{
     Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, Version,
     level_count,
@@ -134,8 +135,7 @@ impl Shard {
         let session = &self.clients.sessions[session.slot];
         let may = !is_reserved(topic) && session.may_write(topic);
         if !may {
-            let client_id = session.client_id.escape_debug();
-            tracing::debug!(%client_id, topic = %topic.escape_debug(), "Publish denied");
+            told::publish_denied(&session.client_id, topic, "not authorised");
             self.clients.counters.publishes_denied += 1;
         }
         may

@@ -5,6 +5,7 @@ use super::mesh_message::{MeshMessage, News, Ticket};
 use super::replay::Wanted;
 use super::session::SessionId;
 use super::shard::Shard;
+use super::told;
 use crate::mqtt::{
     Frame, Packet, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
     TopicFilter, UnsubAck, Unsubscribe, Version,
@@ -69,6 +70,11 @@ impl Shard {
             // 3.1 has no code for it.
             Err(error) if version == Version::V31 => return Err(error),
             Err(error) => {
+                told::subscribe_denied(
+                    &self.clients.sessions[session.slot].client_id,
+                    text,
+                    error.cause,
+                );
                 outcome.codes.push(error.code as u8);
                 return Ok(());
             }
@@ -79,6 +85,8 @@ impl Shard {
             return Err(ProtocolError::protocol("No Local on a shared subscription"));
         }
         let Some(extras) = self.extras(session, filter.filter, subscription_id) else {
+            let client_id = &self.clients.sessions[session.slot].client_id;
+            told::subscribe_denied(client_id, text, "not authorised");
             // 3.1 has no code for it.
             let code = ReasonCode::NotAuthorized as u8;
             outcome.codes.push(if version == Version::V31 { options.qos as u8 } else { code });

@@ -3,11 +3,14 @@
 use super::boundary::{LinkId, Origin};
 use super::rate::Rate;
 use super::session::{Delivery, SessionId};
+use super::told::Departure;
 use crate::access::Exchange;
 use crate::base::maps::HashMap;
 use crate::base::queue::Queue;
 use crate::base::time::Time;
-use crate::limits::{HELD_BYTES_MAX, HELD_RESPONSES_MAX};
+use crate::limits::{
+    CONNECT_TIME_FACTOR, HELD_BYTES_MAX, HELD_RESPONSES_MAX, TURNED_AWAY_TIME_MAX,
+};
 use crate::mqtt::Version;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +26,8 @@ pub(super) struct Link {
     pub(super) carry: Vec<u8>,
     /// When something last came from the peer.
     pub(super) heard: Time,
+    /// Since when its CONNECT, or the next step of its login, is awaited.
+    pub(super) awaited: Time,
     /// How often in a row input was found waiting when the peer seemed to be silent.
     pub(super) looks: u8,
     /// The keep-alive period that was agreed on, in seconds; 0 is none.
@@ -53,8 +58,6 @@ pub(super) struct Rare {
     /// QoS 0 messages that wait until the link is writable.
     pub(super) queue: Queue<Delivery>,
     pub(super) queue_bytes: usize,
-    /// The queue was full, and has not been empty since.
-    pub(super) is_dropping: bool,
     /// Topic aliases that the peer has set.
     pub(super) aliases_in: HashMap<u16, Box<str>>,
     /// Topic aliases given to the peer.
@@ -67,6 +70,8 @@ pub(super) struct Rare {
     pub(super) method: Option<Box<str>>,
     /// When what it has shown of itself expires.
     pub(super) expires: Option<Time>,
+    /// Why the peer's last byte has come, where it has not just closed; until it is told.
+    pub(super) departure: Option<Departure>,
     pub(super) messages: Rate,
     pub(super) bytes: Rate,
 }
@@ -162,6 +167,7 @@ impl Link {
             version: Version::V311,
             carry: Vec::new(),
             heard: now,
+            awaited: now,
             looks: 0,
             keep_alive_s: 0,
             timer: None,
@@ -184,10 +190,27 @@ impl Link {
         (self.keep_alive_s > 0).then(|| self.heard.after(silence))
     }
 
-    /// When the peer has to be looked after: it is silent, or what it has shown expires.
-    pub(super) fn due(&self) -> Option<Time> {
-        let expires = self.rare.as_ref().and_then(|rare| rare.expires);
-        self.silent_at().into_iter().chain(expires).min()
+    /// When a peer that has not come in has taken too long for it: `patience` without a byte, and
+    /// some times as long in all.
+    fn entry_due(&self, patience: Duration) -> Time {
+        let most = match self.origin.excess {
+            None => patience * CONNECT_TIME_FACTOR,
+            Some(_) => TURNED_AWAY_TIME_MAX,
+        };
+        self.heard.after(patience).min(self.awaited.after(most))
+    }
+
+    /// When the peer has to be looked after: it has not come in with `patience`, it is silent, or
+    /// what it has shown expires.
+    pub(super) fn due(&self, patience: Duration) -> Option<Time> {
+        match self.state {
+            State::Fresh { .. } | State::Authenticating => Some(self.entry_due(patience)),
+            State::Connected { .. } => {
+                let expires = self.rare.as_ref().and_then(|rare| rare.expires);
+                self.silent_at().into_iter().chain(expires).min()
+            }
+            State::Closing => None,
+        }
     }
 
     /// True when it is the broker that holds the peer up, so that its silence says nothing.

@@ -67,7 +67,6 @@ impl Clients {
             let Some(delivery) = rare.queue.pop_front() else { return };
             rare.queue_bytes -= delivery.message.bytes().len();
             let is_last = rare.queue.is_empty();
-            rare.is_dropping &= !is_last;
             self.send_kept(id, route, delivery, 0);
             if is_last {
                 return self.refresh_route(id);

@@ -5,8 +5,9 @@ use super::handle_auth::NOT_ANY_MORE;
 use super::permission::{policy, worth_keeping};
 use super::session::SessionId;
 use super::shard::Shard;
+use super::told::Departure;
 use crate::access::Policy;
-use crate::mqtt::{ReasonCode, TopicFilter};
+use crate::mqtt::TopicFilter;
 use crate::options::Options;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ impl Shard {
         let outlaws: Vec<LinkId> = sessions.into_iter().filter_map(|id| self.judge(id)).collect();
         // What they leave behind goes to others, by the rights that these have now.
         for link in outlaws {
-            self.disconnect(link, ReasonCode::NotAuthorized, Some(NOT_ANY_MORE));
+            self.disconnect(link, Departure::Removed(NOT_ANY_MORE));
         }
     }
 

@@ -96,8 +96,6 @@ pub(super) struct Rare {
     /// QoS 1 and 2 messages that wait for the connection or the window.
     queue: Queue<Delivery>,
     queue_bytes: usize,
-    /// The queue was full, and has not been empty since.
-    pub(super) is_dropping: bool,
     /// QoS 2 identifiers received and not released.
     pub(super) received: BTreeSet<u16>,
     /// Retained messages still to be sent for its subscriptions, oldest first.
@@ -107,10 +105,10 @@ pub(super) struct Rare {
 }
 
 /// What became of a message for a queue.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Enqueued {
-    /// False when the queue is full.
-    pub(super) is_queued: bool,
+    /// The message, when the queue is full.
+    pub(super) refused: Option<Delivery>,
     /// How many messages had expired and made room.
     pub(super) expired: usize,
 }
@@ -214,12 +212,12 @@ impl Session {
             rare.keep_queued(|queued| !queued.message.is_expired(now));
         }
         let expired = before - rare.queue.len();
-        let is_queued = !is_full(rare);
-        if is_queued {
-            rare.queue_bytes += size;
-            rare.queue.push_back(delivery);
+        if is_full(rare) {
+            return Enqueued { refused: Some(delivery), expired };
         }
-        Enqueued { is_queued, expired }
+        rare.queue_bytes += size;
+        rare.queue.push_back(delivery);
+        Enqueued { refused: None, expired }
     }
 
     /// Queues a message that was there before; limits are for new ones.
@@ -241,7 +239,6 @@ impl Session {
         rare.queue_bytes -= delivery.message.bytes().len();
         if rare.queue.is_empty() {
             rare.queue = Queue::default();
-            rare.is_dropping = false;
         }
         Some(delivery)
     }

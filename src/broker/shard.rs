@@ -12,12 +12,11 @@ use super::message::Message;
 use super::outbox::Outbox;
 use super::pass::Pass;
 use super::restore::Homes;
+use super::told::{self, Departure};
 use crate::access::Policy;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
-use crate::limits::{
-    CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, CONNECT_TIME_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX,
-};
+use crate::limits::{CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame_of,
 };
@@ -109,28 +108,37 @@ impl Shard {
         self.clients.now = self.clients.now.max(now);
         self.clients.counters.links_opened += 1;
         self.clients.insert_link(Link::new(link, origin.into(), now));
-        self.clients.set_link_timer(link, Some(now.after(CONNECT_TIME_MAX)));
+        self.clients.refresh_link_timer(link);
     }
 
     /// Takes note of what happened. Drain [`Self::next_output`] and [`Self::outbox`] afterwards.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.clients.now = self.clients.now.max(now);
         match input {
-            Input::Identified { link, peer, certificate_user, excess } => {
-                if let Some(link) = self.clients.link(link) {
+            Input::Identified { link: id, peer, certificate_user, excess } => {
+                if let Some(link) = self.clients.link(id) {
                     let excess = link.origin.excess.or(excess);
                     link.origin = Origin { peer, certificate_user, excess, ..link.origin };
+                    self.clients.refresh_link_timer(id);
                 }
             }
+            Input::Heard { link } => self.heard(link),
             Input::Disowned { link } => {
-                let reason = Some("the client's certificate is not accepted any more");
-                self.disconnect(link, ReasonCode::NotAuthorized, reason);
+                let cause = "the client's certificate is not accepted any more";
+                self.disconnect(link, Departure::Removed(cause));
             }
             Input::Authenticated { link, verdict } => self.take_verdict(link, verdict),
             Input::Reload { options, policies } => self.reload(options, policies),
             Input::Received { link, bytes } => self.received(link, bytes),
-            Input::Closed { link } => self.closed(link),
-            Input::Finished { link } => self.finished(link),
+            Input::Closed { link } => self.closed(link, &Departure::Closed),
+            Input::Failed { link, error } => self.closed(link, &Departure::Failed(error)),
+            Input::Finished { link } => self.finished(link, Departure::Closed),
+            Input::Garbled { link: id, peer, cause } => {
+                if let Some(link) = self.clients.link(id) {
+                    link.origin.peer = peer.or(link.origin.peer);
+                }
+                self.finished(id, Departure::Garbled(cause.into()));
+            }
             Input::Blocked { link } => self.set_blocked(link, |blocks| blocks.socket = true),
             Input::Writable { link } => self.writable(link),
             Input::Mesh { from, message } => self.handle_mesh(from, message),
@@ -164,6 +172,7 @@ impl Shard {
         }
         let timer = self.clients.timers.first().map(|(due, _)| *due);
         let timers = timer.into_iter().chain(self.retained.deadline());
+        let timers = timers.chain(self.clients.drops.deadline());
         timers.chain(self.journal_deadline()).min()
     }
 
@@ -203,6 +212,14 @@ impl Shard {
     pub(super) fn others(&self) -> impl Iterator<Item = usize> + use<> {
         let index = self.index;
         (0..self.workers).filter(move |&worker| worker != index)
+    }
+
+    /// A peer that has not come in makes progress.
+    fn heard(&mut self, id: LinkId) {
+        let now = self.clients.now;
+        if let Some(link) = self.clients.link(id).filter(|link| link.session().is_none()) {
+            link.heard = now;
+        }
     }
 
     fn received(&mut self, id: LinkId, bytes: &[u8]) {
@@ -318,7 +335,7 @@ impl Shard {
             self.parse_carry(id);
         }
         if self.clients.link(id).is_some_and(|link| link.is_finished && !link.pauses.any()) {
-            self.hang_up(id);
+            self.hang_up_finished(id);
         }
     }
 
@@ -398,11 +415,7 @@ impl Shard {
     // [MQTT-4.13.1-1]
     pub(super) fn refuse(&mut self, id: LinkId, error: ProtocolError) {
         self.clients.counters.links_refused += 1;
-        if let Some(link) = self.clients.link(id) {
-            let (peer, reason) = (&link.origin, error.code);
-            tracing::info!(%peer, ?reason, "Client refused: {}", error.cause);
-        }
-        self.disconnect(id, error.code, Some(error.cause));
+        self.disconnect(id, Departure::Refused(error));
     }
 
     /// Closes the connections of clients that do not take what they are owed.
@@ -410,55 +423,73 @@ impl Shard {
     fn close_misfits(&mut self) {
         while let Some(id) = self.clients.misfits.pop() {
             let cause = "a packet is larger than the client takes";
-            if let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) {
-                tracing::info!(peer = %link.origin, "Client closed: {cause}");
-                self.disconnect(id, ReasonCode::PacketTooLarge, Some(cause));
-            }
+            let error = ProtocolError::new(ReasonCode::PacketTooLarge, cause);
+            self.disconnect(id, Departure::Refused(error));
         }
     }
 
     /// Closes the connection; a connected 5.0 client is told why, behind what it is owed. Its will
     /// is published.
-    pub(super) fn disconnect(
-        &mut self,
-        id: LinkId,
-        code: ReasonCode,
-        reason: Option<&'static str>,
-    ) {
+    pub(super) fn disconnect(&mut self, id: LinkId, departure: Departure) {
         let Some(link) = self.clients.link(id) else { return };
         if link.state == State::Closing {
             return;
         }
-        if link.version.is_v5() && link.session().is_some() {
+        let is_told = link.version.is_v5() && link.session().is_some();
+        if let Some((code, reason)) = departure.packet().filter(|_| is_told) {
             let packet = Disconnect { code, reason, ..Disconnect::default() };
             self.clients.respond(id, &Packet::Disconnect(packet));
         }
-        self.hang_up(id);
+        self.hang_up(id, &departure);
     }
 
     /// The peer has sent its last byte. What came before it and waits to be handled still is.
     /// Whoever leaves while it is found out who it is, and has sent nothing behind CONNECT, has
     /// just gone.
-    fn finished(&mut self, id: LinkId) {
+    fn finished(&mut self, id: LinkId, departure: Departure) {
         let due = self.clients.now.after(CLOSE_WAIT_MAX);
         let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {
             return;
         };
         link.is_finished = true;
         let wants_more = link.state != State::Authenticating || !link.carry.is_empty();
-        if link.pauses.any() && wants_more {
-            self.clients.set_link_timer(id, Some(due));
-        } else {
-            self.hang_up(id);
+        if !link.pauses.any() || !wants_more {
+            return self.hang_up(id, &departure);
         }
+        if departure != Departure::Closed {
+            link.rare().departure = Some(departure);
+        }
+        self.clients.set_link_timer(id, Some(due));
+    }
+
+    /// Closes the connection of a peer that has sent its last byte.
+    pub(super) fn hang_up_finished(&mut self, id: LinkId) {
+        let Some(link) = self.clients.link(id) else { return };
+        let departure = link.rare.as_mut().and_then(|rare| rare.departure.take());
+        self.hang_up(id, &departure.unwrap_or(Departure::Closed));
     }
 
     /// Closes the connection without a word. The will of its client is published.
-    pub(super) fn hang_up(&mut self, id: LinkId) {
+    pub(super) fn hang_up(&mut self, id: LinkId, departure: &Departure) {
+        self.tell_departure(id, departure);
         let session = self.clients.link(id).and_then(|link| link.session());
         self.close(id);
         if let Some(session) = session {
             self.lose_link(session, true);
+        }
+    }
+
+    /// Tells the log that a connection ends. Called once for each, before it is closed.
+    pub(super) fn tell_departure(&mut self, id: LinkId, departure: &Departure) {
+        let Some(link) = self.clients.link(id) else { return };
+        let (state, origin) = (link.state, link.origin.clone());
+        match state {
+            State::Connected { session } => {
+                told::departed(&origin, &self.clients.sessions[session.slot].client_id, departure);
+            }
+            State::Authenticating => self.tell_refused_login(id, departure),
+            State::Fresh { .. } => told::ended(&origin, departure),
+            State::Closing => {}
         }
     }
 
@@ -488,7 +519,8 @@ impl Shard {
         self.clients.outputs.push_back(Output::Close { link: id });
     }
 
-    fn closed(&mut self, id: LinkId) {
+    fn closed(&mut self, id: LinkId, departure: &Departure) {
+        self.tell_departure(id, departure);
         let Some(link) = self.clients.remove_link(id) else { return };
         if let Some(session) = link.session() {
             self.lose_link(session, true);
@@ -502,7 +534,7 @@ impl Shard {
                 // The broker stops, not the client: its will is not due.
                 self.clients.sessions[session.slot].will = None;
             }
-            self.disconnect(id, ReasonCode::ServerShuttingDown, None);
+            self.disconnect(id, Departure::Stop);
             if self.clients.link(id).is_some_and(|link| link.holds()) {
                 let due = self.clients.now.after(STOP_WAIT_MAX);
                 self.clients.set_link_timer(id, Some(due));

@@ -18,6 +18,32 @@ pub struct RingSizes {
     pub buffer_bytes: u32,
 }
 
+impl RingSizes {
+    /// The next smaller ones; None when there are none. Submissions and completions beyond a
+    /// queue's size wait, so that a small ring costs time only.
+    #[must_use]
+    pub fn smaller(self) -> Option<Self> {
+        let submissions = self.submissions / 2;
+        let completions = self.completions / 2;
+        // Receives alone do not overflow the completions.
+        let buffers = u32::from(self.buffers).min(completions / 4) as u16;
+        let smaller = Self { submissions, completions, buffers, ..self };
+        (submissions >= limits::SUBMISSIONS_MIN).then_some(smaller)
+    }
+
+    /// Bytes of locked memory that the kernel counts for one ring, or less.
+    #[must_use]
+    pub fn locked_bytes(self) -> usize {
+        const PAGE: usize = 4096;
+        // Of 64, 16 and 16 bytes each; the heads of the queues, and the array of submissions that
+        // kernels before 6.6 want.
+        let submissions = self.submissions as usize * 64;
+        let queues = self.completions as usize * 16 + self.submissions as usize * 4 + PAGE;
+        let buffers = usize::from(self.buffers) * 16;
+        [submissions, queues, buffers].iter().map(|bytes| bytes.next_multiple_of(PAGE)).sum()
+    }
+}
+
 impl Default for RingSizes {
     fn default() -> Self {
         Self {
@@ -151,6 +177,16 @@ mod tests {
             let line = RingError::from(io::Error::from_raw_os_error(code)).to_string();
             assert!(!line.contains('\n') && line.contains("io_uring"), "{line}");
         }
+    }
+
+    #[test]
+    fn smaller_rings_lock_less_down_to_the_smallest() {
+        let sizes: Vec<_> =
+            std::iter::successors(Some(RingSizes::default()), |sizes| sizes.smaller()).collect();
+        assert!(sizes.windows(2).all(|pair| pair[1].locked_bytes() < pair[0].locked_bytes()));
+        let last = sizes.last().unwrap();
+        assert_eq!(last.submissions, limits::SUBMISSIONS_MIN);
+        assert!(last.buffers.is_power_of_two() && last.locked_bytes() < 32 * 1024, "{last:?}");
     }
 
     #[test]

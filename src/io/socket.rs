@@ -1,7 +1,7 @@
 //! Sockets: listening, and the calls that go past the ring because they never wait.
 
-use crate::limits::LISTEN_BACKLOG;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use crate::limits::{LISTEN_BACKLOG, TCP_PROBE_INTERVAL_MAX, TCP_PROBES};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -18,14 +18,18 @@ pub struct Listener {
 impl Listener {
     /// Listens on `address` next to other listeners of this user with the same address; the kernel
     /// spreads the connections over them. Accepted sockets inherit that small packets are sent at
-    /// once.
+    /// once, and how the kernel finds out that the peer is gone: `keep_alive` is after how long
+    /// without anything from it.
     ///
     /// # Errors
     /// What `bind` and `listen` say.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, keep_alive: Option<Duration>) -> io::Result<Self> {
         let socket = prepared(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
+        if let Some(idle) = keep_alive {
+            keep_alive_after(&socket, idle)?;
+        }
         socket.bind(&address.into())?;
         socket.listen(LISTEN_BACKLOG)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
@@ -72,6 +76,15 @@ impl AsFd for Listener {
 /// `EADDRINUSE` then, or whatever else `bind` says.
 pub fn check_free(address: SocketAddr) -> io::Result<()> {
     prepared(address)?.bind(&address.into())
+}
+
+/// Has the kernel probe a silent peer, and give up one that acknowledges neither probes nor data
+/// for as long, or takes nothing for as long.
+fn keep_alive_after(socket: &Socket, idle: Duration) -> io::Result<()> {
+    let interval = idle.min(TCP_PROBE_INTERVAL_MAX);
+    let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
+    socket.set_tcp_keepalive(&probes.with_retries(TCP_PROBES))?;
+    socket.set_tcp_user_timeout(Some(idle + interval * TCP_PROBES))
 }
 
 fn prepared(address: SocketAddr) -> io::Result<Socket> {

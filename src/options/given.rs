@@ -3,7 +3,7 @@
 
 use super::listener::ListenerOptions;
 use super::table::OptionDef;
-use super::values::Expected;
+use super::values::{Expected, LogFormat};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -132,6 +132,13 @@ impl Given {
             given.values(option).iter().map(|value| value.text.clone()).collect()
         };
         texts(self) == texts(other)
+    }
+
+    /// How the log is to look, if that is given and right, whatever else is not.
+    #[must_use]
+    pub fn log_format(&self) -> Option<LogFormat> {
+        let values = self.values(super::find_option("log-format")?);
+        values.last()?.text.parse().ok()
     }
 
     pub(super) fn values(&self, option: &OptionDef) -> &[Value] {

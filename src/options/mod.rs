@@ -40,6 +40,10 @@ pub struct Options {
     pub max_connections_per_address: u32,
     /// How many connections a second are let in: 0 for any number.
     pub max_connect_rate: u32,
+    /// For how many seconds a peer that has not sent its CONNECT may be silent, at least 1.
+    pub connect_timeout_s: u16,
+    /// After how many silent seconds TCP probes whether a peer is there: 0 for never.
+    pub tcp_keep_alive_s: u16,
     /// How many logins with one user name from one address may fail within a minute before the next
     /// ones are delayed: 0 for any.
     pub max_login_failures: u32,
@@ -91,6 +95,8 @@ impl Options {
             max_connections: 0,
             max_connections_per_address: 0,
             max_connect_rate: 0,
+            connect_timeout_s: 0,
+            tcp_keep_alive_s: 0,
             max_login_failures: 0,
             login_threads: 0,
             login_cache_s: 0,

@@ -401,6 +401,24 @@ pub const OPTIONS: &[OptionDef] = &[
     )
     .reloaded(),
     OptionDef::broker(
+        "connect-timeout",
+        "SECONDS",
+        "30",
+        "Close a connection from which nothing comes for this long (1 to 3600) before its CONNECT \
+         is there; after twice as long in any case.",
+        |options, value| within(value, 1..=3600).map(|time| options.connect_timeout_s = time),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "tcp-keep-alive",
+        "SECONDS",
+        "60",
+        "Find out by TCP whether a client is still there after this long (1 to 32767) without \
+         anything from it; one that answers nothing, or takes nothing, is given up a minute later \
+         at most. 0 leaves it to MQTT's keep alive.",
+        |options, value| within(value, 0..=32_767).map(|time| options.tcp_keep_alive_s = time),
+    ),
+    OptionDef::broker(
         "max-login-failures",
         "COUNT",
         "10",

@@ -3,7 +3,7 @@
 
 use super::configuration::Configuration;
 use super::failure::Failure;
-use crate::options::{Given, OPTIONS, OptionDef, Value};
+use crate::options::{Given, LogFormat, OPTIONS, OptionDef, Value, find_option};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -32,6 +32,23 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             }
             _ => Err(one_line(&error.render().to_string())),
         },
+    }
+}
+
+/// How the log would look, as far as arguments say that are not right as a whole: the flag, or the
+/// environment variable.
+pub(super) fn log_format(arguments: impl Iterator<Item = OsString>) -> LogFormat {
+    let arguments: Vec<OsString> = arguments.collect();
+    let flag = |argument: &OsString| argument == "--log-format";
+    let after = arguments.iter().skip_while(|argument| !flag(argument)).nth(1);
+    let joined = arguments.iter().find_map(|argument| {
+        let value = argument.to_str()?.strip_prefix("--log-format=")?;
+        Some(OsString::from(value))
+    });
+    let variable = || std::env::var_os(find_option("log-format")?.variable());
+    match after.cloned().or(joined).or_else(variable) {
+        Some(value) if value == "json" => LogFormat::Json,
+        _ => LogFormat::Text,
     }
 }
 

@@ -122,7 +122,8 @@ pub(super) async fn run(
         tracing::error!(missing, given_up, "Ended before everything was done: {cause}");
     } else if given_up > 0 {
         tracing::error!(
-            "{given_up} changes are given up that are not in the journal; unless --durability is \
+            given_up,
+            "Some changes are given up that are not in the journal; unless --durability is \
              interval or none, nobody was told that they were kept"
         );
     }

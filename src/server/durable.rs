@@ -74,7 +74,7 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
         let now = clock.now();
         if now.since(told) >= Duration::from_secs(1) {
             told = now;
-            tracing::info!("Recovering: {read} of {all} segments are read");
+            tracing::info!(read, all, "Recovering: segments are read");
         }
     };
     let recovered = journal::recover(directory, progress).map_err(Failure::start)?;
@@ -88,11 +88,8 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
         let sessions = recovered.state.sessions.len();
         let messages = recovered.state.messages.len();
         let retained = recovered.state.retained().count();
-        let took = clock.now().since(began);
-        tracing::info!(
-            "Recovered {sessions} sessions and {messages} messages, {retained} of them retained, \
-             in {took:.1?}"
-        );
+        let took_ms = clock.now().since(began).as_millis() as u64;
+        tracing::info!(sessions, messages, retained, took_ms, "Recovered");
     }
     Ok(recovered)
 }

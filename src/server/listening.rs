@@ -41,13 +41,14 @@ impl Drop for SocketFile {
 pub(super) fn listen(
     listeners: &mut [ListenerOptions],
     workers: usize,
+    keep_alive: Option<Duration>,
 ) -> Result<Listening, Failure> {
     check_distinct(listeners)?;
     let sockets = (0..workers).map(|_| Vec::new()).collect();
     let mut listening = Listening { sockets, files: Vec::new() };
     for listener in listeners {
         let listened = match &mut listener.endpoint {
-            Endpoint::Tcp(address) => listen_on(address, &mut listening.sockets),
+            Endpoint::Tcp(address) => listen_on(address, &mut listening.sockets, keep_alive),
             Endpoint::Unix(path) => listen_at(path, &mut listening),
         };
         listened.map_err(|error| refused(listener, &error))?;
@@ -68,10 +69,14 @@ pub(super) fn check_distinct(listeners: &[ListenerOptions]) -> Result<(), Failur
 }
 
 /// Every worker listens on the address; the first one finds out the port.
-fn listen_on(address: &mut SocketAddr, sockets: &mut [Vec<Listener>]) -> io::Result<()> {
+fn listen_on(
+    address: &mut SocketAddr,
+    sockets: &mut [Vec<Listener>],
+    keep_alive: Option<Duration>,
+) -> io::Result<()> {
     wait_until_free(*address)?;
     for worker in sockets {
-        let listener = Listener::bind(*address)?;
+        let listener = Listener::bind(*address, keep_alive)?;
         *address = listener.address().unwrap_or(*address);
         worker.push(listener);
     }
@@ -151,7 +156,7 @@ mod tests {
     #[test]
     fn all_workers_share_the_port_that_the_first_one_got() {
         let mut options = [any_port(), any_port()];
-        let listening = listen(&mut options, 3).unwrap();
+        let listening = listen(&mut options, 3, None).unwrap();
         assert_ne!(options[0].endpoint, options[1].endpoint);
         for worker in &listening.sockets {
             for (socket, listener) in worker.iter().zip(&options) {
@@ -163,10 +168,10 @@ mod tests {
     #[test]
     fn a_second_broker_does_not_share_the_address() {
         let mut bound = [any_port()];
-        let _listening = listen(&mut bound, 1).unwrap();
-        let failure = listen(&mut bound, 1).unwrap_err();
+        let _listening = listen(&mut bound, 1, None).unwrap();
+        let failure = listen(&mut bound, 1, None).unwrap_err();
         assert!(failure.line().contains("another program listens there"), "{}", failure.line());
-        let failure = listen(&mut [bound[0].clone(), bound[0].clone()], 1).unwrap_err();
+        let failure = listen(&mut [bound[0].clone(), bound[0].clone()], 1, None).unwrap_err();
         assert!(failure.line().contains("given twice"), "{}", failure.line());
     }
 
@@ -176,12 +181,12 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("a.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let listening = listen(&mut [at(&path)], 2).unwrap();
-        assert!(listen(&mut [at(&path)], 1).is_err(), "somebody listens there");
+        let listening = listen(&mut [at(&path)], 2, None).unwrap();
+        assert!(listen(&mut [at(&path)], 1, None).is_err(), "somebody listens there");
         drop(listening);
         assert!(!path.exists(), "it is removed at the end");
         std::fs::write(&path, "precious").unwrap();
-        assert!(listen(&mut [at(&path)], 1).is_err());
+        assert!(listen(&mut [at(&path)], 1, None).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -1,4 +1,10 @@
-//! How the kernel backs this process's memory.
+//! How the kernel backs this process's memory, and how much of it may be locked.
+
+use super::failure::Failure;
+use crate::io::setup::{RingError, RingSizes, probe};
+use crate::limits::{LOCKED_RESERVE_BYTES, SUBMISSIONS_FEW};
+use std::io;
+use std::time::Duration;
 
 /// Has memory backed by ordinary pages, not by huge ones.
 ///
@@ -8,4 +14,177 @@
 pub(super) fn use_ordinary_pages() {
     // SAFETY: the call takes numbers only, and concerns this process alone.
     let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+/// How often it is tried again whether there is room for rings.
+const ROOM_TRIES: u32 = 40;
+/// How long after each other.
+const ROOM_INTERVAL: Duration = Duration::from_millis(25);
+
+/// The rings of all workers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rings {
+    /// How large each is.
+    pub(super) sizes: RingSizes,
+    /// How many workers there may be.
+    pub(super) workers: usize,
+}
+
+/// Plans the rings of so many workers. Some kernels count them as locked memory, for all processes
+/// of a user together: then the rings are as small as the limit wants, or there are fewer workers,
+/// which the log says.
+///
+/// # Errors
+/// When the limit cannot be read.
+pub(super) fn plan_rings(workers: usize) -> Result<Rings, Failure> {
+    let limit = raise_limit()?;
+    let rings = wait_for_room(workers, limit);
+    let is_usual = rings.sizes.submissions == RingSizes::default().submissions;
+    if !is_usual || rings.workers < workers {
+        warn(rings, workers, limit);
+    }
+    Ok(rings)
+}
+
+/// The kernel gives the rings of a process back a moment after the process has gone; a broker that
+/// is started again at once has to wait for that.
+fn wait_for_room(workers: usize, limit: libc::rlim_t) -> Rings {
+    let usual = Rings { sizes: RingSizes::default(), workers };
+    let most = fitting(workers, |bytes| bytes as libc::rlim_t <= limit);
+    for _ in 0..ROOM_TRIES {
+        for rings in [usual, most] {
+            if has_room(limit, locked_bytes(rings.sizes, rings.workers)) {
+                return rings;
+            }
+        }
+        std::thread::sleep(ROOM_INTERVAL);
+    }
+    fitting(workers, |bytes| has_room(limit, bytes))
+}
+
+/// The largest rings for which there is room, for as many workers as possible, and for one of them
+/// in any case.
+fn fitting(workers: usize, has_room: impl Fn(usize) -> bool) -> Rings {
+    let fits = |sizes: RingSizes, workers: usize| has_room(locked_bytes(sizes, workers));
+    let mut sizes = RingSizes::default();
+    while !fits(sizes, workers) {
+        match sizes.smaller().filter(|smaller| smaller.submissions >= SUBMISSIONS_FEW) {
+            Some(smaller) => sizes = smaller,
+            None => return fewer(sizes, workers, fits),
+        }
+    }
+    Rings { sizes, workers }
+}
+
+fn fewer(mut sizes: RingSizes, workers: usize, fits: impl Fn(RingSizes, usize) -> bool) -> Rings {
+    // Those that fit, and one more than that do not.
+    let (mut some, mut many) = (0, workers);
+    while some + 1 < many {
+        let middle = usize::midpoint(some, many);
+        *(if fits(sizes, middle) { &mut some } else { &mut many }) = middle;
+    }
+    while some == 0
+        && !fits(sizes, 1)
+        && let Some(smaller) = sizes.smaller()
+    {
+        sizes = smaller;
+    }
+    Rings { sizes, workers: some.max(1) }
+}
+
+fn locked_bytes(sizes: RingSizes, workers: usize) -> usize {
+    sizes.locked_bytes() * workers + LOCKED_RESERVE_BYTES
+}
+
+fn warn(rings: Rings, wanted: usize, limit: libc::rlim_t) {
+    let needed = locked_bytes(RingSizes::default(), wanted) as u64;
+    // When that is less than the limit, other processes of this user have the rest.
+    let set = if needed > limit { needed } else { limit.saturating_add(needed) };
+    let set_mib = set.div_ceil(1024 * 1024);
+    let what = if rings.workers < wanted { "fewer workers" } else { "smaller rings" };
+    tracing::warn!(
+        limit_bytes = limit,
+        workers = rings.workers,
+        wanted,
+        ring_entries = rings.sizes.submissions,
+        "The limit of locked memory (RLIMIT_MEMLOCK) allows {what} only: set \
+         LimitMEMLOCK={set_mib}M (ulimit -l {})",
+        set_mib * 1024
+    );
+}
+
+/// True when so much more memory may be locked. The kernel tells nobody how much is, and whether it
+/// counts rings at all; so the limit is lowered by as much for the moment of a trial.
+fn has_room(limit: libc::rlim_t, bytes: usize) -> bool {
+    if limit == libc::RLIM_INFINITY {
+        return true;
+    }
+    let Some(rest) = limit.checked_sub(bytes as libc::rlim_t) else {
+        // More than the limit is too much only where it counts.
+        return has_room(limit, limit as usize);
+    };
+    if set_limit(rest, limit).is_err() {
+        return true;
+    }
+    let is_refused = matches!(probe(), Err(RingError::Memory));
+    // It was so before.
+    let _ = set_limit(limit, limit);
+    !is_refused
+}
+
+/// Raises the limit as far as this process may, and says what it is then.
+fn raise_limit() -> Result<libc::rlim_t, Failure> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a writable rlimit for the duration of the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } != 0 {
+        let error = io::Error::last_os_error();
+        return Err(Failure::start(format_args!(
+            "cannot read the limit of locked memory (RLIMIT_MEMLOCK): {error}"
+        )));
+    }
+    let raised = set_limit(limit.rlim_max, limit.rlim_max);
+    Ok(if raised.is_ok() { limit.rlim_max } else { limit.rlim_cur })
+}
+
+fn set_limit(now: libc::rlim_t, most: libc::rlim_t) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: now, rlim_max: most };
+    // SAFETY: `limit` is a readable rlimit for the duration of the call.
+    match unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(workers: usize, room: usize) -> (u32, usize) {
+        let rings = fitting(workers, |bytes| bytes <= room);
+        (rings.sizes.submissions, rings.workers)
+    }
+
+    #[test]
+    fn rings_become_smaller_before_workers_become_fewer() {
+        const MIB: usize = 1024 * 1024;
+        let usual = RingSizes::default().submissions;
+        assert_eq!(plan(2, usize::MAX), (usual, 2));
+        assert_eq!(plan(14, 8 * MIB), (usual, 14));
+        assert_eq!(plan(16, 8 * MIB), (usual / 2, 16));
+        assert_eq!(plan(128, 8 * MIB), (SUBMISSIONS_FEW, 128));
+        let (entries, workers) = plan(128, MIB);
+        assert!(entries == SUBMISSIONS_FEW && (10..30).contains(&workers), "{workers}");
+        assert_eq!(plan(4, LOCKED_RESERVE_BYTES + 40 * 1024).1, 1);
+        assert_eq!(plan(4, 0).1, 1);
+    }
+
+    #[test]
+    fn no_plan_asks_for_more_than_there_is() {
+        for room in (LOCKED_RESERVE_BYTES + 32 * 1024..16 << 20).step_by(12_345) {
+            for workers in [1, 2, 3, 16, 127, 128] {
+                let rings = fitting(workers, |bytes| bytes <= room);
+                assert!(locked_bytes(rings.sizes, rings.workers) <= room, "{rings:?}, {room}");
+            }
+        }
+    }
 }

@@ -20,10 +20,11 @@ mod settings;
 mod start;
 mod summary;
 
-use crate::options::Options;
+use crate::options::{LogFormat, Options};
 use cli::Command;
 use configuration::Configuration;
 use failure::Failure;
+use logging::Field;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -39,24 +40,26 @@ pub fn main() -> ExitCode {
         _ => {}
     }
     match cli::parse(std::env::args_os()) {
-        Ok(Command::Run(configuration)) => match run(configuration) {
-            Ok(status) => status,
-            Err(failure) => failure.report(),
-        },
+        Ok(Command::Run(configuration)) => run(configuration).unwrap_or_else(Failure::report),
         Ok(Command::Show(text)) => show(&text),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.in_format(cli::log_format(std::env::args_os())).report(),
     }
 }
 
 fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
     let contents = configuration.load()?;
-    let options = Options::build(&contents.given).map_err(Failure::usage)?;
+    let format = contents.given.log_format().unwrap_or(LogFormat::Text);
+    let wrong = |wrong| Failure::usage(wrong).in_format(format);
+    let options = Options::build(&contents.given).map_err(wrong)?;
     // What was logged has to be out before a last line may follow: the guard sees to that.
-    let (log, _guard) = logging::start(options.log_level, options.log_format);
+    let started = logging::start(options.log_level, options.log_format);
+    let not_started = |error| Failure::start(format_args!("cannot log: {error}")).in_format(format);
+    let (log, _guard) = started.map_err(not_started)?;
     let given = contents.log();
-    abort_on_panic();
+    abort_on_panic(options.log_format);
     memory::use_ordinary_pages();
-    start::serve(options, given, configuration, log)
+    let ended = start::serve(options, given, configuration, log);
+    ended.map_err(|failure| failure.in_format(format))
 }
 
 fn show(text: &str) -> ExitCode {
@@ -66,15 +69,20 @@ fn show(text: &str) -> ExitCode {
 }
 
 /// A broken invariant on one worker must not leave the others running without it.
-fn abort_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
+fn abort_on_panic(format: LogFormat) {
+    std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed").to_owned();
-        let backtrace = std::backtrace::Backtrace::force_capture();
-        let _ = writeln!(
-            std::io::stderr(),
-            "ringmq: this is a bug: thread {name} {panic}; the broker stops\n{backtrace}"
-        );
+        let backtrace = std::backtrace::Backtrace::force_capture().to_string();
+        let text = format!("this is a bug: thread {name} {panic}; the broker stops");
+        let text = match format {
+            LogFormat::Text => format!("ringmq: {text}\n{backtrace}\n"),
+            LogFormat::Json => {
+                let fields = [("backtrace", Field::Text(&backtrace))];
+                logging::line(format, tracing::Level::ERROR, &text, &fields)
+            }
+        };
+        let _ = std::io::stderr().write_all(text.as_bytes());
         std::process::abort();
     }));
 }
@@ -90,7 +98,7 @@ mod tests {
     #[test]
     fn v26_a_panic_on_any_thread_stops_the_process() {
         if std::env::var_os(INJECTED).is_some() {
-            abort_on_panic();
+            abort_on_panic(LogFormat::Text);
             let worker = std::thread::Builder::new().name("worker-1".into());
             let _ = worker.spawn(|| panic!("a fault in a handler")).unwrap().join();
             std::process::exit(0);

@@ -7,6 +7,7 @@ use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
 use super::listening::{self, Listening};
 use super::logging::Log;
+use super::memory::{self, Rings};
 use super::pinning::{self, Plan};
 use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
@@ -25,6 +26,7 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Runs the broker until a signal ends it.
@@ -36,23 +38,27 @@ pub(super) fn serve(
 ) -> Result<ExitCode, Failure> {
     let release = kernel::release()?;
     let descriptors = descriptors::raise_limit()?;
+    let mut plan = pinning::plan(&options)?;
+    let Rings { sizes, workers } = memory::plan_rings(plan.cores.len())?;
     let features = probe().map_err(Failure::start)?;
-    let plan = pinning::plan(&options)?;
-    let workers = plan.cores.len();
+    plan.cores.truncate(workers);
     let allowed = descriptors::connections(descriptors, workers, options.listeners.len())?;
     let connections = match options.max_connections as usize {
         0 => allowed,
         wanted => wanted.min(allowed),
     };
     warn(&options, &plan, allowed);
-    let Listening { sockets, files } = listening::listen(&mut options.listeners, workers)?;
+    let keep_alive = Duration::from_secs(options.tcp_keep_alive_s.into());
+    let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
+    let Listening { sockets, files } =
+        listening::listen(&mut options.listeners, workers, keep_alive)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
     let settings = settings::load(&options, None).map_err(Failure::usage)?;
     let ending = runtime.block_on(async {
         let signals = Signals::heed()?;
-        let running = start_workers(&settings, &plan, connections, sockets)?;
+        let running = start_workers(&settings, &plan, sizes, connections, sockets)?;
         summary::print(&Started {
             options: &options,
             plan: &plan,
@@ -119,6 +125,7 @@ impl Notices {
 fn start_workers(
     settings: &Settings,
     plan: &Plan,
+    sizes: RingSizes,
     connections: usize,
     listeners: Vec<Vec<Listener>>,
 ) -> Result<Running, Failure> {
@@ -152,7 +159,7 @@ fn start_workers(
             listeners,
             places: Arc::clone(&places),
             journal: journals.next(),
-            sizes: RingSizes::default(),
+            sizes,
         };
         start_worker(setup, core, started_in.clone(), reports_in.clone())?;
     }

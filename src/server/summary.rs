@@ -1,10 +1,11 @@
 //! What is told at the start, on the standard output, and at the end, in the log.
 #![forbid(unsafe_code)]
 
+use super::logging::{Field, line};
 use super::pinning::Plan;
 use crate::broker::Counters;
 use crate::io::setup::Features;
-use crate::options::Options;
+use crate::options::{LogFormat, Options};
 use crate::worker::Report;
 use hdrhistogram::Histogram;
 use std::fmt::{self, Write};
@@ -25,7 +26,11 @@ pub(super) struct Started<'a> {
 pub(super) fn print(started: &Started<'_>) {
     use std::io::Write;
     // A broker whose standard output nobody reads runs all the same.
-    let _ = std::io::stdout().write_all(text(started).as_bytes());
+    let text = match started.options.log_format {
+        LogFormat::Text => text(started),
+        LogFormat::Json => json(started),
+    };
+    let _ = std::io::stdout().write_all(text.as_bytes());
     let _ = std::io::stdout().flush();
 }
 
@@ -60,6 +65,34 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
     writeln!(text, "{}", super::durable::describe(started.options))
 }
 
+/// The same as [`text`], each line an object.
+fn json(started: &Started<'_>) -> String {
+    use Field::{Number, Text};
+    let object = |message: &str, fields: &[(&str, Field<'_>)]| {
+        line(LogFormat::Json, tracing::Level::INFO, message, fields)
+    };
+    let (version, release) = (env!("CARGO_PKG_VERSION"), started.release);
+    let mut text = object("ringmq", &[("version", Text(version)), ("linux", Text(release))]);
+    for listener in &started.options.listeners {
+        text += &object("listening", &[("listener", Text(&listener.to_string()))]);
+    }
+    for (worker, core) in started.plan.cores.iter().enumerate() {
+        let mut fields = vec![("worker", Number(worker as u64))];
+        fields.extend(core.map(|core| ("core", Number(core as u64))));
+        text += &object("worker", &fields);
+    }
+    let options = started.options;
+    let limits = [
+        ("connections", Number(started.connections as u64)),
+        ("descriptors", Number(started.descriptors as u64)),
+        ("max_packet_size", Number(options.max_packet_size.into())),
+        ("max_queued_messages", Number(options.max_queued_messages.into())),
+        ("max_queued_bytes", Number(options.max_queued_bytes)),
+    ];
+    text += &object("limits", &limits);
+    text + &object(&super::durable::describe(options), &[])
+}
+
 /// Logs what the workers counted.
 pub(super) fn log_end(reports: &[Report]) {
     let mut counters = Counters::default();
@@ -76,18 +109,40 @@ pub(super) fn log_end(reports: &[Report]) {
             );
         }
     }
-    tracing::info!(?counters, "Stopped");
+    log_counters(&counters);
+}
+
+fn log_counters(counters: &Counters) {
+    tracing::info!(
+        links_opened = counters.links_opened,
+        links_refused = counters.links_refused,
+        takeovers = counters.takeovers,
+        publishes_received = counters.publishes_received,
+        publishes_sent = counters.publishes_sent,
+        dropped_queue_full = counters.dropped_queue_full,
+        dropped_too_large = counters.dropped_too_large,
+        dropped_expired = counters.dropped_expired,
+        dropped_no_member = counters.dropped_no_member,
+        logins_refused = counters.logins_refused,
+        excess_refused = counters.excess_refused,
+        rates_exceeded = counters.rates_exceeded,
+        publishes_denied = counters.publishes_denied,
+        subscriptions_denied = counters.subscriptions_denied,
+        deliveries_denied = counters.deliveries_denied,
+        "Stopped"
+    );
 }
 
 fn log_turns(worker: usize, turns: &Histogram<u64>) {
-    let at = |quantile| Duration::from_nanos(turns.value_at_quantile(quantile));
+    let ms = |nanoseconds| Duration::from_nanos(nanoseconds).as_secs_f64() * 1000.0;
+    let at = |quantile| ms(turns.value_at_quantile(quantile));
     tracing::info!(
         worker,
         turns = turns.len(),
-        p50 = ?at(0.5),
-        p99 = ?at(0.99),
-        p999 = ?at(0.999),
-        max = ?Duration::from_nanos(turns.max()),
+        p50_ms = at(0.5),
+        p99_ms = at(0.99),
+        p999_ms = at(0.999),
+        max_ms = ms(turns.max()),
         "How long turns took"
     );
 }

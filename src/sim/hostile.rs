@@ -4,6 +4,7 @@ use super::scenario::pick;
 use super::wire::{Item, Terms, Wire};
 use super::world::World;
 use crate::base::time::Time;
+use crate::limits::CONNECT_TIME_FACTOR;
 use crate::mqtt::{Packet, Publish, QoS, Version};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ enum Offence {
     Silence,
     /// Sends half of a CONNECT.
     HalfConnect,
+    /// Sends a CONNECT byte by byte, and never the last of it.
+    Dribble,
     /// Sends something else first.
     NoConnect,
     /// Sends these bytes once it is connected, and expects this code; the last field says whether
@@ -36,10 +39,16 @@ pub(super) struct Grudge {
     code: Option<u8>,
     /// The broker sent something before CONNECT was complete.
     was_answered: bool,
+    /// How many bytes of its CONNECT have gone out.
+    dribbled: usize,
 }
 
-const OFFENCES: [Offence; 26] = [
+/// What a CONNECT begins with that goes on with a client identifier of 52 bytes.
+const DRIBBLE: &[u8] = b"\x10\x40\0\x04MQTT\x04\x02\0\0\0\x34";
+
+const OFFENCES: [Offence; 27] = [
     Offence::Silence,
+    Offence::Dribble,
     Offence::HalfConnect,
     Offence::NoConnect,
     Offence::Flood,
@@ -82,6 +91,9 @@ impl World {
             if self.now > self.model.latest(grudge.ends, Duration::from_secs(1)) {
                 self.model.fail("I17", format!("client {client} was not closed: {grudge:?}"));
             }
+            if grudge.offence == Offence::Dribble && !self.is_ending {
+                self.dribble(client, grudge);
+            }
             return;
         }
         let version = self.clients[client].version;
@@ -90,7 +102,7 @@ impl World {
             return;
         }
         let wire = match offence {
-            Offence::Silence | Offence::HalfConnect | Offence::NoConnect => {
+            Offence::Silence | Offence::HalfConnect | Offence::Dribble | Offence::NoConnect => {
                 self.open_rudely(client, offence)
             }
             _ => {
@@ -99,9 +111,21 @@ impl World {
                 self.connect(client, Terms { receive_maximum: u16::MAX, ..terms })
             }
         };
-        let ends = self.now.after(Duration::from_secs(12));
-        let grudge = Grudge { wire, offence, ends, code: None, was_answered: false };
+        let patience = u32::from(self.scenario.options.connect_timeout_s);
+        let times = if offence == Offence::Dribble { CONNECT_TIME_FACTOR } else { 1 };
+        let ends = self.now.after_seconds(times * patience + 2);
+        let grudge = Grudge { wire, offence, ends, code: None, was_answered: false, dribbled: 0 };
         self.clients[client].grudge = Some(grudge);
+    }
+
+    fn dribble(&mut self, client: usize, grudge: Grudge) {
+        let Grudge { wire, dribbled, .. } = grudge;
+        // Two bytes of the packet stand before its length begins to count, one is never sent.
+        if dribbled < 0x40 + 1 {
+            let byte = DRIBBLE.get(dribbled).copied().unwrap_or(b'a');
+            self.clients[client].grudge = Some(Grudge { dribbled: dribbled + 1, ..grudge });
+            self.send(wire, &[byte], Item::Other);
+        }
     }
 
     fn open_rudely(&mut self, client: usize, offence: Offence) -> usize {
@@ -165,13 +189,15 @@ impl World {
         let opened = self.wires[wire].opened;
         let age = self.now.since(opened);
         let code = match grudge.offence {
-            Offence::Silence | Offence::HalfConnect | Offence::NoConnect => None,
+            Offence::Silence | Offence::HalfConnect | Offence::Dribble | Offence::NoConnect => None,
             Offence::Bytes(_, code, _) => Some(code),
             Offence::Flood => Some(0x93),
             Offence::Sleep => Some(0x8D),
         };
         let is_slow = match grudge.offence {
-            Offence::Silence | Offence::HalfConnect => age < Duration::from_secs(10),
+            Offence::Silence | Offence::HalfConnect | Offence::Dribble => {
+                age.as_secs() < u64::from(self.scenario.options.connect_timeout_s)
+            }
             Offence::Sleep => {
                 age < Duration::from_millis(1500)
                     || self.now > self.model.latest(opened, Duration::from_secs(4))

@@ -103,6 +103,7 @@ fn options(prng: &mut Prng) -> Options {
         max_topic_alias: pick(prng, &[0, 1, 3, 64]),
         max_packet_size: 100_000,
         retain_available: !prng.chance(10),
+        connect_timeout_s: 10,
         ..Options::default()
     }
 }

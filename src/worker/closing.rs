@@ -16,6 +16,7 @@ use crate::base::time::Time;
 use crate::broker::{Input, LinkId};
 use crate::io::socket;
 use crate::limits::{LINGER_S, STOP_CUT, STOP_LINGER};
+use std::io;
 use std::os::fd::AsFd;
 
 impl Worker {
@@ -44,14 +45,16 @@ impl Worker {
         }
     }
 
-    /// The peer is gone.
-    pub(super) fn lose(&mut self, link: LinkId) {
+    /// The peer is gone; `error` is why, where the network has failed.
+    pub(super) fn lose(&mut self, link: LinkId, error: Option<&io::Error>) {
         let Some(connection) = self.connections.get_mut(link) else { return };
         let is_known = connection.is_known_to_shard();
         connection.phase = Phase::Ended;
         self.attention.push(link);
-        if is_known {
-            self.feed(Input::Closed { link });
+        match error {
+            Some(error) if is_known => self.feed(Input::Failed { link, error: error.kind() }),
+            None if is_known => self.feed(Input::Closed { link }),
+            _ => {}
         }
     }
 
@@ -100,7 +103,7 @@ impl Worker {
             Phase::Open | Phase::Lingering { .. } => self.arm(link),
             Phase::Closing => self.begin_closing(link),
             Phase::Draining { .. } if connection.sending => self.arm(link),
-            Phase::Draining { .. } if connection.finished => self.lose(link),
+            Phase::Draining { .. } if connection.finished => self.lose(link, None),
             Phase::Draining { .. } => self.linger(link),
             Phase::Moving(_) if connection.is_idle() => self.move_away(link),
             Phase::Moving(_) => self.disarm(link),
@@ -216,7 +219,7 @@ impl Worker {
             if let Some(connection) = self.connections.get(link) {
                 socket::abandon(connection.as_fd());
             }
-            self.lose(link);
+            self.lose(link, None);
         }
     }
 

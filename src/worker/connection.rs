@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub(super) low_water: usize,
     /// How many bytes have to arrive before the next receive; 0 for any number.
     pub(super) await_bytes: usize,
+    /// How many bytes waited in the kernel when it was last looked.
+    pub(super) waiting_bytes: usize,
     /// What follows the backlog in the ring; nearly always empty.
     pub(super) backlogs: Vec<Unsent>,
 }
@@ -119,6 +121,7 @@ impl Connection {
             sending: false,
             low_water: 0,
             await_bytes: 0,
+            waiting_bytes: 0,
             backlogs: Vec::new(),
         }
     }
@@ -151,6 +154,12 @@ impl Connection {
     pub(super) fn has_input(&self) -> bool {
         let needed = self.low_water.max(self.await_bytes).max(1);
         self.waits_for_handshake() || socket::waiting_bytes(self.as_fd()) >= needed
+    }
+
+    /// True when more waits in the kernel than when this was last asked.
+    pub(super) fn has_more_input(&mut self) -> bool {
+        let now = socket::waiting_bytes(self.as_fd());
+        now > std::mem::replace(&mut self.waiting_bytes, now)
     }
 
     /// True when something was received whose turn has not come.

@@ -75,15 +75,36 @@ impl Worker {
             layers.is_identified = true;
             self.identify(link);
         }
+        if plain.is_empty() {
+            self.note_progress(link);
+        }
         self.pass_on(link, &plain);
         plain.clear();
         self.plain = plain;
-        if let Err(error) = &flow {
-            let peer = self.connections.get(link).map(Connection::peer);
-            tracing::info!(peer = %peer.unwrap_or_default(), "Client closed: {error}");
+        match flow {
+            Ok(Flow::Open) => {}
+            Ok(_) => self.end_input(link),
+            Err(error) => self.garble(link, &error.to_string()),
         }
-        if !matches!(flow, Ok(Flow::Open)) {
-            self.end_input(link);
+    }
+
+    /// What came makes no sense to a layer: nothing more is taken.
+    fn garble(&mut self, link: LinkId, cause: &str) {
+        let Some(connection) = self.connections.get_mut(link) else { return };
+        if matches!(connection.phase, Phase::Open) {
+            connection.finished = true;
+            let peer = connection.layers.as_ref().and_then(|layers| layers.transport.peer());
+            return self.feed(Input::Garbled { link, peer, cause });
+        }
+        tracing::info!(peer = %connection.peer(), "Client closed: {cause}");
+        self.end_input(link);
+    }
+
+    /// Something has come of which nothing reaches the shard yet.
+    pub(super) fn note_progress(&mut self, link: LinkId) {
+        let connection = self.connections.get(link);
+        if connection.is_some_and(|c| !c.settled && matches!(c.phase, Phase::Open)) {
+            self.shard.handle(self.now, Input::Heard { link });
         }
     }
 

@@ -25,7 +25,7 @@ impl Worker {
             // Out of buffers for a moment, cancelled or interrupted: the bytes wait in the kernel.
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
-                _ => self.lose(link),
+                _ => self.lose(link, Some(&error)),
             },
         }
     }
@@ -39,6 +39,10 @@ impl Worker {
         self.ring.poll();
         let received: HashSet<LinkId> = self.ring.received_links().collect();
         for link in std::mem::take(&mut self.suspects) {
+            let connection = self.connections.get_mut(link);
+            if connection.is_some_and(Connection::has_more_input) {
+                self.note_progress(link);
+            }
             let connection = self.connections.get(link);
             let waits = connection.is_some_and(Connection::has_input);
             self.feed(Input::Looked { link, has_input: waits || received.contains(&link) });
@@ -56,7 +60,7 @@ impl Worker {
             Phase::Closing | Phase::Draining { .. } | Phase::Moving(_) => {
                 self.attention.push(link);
             }
-            Phase::Lingering { .. } | Phase::Ended => self.lose(link),
+            Phase::Lingering { .. } | Phase::Ended => self.lose(link, None),
         }
     }
 
@@ -75,6 +79,7 @@ impl Worker {
         if count > 0 {
             connection.low_water = count;
             socket::set_low_water(connection.as_fd(), count);
+            connection.has_more_input();
         }
         self.ring.receive_once(link, connection.as_fd(), count > 0);
     }

@@ -50,7 +50,7 @@ impl Worker {
         connection.sending = false;
         if result.is_err() || matches!(connection.phase, Phase::Ended) {
             self.attention.push(link);
-            return self.lose(link);
+            return self.lose(link, result.as_ref().err());
         }
         let next = match backlog.is_empty() {
             false => Some(backlog),
@@ -199,8 +199,8 @@ impl Worker {
 
     fn report_failure(&mut self, failure: &SendFailure) {
         let link = failure.link;
-        if failure.sent.is_err() {
-            return self.lose(link);
+        if let Err(error) = &failure.sent {
+            return self.lose(link, Some(error));
         }
         let Some(connection) = self.connections.get(link) else { return };
         if connection.sending && matches!(connection.phase, Phase::Open) {

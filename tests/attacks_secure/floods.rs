@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 /// After so long a peer that has not sent its CONNECT is gone.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: [&str; 2] = ["--connect-timeout", "10"];
 
 /// Where a peer stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +122,7 @@ fn v03_v04_half_open_peers_hold_little_hinder_nobody_and_are_closed_on_time() {
 }
 
 fn half_open(half: Half, count: usize) {
-    let world = World::new(&[], &[]);
+    let world = World::new(&CONNECT_TIMEOUT, &[]);
     // What is needed once is there before it is counted.
     drop((0..20).map(|_| half.open(&world)).collect::<Vec<_>>());
     let pinging = [MQTT, WSS].map(|at| Pinging::start(world.enter(at, &format!("pinging-{at}"))));
@@ -300,7 +301,7 @@ fn large_connect(client_id: &str) -> Vec<u8> {
 
 #[test]
 fn v03_half_sent_large_connects_behind_tls_or_websocket_are_few() {
-    let world = World::new(&[], &[]);
+    let world = World::new(&CONNECT_TIMEOUT, &[]);
     for listener in [MQTT, MQTTS, WS, WSS] {
         let code = world.peer(listener).connect(&large_connect(&format!("large-{listener}")));
         assert_eq!(code, Some(0), "listener {listener}: {}", world.server.log());

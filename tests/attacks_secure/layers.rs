@@ -203,12 +203,9 @@ fn v20_a_trusted_proxy_tells_the_clients_address() {
             assert_eq!(peer.connect(&connect(&id, None)), Some(0), "{}", world.server.log());
             world.server.logs(&format!("New client connected from {address} as {id}"));
             // Whatever goes wrong later is the client's as well, not the proxy's.
-            let before = world.server.count(&format!("peer={address}"));
             peer.send(&[0xf1, 0x40]);
             assert!(peer.closes());
-            let is_told =
-                eventually(PROMPT, || world.server.count(&format!("peer={address}")) > before);
-            assert!(is_told, "{address}: {}", world.server.log());
+            world.server.logs(&format!("Client {id} [{address}] disconnected: malformed packet"));
         }
     }
     // And whatever goes wrong before there is MQTT.

@@ -13,6 +13,8 @@ pub const TRANSPORTS: [&str; 5] = ["mqtt", "mqtts", "ws", "wss", "unix"];
 pub struct Everywhere {
     pub folder: Folder,
     trust: Arc<ClientConfig>,
+    /// The certificate that the server's own is signed with, in PEM.
+    pub authority: String,
     flags: Vec<String>,
 }
 
@@ -35,7 +37,8 @@ impl Everywhere {
             };
             flags.extend(["--listen".to_owned(), at]);
         }
-        Self { trust: tls_client(&authority.pem(), None), folder, flags }
+        let authority = authority.pem();
+        Self { trust: tls_client(&authority, None), authority, folder, flags }
     }
 
     pub fn data(&self) -> String {

@@ -13,6 +13,7 @@ pub struct Server {
     /// Where it listens, in the order of the flags, as the start-up summary tells it.
     pub listeners: Vec<String>,
     log: Arc<Mutex<Vec<String>>>,
+    summary: Vec<String>,
 }
 
 impl Server {
@@ -43,11 +44,12 @@ impl Server {
             errors.map_while(Result::ok).for_each(|line| sink.lock().unwrap().push(line));
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut server = Self { child, listeners: Vec::new(), log };
+        let mut server = Self { child, listeners: Vec::new(), log, summary: Vec::new() };
         let mut is_up = false;
         while !is_up && let Some(Ok(line)) = lines.next() {
-            server.listeners.extend(line.strip_prefix("listening on ").map(str::to_owned));
-            is_up = line.starts_with("state is in");
+            server.listeners.extend(listener(&line).map(str::to_owned));
+            is_up = line.contains("state is in");
+            server.summary.push(line);
         }
         assert!(is_up, "the broker does not start:\n{}", server.log());
         thread::spawn(move || lines.for_each(drop));
@@ -62,6 +64,11 @@ impl Server {
     pub fn port(&self, index: usize) -> u16 {
         let (_, rest) = self.listeners[index].rsplit_once(':').unwrap();
         rest.split('/').next().unwrap().parse().unwrap()
+    }
+
+    /// What it has said at the start.
+    pub fn summary(&self) -> String {
+        self.summary.join("\n")
     }
 
     /// Everything logged so far.
@@ -126,6 +133,12 @@ impl Server {
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
+}
+
+/// The listener that a line of the summary is about.
+fn listener(line: &str) -> Option<&str> {
+    let in_json = || line.split_once("\"listener\":\"")?.1.strip_suffix("\"}");
+    line.strip_prefix("listening on ").or_else(in_json)
 }
 
 impl Drop for Server {

@@ -9,7 +9,7 @@ mod toml_file;
 pub(super) use example::example;
 
 use super::failure::Failure;
-use crate::options::{Given, Wrong};
+use crate::options::{Given, LogFormat, Wrong};
 use std::path::{Path, PathBuf};
 
 /// What the process was started with. The file is read anew each time.
@@ -48,7 +48,9 @@ impl Configuration {
                 0 => String::new(),
                 count => format!(" ({count} more: ringmq check {})", file.display()),
             };
-            return Err(Failure::usage(format_args!("{first}{more}")));
+            let format = self.given.log_format().or_else(|| contents.given.log_format());
+            let failure = Failure::usage(format_args!("{first}{more}"));
+            return Err(failure.in_format(format.unwrap_or(LogFormat::Text)));
         }
         contents.given = self.given.clone().or(contents.given);
         Ok(contents)

@@ -1,0 +1,147 @@
+//! What is told of messages that are dropped for clients: when that begins, what it comes to each
+//! minute, and when it is over.
+
+use super::clients::Clients;
+use super::session::SessionId;
+use super::told::Shown;
+use crate::base::maps::HashMap;
+use crate::base::time::Time;
+use crate::limits::{DROPS_INTERVAL, DROPS_TOLD_MAX};
+use std::collections::VecDeque;
+
+/// Why a message is dropped for one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DropReason {
+    QueueFull,
+    TooLarge,
+}
+
+impl DropReason {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue full",
+            Self::TooLarge => "larger than the client takes",
+        }
+    }
+}
+
+/// What is dropped for one client.
+#[derive(Debug)]
+struct Tally {
+    /// As it is shown, since the session may be gone when it is.
+    client_id: Box<str>,
+    /// The beginning of the last one's topic.
+    topic: String,
+    reason: DropReason,
+    /// Since it was told last.
+    dropped: u64,
+    dropped_in_all: u64,
+}
+
+/// What is dropped for all clients.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    tallies: HashMap<SessionId, Tally>,
+    /// When each is told next, in order because each is the same time ahead.
+    due: VecDeque<(Time, SessionId)>,
+    /// For clients beyond those, and when that is told.
+    others: u64,
+    others_due: Option<Time>,
+}
+
+impl Drops {
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.due.front().map(|&(due, _)| due).into_iter().chain(self.others_due).min()
+    }
+}
+
+impl Tally {
+    fn note(&mut self, reason: DropReason, topic: &str) {
+        self.dropped += 1;
+        self.dropped_in_all += 1;
+        self.reason = reason;
+        let (_, end) = Shown(topic).cut();
+        self.topic.clear();
+        self.topic.push_str(&topic[..end]);
+    }
+}
+
+impl Clients {
+    /// A message of `topic` is dropped for a session.
+    #[cold]
+    pub(super) fn note_dropped(&mut self, id: SessionId, reason: DropReason, topic: &str) {
+        if let Some(tally) = self.drops.tallies.get_mut(&id) {
+            return tally.note(reason, topic);
+        }
+        let due = self.now.after(DROPS_INTERVAL);
+        let Some(session) = self.sessions.get(id) else { return };
+        if self.drops.tallies.len() >= DROPS_TOLD_MAX {
+            self.drops.others += 1;
+            if self.drops.others_due.is_none() {
+                self.drops.others_due = Some(due);
+                tracing::warn!("Outgoing messages are being dropped for many more clients");
+            }
+            return;
+        }
+        let client_id = Shown(&session.client_id).to_string();
+        let (reason_words, shown) = (reason.words(), Shown(topic));
+        tracing::warn!(
+            %client_id,
+            reason = reason_words,
+            topic = %shown,
+            "Outgoing messages are being dropped for client {client_id}"
+        );
+        let mut tally = Tally {
+            client_id: client_id.into(),
+            topic: String::new(),
+            reason,
+            dropped: 0,
+            dropped_in_all: 0,
+        };
+        tally.note(reason, topic);
+        self.drops.tallies.insert(id, tally);
+        self.drops.due.push_back((due, id));
+    }
+
+    /// Tells what was dropped within a minute, or that nothing was.
+    pub(super) fn tell_drops(&mut self) {
+        let (now, drops) = (self.now, &mut self.drops);
+        let next = now.after(DROPS_INTERVAL);
+        while let Some(&(due, id)) = drops.due.front()
+            && due <= now
+        {
+            drops.due.pop_front();
+            let Some(tally) = drops.tallies.get_mut(&id) else { continue };
+            let Tally { client_id, dropped_in_all, .. } = &*tally;
+            if tally.dropped == 0 {
+                tracing::warn!(
+                    %client_id,
+                    dropped_in_all,
+                    "No outgoing messages are being dropped any more for client {client_id}"
+                );
+                drops.tallies.remove(&id);
+                continue;
+            }
+            tracing::warn!(
+                %client_id,
+                dropped = tally.dropped,
+                reason = tally.reason.words(),
+                topic = %Shown(&tally.topic),
+                "Outgoing messages were dropped in the last minute for client {client_id}"
+            );
+            tally.dropped = 0;
+            drops.due.push_back((next, id));
+        }
+        if drops.others_due.is_some_and(|due| due <= now) {
+            let dropped = std::mem::take(&mut drops.others);
+            drops.others_due = (dropped > 0).then_some(next);
+            match dropped {
+                0 => tracing::warn!("No outgoing messages are being dropped for others any more"),
+                _ => tracing::warn!(
+                    dropped,
+                    "Outgoing messages were dropped in the last minute for many more clients"
+                ),
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What the log is told of clients: who came, who was not let in, and who went and why; in the
+//! words of Mosquitto 2.1 where it has them.
+
+use super::boundary::Origin;
+use crate::limits::LOG_TEXT_CHARS_MAX;
+use crate::mqtt::{Connect, ProtocolError, ReasonCode, Version};
+use std::fmt::{self, Write};
+use std::io;
+
+/// The target of events whose words say already what their fields hold.
+pub const TOLD: &str = "ringmq::told";
+
+/// A text of a peer's as a log line shows it: not too long, and nothing in it that is more than
+/// text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown<'a>(pub(super) &'a str);
+
+impl Shown<'_> {
+    /// The characters that are shown, and whether there are more.
+    pub(super) fn cut(self) -> (&'static str, usize) {
+        let end = self.0.char_indices().nth(LOG_TEXT_CHARS_MAX).map(|(at, _)| at);
+        (if end.is_some() { "…" } else { "" }, end.unwrap_or(self.0.len()))
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (more, end) = self.cut();
+        write!(formatter, "{}{more}", self.0[..end].escape_debug())
+    }
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// Another connection has its session now.
+    TakenOver,
+    /// Nothing came for one and a half keep-alive periods.
+    Silent,
+    /// The peer has closed it.
+    Closed,
+    /// The network has lost it.
+    Failed(io::ErrorKind),
+    /// What came makes no sense below MQTT.
+    Garbled(Box<str>),
+    /// DISCONNECT came, with this code.
+    Said(ReasonCode),
+    /// The client broke the protocol, or a limit.
+    Refused(ProtocolError),
+    /// The client may not be here any more.
+    Removed(&'static str),
+    /// The broker stops.
+    Stop,
+}
+
+impl Departure {
+    /// What DISCONNECT tells the client, if it is to be told.
+    pub(super) const fn packet(&self) -> Option<(ReasonCode, Option<&'static str>)> {
+        match self {
+            Self::TakenOver => {
+                Some((ReasonCode::SessionTakenOver, Some("another connection took over")))
+            }
+            Self::Silent => Some((
+                ReasonCode::KeepAliveTimeout,
+                Some("nothing came for one and a half keep alive periods"),
+            )),
+            Self::Refused(error) => Some((error.code, Some(error.cause))),
+            Self::Removed(cause) => Some((ReasonCode::NotAuthorized, Some(cause))),
+            Self::Stop => Some((ReasonCode::ServerShuttingDown, None)),
+            Self::Closed | Self::Failed(_) | Self::Garbled(_) | Self::Said(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TakenOver => formatter.write_str("session taken over"),
+            Self::Silent => formatter.write_str("exceeded timeout"),
+            Self::Closed => formatter.write_str("connection closed by client"),
+            Self::Failed(kind) => write!(formatter, "network error: {kind}"),
+            Self::Garbled(cause) => formatter.write_str(cause),
+            Self::Said(ReasonCode::Success) => formatter.write_str("DISCONNECT received"),
+            Self::Said(code) => write!(formatter, "DISCONNECT received: {code}"),
+            Self::Refused(error) => write!(formatter, "{}: {}", words(error.code), error.cause),
+            Self::Removed(cause) => write!(formatter, "administrative action: {cause}"),
+            Self::Stop => formatter.write_str("shutdown"),
+        }
+    }
+}
+
+/// Mosquitto's words for a reason code, or MQTT's.
+const fn words(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::NotAuthorized => "not authorised",
+        ReasonCode::PacketTooLarge => "oversize packet",
+        code => code.name(),
+    }
+}
+
+/// Who says in CONNECT to be there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) connect: &'a Connect<'a>,
+    /// The client identifier, also where the broker has given it.
+    pub(super) client_id: &'a str,
+    /// The name that the client was let in by, or else the one that it gives itself.
+    pub(super) user: Option<&'a str>,
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn new(connect: &'a Connect<'a>, assigned: Option<&'a str>) -> Self {
+        let client_id = assigned.unwrap_or(connect.client_id);
+        Self { connect, client_id, user: connect.user_name }
+    }
+
+    fn protocol(&self) -> u8 {
+        match self.connect.version {
+            Version::V31 => 3,
+            Version::V311 => 4,
+            Version::V5 => 5,
+        }
+    }
+}
+
+impl fmt::Display for Claim<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Connect { clean_start, keep_alive_s, .. } = *self.connect;
+        let (protocol, clean_start) = (self.protocol(), u8::from(clean_start));
+        write!(formatter, "{} (p{protocol}, c{clean_start}", Shown(self.client_id))?;
+        write!(formatter, ", k{keep_alive_s}")?;
+        if let Some(user) = self.user {
+            write!(formatter, ", u'{}'", Shown(user))?;
+        }
+        formatter.write_char(')')
+    }
+}
+
+/// A client is let in.
+pub(super) fn connected(origin: &Origin, claim: Claim<'_>) {
+    tracing::info!(
+        target: TOLD,
+        client_id = %Shown(claim.client_id),
+        peer = %origin,
+        protocol = claim.protocol(),
+        clean_start = claim.connect.clean_start,
+        keep_alive_s = claim.connect.keep_alive_s,
+        user = claim.user.map(Shown).map(display),
+        "New client connected from {origin} as {claim}."
+    );
+}
+
+/// A client is not let in. Its CONNECT may be too wrong to say who it is.
+pub(super) fn refused(origin: &Origin, claim: Option<Claim<'_>>, error: &ProtocolError) {
+    let ProtocolError { code, cause } = *error;
+    let reason_code = code as u8;
+    let Some(claim) = claim else {
+        tracing::info!(
+            target: TOLD,
+            peer = %origin,
+            reason = cause,
+            reason_code,
+            "CONNECT refused from {origin}: {}: {cause}.",
+            words(code)
+        );
+        return;
+    };
+    tracing::info!(
+        target: TOLD,
+        client_id = %Shown(claim.client_id),
+        peer = %origin,
+        protocol = claim.protocol(),
+        user = claim.user.map(Shown).map(display),
+        reason = cause,
+        reason_code,
+        "CONNECT refused from {origin} as {claim}: {}: {cause}.",
+        words(code)
+    );
+}
+
+/// A client that was let in is gone.
+pub(super) fn departed(origin: &Origin, client_id: &str, departure: &Departure) {
+    let client_id = Shown(client_id);
+    tracing::info!(
+        target: TOLD,
+        client_id = %client_id,
+        peer = %origin,
+        reason = %departure,
+        "Client {client_id} [{origin}] disconnected: {departure}."
+    );
+}
+
+/// A connection ends on which no client was let in.
+pub(super) fn ended(peer: &Origin, departure: &Departure) {
+    match departure {
+        Departure::Refused(ProtocolError { code: reason, cause }) => {
+            tracing::info!(%peer, %reason, "Client refused: {cause}");
+        }
+        Departure::Garbled(cause) => tracing::info!(%peer, "Client closed: {cause}"),
+        Departure::Removed(cause) => tracing::info!(%peer, "Client closed: {cause}"),
+        // Nobody has come: a port was looked at, or the broker stops.
+        other => tracing::debug!(%peer, "Closed before a client came: {other}"),
+    }
+}
+
+/// A PUBLISH goes nowhere.
+pub(super) fn publish_denied(client_id: &str, topic: &str, reason: &str) {
+    let (client_id, topic) = (Shown(client_id), Shown(topic));
+    tracing::debug!(%client_id, %topic, reason, "Denied PUBLISH");
+}
+
+/// A filter is not subscribed to.
+pub(super) fn subscribe_denied(client_id: &str, filter: &str, reason: &str) {
+    let (client_id, filter) = (Shown(client_id), Shown(filter));
+    tracing::debug!(%client_id, %filter, reason, "Denied SUBSCRIBE");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v45_texts_of_peers_are_cut_at_64_characters_and_escaped() {
+        let long = "\u{200b}".repeat(21_000);
+        assert_eq!(Shown(&long).to_string(), "\\u{200b}".repeat(64) + "…");
+        assert_eq!(Shown(&"é".repeat(64)).to_string(), "é".repeat(64));
+        let nasty = "a\r\n\u{1b}[31m\u{7f}\u{85}\u{2028}\u{202e}";
+        let shown = Shown(nasty).to_string();
+        assert!(shown.chars().all(|shown| (' '..'\u{7f}').contains(&shown)), "{shown:?}");
+    }
+
+    #[test]
+    fn each_departure_has_words_of_its_own() {
+        let limit = ProtocolError::new(ReasonCode::MessageRateTooHigh, "too much");
+        let words = [
+            (Departure::TakenOver, "session taken over"),
+            (Departure::Silent, "exceeded timeout"),
+            (Departure::Closed, "connection closed by client"),
+            (Departure::Failed(io::ErrorKind::TimedOut), "network error: timed out"),
+            (Departure::Said(ReasonCode::Success), "DISCONNECT received"),
+            (
+                Departure::Said(ReasonCode::DisconnectWithWill),
+                "DISCONNECT received: disconnect with will message (0x04)",
+            ),
+            (Departure::Refused(ProtocolError::protocol("two")), "protocol error: two"),
+            (Departure::Refused(limit), "message rate too high: too much"),
+            (Departure::Removed("gone"), "administrative action: gone"),
+            (Departure::Stop, "shutdown"),
+        ];
+        for (departure, words) in words {
+            assert_eq!(departure.to_string(), words);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Log lines: to the standard error, by a thread of their own.
+#![forbid(unsafe_code)]
+
+mod line;
+mod sink;
+
+pub(super) use line::{Field, line};
+pub(super) use sink::Guard;
+
+use crate::broker::TOLD;
+use crate::options::{LogFormat, LogLevel};
+use sink::Sink;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Changes what is logged.
+#[derive(Clone)]
+pub(super) struct Log(Arc<dyn Fn(LevelFilter) + Send + Sync>);
+
+impl fmt::Debug for Log {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Log")
+    }
+}
+
+impl Log {
+    /// Logs what is at least this important, from now on.
+    pub(super) fn set_level(&self, level: LogLevel) {
+        (self.0)(filter(level));
+    }
+}
+
+/// Starts to log; what was logged is written when the guard is dropped.
+///
+/// # Errors
+/// When there is no thread for it.
+pub(super) fn start(level: LogLevel, format: LogFormat) -> io::Result<(Log, Guard)> {
+    let has_colours = io::stderr().is_terminal() && format == LogFormat::Text;
+    let notice = move |count| {
+        let fields = [("left_out", Field::Number(count))];
+        line(format, Level::WARN, "Log lines are left out: they are not read fast enough", &fields)
+    };
+    let (sink, guard) = Sink::start(io::stderr(), has_colours, notice)?;
+    let (level, handle) = reload::Layer::new(filter(level));
+    let registry = tracing_subscriber::registry().with(level);
+    let lines = || {
+        let writer = sink.clone();
+        tracing_subscriber::fmt::layer()
+            .with_writer(writer)
+            .with_ansi(has_colours)
+            .with_target(false)
+    };
+    match format {
+        LogFormat::Text => {
+            // What has its fields in its words already does not say them twice.
+            let words = debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                _ => Ok(()),
+            });
+            let told = lines().fmt_fields(words).with_filter(filter_fn(|of| of.target() == TOLD));
+            let others = lines().with_filter(filter_fn(|of| of.target() != TOLD));
+            registry.with(told.and_then(others)).init();
+        }
+        LogFormat::Json => {
+            let lines = lines().json().flatten_event(true);
+            registry.with(lines.with_current_span(false).with_span_list(false)).init();
+        }
+    }
+    // It fails only when the registry is gone, which is not while anything runs.
+    let log = Log(Arc::new(move |level| handle.reload(level).unwrap_or_default()));
+    Ok((log, guard))
+}
+
+const fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}

@@ -1,0 +1,227 @@
+//! Where log lines wait for the thread that writes them. Nobody who logs ever waits; what is too
+//! much while nobody reads the log is left out, and how much that was is said.
+#![forbid(unsafe_code)]
+
+use crate::io::clock::Clock;
+use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES, STOP_LOG};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What is written at once.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// How often it is said that lines are left out, while they are.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Takes log lines.
+#[derive(Debug, Clone)]
+pub(super) struct Sink {
+    lines: Sender<Message>,
+    waiting: Arc<Waiting>,
+    /// Lines may have colours.
+    is_terminal: bool,
+}
+
+/// Writes what waits when it is dropped, as far as there is time for it.
+#[derive(Debug)]
+pub(in crate::server) struct Guard(Sender<Message>);
+
+/// What has not been written.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    /// Lines that there was no room for, or that could not be written, since that was last said.
+    left_out: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// The last one: everything before it is written when the other end of this is dropped.
+    End(#[expect(dead_code, reason = "that it is dropped is what counts")] Sender<()>),
+}
+
+impl Sink {
+    /// Starts the thread that writes lines to `output`. `notice` makes the line that says how many
+    /// are left out.
+    ///
+    /// # Errors
+    /// When there is no thread.
+    pub(super) fn start(
+        output: impl Write + Send + 'static,
+        is_terminal: bool,
+        notice: impl Fn(u64) -> String + Send + 'static,
+    ) -> io::Result<(Self, Guard)> {
+        let (lines, received) = unbounded();
+        let waiting = Arc::new(Waiting::default());
+        let mut writer = Writer {
+            lines: received,
+            waiting: Arc::clone(&waiting),
+            output,
+            notice,
+            batch: Vec::new(),
+        };
+        let body = move || writer.run(Clock::start());
+        std::thread::Builder::new().name("log".into()).spawn(body)?;
+        Ok((Self { lines: lines.clone(), waiting, is_terminal }, Guard(lines)))
+    }
+
+    fn take(&self, line: &[u8]) {
+        let cost = line.len() + LOG_LINE_BYTES;
+        // Relaxed: the count guards nothing but itself.
+        if self.waiting.bytes.fetch_add(cost, Ordering::Relaxed) + cost > LOG_BYTES_MAX {
+            self.waiting.bytes.fetch_sub(cost, Ordering::Relaxed);
+            self.waiting.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let mut line = line.to_vec();
+        one_line(&mut line, self.is_terminal);
+        // It fails only when the writer has ended, as the process does.
+        let _ = self.lines.send(Message::Line(line));
+    }
+}
+
+/// Whatever an event says, it is one line, and controls no terminal.
+fn one_line(line: &mut [u8], has_colours: bool) {
+    let Some((_, text)) = line.split_last_mut() else { return };
+    for byte in text {
+        if (*byte < b' ' || *byte == 0x7f) && !(has_colours && *byte == 0x1b) {
+            *byte = b' ';
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> &'a Self {
+        self
+    }
+}
+
+impl Write for &Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let (end, ended) = bounded(0);
+        // The writer goes on as long as this exists.
+        let _ = self.0.send(Message::End(end));
+        // Whoever does not read the log does not keep the process.
+        let _ = ended.recv_timeout(STOP_LOG);
+    }
+}
+
+struct Writer<W, N> {
+    lines: Receiver<Message>,
+    waiting: Arc<Waiting>,
+    output: W,
+    notice: N,
+    batch: Vec<u8>,
+}
+
+impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
+    fn run(&mut self, clock: Clock) {
+        let mut told = clock.now();
+        while let Ok(first) = self.lines.recv() {
+            let end = self.write_batch(first);
+            let is_time = clock.now().since(told) >= TELL_INTERVAL;
+            if is_time || end.is_some() || self.lines.is_empty() {
+                self.tell_left_out();
+                told = clock.now();
+            }
+            if end.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Writes a line and those behind it; the end, if that is among them.
+    fn write_batch(&mut self, first: Message) -> Option<Message> {
+        let (mut next, mut cost, mut count) = (Some(first), 0, 0);
+        self.batch.clear();
+        while let Some(Message::Line(line)) = next {
+            cost += line.len() + LOG_LINE_BYTES;
+            count += 1;
+            self.batch.extend_from_slice(&line);
+            let has_room = self.batch.len() < BATCH_BYTES;
+            next = if has_room { self.lines.try_recv().ok() } else { None };
+        }
+        if self.output.write_all(&self.batch).and_then(|()| self.output.flush()).is_err() {
+            self.waiting.left_out.fetch_add(count, Ordering::Relaxed);
+        }
+        self.waiting.bytes.fetch_sub(cost, Ordering::Relaxed);
+        next
+    }
+
+    fn tell_left_out(&mut self) {
+        let count = self.waiting.left_out.swap(0, Ordering::Relaxed);
+        if count > 0 && self.output.write_all((self.notice)(count).as_bytes()).is_err() {
+            self.waiting.left_out.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Takes nothing until it is opened.
+    #[derive(Clone)]
+    struct Gate(Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn v45_what_a_log_that_nobody_reads_holds_is_bounded_and_the_rest_is_counted() {
+        let (opens, gate) = bounded::<()>(0);
+        let written = Arc::default();
+        let output = Gate(gate, Arc::clone(&written));
+        let notice = |count| format!("{count} left out\n");
+        let (sink, guard) = Sink::start(output, false, notice).unwrap();
+        let line = [&[b'x'; 999][..], b"\n"].concat();
+        let sent = 3 * LOG_BYTES_MAX / line.len();
+        for _ in 0..sent {
+            (&sink).write_all(&line).unwrap();
+        }
+        assert!(sink.waiting.bytes.load(Ordering::Relaxed) <= LOG_BYTES_MAX);
+        drop(opens);
+        drop(guard);
+        let written = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let count = written.lines().filter(|line| line.starts_with('x')).count();
+        assert!(count > LOG_BYTES_MAX / 2000, "{count} lines are there");
+        let told = written.lines().filter_map(|line| line.strip_suffix(" left out"));
+        let left_out: usize = told.map(|count| count.parse::<usize>().unwrap()).sum();
+        assert_eq!(count + left_out, sent);
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_it_says() {
+        let mut line = *b"a\r\nb\x1b[31m\x7f\n";
+        one_line(&mut line, false);
+        assert_eq!(&line, b"a  b [31m \n");
+    }
+}
