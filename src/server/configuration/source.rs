@@ -1,10 +1,9 @@
 //! A file's text, and where in it something stands.
 #![forbid(unsafe_code)]
 
+use crate::base::operator_file;
 use crate::limits::CONFIGURATION_FILE_BYTES_MAX;
 use crate::options::Wrong;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// A text and the name of its file.
@@ -31,14 +30,10 @@ impl<'a> Source<'a> {
 /// Reads the whole of a file, which must be text.
 pub(super) fn read(path: &Path) -> Result<String, Wrong> {
     let wrong = |cause: String| Wrong::new(&path.display().to_string(), cause);
-    let limit = CONFIGURATION_FILE_BYTES_MAX;
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|error| wrong(format!("cannot read the configuration file: {error}")))?;
-    if bytes.len() as u64 > limit {
-        return Err(wrong(format!("a configuration file has at most {} MiB", limit >> 20)));
-    }
+    let contents = operator_file::read(path, CONFIGURATION_FILE_BYTES_MAX);
+    let bytes = contents
+        .map_err(|error| wrong(format!("cannot read the configuration file: {error}")))?
+        .bytes;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
