@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::base::operator_file;
-use crate::limits::CONFIGURATION_FILE_BYTES_MAX;
+use crate::limits::{CONFIGURATION_FILE_BYTES_MAX, WRONG_NAME_BYTES_MAX};
 use crate::options::Wrong;
 use std::path::Path;
 
@@ -11,18 +11,27 @@ use std::path::Path;
 pub(super) struct Source<'a> {
     name: String,
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(path: &Path, text: &'a str) -> Self {
-        Self { name: path.display().to_string(), text }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(ends.map(|(end, _)| end + 1)).collect();
+        Self { name: path.display().to_string(), text, lines }
+    }
+
+    /// The file's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The byte at `offset` as `FILE:LINE:COLUMN`; both count from 1, columns in characters.
     pub(super) fn at(&self, offset: usize) -> String {
         let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let line = self.lines.partition_point(|start| *start <= before.len());
+        let column = before[self.lines[line - 1]..].chars().count() + 1;
         format!("{}:{line}:{column}", self.name)
     }
 }
@@ -43,8 +52,19 @@ pub(super) fn read(path: &Path) -> Result<String, Wrong> {
     })
 }
 
+/// A wrong name in quotes, or its beginning.
+pub(super) fn shown(name: &str) -> String {
+    match name.len() > WRONG_NAME_BYTES_MAX {
+        true => format!("{:?}...", &name[..name.floor_char_boundary(WRONG_NAME_BYTES_MAX)]),
+        false => format!("{name:?}"),
+    }
+}
+
 /// The name that was probably meant, if one is near enough.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > WRONG_NAME_BYTES_MAX {
+        return None;
+    }
     let distance =
         |known: &str| strsim::osa_distance(&name.to_lowercase().replace('_', "-"), known);
     let (distance, nearest) = known
