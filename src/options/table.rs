@@ -177,8 +177,8 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::list(
         "tls-cert",
         "FILE",
-        "Use this certificate chain in PEM, the listener's own first; repeat for more names. What is \
-         missing of it is looked for in --tls-chain and --tls-client-ca.",
+        "Use this certificate chain in PEM, the listener's own first; repeat for more names. What \
+         is missing of it is looked for in --tls-chain and --tls-client-ca.",
         |listener, values| {
             listener.tls_cert = paths(values);
             Ok(())
@@ -196,8 +196,8 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::list(
         "tls-chain",
         "FILE",
-        "Complete the listener's own certificate chains from these certificates, in PEM; a file, or \
-         a folder as openssl rehash makes it; may be repeated.",
+        "Complete the listener's own certificate chains from these certificates, in PEM; a file, \
+         or a folder as openssl rehash makes it; may be repeated.",
         |listener, values| {
             listener.tls_chain = paths(values);
             Ok(())

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 /// The endings that files of certificates have, where none has a name by its hash.
 const ENDINGS: &[&str] = &["pem", "crt", "cer"];
 
+const NEEDED: &str = "they must be PEM with BEGIN CERTIFICATE";
+
 /// All certificates in files and folders, each once.
 pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut found = Vec::new();
@@ -31,8 +33,13 @@ fn load_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         let fix = format!("put them there, then: openssl rehash {}", pem::shell(folder, ""));
         return Err(pem::failure(folder, cause, &fix));
     }
-    let all: Result<Vec<_>, String> = files.iter().map(|file| pem::authorities(file)).collect();
-    Ok(all?.concat())
+    let all: Result<Vec<_>, String> =
+        files.iter().map(|file| pem::authorities_if_any(file)).collect();
+    let all = all?.concat();
+    match all.is_empty() {
+        true => Err(pem::failure(folder, "no file in the folder holds a certificate", NEEDED)),
+        false => Ok(all),
+    }
 }
 
 /// The files of certificates that `path` stands for: itself, or those in the folder that it is.
@@ -52,7 +59,8 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if is_hash(&path) || has_ending(&path) {
+        // A link may point nowhere any more; OpenSSL passes over such names as well.
+        if (is_hash(&path) || has_ending(&path)) && path.is_file() {
             files.push(path);
         }
     }

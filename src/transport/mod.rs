@@ -254,6 +254,15 @@ impl Transport {
         self.peer
     }
 
+    /// What to tell of a peer that leaves now; None when nothing is strange about it.
+    #[must_use]
+    pub fn departure(&self) -> Option<&'static str> {
+        self.tls.as_deref().filter(|tls| tls.has_greeted() && !self.over).map(|_| {
+            "TLS: the client left within the handshake; perhaps it does not trust the issuer of \
+             our certificate, or the name in it is not the one that it connects to"
+        })
+    }
+
     /// True when the socket's peer is a proxy, also for connections of the proxy's own.
     #[must_use]
     pub const fn is_proxied(&self) -> bool {

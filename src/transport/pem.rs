@@ -32,6 +32,11 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, S
     certificates(path, AUTHORITY_FILE_BYTES_MAX)
 }
 
+/// The same, of a file that may hold something else.
+pub(super) fn authorities_if_any(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    sections(&read(path, AUTHORITY_FILE_BYTES_MAX)?.bytes, path)
+}
+
 fn certificates(path: &Path, bytes_max: u64) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = read(path, bytes_max)?.bytes;
     let found = sections::<CertificateDer<'static>>(&text, path)?;

@@ -9,8 +9,8 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// What to do about a key that cannot be used.
-pub(super) const NEW_KEY: &str = "make a new key, and a new certificate for it: openssl genpkey -algorithm EC -pkeyopt \
-     ec_paramgen_curve:P-256 -out NEW.key";
+pub(super) const NEW_KEY: &str = "make a new key, and a new certificate for it: \
+     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW.key";
 
 /// The curves that keys of certificates may be on.
 const CURVES: &[&str] = &["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];

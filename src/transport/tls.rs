@@ -317,6 +317,11 @@ impl Tls {
         self.incoming.len()
     }
 
+    /// True from the client's hello until the handshake is over.
+    pub(super) fn has_greeted(&self) -> bool {
+        self.phase == Phase::Handshake && self.hello.is_some()
+    }
+
     pub(super) const fn is_handshaking(&self) -> bool {
         matches!(self.phase, Phase::Fresh | Phase::Hello | Phase::Handshake)
     }

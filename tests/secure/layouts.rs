@@ -237,3 +237,60 @@ fn a_foreign_application_protocol_keeps_nobody_out() {
         }
     }
 }
+
+#[test]
+fn an_authority_that_comes_into_a_folder_is_taken_without_a_restart() {
+    let realm = Realm::new();
+    let folder = realm.path("authorities");
+    std::fs::create_dir(&folder).unwrap();
+    realm.folder.write("authorities/others.pem", pki::authority("Others").pem());
+    let mut flags = realm.tls_flags().to_vec();
+    let options = "allow-anonymous=true&client-certificates=required";
+    flags.extend([
+        "--listen".into(),
+        format!("mqtts://127.0.0.1:0?{options}&tls-client-ca={}", folder.display()),
+    ]);
+    let server = Server::start(&flags);
+    let publish = || {
+        let mut command = Command::new("mosquitto_pub");
+        let port = server.port(0).to_string();
+        command.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", "a", "-m", "b"]);
+        for (flag, name) in
+            [("--cafile", "ca.pem"), ("--cert", "cert-user.pem"), ("--key", "cert-user.key")]
+        {
+            command.arg(flag).arg(realm.path(name));
+        }
+        run(&mut command, Duration::from_secs(20)).0
+    };
+    assert_ne!(publish(), Some(0));
+    server.logs("no authority in tls-client-ca (cafile) has issued it");
+    realm.folder.write("authorities/clients.pem", realm.clients.pem());
+    assert!(eventually(Duration::from_secs(20), || publish() == Some(0)), "{}", server.log());
+    // What is removed lets nobody in any more.
+    std::fs::remove_file(folder.join("clients.pem")).unwrap();
+    assert!(eventually(Duration::from_secs(20), || publish() != Some(0)), "{}", server.log());
+}
+
+#[test]
+fn a_client_that_leaves_in_the_handshake_without_a_word_is_told_of() {
+    let realm = Realm::new();
+    let mut flags = realm.tls_flags().to_vec();
+    for scheme in SCHEMES {
+        flags.extend(["--listen".into(), format!("{scheme}://127.0.0.1:0")]);
+    }
+    let server = Server::start(&flags);
+    let line = "the client left within the handshake";
+    for (listener, told) in [(0, 1), (1, 2)] {
+        let port = server.port(listener);
+        // A client that has said nothing, and one that has said hello.
+        drop(crate::support::peer::socket(port));
+        let config = crate::support::peer::tls_client(&realm.authority.pem(), None);
+        let mut stream = crate::support::peer::tls(&config, crate::support::peer::socket(port));
+        let (client, socket) = (&mut stream.conn, &mut stream.sock);
+        client.write_tls(socket).unwrap();
+        client.read_tls(socket).unwrap();
+        drop(stream);
+        server.logs(line);
+        assert!(eventually(Duration::from_secs(5), || server.count(line) == told));
+    }
+}

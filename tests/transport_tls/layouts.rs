@@ -42,15 +42,19 @@ impl Ladder {
         [self.own.certificate.pem(), self.lower.pem(), self.upper.pem(), root]
     }
 
-    /// A client that trusts the root alone gets in, with both versions; how many certificates it
-    /// was sent.
+    /// A client that trusts the root alone gets in, with both versions, and is sent each
+    /// certificate before its issuer's; how many there are.
     #[track_caller]
     fn serves(&self, settings: TlsSettings) -> usize {
         let settings = Arc::new(settings);
+        let own = [self.own.certificate.der(), self.lower.der(), self.upper.der()];
+        let all = [&own[..], &[self.site.authority.der()]].concat();
         let counts = VERSIONS.map(|version| {
             let client = Client::new(&self.site.authority, version, None);
             let pair = Pair::connect(&client, &settings).unwrap_or_else(|f| panic!("{f:?}"));
-            pair.client.peer_certificates().unwrap().len()
+            let sent = pair.client.peer_certificates().unwrap();
+            assert!(sent.iter().zip(&all).all(|(sent, right)| sent == *right));
+            sent.len()
         });
         assert_eq!(counts[0], counts[1]);
         counts[0]
@@ -147,10 +151,13 @@ fn authorities_come_from_folders_as_well() {
     assert!(error.contains("holds no certificates") && error.contains("openssl rehash"), "{error}");
     std::fs::write(folder.join("first.pem"), first.pem()).unwrap();
     std::fs::write(folder.join("README"), "no certificate").unwrap();
+    std::fs::write(folder.join("key.pem"), clients[0].key.serialize_pem()).unwrap();
+    std::os::unix::fs::symlink("gone", folder.join("gone.pem")).unwrap();
     assert_eq!(outcome(&site, &files, &clients[0]), Ok(()));
     assert!(outcome(&site, &files, &clients[1]).is_err());
     // As OpenSSL has it: where names are hashes, only those count.
     std::fs::write(folder.join("other.pem"), second.pem()).unwrap();
+    ["gone.pem", "key.pem"].map(|name| std::fs::remove_file(folder.join(name)).unwrap());
     openssl(&format!("rehash {}", folder.display()));
     assert_eq!(clients.each_ref().map(|client| outcome(&site, &files, client).is_ok()), [true; 2]);
     std::fs::write(folder.join("third.crt"), pki::authority("Third").pem()).unwrap();

@@ -54,8 +54,10 @@ pub(super) fn read(path: &Path) -> Result<String, Wrong> {
 
 /// A wrong name in quotes, or its beginning.
 pub(super) fn shown(name: &str) -> String {
+    let is_shown = |at: &usize| *at <= WRONG_NAME_BYTES_MAX;
+    let end = name.char_indices().map(|(at, _)| at).take_while(is_shown).last().unwrap_or(0);
     match name.len() > WRONG_NAME_BYTES_MAX {
-        true => format!("{:?}...", &name[..name.floor_char_boundary(WRONG_NAME_BYTES_MAX)]),
+        true => format!("{:?}...", &name[..end]),
         false => format!("{name:?}"),
     }
 }
