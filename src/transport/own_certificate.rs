@@ -143,6 +143,10 @@ fn position_of(
         }
     }
     found.ok_or_else(|| {
+        // The same key may be written in a way that is not taken.
+        if let Some(fault) = certificates.iter().find_map(public_key::fault) {
+            return pem::failure(path, fault, public_key::NEW_KEY);
+        }
         let cause = format!("does not belong to any certificate in {}", path.display());
         pem::failure(key, cause, "give the key that the certificate was made with")
     })

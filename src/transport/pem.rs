@@ -156,6 +156,10 @@ fn without(text: &[u8], path: &Path, wanted: &str, labels: &str) -> String {
             None => ("is DER, not PEM".to_owned(), format!("it must be PEM with {labels}")),
         },
         _ => match labelled(text) {
+            Some((kind, _)) if kind == format!("a {wanted}") => (
+                "a BEGIN line does not begin its line".to_owned(),
+                "take away what stands before it, such as blanks".to_owned(),
+            ),
             Some((kind, fix)) => {
                 (format!("holds {kind}, no {wanted}"), fix.replace("IN", &from).replace("OUT", &to))
             }
@@ -192,6 +196,11 @@ fn labelled(text: &[u8]) -> Option<(&'static str, &'static str)> {
         (
             "TRUSTED CERTIFICATE",
             "a certificate in OpenSSL's own form",
+            "convert it and name the new file: openssl x509 -in IN -out OUT",
+        ),
+        (
+            "X509 CERTIFICATE",
+            "a certificate by its older name",
             "convert it and name the new file: openssl x509 -in IN -out OUT",
         ),
         (

@@ -1,6 +1,7 @@
 //! Which public keys TLS here can use, and what is wrong with the others.
 
 use rustls::pki_types::CertificateDer;
+use x509_parser::asn1_rs::Tag;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -54,12 +55,15 @@ fn fault_of(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
 }
 
 fn curve_fault(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
-    let curve = key.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+    let parameters = key.algorithm.parameters.as_ref().filter(|curve| curve.tag() == Tag::Oid);
+    let curve = parameters.and_then(|curve| curve.as_oid().ok());
     let Some(curve) = curve.map(|curve| curve.to_id_string()) else {
         return Some("its key spells its curve out instead of naming it".to_owned());
     };
     let name = OTHER_CURVES.iter().find(|(known, _)| *known == curve);
-    let name = name.map_or(curve.as_str(), |(_, name)| *name);
+    // A client chooses what stands here.
+    let number = if curve.len() <= 40 { curve.as_str() } else { "with a very long number" };
+    let name = name.map_or(number, |(_, name)| *name);
     (!CURVES.contains(&curve.as_str()))
         .then(|| format!("its key is on the curve {name}, and P-256, P-384 or P-521 is needed"))
 }

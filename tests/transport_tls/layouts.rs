@@ -270,7 +270,7 @@ fn files_that_hold_something_else_are_told_from_each_other() {
         folder,
         "new() { openssl req -x509 -nodes -subj /CN=x -keyout $1.key -out $1.crt -newkey $2; }
          new short rsa:1024
-         new koblitz 'ec -pkeyopt ec_paramgen_curve:secp256k1' || openssl req -x509 -nodes \\
+         openssl req -x509 -nodes \\
             -subj /CN=x -keyout koblitz.key -out koblitz.crt -newkey ec \\
             -pkeyopt ec_paramgen_curve:secp256k1
          openssl req -x509 -nodes -subj /CN=x -keyout brain.key -out brain.crt -newkey ec \\
@@ -286,9 +286,13 @@ fn files_that_hold_something_else_are_told_from_each_other() {
          openssl pkey -in good.key -pubout -out public.key
          openssl pkey -in good.key -aes128 -passout pass:x -out 'se cret.key'
          iconv -f UTF-8 -t UTF-16 good.crt > wide.crt
-         head -c 400 good.crt > cut.crt",
+         head -c 400 good.crt > cut.crt
+         sed 's/^/  /' good.crt > blanks.crt
+         sed 's/CERTIFICATE/X509 CERTIFICATE/' good.crt > older.crt
+         openssl ecparam -name prime256v1 -param_enc explicit -genkey -noout -out spelt.key
+         openssl req -x509 -key spelt.key -subj /CN=x -out spelt.crt",
     );
-    let cases: [(&str, &str, &[&str]); 17] = [
+    let cases: [(&str, &str, &[&str]); 20] = [
         ("short.crt", "short.key", &["short.crt", "RSA key has 1024 bits", "2048", "genpkey"]),
         ("koblitz.crt", "koblitz.key", &["curve secp256k1", "P-256", "genpkey"]),
         ("brain.crt", "brain.key", &["curve brainpoolP256r1", "P-256", "genpkey"]),
@@ -306,6 +310,9 @@ fn files_that_hold_something_else_are_told_from_each_other() {
         ("good.key", "good.crt", &["holds a private key, no certificate", "exchange"]),
         ("good.crt", "good.crt", &["holds a certificate, no private key", "exchange"]),
         ("good.crt", "short.key", &["cannot be used", "2048"]),
+        ("blanks.crt", "good.key", &["a BEGIN line does not begin its line", "blanks"]),
+        ("older.crt", "good.key", &["older name", "openssl x509 -in "]),
+        ("spelt.crt", "spelt.key", &["spells its curve out", "genpkey"]),
     ];
     for (certificate, key, parts) in cases {
         let mut files = TlsFiles {
