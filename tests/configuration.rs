@@ -349,6 +349,43 @@ fn admitted(
 }
 
 #[test]
+fn a_file_of_mosquittos_completes_the_chain_and_says_nothing_of_it() {
+    let folder = Folder::new();
+    let root = pki::authority("Root");
+    let between = pki::intermediate("Between", 1, &root);
+    let own = pki::server(&between, &["127.0.0.1"]);
+    folder.write("leaf.pem", own.certificate.pem());
+    pki::private(folder.write("own.key", own.key.serialize_pem()));
+    folder.write("root.pem", root.pem());
+    folder.write("others.pem", [root.pem(), between.pem()].concat());
+    std::fs::create_dir(folder.path().join("d")).unwrap();
+    folder.write("d/between.pem", between.pem());
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    assert!(output(Command::new("openssl").args(["rehash", &at("d")])).status.success());
+    for extra in [
+        format!("cafile {}", at("others.pem")),
+        format!("capath {}", at("d")),
+        format!("cafile {}\ncapath {}", at("root.pem"), at("d")),
+    ] {
+        let port = free_port();
+        let file = folder.write(
+            "m.conf",
+            format!(
+                "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\ncertfile {}\n\
+                 keyfile {}\n{extra}\n",
+                at("leaf.pem"),
+                at("own.key")
+            ),
+        );
+        let (status, text, _) = run(&["check", file.to_str().unwrap()]);
+        assert!(status == Some(0) && !text.contains("chain"), "{text}");
+        let broker = Broker::ringmq(&file, port);
+        assert!(is_admitted(port, &["--cafile", &at("root.pem")]), "{extra}: {}", broker.log());
+        assert!(!broker.log().contains("issuer"), "{}", broker.log());
+    }
+}
+
+#[test]
 fn a_file_of_mosquittos_asks_for_the_same_certificates() {
     let folder = Folder::new();
     let (ours, others) = (pki::authority("Ours"), pki::authority("Others"));

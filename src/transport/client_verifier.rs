@@ -86,22 +86,23 @@ impl ClientVerifier {
         certificate: &X509Certificate<'_>,
         now_s: i64,
     ) -> Option<CertificateError> {
+        if self.crls.is_empty() {
+            return None;
+        }
+        let issuer = certificate.issuer().as_raw();
         let lists =
             self.crls.iter().filter_map(|der| CertificateRevocationList::from_der(der).ok());
-        let issuer = certificate.issuer().as_raw();
-        let mut of_issuer = lists.map(|(_, list)| list).filter(|l| l.issuer().as_raw() == issuer);
-        match of_issuer.next() {
-            _ if self.crls.is_empty() => None,
-            None => Some(CertificateError::UnknownRevocationStatus),
-            Some(list) => {
-                let mut revoked = list.iter_revoked_certificates();
-                if revoked.any(|entry| entry.raw_serial() == certificate.raw_serial()) {
-                    return Some(CertificateError::Revoked);
-                }
-                let is_old = list.next_update().is_some_and(|next| next.timestamp() < now_s);
-                is_old.then_some(CertificateError::ExpiredRevocationList)
+        let lists = lists.map(|(_, list)| list).filter(|list| list.issuer().as_raw() == issuer);
+        let mut cause = Some(CertificateError::UnknownRevocationStatus);
+        for list in lists {
+            let mut revoked = list.iter_revoked_certificates();
+            if revoked.any(|entry| entry.raw_serial() == certificate.raw_serial()) {
+                return Some(CertificateError::Revoked);
             }
+            let is_old = list.next_update().is_some_and(|next| next.timestamp() < now_s);
+            cause = cause.and(is_old.then_some(CertificateError::ExpiredRevocationList));
         }
+        cause
     }
 }
 

@@ -208,6 +208,39 @@ fn a_self_signed_device_is_let_in_where_its_certificate_is_named() {
 }
 
 #[test]
+fn a_named_device_may_be_revoked_as_any_client() {
+    let site = Site::new();
+    let mut params = pki::authority_params("Device");
+    params.serial_number = Some(rcgen::SerialNumber::from(9u64));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::KeyPair::from_pem(&key.serialize_pem()).unwrap();
+    let device = Authority::self_signed(params, key).unwrap();
+    let certificate: &rcgen::Certificate = device.as_ref();
+    let identity = Identity { certificate: certificate.clone(), key: own };
+    let (free, revoked) = (pki::crl(&device, &[8]), pki::crl(&device, &[9]));
+    let old = pki::crl_until(&device, &[], 2021);
+    let cases: [(&[&str], &str); 5] = [
+        (&[&free], ""),
+        (&[&revoked], "revoked"),
+        (&[&old], "out of date"),
+        (&[&old, &free], ""),
+        (&[&free, &revoked], "revoked"),
+    ];
+    for (lists, cause) in cases {
+        let files = TlsFiles {
+            client_cas: vec![site.folder.write("device.pem", device.pem())],
+            client_certificates: ClientCertificates::Required,
+            crls: vec![site.folder.write("device.crl", lists.concat())],
+            ..site.files.clone()
+        };
+        match outcome(&site, &files, &identity) {
+            Ok(()) => assert_eq!(cause, ""),
+            Err(told) => assert!(!cause.is_empty() && told.contains(cause), "{cause}: {told}"),
+        }
+    }
+}
+
+#[test]
 fn a_named_device_is_judged_by_its_dates_and_purpose() {
     let site = Site::new();
     let mut old = pki::expired(pki::client_params("old", 1));
