@@ -1,6 +1,8 @@
 //! What a client offers in its first message, as far as it decides how it is answered, or tells
 //! why it cannot be.
 
+use smallvec::SmallVec;
+
 /// What decides about a client's hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hello {
@@ -53,39 +55,48 @@ const TLS_1_3: u16 = 0x0304;
 
 /// Reads a hello from the front of what has come. `protocols` are ours.
 pub(super) fn read(input: &[u8], protocols: &[Vec<u8>]) -> Progress {
-    let Some(message) = message(input) else { return Progress::Foreign };
-    let [kind, a, b, c, body @ ..] = &message[..] else {
-        return match message.first().is_none_or(|kind| *kind == CLIENT_HELLO) {
-            true => Progress::Incomplete,
-            false => Progress::Foreign,
-        };
+    // Nothing is copied as long as bytes are missing: many peers may stop there.
+    let mut records = Records { input, is_foreign: false };
+    let head: SmallVec<[u8; 4]> = records.by_ref().flatten().copied().take(4).collect();
+    let mut records = Records { input, is_foreign: false };
+    let bytes: usize = records.by_ref().map(<[u8]>::len).sum();
+    let missing = if records.is_foreign { Progress::Foreign } else { Progress::Incomplete };
+    let length = match head[..] {
+        [] => return missing,
+        [kind, ..] if kind != CLIENT_HELLO => return Progress::Foreign,
+        [_, a, b, c] => 4 + u32::from_be_bytes([0, a, b, c]) as usize,
+        _ => return missing,
     };
-    let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-    if *kind != CLIENT_HELLO || length > HELLO_BYTES_MAX {
+    if length > HELLO_BYTES_MAX {
         return Progress::Foreign;
     }
-    match body.get(..length) {
-        None => Progress::Incomplete,
-        Some(body) => parse(body, protocols).map_or(Progress::Foreign, Progress::Complete),
+    if bytes < length {
+        return missing;
     }
+    let message = Records { input, is_foreign: false }.collect::<SmallVec<[_; 2]>>().concat();
+    parse(&message[4..length], protocols).map_or(Progress::Foreign, Progress::Complete)
 }
 
-/// The handshake bytes in whole and begun records; None when there is another record.
-fn message(mut input: &[u8]) -> Option<Vec<u8>> {
-    let mut message = Vec::new();
-    while let [kind, _, _, high, low, rest @ ..] = input {
+/// The handshake bytes in each record, also in one that has only begun; ends at another record.
+struct Records<'a> {
+    input: &'a [u8],
+    is_foreign: bool,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.is_foreign |= self.input.first().is_some_and(|kind| *kind != HANDSHAKE);
+        let [_, _, _, high, low, rest @ ..] = self.input else { return None };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        if *kind != HANDSHAKE || length > RECORD_BYTES_MAX {
-            // What follows a whole hello is not looked at.
-            return (!message.is_empty()).then_some(message);
+        self.is_foreign |= length > RECORD_BYTES_MAX;
+        if self.is_foreign {
+            return None;
         }
         let (part, others) = rest.split_at(length.min(rest.len()));
-        message.extend_from_slice(part);
-        input = others;
-    }
-    match input.first() {
-        Some(kind) if *kind != HANDSHAKE && message.is_empty() => None,
-        _ => Some(message),
+        self.input = others;
+        Some(part)
     }
 }
 

@@ -157,7 +157,9 @@ fn authorities_come_from_folders_as_well() {
     assert!(outcome(&site, &files, &clients[1]).is_err());
     // As OpenSSL has it: where names are hashes, only those count.
     std::fs::write(folder.join("other.pem"), second.pem()).unwrap();
-    ["gone.pem", "key.pem"].map(|name| std::fs::remove_file(folder.join(name)).unwrap());
+    for name in ["gone.pem", "key.pem"] {
+        std::fs::remove_file(folder.join(name)).unwrap();
+    }
     openssl(&format!("rehash {}", folder.display()));
     assert_eq!(clients.each_ref().map(|client| outcome(&site, &files, client).is_ok()), [true; 2]);
     std::fs::write(folder.join("third.crt"), pki::authority("Third").pem()).unwrap();
@@ -295,13 +297,9 @@ fn a_server_certificate_of_version_1_is_served() {
     assert!(error.contains("does not belong to any certificate"), "{error}");
 }
 
-#[test]
-fn files_that_hold_something_else_are_told_from_each_other() {
-    let site = Site::new();
-    let folder = site.folder.path();
-    shell(
-        folder,
-        "new() { openssl req -x509 -nodes -subj /CN=x -keyout $1.key -out $1.crt -newkey $2; }
+/// Makes files of all kinds.
+const OF_ALL_KINDS: &str =
+    "new() { openssl req -x509 -nodes -subj /CN=x -keyout $1.key -out $1.crt -newkey $2; }
          new short rsa:1024
          openssl req -x509 -nodes \\
             -subj /CN=x -keyout koblitz.key -out koblitz.crt -newkey ec \\
@@ -323,31 +321,38 @@ fn files_that_hold_something_else_are_told_from_each_other() {
          sed 's/^/  /' good.crt > blanks.crt
          sed 's/CERTIFICATE/X509 CERTIFICATE/' good.crt > older.crt
          openssl ecparam -name prime256v1 -param_enc explicit -genkey -noout -out spelt.key
-         openssl req -x509 -key spelt.key -subj /CN=x -out spelt.crt",
-    );
-    let cases: [(&str, &str, &[&str]); 20] = [
-        ("short.crt", "short.key", &["short.crt", "RSA key has 1024 bits", "2048", "genpkey"]),
-        ("koblitz.crt", "koblitz.key", &["curve secp256k1", "P-256", "genpkey"]),
-        ("brain.crt", "brain.key", &["curve brainpoolP256r1", "P-256", "genpkey"]),
-        ("crt.der", "good.key", &["a certificate in DER", "openssl x509 -inform DER -in "]),
-        ("good.crt", "key.der", &["a private key in DER", "openssl pkey -inform DER -in "]),
-        ("both.p12", "good.key", &["PKCS#12", "openssl pkcs12 -in "]),
-        ("good.p7b", "good.key", &["PKCS#7", "openssl pkcs7 -print_certs -in "]),
-        ("good.p7c", "good.key", &["PKCS#7", "openssl pkcs7 -inform DER -print_certs"]),
-        ("trusted.crt", "good.key", &["OpenSSL's own form", "openssl x509 -in "]),
-        ("good.csr", "good.key", &["a request for a certificate", "authority"]),
-        ("good.crt", "public.key", &["a public key", "private key"]),
-        ("good.crt", "se cret.key", &["encrypted with a passphrase", "openssl pkey -in '"]),
-        ("wide.crt", "good.key", &["UTF-16", "iconv -f UTF-16"]),
-        ("cut.crt", "good.key", &["no END line", "copy the file anew"]),
-        ("good.key", "good.crt", &["holds a private key, no certificate", "exchange"]),
-        ("good.crt", "good.crt", &["holds a certificate, no private key", "exchange"]),
-        ("good.crt", "short.key", &["cannot be used", "2048"]),
-        ("blanks.crt", "good.key", &["a BEGIN line does not begin its line", "blanks"]),
-        ("older.crt", "good.key", &["older name", "openssl x509 -in "]),
-        ("spelt.crt", "spelt.key", &["spells its curve out", "genpkey"]),
-    ];
-    for (certificate, key, parts) in cases {
+         openssl req -x509 -key spelt.key -subj /CN=x -out spelt.crt";
+
+/// A certificate's file and a key's, and what is said of them.
+const MISTAKEN: [(&str, &str, &[&str]); 20] = [
+    ("short.crt", "short.key", &["short.crt", "RSA key has 1024 bits", "2048", "genpkey"]),
+    ("koblitz.crt", "koblitz.key", &["curve secp256k1", "P-256", "genpkey"]),
+    ("brain.crt", "brain.key", &["curve brainpoolP256r1", "P-256", "genpkey"]),
+    ("crt.der", "good.key", &["a certificate in DER", "openssl x509 -inform DER -in "]),
+    ("good.crt", "key.der", &["a private key in DER", "openssl pkey -inform DER -in "]),
+    ("both.p12", "good.key", &["PKCS#12", "openssl pkcs12 -in "]),
+    ("good.p7b", "good.key", &["PKCS#7", "openssl pkcs7 -print_certs -in "]),
+    ("good.p7c", "good.key", &["PKCS#7", "openssl pkcs7 -inform DER -print_certs"]),
+    ("trusted.crt", "good.key", &["OpenSSL's own form", "openssl x509 -in "]),
+    ("good.csr", "good.key", &["a request for a certificate", "authority"]),
+    ("good.crt", "public.key", &["a public key", "private key"]),
+    ("good.crt", "se cret.key", &["encrypted with a passphrase", "openssl pkey -in '"]),
+    ("wide.crt", "good.key", &["UTF-16", "iconv -f UTF-16"]),
+    ("cut.crt", "good.key", &["no END line", "copy the file anew"]),
+    ("good.key", "good.crt", &["holds a private key, no certificate", "exchange"]),
+    ("good.crt", "good.crt", &["holds a certificate, no private key", "exchange"]),
+    ("good.crt", "short.key", &["cannot be used", "2048"]),
+    ("blanks.crt", "good.key", &["a BEGIN line does not begin its line", "blanks"]),
+    ("older.crt", "good.key", &["older name", "openssl x509 -in "]),
+    ("spelt.crt", "spelt.key", &["spells its curve out", "genpkey"]),
+];
+
+#[test]
+fn files_that_hold_something_else_are_told_from_each_other() {
+    let site = Site::new();
+    let folder = site.folder.path();
+    shell(folder, OF_ALL_KINDS);
+    for (certificate, key, parts) in MISTAKEN {
         let mut files = TlsFiles {
             certificates: vec![folder.join(certificate)],
             keys: vec![folder.join(key)],
