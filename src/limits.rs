@@ -211,11 +211,35 @@ pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// the handshake it is [`UNAUTHENTICATED_BYTES_MAX`]: certificate chains beyond it are refused.
 pub const TLS_INPUT_BYTES_MAX: usize = TLS_RECORD_BYTES_MAX + 2048 + 5;
 
+/// Certificates of a chain, a client's or the server's own; webpki builds no longer path.
+pub const CHAIN_CERTIFICATES_MAX: usize = 8;
+/// Certificates of a client's chain with the same subject: each more multiplies the paths to try.
+pub const CHAIN_NAMESAKES_MAX: usize = 2;
+/// Input of a handshake that costs as much to answer as one step: the more certificates wait to be
+/// verified, the fewer handshakes go on in the same turn.
+pub const HANDSHAKE_STEP_BYTES: usize = 2 * 1024;
+/// Bytes of a file with the server's certificates, or with a key.
+pub const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of a file with the certificates of authorities.
+pub const AUTHORITY_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Files of certificates in one folder.
+pub const AUTHORITY_FILES_MAX: usize = 4096;
+/// Bytes of a file with revocation lists.
+pub const CRL_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
+const _: () = assert!(CHAIN_NAMESAKES_MAX < CHAIN_CERTIFICATES_MAX);
+const _: () = assert!(KEY_FILE_BYTES_MAX <= AUTHORITY_FILE_BYTES_MAX);
 /// Bytes of a password, ACL or key file; a larger one is refused.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a configuration file; a larger one is none.
 pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Values that a configuration file may set, and lines that do so.
+pub const CONFIGURATION_VALUES_MAX: usize = 10_000;
+/// Things that are said to be wrong, or to be warned of, in one file; after them it is not read on.
+pub const CONFIGURATION_FAULTS_MAX: usize = 100;
+/// Bytes of a wrong name that are shown, and for which a better one is looked for.
+pub const WRONG_NAME_BYTES_MAX: usize = 64;
 /// Iterations that a password file's entry may ask for: about two seconds of one core.
 pub const HASH_ITERATIONS_MAX: u32 = 2_000_000;
 /// KiB of memory that a password file's entry may ask for.

@@ -111,6 +111,119 @@ fn check_says_everything_at_once_and_looks_into_the_files_that_are_named() {
 }
 
 #[test]
+fn only_regular_files_are_read_whatever_names_them() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let fifo = path("fifo");
+    assert!(output(Command::new("mkfifo").arg(&fifo)).status.success());
+    let own = pki::self_signed(pki::client_params("server", 1));
+    folder.write("good.pem", own.certificate.pem());
+    pki::private(folder.write("good.key", own.key.serialize_pem()));
+    let with = |option: &str, file: &str| {
+        let mut options = vec![
+            ("tls-cert", path("good.pem")),
+            ("tls-key", path("good.key")),
+            ("client-certificates", "required".to_owned()),
+            ("tls-client-ca", path("good.pem")),
+        ];
+        options.retain(|(name, _)| *name != option);
+        options.push((option, file.to_owned()));
+        let lines: Vec<_> =
+            options.iter().map(|(name, value)| format!("{name} = '{value}'\n")).collect();
+        folder.write("a.toml", format!("listen = 'mqtts://127.0.0.1:1'\n{}", lines.concat()))
+    };
+    let of_toml = [
+        "tls-cert",
+        "tls-key",
+        "tls-chain",
+        "tls-client-ca",
+        "tls-crl",
+        "password-file",
+        "acl-file",
+        "jwt-key-file",
+    ];
+    let kinds = [(&*fifo, "it is a FIFO; give a regular file"), ("/dev/zero", "it is a device;")];
+    for (file, cause) in kinds {
+        for option in of_toml {
+            let written = with(option, file);
+            let (status, text, _) = run(&["check", written.to_str().unwrap()]);
+            assert!(text.contains(cause) && text.contains(file), "{option}: {text}");
+            assert_eq!((status, text.lines().count()), (Some(2), 1), "{option}: {text}");
+        }
+        let (status, _, error) = run(&["--config", file]);
+        assert!(error.contains(cause), "{error}");
+        assert_eq!(status, Some(2));
+        let (_, text, _) = run(&["check", file]);
+        assert!(text.contains(cause), "{text}");
+        let (status, _, error) = run(&["passwd", "--batch", file, "alice"]);
+        assert!(error.contains(cause) && status != Some(0), "{error}");
+        // A link to a regular file is one.
+        let link = path("link.pem");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(path("good.pem"), &link).unwrap();
+        let (status, text, _) = run(&["check", with("tls-cert", &link).to_str().unwrap()]);
+        assert_eq!(status, Some(0), "{text}");
+    }
+    let folder_itself = path("");
+    let (_, text, _) = run(&["check", with("tls-cert", &folder_itself).to_str().unwrap()]);
+    assert!(text.contains("it is a folder"), "{text}");
+}
+
+#[test]
+fn a_reload_does_not_wait_for_a_fifo() {
+    let folder = Folder::new();
+    let port = free_port();
+    folder.write("users", "");
+    let text =
+        format!("listen = '127.0.0.1:{port}'\npassword-file = 'users'\nallow-anonymous = true\n");
+    let broker = Broker::ringmq(&folder.write("a.toml", text), port);
+    let users = folder.path().join("users");
+    std::fs::remove_file(&users).unwrap();
+    assert!(output(Command::new("mkfifo").arg(&users)).status.success());
+    broker.reload("Not reloaded, the old settings stay");
+    assert!(broker.log().contains("users cannot be used: it is a FIFO"), "{}", broker.log());
+    assert!(is_admitted(port, &[]));
+    std::fs::remove_file(&users).unwrap();
+    folder.write("users", "");
+    broker.reload("Reloaded");
+}
+
+/// The time for this is that for all programs that end by themselves, see `brokers.rs`.
+#[test]
+fn check_soon_ends_with_a_file_of_nothing_but_faults() {
+    let folder = Folder::new();
+    let filled = |line: &dyn Fn(usize) -> String, head: &str| {
+        let mut text = head.to_owned();
+        let mut number = 0;
+        while text.len() < (1 << 20) - 200 {
+            text += &line(number);
+            number += 1;
+        }
+        text
+    };
+    let long = "x".repeat(1 << 19);
+    let files: [(&str, String); 9] = [
+        ("keys.toml", filled(&|n| format!("max-inflght{n} = 1\n"), "")),
+        ("long.toml", format!("{long} = 1\n{long}y = 2")),
+        ("listeners.toml", filled(&|n| format!("[[listener]]\nlistn{n} = 1\n"), "")),
+        ("list.toml", filled(&|n| format!("'127.0.0.1:{n}',"), "listen = [") + "]"),
+        ("values.toml", filled(&|_| "1,".to_owned(), "tls-crl = [") + "]"),
+        ("keys.conf", filled(&|n| format!("max_inflght{n} 1\n"), "")),
+        ("ignored.conf", filled(&|n| format!("pid_file {n}\n"), "")),
+        ("listeners.conf", filled(&|n| format!("listener {n} 127.0.0.1\n"), "")),
+        ("text.conf", filled(&|n| format!("{n}{}\n", "y".repeat(900)), "")),
+    ];
+    for (name, text) in files {
+        let file = folder.write(name, text);
+        let (status, said, _) = run(&["check", file.to_str().unwrap()]);
+        assert_eq!(status, Some(2), "{name}");
+        let lines = said.lines().count();
+        assert!((1..=250).contains(&lines), "{name}: {lines} lines");
+        assert!(said.len() < 100_000, "{name}: {} bytes", said.len());
+    }
+}
+
+#[test]
 fn a_broken_file_changes_nothing_and_a_good_one_counts() {
     let folder = Folder::new();
     let port = free_port();
@@ -233,6 +346,43 @@ fn admitted(
         &["-u", "bob", "-P", "secret"],
     ];
     clients.map(|arguments| is_admitted(port, arguments))
+}
+
+#[test]
+fn a_file_of_mosquittos_completes_the_chain_and_says_nothing_of_it() {
+    let folder = Folder::new();
+    let root = pki::authority("Root");
+    let between = pki::intermediate("Between", 1, &root);
+    let own = pki::server(&between, &["127.0.0.1"]);
+    folder.write("leaf.pem", own.certificate.pem());
+    pki::private(folder.write("own.key", own.key.serialize_pem()));
+    folder.write("root.pem", root.pem());
+    folder.write("others.pem", [root.pem(), between.pem()].concat());
+    std::fs::create_dir(folder.path().join("d")).unwrap();
+    folder.write("d/between.pem", between.pem());
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    assert!(output(Command::new("openssl").args(["rehash", &at("d")])).status.success());
+    for extra in [
+        format!("cafile {}", at("others.pem")),
+        format!("capath {}", at("d")),
+        format!("cafile {}\ncapath {}", at("root.pem"), at("d")),
+    ] {
+        let port = free_port();
+        let file = folder.write(
+            "m.conf",
+            format!(
+                "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\ncertfile {}\n\
+                 keyfile {}\n{extra}\n",
+                at("leaf.pem"),
+                at("own.key")
+            ),
+        );
+        let (status, text, _) = run(&["check", file.to_str().unwrap()]);
+        assert!(status == Some(0) && !text.contains("chain"), "{text}");
+        let broker = Broker::ringmq(&file, port);
+        assert!(is_admitted(port, &["--cafile", &at("root.pem")]), "{extra}: {}", broker.log());
+        assert!(!broker.log().contains("issuer"), "{}", broker.log());
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 #[path = "secure/endings.rs"]
 mod endings;
+#[path = "secure/layouts.rs"]
+mod layouts;
 #[path = "secure/matrix.rs"]
 mod matrix;
 #[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]

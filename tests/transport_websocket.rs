@@ -69,6 +69,11 @@ fn requests_that_are_wrong_are_told_why() {
         ("Sec-WebSocket-Protocol: mqtt\r\n", "", "400 "),
         ("Protocol: mqtt", "Protocol: amqp, MQTT", "400 "),
         ("Host: ", "Ho st: ", "400 "),
+        ("Host: ", "Content-Length: 5\r\nHost: ", "400 "),
+        ("Host: ", "content-length: 0\r\nContent-Length: 1\r\nHost: ", "400 "),
+        ("Host: ", "Content-Length: +0\r\nHost: ", "400 "),
+        ("Host: ", "Transfer-Encoding: chunked\r\nHost: ", "400 "),
+        ("Host: ", "Transfer-Encoding: identity\r\nHost: ", "400 "),
     ];
     for (good, bad, status) in cases {
         assert!(REQUEST.contains(good));

@@ -83,7 +83,7 @@ impl Policy {
 
     fn read_secret(&mut self, path: &Path, what: &str) -> Result<Vec<u8>, String> {
         let contents = files::read(path, what)?;
-        if contents.mode & 0o004 != 0 {
+        if contents.is_public() {
             let path = path.display();
             self.warnings
                 .push(format!("every user of this machine can read the {what} {path}: chmod o-r"));

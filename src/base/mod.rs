@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod maps;
+pub mod operator_file;
 pub mod prng;
 pub mod queue;
 pub mod slots;

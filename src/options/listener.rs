@@ -22,8 +22,10 @@ pub struct ListenerOptions {
     pub tls_key: Vec<PathBuf>,
     /// The lowest version of TLS that is spoken.
     pub tls_min_version: TlsVersion,
+    /// Issuers of the listener's own certificates that may be missing there.
+    pub tls_chain: Vec<PathBuf>,
     /// Who has to sign the clients' certificates.
-    pub tls_client_ca: Option<PathBuf>,
+    pub tls_client_ca: Vec<PathBuf>,
     /// Which of them are revoked.
     pub tls_crl: Vec<PathBuf>,
     /// Whether clients have to show a certificate.
@@ -200,7 +202,8 @@ impl ListenerOptions {
             tls_cert: Vec::new(),
             tls_key: Vec::new(),
             tls_min_version: TlsVersion::V1_2,
-            tls_client_ca: None,
+            tls_chain: Vec::new(),
+            tls_client_ca: Vec::new(),
             tls_crl: Vec::new(),
             client_certificates: ClientCertificates::None,
             certificate_user: CertificateUser::None,
@@ -277,12 +280,12 @@ impl ListenerOptions {
             ));
         }
         let asks = self.client_certificates != ClientCertificates::None;
-        if with_tls && asks && self.tls_client_ca.is_none() {
+        if with_tls && asks && self.tls_client_ca.is_empty() {
             return Err(format!(
                 "{self} asks for client certificates: say who signs them, --tls-client-ca FILE"
             ));
         }
-        if with_tls && !asks && (self.tls_client_ca.is_some() || !self.tls_crl.is_empty()) {
+        if with_tls && !asks && (!self.tls_client_ca.is_empty() || !self.tls_crl.is_empty()) {
             return Err(format!(
                 "{self} has a client CA or CRL but asks for no client certificates: \
                  --client-certificates optional or required"

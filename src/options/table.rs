@@ -177,7 +177,8 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::list(
         "tls-cert",
         "FILE",
-        "Use this certificate chain in PEM, the listener's own first; repeat for more names.",
+        "Use this certificate chain in PEM, the listener's own first; repeat for more names. What \
+         is missing of it is looked for in --tls-chain and --tls-client-ca.",
         |listener, values| {
             listener.tls_cert = paths(values);
             Ok(())
@@ -189,6 +190,16 @@ pub const OPTIONS: &[OptionDef] = &[
         "Use this private key in PEM; one for each --tls-cert, in the same order.",
         |listener, values| {
             listener.tls_key = paths(values);
+            Ok(())
+        },
+    ),
+    OptionDef::list(
+        "tls-chain",
+        "FILE",
+        "Complete the listener's own certificate chains from these certificates, in PEM; a file, \
+         or a folder as openssl rehash makes it; may be repeated.",
+        |listener, values| {
+            listener.tls_chain = paths(values);
             Ok(())
         },
     ),
@@ -208,13 +219,13 @@ pub const OPTIONS: &[OptionDef] = &[
             parse(value, CERTIFICATES).map(|choice| listener.client_certificates = choice)
         },
     ),
-    OptionDef::listener(
+    OptionDef::list(
         "tls-client-ca",
         "FILE",
-        "",
-        "Accept client certificates that these CAs have signed, in PEM.",
-        |listener, value| {
-            listener.tls_client_ca = path(value);
+        "Accept client certificates that these CAs have signed, in PEM, and self-signed ones that \
+         are among them; a file, or a folder as openssl rehash makes it; may be repeated.",
+        |listener, values| {
+            listener.tls_client_ca = paths(values);
             Ok(())
         },
     ),

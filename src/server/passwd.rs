@@ -3,10 +3,13 @@
 
 use super::failure::Failure;
 use crate::access::{HashMethod, Secret, hash_password};
+use crate::base::operator_file;
+use crate::limits::ACCESS_FILE_BYTES_MAX;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -113,7 +116,11 @@ impl Request {
     fn run(&self, password: impl Fn(&Self) -> Result<Secret, Failure>) -> Result<(), Failure> {
         let (path, old) = self.open()?;
         let text = match &old {
-            Some(file) => read(file).map_err(|error| self.failed("read", &error))?,
+            Some(file) => {
+                operator_file::read_open(file, ACCESS_FILE_BYTES_MAX)
+                    .map_err(|error| self.failed("read", &error))?
+                    .bytes
+            }
             None => Vec::new(),
         };
         let entry = match self.change {
@@ -139,7 +146,8 @@ impl Request {
                 "{shown} exists already: leave out --create to add to it, or remove it first"
             ))),
             (Ok(path), false) => {
-                let file = File::open(&path).map_err(|error| self.failed("read", &error))?;
+                let file =
+                    operator_file::open(&path).map_err(|error| self.failed("read", &error))?;
                 Ok((path, Some(file)))
             }
             (Err(error), true) if error.kind() == io::ErrorKind::NotFound => {
@@ -152,7 +160,7 @@ impl Request {
         }
     }
 
-    fn failed(&self, what: &str, error: &io::Error) -> Failure {
+    fn failed(&self, what: &str, error: &dyn Display) -> Failure {
         Failure::start(format_args!("cannot {what} {}: {error}", self.file.display()))
     }
 }
@@ -204,12 +212,6 @@ fn first_line(input: impl Read) -> io::Result<Secret> {
     input.take(PASSWORD_BYTES_MAX + 3).read_to_end(&mut bytes)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line)))
-}
-
-fn read(mut file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The text with the user's entry set, or left out; all other lines stay as they are. None when

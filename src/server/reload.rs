@@ -7,6 +7,7 @@ use super::logging::Log;
 use super::settings;
 use super::start::Notices;
 use crate::options::{Given, ListenerOptions, OPTIONS, Options};
+use crate::transport::certificate_files;
 use crate::worker::Settings;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -130,10 +131,12 @@ impl Watched {
 
 fn stamps(options: &Options) -> Vec<Stamp> {
     let files = options.listeners.iter().filter(|l| l.scheme.has_tls()).flat_map(|listener| {
-        let lists = [&listener.tls_cert, &listener.tls_key, &listener.tls_crl];
-        lists.into_iter().flatten().chain(&listener.tls_client_ca)
+        let files = [&listener.tls_cert, &listener.tls_key, &listener.tls_crl];
+        let folders = [&listener.tls_chain, &listener.tls_client_ca];
+        let in_folders = folders.into_iter().flatten().flat_map(|path| certificate_files(path));
+        files.into_iter().flatten().cloned().chain(in_folders)
     });
-    let stamp = |file: &PathBuf| {
+    let stamp = |file: PathBuf| {
         let file = std::fs::metadata(file).ok()?;
         Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
     };

@@ -53,7 +53,8 @@ pub(super) fn protocol(
     let files = listener.scheme.has_tls().then(|| TlsFiles {
         certificates: listener.tls_cert.clone(),
         keys: listener.tls_key.clone(),
-        client_ca: listener.tls_client_ca.clone(),
+        chain: listener.tls_chain.clone(),
+        client_cas: listener.tls_client_ca.clone(),
         crls: listener.tls_crl.clone(),
         client_certificates: listener.client_certificates,
         min_version: listener.tls_min_version,

@@ -10,10 +10,17 @@
 
 #![forbid(unsafe_code)]
 
+mod authorities;
 mod certificate;
+mod chain;
+mod client_verifier;
 mod frames;
+mod handshake_cause;
+mod hello;
+mod own_certificate;
 mod pem;
 mod proxy;
+mod public_key;
 mod subject;
 mod tls;
 mod tls_files;
@@ -22,11 +29,13 @@ mod upgrade;
 mod websocket;
 
 pub use crate::options::{ClientCertificates, TlsVersion};
+pub use authorities::certificate_files;
 pub use certificate::Certificate;
 pub use tls_files::TlsFiles;
 pub use tls_settings::TlsSettings;
 pub use websocket::WebSocketSettings;
 
+use crate::limits::HANDSHAKE_STEP_BYTES;
 use proxy::ProxyReader;
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -66,6 +75,7 @@ impl Protocol {
             proxy: self.proxy.then(ProxyReader::default),
             tls: self.tls.clone().map(Tls::new).map(Box::new),
             websocket: self.websocket.clone().map(WebSocket::new),
+            is_proxied: self.proxy,
             peer: None,
             over: false,
         })
@@ -108,6 +118,8 @@ pub struct Transport {
     proxy: Option<ProxyReader>,
     tls: Option<Box<Tls>>,
     websocket: Option<WebSocket>,
+    /// The socket's peer is a proxy.
+    is_proxied: bool,
     peer: Option<SocketAddr>,
     /// Nothing the peer sends counts any more.
     over: bool,
@@ -240,6 +252,29 @@ impl Transport {
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// What to tell of a peer that leaves now; None when nothing is strange about it.
+    #[must_use]
+    pub fn departure(&self) -> Option<&'static str> {
+        self.tls.as_deref().filter(|tls| tls.has_greeted() && !self.over).map(|_| {
+            "TLS: the client left within the handshake; perhaps it does not trust the issuer of \
+             our certificate, or the name in it is not the one that it connects to"
+        })
+    }
+
+    /// True when the socket's peer is a proxy, also for connections of the proxy's own.
+    #[must_use]
+    pub const fn is_proxied(&self) -> bool {
+        self.is_proxied
+    }
+
+    /// What the next [`Transport::receive`] of `bytes` costs while a TLS handshake is under way,
+    /// in steps: certificates that have come are verified as soon as they are complete.
+    #[must_use]
+    pub fn handshake_steps(&self, bytes: &[u8]) -> usize {
+        let held = self.tls.as_deref().map_or(0, Tls::incoming_bytes);
+        1 + (held + bytes.len()) / HANDSHAKE_STEP_BYTES
     }
 
     /// The names in the client's certificate, which the handshake has verified.

@@ -1,14 +1,15 @@
 //! TLS of one connection: records in and out of rustls, which holds no buffers of its own.
 
 use super::certificate::Certificate;
+use super::hello::{self, Hello, Progress};
 use super::tls_settings::TlsSettings;
-use super::{Flow, TransportError};
+use super::{Flow, TransportError, handshake_cause};
 use crate::limits::{TLS_INPUT_BYTES_MAX, TLS_RECORD_BYTES_MAX, UNAUTHENTICATED_BYTES_MAX};
+use rustls::HandshakeKind;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
 };
-use rustls::{CertificateError, Error, HandshakeKind};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -30,12 +31,18 @@ pub(super) struct Tls {
     outgoing: Vec<u8>,
     phase: Phase,
     goodbye: Goodbye,
+    /// What the client has offered, as far as it decides or explains anything.
+    hello: Option<Hello>,
+    /// Bytes of plaintext in a record.
+    record_bytes_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Nothing was received yet.
     Fresh,
+    /// The client's hello has begun to come.
+    Hello,
     Handshake,
     Open,
     /// It has failed; there may be an alert to send.
@@ -71,6 +78,8 @@ impl Tls {
             outgoing: Vec::new(),
             phase: Phase::Fresh,
             goodbye: Goodbye::No,
+            hello: None,
+            record_bytes_max: TLS_RECORD_BYTES_MAX,
         }
     }
 
@@ -81,10 +90,13 @@ impl Tls {
     ) -> Result<Flow, TransportError> {
         if self.phase == Phase::Fresh && !bytes.is_empty() {
             check_first(bytes[0])?;
-            self.phase = Phase::Handshake;
+            self.phase = Phase::Hello;
         }
         let start = plain.len();
         self.take_in(bytes);
+        if self.phase == Phase::Hello {
+            self.read_hello();
+        }
         let flow = self.process(plain).and_then(|flow| self.check_progress().map(|()| flow));
         if flow.is_err() {
             self.phase = Phase::Failed;
@@ -104,8 +116,32 @@ impl Tls {
         self.incoming.extend_from_slice(bytes);
     }
 
+    /// Waits for the whole hello, since it decides how the handshake goes on.
+    fn read_hello(&mut self) {
+        match hello::read(&self.incoming, self.settings.protocols()) {
+            Progress::Incomplete => return,
+            Progress::Foreign => {}
+            Progress::Complete(hello) => {
+                let (config, record_bytes_max) = self.settings.config_for(&hello);
+                if record_bytes_max != self.record_bytes_max || !hello.shares_protocol {
+                    let connection = UnbufferedServerConnection::new(config);
+                    self.connection = connection.expect("only what rustls takes is in FRAGMENTS");
+                }
+                self.record_bytes_max = record_bytes_max;
+                self.hello = Some(hello);
+            }
+        }
+        self.phase = Phase::Handshake;
+    }
+
     /// Processes whole records until there is none left.
     fn process(&mut self, plain: &mut Vec<u8>) -> Result<Flow, TransportError> {
+        if self.phase == Phase::Hello {
+            return Ok(Flow::Open);
+        }
+        let (hello, least) = (self.hello, self.settings.least_version());
+        let failed =
+            |error| TransportError::new(handshake_cause::describe(&error, hello.as_ref(), least));
         let mut done = 0;
         let flow = loop {
             let UnbufferedStatus { discard, state } =
@@ -114,7 +150,7 @@ impl Tls {
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        plain.extend_from_slice(record.map_err(describe)?.payload);
+                        plain.extend_from_slice(record.map_err(failed)?.payload);
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -128,7 +164,7 @@ impl Tls {
                 Ok(_) => return Err(TransportError::new("TLS: early data without being asked")),
                 Err(error) => {
                     self.encode_alert();
-                    return Err(describe(error));
+                    return Err(failed(error));
                 }
             }
         };
@@ -206,17 +242,17 @@ impl Tls {
         let mut parts = parts.filter(|part| !part.is_empty()).peekable();
         while let Some(mut part) = parts.next() {
             if !staged.is_empty() {
-                let count = part.len().min(TLS_RECORD_BYTES_MAX - staged.len());
+                let count = part.len().min(self.record_bytes_max - staged.len());
                 staged.extend_from_slice(&part[..count]);
                 part = &part[count..];
-                if staged.len() == TLS_RECORD_BYTES_MAX || parts.peek().is_none() {
+                if staged.len() == self.record_bytes_max || parts.peek().is_none() {
                     if self.encrypt(&staged, out) == Flow::Ended {
                         return Flow::Ended;
                     }
                     staged.clear();
                 }
             }
-            let rest = if parts.peek().is_none() { 0 } else { part.len() % TLS_RECORD_BYTES_MAX };
+            let rest = if parts.peek().is_none() { 0 } else { part.len() % self.record_bytes_max };
             let (whole, rest) = part.split_at(part.len() - rest);
             if self.encrypt(whole, out) == Flow::Ended {
                 return Flow::Ended;
@@ -231,7 +267,7 @@ impl Tls {
             return Flow::Open;
         }
         let start = out.len();
-        let records = plain.len().div_ceil(TLS_RECORD_BYTES_MAX);
+        let records = plain.len().div_ceil(self.record_bytes_max);
         out.resize(start + plain.len() + records * RECORD_OVERHEAD_BYTES, 0);
         loop {
             let state = self.connection.process_tls_records(&mut self.incoming).state;
@@ -276,8 +312,18 @@ impl Tls {
         }
     }
 
+    /// What was received and is not processed yet.
+    pub(super) const fn incoming_bytes(&self) -> usize {
+        self.incoming.len()
+    }
+
+    /// True from the client's hello until the handshake is over.
+    pub(super) fn has_greeted(&self) -> bool {
+        self.phase == Phase::Handshake && self.hello.is_some()
+    }
+
     pub(super) const fn is_handshaking(&self) -> bool {
-        matches!(self.phase, Phase::Fresh | Phase::Handshake)
+        matches!(self.phase, Phase::Fresh | Phase::Hello | Phase::Handshake)
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -308,6 +354,10 @@ fn check_first(byte: u8) -> Result<(), TransportError> {
     match byte {
         0x10 => Err(TransportError::new("plain text on a TLS port: MQTT without TLS")),
         b'A'..=b'Z' => Err(TransportError::new("plain text on a TLS port: HTTP without TLS")),
+        // The first byte of a record's length, with the bit that only SSL 2.0 sets.
+        0x80.. => Err(TransportError::new(
+            "TLS: the client offers SSL 2.0 first; it is older than TLS 1.2, which is needed here",
+        )),
         _ => Ok(()),
     }
 }
@@ -322,30 +372,5 @@ fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>)
             Err(EncodeError::InsufficientSize(size)) => room = size.required_size,
             Err(EncodeError::AlreadyEncoded) => return out.truncate(start),
         }
-    }
-}
-
-/// What went wrong, in the server's words.
-fn describe(error: Error) -> TransportError {
-    match error {
-        Error::NoCertificatesPresented => TransportError::new("TLS: the client has no certificate"),
-        Error::InvalidCertificate(CertificateError::Revoked) => {
-            TransportError::new("TLS: the client's certificate is revoked")
-        }
-        Error::InvalidCertificate(cause)
-            if format!("{cause:?}").contains("UnsupportedCertVersion") =>
-        {
-            TransportError::new(
-                "TLS: the client's certificate is of X.509 version 1, which is refused: issue one \
-                 of version 3, for example with openssl x509 -req -extfile",
-            )
-        }
-        Error::InvalidCertificate(cause) => {
-            TransportError::new(format!("TLS: the client's certificate is refused: {cause}"))
-        }
-        Error::AlertReceived(alert) => {
-            TransportError::new(format!("TLS: the client gave up with the alert {alert:?}"))
-        }
-        error => TransportError::new(format!("TLS: {error}")),
     }
 }

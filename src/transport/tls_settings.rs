@@ -1,24 +1,22 @@
 //! What all connections of a TLS listener share: certificates, authorities, and tickets' keys.
 
-use super::pem;
+use super::client_verifier::ClientVerifier;
+use super::hello::Hello;
+use super::own_certificate::CertificateChooser;
 use super::tls_files::TlsFiles;
+use super::{authorities, pem, public_key};
+use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::options::{ClientCertificates, TlsVersion};
-use rustls::RootCertStore;
-use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
-    ServerConfig, WebPkiClientVerifier,
+    NoServerSessionStorage, ProducesTickets, ServerConfig, VerifierBuilderError,
+    WebPkiClientVerifier,
 };
-use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{Error, SupportedProtocolVersion};
-use std::path::Path;
+use rustls::{RootCertStore, SupportedProtocolVersion};
 use std::sync::Arc;
 use std::time::SystemTime;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
@@ -30,11 +28,41 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 /// every six hours, for all workers together.
 #[derive(Debug)]
 pub struct TlsSettings {
-    config: Arc<ServerConfig>,
+    /// For clients that agree with us on an application protocol, or name none.
+    config: Records,
+    /// For clients that name only others.
+    without_protocol: Records,
+    least_version: TlsVersion,
     /// None when clients are not asked for certificates.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     trust: Trust,
     warnings: Vec<String>,
+}
+
+/// Bytes of plaintext in a record, as RFC 6066 lets clients choose.
+const FRAGMENTS: [usize; 4] = [512, 1024, 2048, 4096];
+/// What rustls counts besides the plaintext.
+const RECORD_HEAD_BYTES: usize = 5;
+
+/// One configuration, for every size of records.
+#[derive(Debug)]
+struct Records {
+    whole: Arc<ServerConfig>,
+    /// For each of [`FRAGMENTS`].
+    fragmented: [Arc<ServerConfig>; FRAGMENTS.len()],
+}
+
+impl Records {
+    fn new(config: &ServerConfig) -> Self {
+        Self {
+            whole: Arc::new(config.clone()),
+            fragmented: FRAGMENTS.map(|bytes| {
+                let mut config = config.clone();
+                config.max_fragment_size = Some(bytes + RECORD_HEAD_BYTES);
+                Arc::new(config)
+            }),
+        }
+    }
 }
 
 /// Which clients are let in. A ticket is good only as long as this stays the same.
@@ -71,7 +99,8 @@ impl TlsSettings {
 
     fn build(files: &TlsFiles, previous: Option<&Self>) -> Result<Self, String> {
         let provider = Arc::new(default_provider());
-        let chooser = CertificateChooser { keys: own_keys(files, &provider)? };
+        let mut warnings = Vec::new();
+        let chooser = Arc::new(CertificateChooser::load(files, &provider, &mut warnings)?);
         let trust = Trust::load(files)?;
         let verifier = trust.verifier(files, &provider)?;
         let builder = ServerConfig::builder_with_provider(provider)
@@ -81,29 +110,64 @@ impl TlsSettings {
             Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(chooser));
+        let mut config = builder.with_cert_resolver(chooser.clone());
         config.alpn_protocols = alpn(files.websocket);
         // What a client needs to resume is in its ticket, so that nothing has to be remembered.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = match previous {
-            Some(previous) if previous.trust == trust => previous.config.ticketer.clone(),
+            Some(previous) if previous.trust == trust => previous.config.whole.ticketer.clone(),
             _ => new_ticketer()?,
         };
         // MQTT clients connect once at a time; a second ticket would only make handshakes longer.
         config.send_tls13_tickets = 1;
         let now = config.time_provider.current_time();
         let now = now.ok_or("TLS cannot be set up: the clock is before 1970")?;
-        let warnings = warnings(files, &trust, now)?;
-        Ok(Self { config: Arc::new(config), verifier, trust, warnings })
+        warn_of_validity(files, &chooser, now, &mut warnings);
+        warn_of_lists(&trust, now, &mut warnings);
+        let mut without_protocol = config.clone();
+        without_protocol.alpn_protocols.clear();
+        Ok(Self {
+            without_protocol: Records::new(&without_protocol),
+            config: Records::new(&config),
+            least_version: files.min_version,
+            verifier,
+            trust,
+            warnings,
+        })
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        self.config.clone()
+        self.config.whole.clone()
+    }
+
+    /// How a client with this hello is answered, and how much plaintext it gets in a record.
+    ///
+    /// rustls has no `max_fragment_length` to agree to, but what was asked for can be kept to. And
+    /// it refuses a client that names only application protocols of others; such a client goes on
+    /// without one, as with a server that knows nothing of them.
+    pub(super) fn config_for(&self, hello: &Hello) -> (Arc<ServerConfig>, usize) {
+        let records = if hello.shares_protocol { &self.config } else { &self.without_protocol };
+        match hello.record_bytes_max {
+            Some(most) if most < TLS_RECORD_BYTES_MAX => {
+                let index = FRAGMENTS.iter().rposition(|bytes| *bytes <= most).unwrap_or(0);
+                (records.fragmented[index].clone(), FRAGMENTS[index])
+            }
+            _ => (records.whole.clone(), TLS_RECORD_BYTES_MAX),
+        }
+    }
+
+    /// The application protocols that are spoken.
+    pub(super) fn protocols(&self) -> &[Vec<u8>] {
+        &self.config.whole.alpn_protocols
+    }
+
+    pub(super) const fn least_version(&self) -> TlsVersion {
+        self.least_version
     }
 
     /// The time by which rustls judges certificates in a handshake.
     pub(super) fn now(&self) -> UnixTime {
-        let now = self.config.time_provider.current_time();
+        let now = self.config.whole.time_provider.current_time();
         now.unwrap_or_else(|| UnixTime::since_unix_epoch(std::time::Duration::ZERO))
     }
 
@@ -137,12 +201,12 @@ impl Trust {
         if files.client_certificates == ClientCertificates::None {
             return Ok(trust);
         }
-        let Some(path) = &files.client_ca else {
+        if files.client_cas.is_empty() {
             return Err("client certificates cannot be checked: no file of authorities is given; \
                         give one, or ask for no client certificates"
                 .to_string());
-        };
-        trust.authorities = pem::certificates(path)?;
+        }
+        trust.authorities = authorities::load(&files.client_cas)?;
         for path in &files.crls {
             trust.crls.append(&mut pem::crls(path)?);
         }
@@ -158,13 +222,19 @@ impl Trust {
         files: &TlsFiles,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
-        let Some(path) = files.client_ca.as_deref().filter(|_| !self.authorities.is_empty()) else {
+        let Some(path) = files.client_cas.first().filter(|_| !self.authorities.is_empty()) else {
             return Ok(None);
         };
         let mut roots = RootCertStore::empty();
         for authority in &self.authorities {
-            roots.add(authority.clone()).map_err(|error| {
-                pem::failure(path, error, "replace the certificate that is malformed")
+            roots.add(authority.clone()).map_err(|_| {
+                let cause = match X509Certificate::from_der(authority) {
+                    Ok((_, authority)) => {
+                        format!("the authority {} cannot be used", authority.subject())
+                    }
+                    Err(_) => "a certificate is malformed".to_owned(),
+                };
+                pem::failure(path, cause, "replace or remove this certificate")
             })?;
         }
         let mut builder =
@@ -174,10 +244,16 @@ impl Trust {
         if self.client_certificates == ClientCertificates::Optional {
             builder = builder.allow_unauthenticated();
         }
-        builder.build().map(Some).map_err(|error| {
-            let path = files.crls.first().map_or(path, |path| path.as_path());
-            pem::failure(path, error, "give the authority's current revocation list")
-        })
+        let webpki = builder.build().map_err(|error| {
+            let path = files.crls.first().unwrap_or(path);
+            let cause = match error {
+                VerifierBuilderError::InvalidCrl(_) => "a revocation list cannot be used",
+                _ => "client certificates cannot be verified with these files",
+            };
+            pem::failure(path, cause, "give the authority's current revocation list")
+        })?;
+        let verifier = ClientVerifier::new(webpki, &self.authorities, &self.crls);
+        Ok(Some(Arc::new(verifier)))
     }
 }
 
@@ -189,8 +265,7 @@ const fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersio
     }
 }
 
-/// In the order of the server's preference. A client that asks for something else is refused, so
-/// that a browser cannot be led here with a request meant for a web server.
+/// In the order of the server's preference.
 fn alpn(websocket: bool) -> Vec<Vec<u8>> {
     match websocket {
         true => vec![b"http/1.1".to_vec(), b"mqtt".to_vec()],
@@ -202,68 +277,22 @@ fn new_ticketer() -> Result<Arc<dyn ProducesTickets>, String> {
     Ticketer::new().map_err(|error| format!("TLS cannot be set up: {error}"))
 }
 
-/// The server's certificates with their keys, in the order they are given.
-fn own_keys(files: &TlsFiles, provider: &CryptoProvider) -> Result<Vec<Arc<CertifiedKey>>, String> {
-    let (certificates, keys) = (files.certificates.len(), files.keys.len());
-    if certificates == 0 || certificates != keys {
-        return Err(format!(
-            "TLS needs a key for each certificate, but there are {certificates} certificate files \
-             and {keys} key files; give one key file for each, in the same order"
-        ));
-    }
-    let pairs = files.certificates.iter().zip(&files.keys);
-    pairs.map(|(certificate, key)| own_key(certificate, key, provider)).collect()
-}
-
-fn own_key(
-    certificate: &Path,
-    key: &Path,
-    provider: &CryptoProvider,
-) -> Result<Arc<CertifiedKey>, String> {
-    let chain = pem::certificates(certificate)?;
-    let private: PrivateKeyDer<'static> = pem::key(key)?;
-    match CertifiedKey::from_der(chain, private, provider) {
-        Ok(certified) => Ok(Arc::new(certified)),
-        Err(Error::InconsistentKeys(_)) => {
-            let cause =
-                format!("does not belong to the first certificate in {}", certificate.display());
-            Err(pem::failure(key, cause, "give the key it was made with"))
-        }
-        Err(Error::InvalidCertificate(error)) => {
-            Err(pem::failure(certificate, error, "replace the certificate that is malformed"))
-        }
-        Err(error) => Err(pem::failure(key, error, "give an RSA, ECDSA or Ed25519 key")),
-    }
-}
-
-/// Answers with the first certificate for the name that the client asks for and with a signature
-/// it understands, else with the first of all.
-#[derive(Debug)]
-struct CertificateChooser {
-    keys: Vec<Arc<CertifiedKey>>,
-}
-
-impl ResolvesServerCert for CertificateChooser {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let is_for = |certified: &&Arc<CertifiedKey>, name: &ServerName<'_>| {
-            let certificate = certified.end_entity_cert().and_then(ParsedCertificate::try_from);
-            certificate.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
-                && certified.key.choose_scheme(hello.signature_schemes()).is_some()
-        };
-        let named = name.and_then(|name| self.keys.iter().find(|key| is_for(key, &name)));
-        named.or_else(|| self.keys.first()).cloned()
-    }
-}
-
-fn warnings(files: &TlsFiles, trust: &Trust, now: UnixTime) -> Result<Vec<String>, String> {
-    let now = now.as_secs().cast_signed();
-    let mut warnings = Vec::new();
-    for path in &files.certificates {
-        if let Some(cause) = invalidity(&pem::certificates(path)?[0], now) {
+fn warn_of_validity(
+    files: &TlsFiles,
+    chooser: &CertificateChooser,
+    now: UnixTime,
+    warnings: &mut Vec<String>,
+) {
+    for (path, own) in files.certificates.iter().zip(chooser.own()) {
+        if let Some(cause) = invalidity(own, now.as_secs().cast_signed()) {
             warnings.push(pem::failure(path, cause, "clients will refuse it; renew it"));
         }
     }
+}
+
+/// Tells of authorities and revocation lists that let nobody in.
+fn warn_of_lists(trust: &Trust, now: UnixTime, warnings: &mut Vec<String>) {
+    let now = now.as_secs().cast_signed();
     let lists = trust.crls.iter().filter_map(|der| CertificateRevocationList::from_der(der).ok());
     let lists: Vec<_> = lists.map(|(_, list)| list).collect();
     for list in &lists {
@@ -275,8 +304,15 @@ fn warnings(files: &TlsFiles, trust: &Trust, now: UnixTime) -> Result<Vec<String
             ));
         }
     }
-    for authority in &trust.authorities {
-        let Ok((_, authority)) = X509Certificate::from_der(authority) else { continue };
+    for der in &trust.authorities {
+        let Ok((_, authority)) = X509Certificate::from_der(der) else { continue };
+        if let Some(fault) = public_key::fault(der) {
+            warnings.push(format!(
+                "the authority {} lets no client in: {fault}; {}",
+                authority.subject(),
+                public_key::NEW_KEY
+            ));
+        }
         let has_list = |subject: &[u8]| lists.iter().any(|list| list.issuer().as_raw() == subject);
         if !lists.is_empty() && !has_list(authority.subject().as_raw()) {
             warnings.push(format!(
@@ -286,7 +322,6 @@ fn warnings(files: &TlsFiles, trust: &Trust, now: UnixTime) -> Result<Vec<String
             ));
         }
     }
-    Ok(warnings)
 }
 
 /// Why a certificate is not valid now.

@@ -96,6 +96,7 @@ fn check<'a>(
     settings: &WebSocketSettings,
 ) -> Result<(&'a [u8], &'static str), Refusal> {
     check_target(request, settings)?;
+    check_body(request.headers)?;
     check_upgrade(request.headers)?;
     check_origin(request.headers, &settings.origins)?;
     let key = single(request.headers, "Sec-WebSocket-Key")
@@ -123,6 +124,16 @@ fn check_target(
     match path == "/" || path == &*settings.path {
         true => Ok(()),
         false => Err(refuse("404 Not Found", "MQTT is not at this path.")),
+    }
+}
+
+/// The bytes behind the head are frames; a proxy in front of us that takes them for a body would
+/// see another request than we do.
+fn check_body(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
+    let is_empty = values(fields, "Content-Length").all(|length| length.trim_ascii() == b"0");
+    match is_empty && values(fields, "Transfer-Encoding").next().is_none() {
+        true => Ok(()),
+        false => Err(refuse("400 Bad Request", "A request for a WebSocket has no body.")),
     }
 }
 

@@ -11,13 +11,22 @@ use crate::transport::{Flow, Transport};
 impl Worker {
     /// Takes up the handshakes that wait, as many as a turn has time for. True when there were any.
     pub(super) fn shake_hands(&mut self) -> bool {
-        for step in 0..HANDSHAKE_STEPS_MAX {
-            let Some(link) = self.handshakes.pop_front() else { return step > 0 };
+        let mut steps = 0;
+        while steps < HANDSHAKE_STEPS_MAX {
+            let Some(link) = self.handshakes.pop_front() else { return steps > 0 };
+            steps += self.handshake_steps(link);
             self.unwrap(link);
             self.carry_out_all();
             self.attention.push(link);
         }
         true
+    }
+
+    /// What a handshake costs that is taken up now; 1 for a connection that has gone.
+    fn handshake_steps(&self, link: LinkId) -> usize {
+        let connection = self.connections.get(link);
+        let layers = connection.and_then(|connection| connection.layers.as_ref());
+        layers.map_or(1, |layers| layers.transport.handshake_steps(&layers.waiting))
     }
 
     /// Disowns clients whose certificates are not accepted any more, after a reload; as many are
@@ -135,12 +144,13 @@ impl Worker {
         let options = &self.settings.options;
         let choice = options.listeners[connection.listener as usize].certificate_user;
         let certificate_user = certificate_user(transport, choice);
-        let proxied = transport.peer();
-        let excess = proxied.and_then(|peer| {
+        let is_proxied = transport.is_proxied();
+        let peer = transport.peer().or_else(|| connection.peer_address());
+        // Others were counted when they were accepted. A proxy's own connections count for it.
+        let excess = peer.filter(|_| is_proxied).and_then(|peer| {
             let max = options.max_connections_per_address;
             self.places.count_address(&mut connection.place, peer.ip(), max)
         });
-        let peer = proxied.or_else(|| connection.peer_address());
         self.feed(Input::Identified { link, peer, certificate_user, excess });
     }
 }

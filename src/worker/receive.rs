@@ -21,12 +21,29 @@ impl Worker {
         }
         match bytes {
             Ok(Some(lent)) => self.take_in(link, lent),
-            Ok(None) => self.end_input(link),
+            Ok(None) => {
+                self.tell_departure(link);
+                self.end_input(link);
+            }
             // Out of buffers for a moment, cancelled or interrupted: the bytes wait in the kernel.
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
-                _ => self.lose(link, Some(&error)),
+                _ => {
+                    self.tell_departure(link);
+                    self.lose(link, Some(&error));
+                }
             },
+        }
+    }
+
+    /// Tells of a peer that leaves within a handshake.
+    fn tell_departure(&self, link: LinkId) {
+        let Some(connection) = self.connections.get(link) else { return };
+        let Some(layers) = &connection.layers else { return };
+        // What waits for its turn may say more.
+        let is_open = matches!(connection.phase, Phase::Open) && layers.waiting.is_empty();
+        if let Some(cause) = layers.transport.departure().filter(|_| is_open) {
+            tracing::info!(peer = %connection.peer(), "Client closed: {cause}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! How many may come, and how fast: each client beyond it is told so, and the log as well.
 
 use crate::layers::binary_header;
-use crate::support::peer::{Peer, connect, connect_v3, socket};
+use crate::support::peer::{Peer, connect, connect_v3, socket, tls};
 use crate::support::server::{eventually, run};
 use crate::{MQTT, MQTTS, PROMPT, WS, WSS, World};
 use std::io::Write;
@@ -51,6 +51,34 @@ fn connections_of_one_address_are_limited_behind_a_proxy_as_well() {
     for listener in ALL {
         assert_eq!(world.peer(listener).connect(&connect("three", None)), Some(0x97));
         assert_eq!(world.peer(listener).connect(&connect_v3("three", None)), Some(3));
+    }
+}
+
+#[test]
+fn a_proxys_own_connections_count_for_the_proxy() {
+    let own = "proxy-from=127.0.0.1";
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    let without_client = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0";
+    for header in [&local[..], without_client, b"PROXY UNKNOWN\r\n"] {
+        let world = World::at(own, &["--max-connections-per-address", "2"], &[]);
+        let enter = |listener: usize, number: u16| {
+            let mut stream = socket(world.server.port(listener));
+            stream.write_all(header).unwrap();
+            let mut peer = match listener {
+                MQTT => Peer::over(stream),
+                MQTTS => Peer::over(tls(&world.trust, stream)),
+                WS => Peer::over(stream).upgraded(),
+                _ => Peer::over(tls(&world.trust, stream)).upgraded(),
+            };
+            (peer.connect(&connect(&format!("local-{number}"), None)), peer)
+        };
+        let held = [enter(MQTT, 1), enter(WSS, 2)];
+        assert!(held.iter().all(|(code, _)| *code == Some(0)), "{}", world.server.log());
+        for listener in ALL {
+            assert_eq!(enter(listener, 3).0, Some(0x97), "{}", world.server.log());
+        }
+        drop(held);
+        assert!(eventually(Duration::from_secs(5), || enter(MQTTS, 4).0 == Some(0)), "given back");
     }
 }
 

@@ -152,7 +152,7 @@ fn case(
 }
 
 /// Client identifiers differ, so that they live on both workers.
-fn identifier() -> usize {
+pub(crate) fn identifier() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     NUMBER.fetch_add(1, Ordering::Relaxed)
@@ -174,12 +174,18 @@ fn cases(realm: &Realm, site: &Site, is_wanted: impl Fn(&str, &str, &Login) -> b
     cases
 }
 
-fn root(path: &str) -> PathBuf {
+pub(crate) fn root(path: &str) -> PathBuf {
     Path::new(ROOT).join(path)
 }
 
 /// Runs a client script with these cases.
-fn attempt(realm: &Realm, program: &Path, script: &str, cases: &[Value], more: &[String]) {
+pub(crate) fn attempt(
+    realm: &Realm,
+    program: &Path,
+    script: &str,
+    cases: &[Value],
+    more: &[String],
+) {
     assert!(cases.len() > 10, "there are cases");
     let text = serde_json::to_string(cases).unwrap();
     let file = realm.folder.write(&format!("{script}.json"), text);

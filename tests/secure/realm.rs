@@ -76,7 +76,7 @@ impl Realm {
 
     pub(crate) fn write_identity(&self, name: &str, identity: &Identity) {
         self.folder.write(&format!("{name}.pem"), identity.certificate.pem());
-        self.folder.write(&format!("{name}.key"), identity.key.serialize_pem());
+        pki::private(self.folder.write(&format!("{name}.key"), identity.key.serialize_pem()));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -87,6 +87,46 @@ fn versions_that_are_spoken_and_sessions_that_are_resumed() {
 }
 
 #[test]
+fn a_handshake_that_fails_says_what_the_client_lacks() {
+    let realm = Realm::new();
+    let server = start(&realm);
+    realm.folder.write("others.pem", crate::pki::authority("Others").pem());
+    let others = realm.path("others.pem").display().to_string();
+    let untrusting = |version: &str| format!("{version} -CAfile {others}");
+    let old = "DEFAULT@SECLEVEL=0";
+    let cases = [
+        (0, format!("-tls1_1 -cipher {old}"), "offers TLS 1.1 at most"),
+        (0, format!("-tls1 -cipher {old}"), "offers TLS 1.0 at most"),
+        (1, "-tls1_2".into(), "offers TLS 1.2 at most, and at least TLS 1.3 (tls-min-version)"),
+        (0, "-tls1_2 -cipher AES128-GCM-SHA256".into(), "offers RSA key exchange only"),
+        (0, "-tls1_2 -cipher AES128-SHA -groups P-256".into(), "offers RSA key exchange only"),
+        (0, "-tls1_2 -cipher DHE-RSA-AES128-GCM-SHA256".into(), "DHE and older key exchanges only"),
+        (0, "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA".into(), "ECDHE with older ciphers only"),
+        (
+            0,
+            "-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256".into(),
+            "wants a certificate with an RSA key",
+        ),
+        (0, "-tls1_2 -groups P-521".into(), "no common curve"),
+        (0, "-tls1_3 -groups P-521".into(), "no common curve"),
+        (0, "-tls1_2 -sigalgs RSA+SHA256".into(), "no common"),
+        (0, "-tls1_3 -sigalgs RSA+SHA256".into(), "no common signature"),
+        (0, untrusting("-tls1_2"), "it does not trust our certificate"),
+        (0, untrusting("-tls1_3"), "it does not trust our certificate"),
+        (3, "-tls1_2".into(), "the client has no certificate"),
+        (3, "-tls1_3".into(), "the client has no certificate"),
+    ];
+    for (listener, arguments, cause) in cases {
+        let before = server.count(cause);
+        let printed = talk(&realm, server.port(listener), &arguments);
+        assert!(!is_let_in(&printed), "{arguments}: {printed}");
+        let is_told = eventually(Duration::from_secs(5), || server.count(cause) > before);
+        assert!(is_told, "{arguments}: {cause:?} is not in {}", server.log());
+    }
+    assert_eq!(server.count("Other("), 0, "{}", server.log());
+}
+
+#[test]
 fn certificates_that_clients_show_or_do_not() {
     let realm = Realm::new();
     let server = start(&realm);

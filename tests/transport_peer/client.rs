@@ -5,7 +5,8 @@ use super::pki::{Authority, Identity};
 use ringmq::transport::{Protocol, TlsSettings, TransportError};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 use std::io::{Read, Write};
@@ -48,7 +49,10 @@ impl Client {
                 let key = PrivatePkcs8KeyDer::from(identity.key.serialize_der());
                 let own = std::iter::once(identity.certificate.der().clone());
                 let chain = own.chain(others.iter().map(|other| other.der().clone())).collect();
-                builder.with_client_auth_cert(chain, PrivateKeyDer::from(key)).unwrap()
+                let key = default_provider().key_provider.load_private_key(key.into()).unwrap();
+                // Whether they belong together is for the server to find out.
+                let own = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+                builder.with_client_cert_resolver(Arc::new(own))
             }
         };
         config.resumption = Resumption::in_memory_sessions(4);

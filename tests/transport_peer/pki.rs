@@ -7,6 +7,8 @@ use rcgen::{
     date_time_ymd,
 };
 use ringmq::transport::{ClientCertificates, TlsFiles, TlsSettings};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -94,6 +96,12 @@ pub fn crl(authority: &Authority, revoked: &[u64]) -> String {
     crl_until(authority, revoked, 4000)
 }
 
+/// A file that only its owner may read.
+pub fn private(path: PathBuf) -> PathBuf {
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
 /// A server with one certificate for `localhost`, and the files it is loaded from.
 pub struct Site {
     pub folder: Folder,
@@ -108,7 +116,7 @@ impl Site {
         let own = server(&authority, &["localhost"]);
         let files = TlsFiles {
             certificates: vec![folder.write("server.pem", own.certificate.pem())],
-            keys: vec![folder.write("server.key", own.key.serialize_pem())],
+            keys: vec![private(folder.write("server.key", own.key.serialize_pem()))],
             ..TlsFiles::default()
         };
         Self { folder, authority, files }
@@ -116,7 +124,7 @@ impl Site {
 
     /// Asks clients for certificates of `authority`.
     pub fn with_clients(mut self, mode: ClientCertificates, authority: &Authority) -> Self {
-        self.files.client_ca = Some(self.folder.write("clients.pem", authority.pem()));
+        self.files.client_cas = vec![self.folder.write("clients.pem", authority.pem())];
         self.files.client_certificates = mode;
         self
     }

@@ -1,10 +1,9 @@
 //! A file's text, and where in it something stands.
 #![forbid(unsafe_code)]
 
-use crate::limits::CONFIGURATION_FILE_BYTES_MAX;
+use crate::base::operator_file;
+use crate::limits::{CONFIGURATION_FILE_BYTES_MAX, WRONG_NAME_BYTES_MAX};
 use crate::options::Wrong;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// A text and the name of its file.
@@ -12,18 +11,27 @@ use std::path::Path;
 pub(super) struct Source<'a> {
     name: String,
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(path: &Path, text: &'a str) -> Self {
-        Self { name: path.display().to_string(), text }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(ends.map(|(end, _)| end + 1)).collect();
+        Self { name: path.display().to_string(), text, lines }
+    }
+
+    /// The file's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The byte at `offset` as `FILE:LINE:COLUMN`; both count from 1, columns in characters.
     pub(super) fn at(&self, offset: usize) -> String {
         let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let line = self.lines.partition_point(|start| *start <= before.len());
+        let column = before[self.lines[line - 1]..].chars().count() + 1;
         format!("{}:{line}:{column}", self.name)
     }
 }
@@ -31,14 +39,10 @@ impl<'a> Source<'a> {
 /// Reads the whole of a file, which must be text.
 pub(super) fn read(path: &Path) -> Result<String, Wrong> {
     let wrong = |cause: String| Wrong::new(&path.display().to_string(), cause);
-    let limit = CONFIGURATION_FILE_BYTES_MAX;
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|error| wrong(format!("cannot read the configuration file: {error}")))?;
-    if bytes.len() as u64 > limit {
-        return Err(wrong(format!("a configuration file has at most {} MiB", limit >> 20)));
-    }
+    let contents = operator_file::read(path, CONFIGURATION_FILE_BYTES_MAX);
+    let bytes = contents
+        .map_err(|error| wrong(format!("cannot read the configuration file: {error}")))?
+        .bytes;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -48,8 +52,21 @@ pub(super) fn read(path: &Path) -> Result<String, Wrong> {
     })
 }
 
+/// A wrong name in quotes, or its beginning.
+pub(super) fn shown(name: &str) -> String {
+    let is_shown = |at: &usize| *at <= WRONG_NAME_BYTES_MAX;
+    let end = name.char_indices().map(|(at, _)| at).take_while(is_shown).last().unwrap_or(0);
+    match name.len() > WRONG_NAME_BYTES_MAX {
+        true => format!("{:?}...", &name[..end]),
+        false => format!("{name:?}"),
+    }
+}
+
 /// The name that was probably meant, if one is near enough.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > WRONG_NAME_BYTES_MAX {
+        return None;
+    }
     let distance =
         |known: &str| strsim::osa_distance(&name.to_lowercase().replace('_', "-"), known);
     let (distance, nearest) = known

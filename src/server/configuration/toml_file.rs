@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::Contents;
-use super::source::{Source, nearest};
+use super::source::{Source, nearest, shown};
+use crate::limits::{CONFIGURATION_FAULTS_MAX, CONFIGURATION_VALUES_MAX};
 use crate::options::{GivenListener, OPTIONS, OptionDef, Value, Wrong, find_option};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -16,6 +17,8 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
         folder: path.parent().map(Path::to_owned),
         contents: Contents::default(),
         wrong: Vec::new(),
+        faults: 0,
+        values: 0,
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -38,6 +41,10 @@ struct Reader<'a> {
     contents: Contents,
     /// What is wrong, and the byte at which it stands.
     wrong: Vec<(usize, Wrong)>,
+    /// How much is wrong, also beyond what is told.
+    faults: usize,
+    /// Values read so far.
+    values: usize,
 }
 
 type Key<'a> = Spanned<DeString<'a>>;
@@ -111,6 +118,14 @@ impl Reader<'_> {
 
     fn value(&mut self, option: &OptionDef, item: &Item<'_>) -> Option<Value> {
         let (name, start) = (option.name, item.span().start);
+        self.values += 1;
+        if self.values > CONFIGURATION_VALUES_MAX {
+            if self.values == CONFIGURATION_VALUES_MAX + 1 {
+                let cause = format!("a file has at most {CONFIGURATION_VALUES_MAX} values");
+                self.refuse(start, cause);
+            }
+            return None;
+        }
         let value = item.get_ref();
         let text = match value {
             DeValue::String(text) => text.clone().into_owned(),
@@ -134,20 +149,34 @@ impl Reader<'_> {
 
     fn refuse_unknown<'n>(&mut self, key: &Key<'_>, known: impl Iterator<Item = &'n str>) {
         let name = key.get_ref();
+        if self.faults >= CONFIGURATION_FAULTS_MAX {
+            self.faults += 1;
+            return;
+        }
         let fix = match nearest(name, known) {
             Some(known) => format!("did you mean {known}?"),
             None => "ringmq check --example shows all".to_owned(),
         };
-        self.refuse(key.span().start, format!("{name:?} is no option here; {fix}"));
+        self.refuse(key.span().start, format!("{} is no option here; {fix}", shown(name)));
     }
 
+    /// Of very many faults the first are told, and how many there are.
     fn refuse(&mut self, offset: usize, cause: impl std::fmt::Display) {
+        self.faults += 1;
+        if self.faults > CONFIGURATION_FAULTS_MAX {
+            return;
+        }
         self.wrong.push((offset, Wrong::new(&self.source.at(offset), cause)));
     }
 
     fn finish(mut self) -> Contents {
         self.wrong.sort_by_key(|(offset, _)| *offset);
         self.contents.wrong = self.wrong.into_iter().map(|(_, wrong)| wrong).collect();
+        if self.faults > CONFIGURATION_FAULTS_MAX {
+            let more = self.faults - CONFIGURATION_FAULTS_MAX;
+            let cause = format!("{more} more are wrong; correct these first");
+            self.contents.wrong.push(Wrong::new(self.source.name(), cause));
+        }
         self.contents
     }
 }

@@ -162,6 +162,10 @@ impl<'a> Listeners<'a> {
             (Some(certificate), Some(key)) => {
                 push(own, "tls-cert", certificate, &certificate.value);
                 push(own, "tls-key", key, &key.value);
+                // Mosquitto sends what is missing of the chain from there.
+                for line in authorities(lines) {
+                    push(own, "tls-chain", line, &line.value);
+                }
                 self.add_version(lines, own);
                 self.add_client_certificates(lines, own);
                 true
@@ -207,7 +211,6 @@ impl<'a> Listeners<'a> {
         let user = given("use_identity_as_username").map(|line| (line, "cn"));
         let user = user.or_else(|| given("use_subject_as_username").map(|line| (line, "subject")));
         let Some(required) = given("require_certificate") else {
-            // Mosquitto reads a cafile there without using it.
             if let Some((line, _)) = user {
                 self.refuse(line, "asks no client for a certificate: add require_certificate true");
             }
@@ -216,18 +219,16 @@ impl<'a> Listeners<'a> {
             }
             return;
         };
-        let Some(authority) = last(lines, "cafile") else {
-            let fix = match last(lines, "capath") {
-                Some(_) => "needs the authorities in one file: cat them together, cafile FILE",
-                None => "needs who signs the certificates: cafile FILE",
-            };
-            return self.refuse(required, fix);
-        };
-        if let Some(line) = last(lines, "capath") {
-            self.refuse(line, "is no option here: add its certificates to the cafile");
+        if authorities(lines).next().is_none() {
+            return self.refuse(
+                required,
+                "needs who signs the certificates: cafile FILE, or capath FOLDER",
+            );
         }
         push(own, "client-certificates", required, "required");
-        push(own, "tls-client-ca", authority, &authority.value);
+        for line in authorities(lines) {
+            push(own, "tls-client-ca", line, &line.value);
+        }
         if let Some(line) = last(lines, "crlfile") {
             push(own, "tls-crl", line, &line.value);
         }
@@ -281,6 +282,11 @@ impl<'a> Listeners<'a> {
     fn refuse(&mut self, line: &Line, cause: impl std::fmt::Display) {
         self.contents.wrong.push(Wrong::new(&line.origin, format!("{} {cause}", line.name)));
     }
+}
+
+/// Where a section has certificates of authorities.
+fn authorities(lines: &[Line]) -> impl Iterator<Item = &Line> {
+    ["cafile", "capath"].into_iter().filter_map(|name| last(lines, name))
 }
 
 /// What opens the default listener, if anything does.

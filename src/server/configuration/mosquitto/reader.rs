@@ -5,8 +5,9 @@
 //! included file, the section goes on in which it was included.
 #![forbid(unsafe_code)]
 
-use super::super::source::{self, nearest};
+use super::super::source::{self, nearest, shown};
 use super::table::{Kind, Meaning, meaning, names};
+use crate::limits::{CONFIGURATION_FAULTS_MAX, CONFIGURATION_VALUES_MAX};
 use crate::options::Wrong;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,8 @@ pub(super) struct Files {
     pub(super) warnings: Vec<Wrong>,
     /// The kinds of refused sections that have begun.
     refused: Vec<String>,
+    /// Lines read so far that are neither empty nor comments.
+    lines: usize,
 }
 
 impl Line {
@@ -80,6 +83,9 @@ impl Files {
         let mut section = 0;
         for (index, text) in text.lines().enumerate() {
             let Some(line) = split(path, index + 1, text) else { continue };
+            if self.is_over(&line) {
+                return;
+            }
             match line.name.as_str() {
                 "listener" => {
                     self.sections.push(Section { listener: Some(line), lines: Vec::new() });
@@ -90,6 +96,20 @@ impl Files {
                 _ => self.take(line, section),
             }
         }
+    }
+
+    /// True when nothing more is read: of a file that is not meant so, the first faults are enough.
+    fn is_over(&mut self, line: &Line) -> bool {
+        let faults = self.wrong.len();
+        self.lines += 1;
+        if faults == CONFIGURATION_FAULTS_MAX {
+            self.wrong.push(line.wrong("from here on nothing is read; correct the others first"));
+        } else if faults < CONFIGURATION_FAULTS_MAX && self.lines > CONFIGURATION_VALUES_MAX {
+            let cause = format!("the files have more than {CONFIGURATION_VALUES_MAX} lines");
+            self.wrong.push(line.wrong(cause));
+            return true;
+        }
+        faults >= CONFIGURATION_FAULTS_MAX || self.lines > CONFIGURATION_VALUES_MAX
     }
 
     fn take(&mut self, mut line: Line, section: usize) {
@@ -158,6 +178,9 @@ impl Files {
             }
         };
         for file in files {
+            if self.wrong.len() > CONFIGURATION_FAULTS_MAX {
+                return;
+            }
             match source::read(&file) {
                 Ok(text) => self.read_text(&file, &text, false),
                 Err(wrong) => self.wrong.push(wrong),
@@ -166,12 +189,17 @@ impl Files {
     }
 
     fn warn(&mut self, line: &Line, why: &str) {
+        if self.warnings.len() >= CONFIGURATION_FAULTS_MAX {
+            return;
+        }
         let cause = format!("{} has no counterpart and is ignored: {why}", line.name);
         self.warnings.push(line.wrong(cause));
     }
 
     fn refuse(&mut self, line: &Line, fix: &str) {
-        self.refused.push(line.name.clone());
+        if !self.refused.contains(&line.name) {
+            self.refused.push(line.name.clone());
+        }
         self.wrong.push(line.wrong(format!("{}: {fix}", line.name)));
     }
 
@@ -184,7 +212,8 @@ impl Files {
             Some(known) => format!("did you mean {known}?"),
             None => "correct or remove it".to_owned(),
         };
-        self.wrong.push(line.wrong(format!("{:?} is no option of Mosquitto; {fix}", line.name)));
+        let name = shown(&line.name);
+        self.wrong.push(line.wrong(format!("{name} is no option of Mosquitto; {fix}")));
     }
 }
 

@@ -103,8 +103,12 @@ fn client_certificates_are_asked_for_as_written() {
     let listener = options(text).listeners.remove(0);
     assert_eq!(listener.client_certificates, ClientCertificates::Required);
     assert_eq!(listener.certificate_user, CertificateUser::Subject);
-    assert_eq!(listener.tls_client_ca.as_deref(), Some("a".as_ref()));
+    assert_eq!((listener.tls_client_ca, listener.tls_chain), (vec!["a".into()], vec!["a".into()]));
     assert_eq!((listener.tls_crl.len(), listener.tls_min_version), (1, TlsVersion::V1_3));
+    let folder = options(&format!("{text}\ncapath d")).listeners.remove(0);
+    assert_eq!(folder.tls_client_ca, ["a", "d"].map(std::path::PathBuf::from));
+    let alone = options(&text.replace("cafile", "capath")).listeners.remove(0);
+    assert_eq!(alone.tls_client_ca, [std::path::PathBuf::from("a")]);
     let both = format!("{text}\nuse_identity_as_username true");
     assert_eq!(options(&both).listeners[0].certificate_user, CertificateUser::CommonName);
 }
@@ -221,8 +225,6 @@ fn what_would_make_the_broker_more_open_or_lose_messages_is_refused_with_its_pla
     }
     let of_tls = [
         ("require_certificate true", "m.conf:4:1: require_certificate needs who signs"),
-        ("require_certificate true\ncapath d", "needs the authorities in one file"),
-        ("require_certificate true\ncafile a\ncapath d", "m.conf:6:1: capath is no option here"),
         ("use_identity_as_username true", "asks no client for a certificate: add require_cert"),
         ("tls_version tlsv2", "m.conf:4:1: tls_version \"tlsv2\" is not"),
         ("tls_engine e", "m.conf:4:1: tls_engine: ringmq reads keys from files only"),

@@ -1,0 +1,92 @@
+//! Certificates of authorities, from files and from folders of files.
+
+use super::pem;
+use crate::base::maps::HashSet;
+use crate::limits::AUTHORITY_FILES_MAX;
+use rustls::pki_types::CertificateDer;
+use std::path::{Path, PathBuf};
+
+/// The endings that files of certificates have, where none has a name by its hash.
+const ENDINGS: &[&str] = &["pem", "crt", "cer"];
+
+const NEEDED: &str = "they must be PEM with BEGIN CERTIFICATE";
+
+/// All certificates in files and folders, each once.
+pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            found.append(&mut load_folder(path)?);
+        } else {
+            found.append(&mut pem::authorities(path)?);
+        }
+    }
+    let mut known = HashSet::default();
+    found.retain(|der| known.insert(der.to_vec()));
+    Ok(found)
+}
+
+fn load_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let files = files_in(folder)?;
+    if files.is_empty() {
+        let cause = "the folder holds no certificates: no names like 9d66eef0.0, .pem or .crt";
+        let fix = format!("put them there, then: openssl rehash {}", pem::shell(folder, ""));
+        return Err(pem::failure(folder, cause, &fix));
+    }
+    let all: Result<Vec<_>, String> =
+        files.iter().map(|file| pem::authorities_if_any(file)).collect();
+    let all = all?.concat();
+    match all.is_empty() {
+        true => Err(pem::failure(folder, "no file in the folder holds a certificate", NEEDED)),
+        false => Ok(all),
+    }
+}
+
+/// The files of certificates that `path` stands for: itself, or those in the folder that it is.
+#[must_use]
+pub fn certificate_files(path: &Path) -> Vec<PathBuf> {
+    match path.is_dir() {
+        true => files_in(path).unwrap_or_default(),
+        false => vec![path.to_owned()],
+    }
+}
+
+/// The files in a folder, in the order of their names: as OpenSSL, only those that are named by
+/// their hash, as `openssl rehash` does; where there is none, those that are named as certificates.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed =
+        |error| pem::failure(folder, error, "give a folder that the broker's user may read");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        // A link may point nowhere any more; OpenSSL passes over such names as well.
+        if (is_hash(&path) || has_ending(&path)) && path.is_file() {
+            files.push(path);
+        }
+    }
+    if files.iter().any(|path| is_hash(path)) {
+        files.retain(|path| is_hash(path));
+    }
+    if files.len() > AUTHORITY_FILES_MAX {
+        let cause = format!("the folder holds more than {AUTHORITY_FILES_MAX} certificates");
+        return Err(pem::failure(folder, cause, "keep those that are needed"));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Eight hexadecimal digits, a dot, a number.
+fn is_hash(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split_once('.').is_some_and(|(hash, number)| {
+        hash.len() == 8
+            && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn has_ending(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
