@@ -37,7 +37,7 @@ pub(crate) struct Report {
     unanswered: u64,
     closed: u64,
     /// Whether the machine or this process stood still, or the broker fell silent: then the rates
-    /// mean nothing.
+    /// mean little, but nothing is wrong with the messages.
     is_interrupted: bool,
 }
 
@@ -172,7 +172,6 @@ impl Report {
             (self.unanswered, "publishers left without an answer"),
             (self.closed, "connections closed by the broker"),
             (u64::from(self.deliveries_per_s == 0.0), "measurement without a delivery"),
-            (u64::from(self.is_interrupted), "measurement shorter or longer than asked for"),
         ];
         let faults = faults.iter().filter(|(count, _)| *count > 0);
         faults.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
@@ -206,6 +205,9 @@ impl fmt::Display for Report {
         let latency =
             format!("p50 {p50:.0}  p90 {p90:.0}  p99 {p99:.0}  p99.9 {p99_9:.0}  max {max:.0} us");
         row(out, "latency", &latency)?;
+        if self.is_interrupted {
+            row(out, "INTERRUPTED", "shorter or longer than asked for: the rates mean little")?;
+        }
         match self.faults().as_str() {
             "" => row(out, "messages", "none lost, duplicated or reordered"),
             faults => row(out, "FAILED", faults),

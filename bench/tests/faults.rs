@@ -110,9 +110,9 @@ impl Subscriber {
     }
 }
 
-fn bench(address: SocketAddr, arguments: &str) -> Output {
+fn bench(address: SocketAddr, arguments: &str, duration: &str) -> Output {
     let port = address.port().to_string();
-    let times = ["--warmup", "0.1", "--duration", "0.3"];
+    let times = ["--warmup", "0.1", "--duration", duration];
     Command::new(env!("CARGO_BIN_EXE_ringmq-bench"))
         .args(arguments.split(' '))
         .args(["--port", &port])
@@ -121,12 +121,24 @@ fn bench(address: SocketAddr, arguments: &str) -> Output {
         .unwrap()
 }
 
-fn run(mistake: Mistake, arguments: &str) -> (i32, String) {
-    let output = bench(Broker::start(mistake), arguments);
-    let text = String::from_utf8(output.stdout).unwrap();
-    eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    (output.status.code().unwrap(), text)
+/// Runs until the output says `expected`: a busy machine may be slow to come to a hundredth message.
+fn run(mistake: Mistake, arguments: &str, expected: &str) -> (i32, String) {
+    let mut last = (0, String::new());
+    for duration in ["0.3", "1", "4", "15", "60"] {
+        let output = bench(Broker::start(mistake), arguments, duration);
+        let text = String::from_utf8(output.stdout).unwrap();
+        eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        last = (output.status.code().unwrap(), text);
+        if last.1.contains(expected) {
+            break;
+        }
+    }
+    assert!(last.1.contains(expected), "{arguments}: {}", last.1);
+    last
 }
+
+/// What a run says that has found nothing wrong.
+const GOOD: &str = "none lost, duplicated or reordered";
 
 #[test]
 fn a_broker_without_mistakes_passes() {
@@ -138,16 +150,16 @@ fn a_broker_without_mistakes_passes() {
         "pairs --pairs 9 --threads 2",
         "pingpong --pairs 3",
     ] {
-        let (status, text) = run(Mistake::Nothing, arguments);
+        let (status, text) = run(Mistake::Nothing, arguments, GOOD);
         assert_eq!(status, 0, "{arguments}: {text}");
-        assert!(text.contains("none lost, duplicated or reordered"));
+        assert!(!text.contains("FAILED"));
     }
 }
 
 #[test]
 fn lost_messages_fail_the_run() {
     for arguments in ["fanout --subscribers 5", "fanout --subscribers 2 --rate 2000", "pairs"] {
-        let (status, text) = run(Mistake::Loses, arguments);
+        let (status, text) = run(Mistake::Loses, arguments, "FAILED");
         assert_eq!(status, 1, "{arguments}");
         assert!(text.contains(" lost"), "{arguments}");
     }
@@ -155,23 +167,23 @@ fn lost_messages_fail_the_run() {
 
 #[test]
 fn repeated_messages_fail_the_run() {
-    let (status, text) = run(Mistake::Repeats, "fanout --subscribers 5");
+    let (status, text) = run(Mistake::Repeats, "fanout --subscribers 5", " duplicated");
     assert_eq!(status, 1);
-    assert!(text.contains(" duplicated") && !text.contains(" lost"));
+    assert!(!text.contains(" lost"));
 }
 
 #[test]
 fn messages_out_of_order_fail_the_run() {
-    let (status, text) = run(Mistake::Delays, "fanout --subscribers 5");
+    let (status, text) = run(Mistake::Delays, "fanout --subscribers 5", " reordered");
     assert_eq!(status, 1);
-    assert!(text.contains(" reordered") && !text.contains(" duplicated"));
+    assert!(!text.contains(" duplicated"));
 }
 
 #[test]
 fn closed_connections_fail_the_run() {
-    let (status, text) = run(Mistake::Closes, "fanout --subscribers 5");
+    let expected = "5 connections closed by the broker";
+    let (status, _) = run(Mistake::Closes, "fanout --subscribers 5", expected);
     assert_eq!(status, 1);
-    assert!(text.contains("5 connections closed by the broker"));
 }
 
 #[test]
@@ -179,7 +191,7 @@ fn without_a_broker_there_is_a_sentence() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let output = bench(address, "fanout --subscribers 2");
+    let output = bench(address, "fanout --subscribers 2", "0.3");
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.starts_with("ringmq-bench: ") && text.lines().count() == 1, "{text}");
@@ -191,7 +203,7 @@ fn histograms_are_written() {
     std::fs::create_dir_all(&folder).unwrap();
     let (text, log) = (folder.join("latency.hgrm"), folder.join("latency.hlog"));
     let flags = format!("--hgrm {} --histogram-log {}", text.display(), log.display());
-    let (status, _) = run(Mistake::Nothing, &format!("fanout --subscribers 2 {flags}"));
+    let (status, _) = run(Mistake::Nothing, &format!("fanout --subscribers 2 {flags}"), GOOD);
     assert_eq!(status, 0);
     let (text, log) =
         (std::fs::read_to_string(text).unwrap(), std::fs::read_to_string(log).unwrap());
