@@ -11,6 +11,7 @@ use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
 };
+use crate::options::{ClientIdOwner, ClientIdSource};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,11 +56,17 @@ impl Shard {
             }
         };
         self.note_terms(id, connect.version, connect.packet_bytes_max);
-        if let Err(error) = self.check_excess(id).and_then(|()| self.check_connect(&connect)) {
-            self.refuse_connect(id, Some(Claim::new(&connect, None)), &error);
-            return Ok(());
-        }
-        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let chosen = self.check_excess(id).and_then(|()| self.client_id_by_user(id, &connect));
+        let checked = chosen
+            .and_then(|chosen| self.check_connect(&connect, chosen.is_some()).map(|()| chosen));
+        let assigned = match checked {
+            Ok(None) if connect.client_id.is_empty() => Some(self.assign_client_id()),
+            Ok(chosen) => chosen,
+            Err(error) => {
+                self.refuse_connect(id, Some(Claim::new(&connect, None)), &error);
+                return Ok(());
+            }
+        };
         let home = self.client_home(assigned.as_deref().unwrap_or(connect.client_id));
         if home == self.index {
             self.authenticate(id, &connect, assigned, &rest[..frame.length]);
@@ -87,10 +94,15 @@ impl Shard {
         claim: Option<Claim<'_>>,
         error: &ProtocolError,
     ) {
-        self.clients.counters.links_refused += 1;
         if let Some(link) = self.clients.link(id) {
             told::refused(&link.origin, claim, error);
         }
+        self.turn_away(id, error);
+    }
+
+    /// The client hears that it is not let in.
+    fn turn_away(&mut self, id: LinkId, error: &ProtocolError) {
+        self.clients.counters.links_refused += 1;
         let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
         self.clients.send(id, &Packet::ConnAck(connack));
         self.close(id);
@@ -114,10 +126,43 @@ impl Shard {
         Err(ProtocolError::new(code, cause))
     }
 
-    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ProtocolError> {
+    /// The client identifier where the listener makes it of the user's name: of the one that the
+    /// client claims, which is verified later.
+    fn client_id_by_user(
+        &mut self,
+        id: LinkId,
+        connect: &Connect<'_>,
+    ) -> Result<Option<String>, ProtocolError> {
+        if !self.takes_user_name(id) {
+            return Ok(None);
+        }
+        let link = self.clients.link(id);
+        let certified = link.and_then(|link| link.origin.certificate_user.as_deref());
+        match certified.or(connect.user_name).filter(|name| !name.is_empty()) {
+            Some(name) => Ok(Some(name.to_owned())),
+            None => {
+                let cause = "client identifiers are user names here, and it has none";
+                Err(ProtocolError::new(ReasonCode::NotAuthorized, cause))
+            }
+        }
+    }
+
+    /// True when the listener makes client identifiers of user names.
+    fn takes_user_name(&mut self, id: LinkId) -> bool {
+        let listener = self.clients.link(id).map_or(0, |link| link.origin.listener);
+        let listener = self.clients.options.listeners.get(usize::from(listener));
+        listener.is_some_and(|listener| listener.client_id == ClientIdSource::UserName)
+    }
+
+    /// `has_client_id`: the client's own does not count.
+    fn check_connect(
+        &self,
+        connect: &Connect<'_>,
+        has_client_id: bool,
+    ) -> Result<(), ProtocolError> {
         let options = &self.clients.options;
         let refuse = |code, cause| Err(ProtocolError::new(code, cause));
-        let is_empty = connect.client_id.is_empty();
+        let is_empty = connect.client_id.is_empty() && !has_client_id;
         if is_empty
             && (connect.version == Version::V31 || !connect.clean_start)
             && !connect.version.is_v5()
@@ -135,7 +180,7 @@ impl Shard {
             return refuse(ReasonCode::TopicNameInvalid, "the will topic has too many levels");
         }
         if super::handle_publish::is_reserved(will.topic) {
-            return refuse(ReasonCode::NotAuthorized, "$SYS is the broker's own");
+            return refuse(ReasonCode::NotAuthorized, "$SYS and $CONTROL are the broker's own");
         }
         Ok(())
     }
@@ -169,7 +214,10 @@ impl Shard {
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
             return self.refuse_connect(id, Some(Claim::new(connect, assigned)), &error);
         }
-        let is_assigned = assigned.is_some();
+        if let Err(error) = self.check_owner(id, connect, client_id, admitted) {
+            return self.turn_away(id, &error);
+        }
+        let is_assigned = connect.client_id.is_empty();
         if self.connack(id, connect, client_id, (false, is_assigned), admitted).is_empty() {
             // Not even CONNACK is small enough for it: nothing is done for such a client.
             return;
@@ -177,9 +225,9 @@ impl Shard {
         let mark = self.clients.mark();
         let known = self.clients.find_session(client_id);
         if let Some(session) = known {
-            let is_same_user = self.clients.sessions[session.slot].user() == admitted.user();
             // What one user has left behind is not for another who knows the client identifier.
-            self.take_over(session, connect.clean_start || !is_same_user);
+            let is_others = self.is_of_another(session, admitted);
+            self.take_over(session, connect.clean_start || is_others);
         }
         let kept = known.filter(|known| self.clients.sessions.get(*known).is_some());
         let session = kept.unwrap_or_else(|| self.make_session(client_id));
@@ -207,6 +255,46 @@ impl Shard {
         }
         self.clients.sessions[session.slot].in_flight.forget_sent();
         self.pump(session);
+    }
+
+    /// True when a session belongs to another user. One that no user in particular has made is
+    /// anybody's, so that nobody is locked out when users are told apart from now on.
+    fn is_of_another(&self, session: SessionId, admitted: &Admitted) -> bool {
+        let owner = self.clients.sessions[session.slot].user();
+        let is_owned = self.clients.options.client_id_owner != ClientIdOwner::None;
+        is_owned && owner.is_some() && owner != admitted.user()
+    }
+
+    /// Refuses a client identifier that is another user's, and tells whose.
+    fn check_owner(
+        &mut self,
+        id: LinkId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        admitted: &Admitted,
+    ) -> Result<(), ProtocolError> {
+        let takes_user_name = self.takes_user_name(id);
+        let Some(link) = self.clients.link(id) else { return Ok(()) };
+        let origin = link.origin.clone();
+        let claim = Claim::new(connect, Some(client_id));
+        if takes_user_name && admitted.user().is_some_and(|user| user != client_id) {
+            let cause = "the user is another one than the client identifier says";
+            let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
+            told::refused(&origin, Some(claim), &error);
+            return Err(error);
+        }
+        let known = self.clients.find_session(client_id);
+        let Some(known) = known.filter(|known| self.is_of_another(*known, admitted)) else {
+            return Ok(());
+        };
+        let session = &self.clients.sessions[known.slot];
+        let is_connected = session.link.is_some();
+        if !is_connected && self.clients.options.client_id_owner != ClientIdOwner::Session {
+            return Ok(());
+        }
+        told::refused_for(&origin, claim, session.user().unwrap_or_default(), is_connected);
+        let cause = "the client identifier is another user's";
+        Err(ProtocolError::new(ReasonCode::ClientIdentifierNotValid, cause))
     }
 
     /// The connection that has the session now, if any, is closed; with a clean start the session

@@ -25,9 +25,11 @@ pub(super) struct Routed {
     pub(super) is_noted: bool,
 }
 
-/// Topics that only the broker publishes to.
+/// Topics to which no client publishes: what the broker tells of itself, and what other brokers are
+/// told by, passwords among it, which must not reach whoever listens.
 pub(super) fn is_reserved(topic: &str) -> bool {
-    topic == "$SYS" || topic.starts_with("$SYS/")
+    let first = topic.split('/').next();
+    first == Some("$SYS") || first == Some("$CONTROL")
 }
 
 impl Shard {

@@ -150,6 +150,29 @@ pub(super) fn connected(origin: &Origin, claim: Claim<'_>) {
     );
 }
 
+/// A client is not let in because its identifier is another user's, who `is_connected`, or has a
+/// session.
+pub(super) fn refused_for(origin: &Origin, claim: Claim<'_>, owner: &str, is_connected: bool) {
+    let why = match is_connected {
+        true => "who is connected",
+        false => {
+            "whose session is kept until it expires, or is ended by a clean start with no session \
+             expiry"
+        }
+    };
+    tracing::info!(
+        target: TOLD,
+        client_id = %Shown(claim.client_id),
+        peer = %origin,
+        user = claim.user.map(Shown).map(display),
+        owner = %Shown(owner),
+        reason_code = ReasonCode::ClientIdentifierNotValid as u8,
+        "CONNECT refused from {origin} as {claim}: its client identifier is that of user '{}', \
+         {why}.",
+        Shown(owner)
+    );
+}
+
 /// A client is not let in. Its CONNECT may be too wrong to say who it is.
 pub(super) fn refused(origin: &Origin, claim: Option<Claim<'_>>, error: &ProtocolError) {
     let ProtocolError { code, cause } = *error;

@@ -32,6 +32,8 @@ pub struct ListenerOptions {
     pub client_certificates: ClientCertificates,
     /// What of a client's certificate is its user name.
     pub certificate_user: CertificateUser,
+    /// Where client identifiers come from.
+    pub client_id: ClientIdSource,
     /// The path of a WebSocket listener's URL; `/` works as well.
     pub websocket_path: Box<str>,
     /// The web pages that may connect by WebSocket, as scheme, host and port; empty for all.
@@ -99,6 +101,15 @@ pub enum CertificateUser {
     CommonName,
     /// The whole subject, as RFC 4514 writes it.
     Subject,
+}
+
+/// Where a client's identifier comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientIdSource {
+    /// From its CONNECT.
+    Client,
+    /// It is the user's name: each user has one session.
+    UserName,
 }
 
 /// A version of TLS.
@@ -207,6 +218,7 @@ impl ListenerOptions {
             tls_crl: Vec::new(),
             client_certificates: ClientCertificates::None,
             certificate_user: CertificateUser::None,
+            client_id: ClientIdSource::Client,
             websocket_path: "/mqtt".into(),
             websocket_origins: Vec::new(),
             proxy_from: Vec::new(),
@@ -387,6 +399,18 @@ impl FromStr for CertificateUser {
             "none" => Ok(Self::None),
             "cn" => Ok(Self::CommonName),
             "subject" => Ok(Self::Subject),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for ClientIdSource {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "client" => Ok(Self::Client),
+            "user-name" => Ok(Self::UserName),
             _ => Err(()),
         }
     }

@@ -9,11 +9,11 @@ mod values;
 
 pub use given::{Given, GivenListener, Value, Wrong};
 pub use listener::{
-    CertificateUser, ClientCertificates, Endpoint, JwtAlgorithm, ListenerOptions, Scheme,
-    TlsVersion,
+    CertificateUser, ClientCertificates, ClientIdSource, Endpoint, JwtAlgorithm, ListenerOptions,
+    Scheme, TlsVersion,
 };
 pub use table::{OPTIONS, OptionDef, Set, find_option};
-pub use values::{Durability, Expected, LogFormat, LogLevel, Pin, core_list};
+pub use values::{ClientIdOwner, Durability, Expected, LogFormat, LogLevel, Pin, core_list};
 
 use std::path::PathBuf;
 
@@ -32,6 +32,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// What an acknowledgement means.
     pub durability: Durability,
+    /// Whose a client identifier is.
+    pub client_id_owner: ClientIdOwner,
     /// For how many milliseconds changes gather when acknowledgements do not wait for them.
     pub durability_interval_ms: u32,
     /// How many connections are open at most: 0 for what the descriptor limit allows.
@@ -91,6 +93,7 @@ impl Options {
             busy_poll_us: 0,
             data_dir: None,
             durability: Durability::Commit,
+            client_id_owner: ClientIdOwner::Connected,
             durability_interval_ms: 0,
             max_connections: 0,
             max_connections_per_address: 0,

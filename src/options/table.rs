@@ -248,6 +248,14 @@ pub const OPTIONS: &[OptionDef] = &[
         },
     ),
     OptionDef::listener(
+        "client-id",
+        "CHOICE",
+        "client",
+        "Take client identifiers from CONNECT (client), or let each user have one session whose \
+         identifier is the user's name (user-name).",
+        |listener, value| parse(value, CLIENT_ID).map(|choice| listener.client_id = choice),
+    ),
+    OptionDef::listener(
         "websocket-path",
         "PATH",
         "/mqtt",
@@ -430,6 +438,18 @@ pub const OPTIONS: &[OptionDef] = &[
         |options, value| within(value, 0..=32_767).map(|time| options.tcp_keep_alive_s = time),
     ),
     OptionDef::broker(
+        "client-id-owner",
+        "CHOICE",
+        "connected",
+        "Refuse a CONNECT with a client identifier with which another user is connected \
+         (connected), or has a session (session). Without either (none) whoever comes in may take \
+         over any session. A session of no user in particular is anybody's.",
+        |options, value| {
+            parse(value, CLIENT_ID_OWNER).map(|choice| options.client_id_owner = choice)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
         "max-login-failures",
         "COUNT",
         "10",
@@ -586,6 +606,8 @@ const VERSION: &str = "1.2 or 1.3";
 const DURABILITY: &str = "commit, interval or none";
 const CERTIFICATES: &str = "none, optional or required";
 const CERTIFICATE_USER: &str = "none, cn or subject";
+const CLIENT_ID: &str = "client or user-name";
+const CLIENT_ID_OWNER: &str = "connected, session or none";
 const ALGORITHM: &str = "HS256, RS256 or ES256";
 
 fn path(value: &str) -> Option<PathBuf> {

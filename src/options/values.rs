@@ -66,6 +66,30 @@ pub enum Durability {
     None,
 }
 
+/// Whose a client identifier is, where users are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientIdOwner {
+    /// The user's who is connected with it.
+    Connected,
+    /// Also the user's whose session is kept under it.
+    Session,
+    /// Nobody's: whoever may come in may take over any session, as with Mosquitto.
+    None,
+}
+
+impl FromStr for ClientIdOwner {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "connected" => Ok(Self::Connected),
+            "session" => Ok(Self::Session),
+            "none" => Ok(Self::None),
+            _ => Err(()),
+        }
+    }
+}
+
 impl FromStr for Durability {
     type Err = ();
 

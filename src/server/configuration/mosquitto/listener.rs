@@ -102,6 +102,9 @@ impl<'a> Listeners<'a> {
             }
             _ => false,
         };
+        if let Some(line) = last(lines, "use_username_as_clientid").filter(|line| line.is_true()) {
+            push(&mut own, "client-id", line, "user-name");
+        }
         for line in lines.iter().filter(|line| line.name == "websockets_origin") {
             match is_websocket {
                 true => push(&mut own, "websocket-origin", line, &line.value),

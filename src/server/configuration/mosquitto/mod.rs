@@ -34,6 +34,9 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
         given: Given::default(),
     };
     broker::translate(&files.broker, &mut contents);
+    // Whoever may come in may take over any session, as the file's author is used to.
+    let nobody = Value::new("none", path.display().to_string());
+    add(&mut contents.given, "client-id-owner", nobody);
     let is_local = is_local_only(&sections);
     let anonymous = Value::new(is_local.to_string(), path.display().to_string());
     match files.is_per_listener {

@@ -105,6 +105,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("require_certificate", Listener(Boolean)),
     ("use_identity_as_username", Listener(Boolean)),
     ("use_subject_as_username", Listener(Boolean)),
+    ("use_username_as_clientid", Listener(Boolean)),
     ("tls_version", Listener(Text)),
     ("websockets_origin", Listener(Texts)),
     (
@@ -121,14 +122,6 @@ const TABLE: &[(&str, Meaning)] = &[
             ALWAYS,
             "without it clients of this listener would see the topics of all others; use an \
              acl_file that keeps them apart",
-        ),
-    ),
-    (
-        "use_username_as_clientid",
-        Refused(
-            FALSE,
-            "without it a client could take over another's session by its client identifier; \
-             remove it only when that is no danger",
         ),
     ),
     ("psk_hint", Refused(ALWAYS, PSK)),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::prng::Prng;
-use crate::options::{CertificateUser, ClientCertificates, Options, TlsVersion};
+use crate::options::{CertificateUser, ClientCertificates, ClientIdSource, Options, TlsVersion};
 
 /// Options and warnings.
 fn accepted(text: &str) -> (Options, Vec<String>) {
@@ -114,6 +114,14 @@ fn client_certificates_are_asked_for_as_written() {
 }
 
 #[test]
+fn sessions_are_anybodys_unless_identifiers_are_user_names() {
+    let options = options("listener 1 ::1\nuse_username_as_clientid true\nlistener 2 ::1");
+    assert_eq!(options.client_id_owner, crate::options::ClientIdOwner::None);
+    let sources = [options.listeners[0].client_id, options.listeners[1].client_id];
+    assert_eq!(sources, [ClientIdSource::UserName, ClientIdSource::Client]);
+}
+
+#[test]
 fn limits_of_the_broker_are_translated() {
     let options = options(
         "max_inflight_messages 0\nmax_queued_messages 0\nmax_queued_bytes 100000\n\
@@ -204,7 +212,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("address a:1", "m.conf:1:1: address belongs to a connection, and there is none above it"),
     ("listener 1\nbind_interface eth0", "m.conf:2:1: bind_interface: ringmq would listen on every"),
     ("listener 1\nmount_point a", "m.conf:2:1: mount_point: without it clients"),
-    ("use_username_as_clientid true", "m.conf:1:1: use_username_as_clientid: without it"),
     ("clientid_prefixes a", "m.conf:1:1: clientid_prefixes: without it"),
     ("allow_zero_length_clientid false", "m.conf:1:1: allow_zero_length_clientid: ringmq lets"),
     (
