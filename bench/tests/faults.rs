@@ -121,7 +121,8 @@ fn bench(address: SocketAddr, arguments: &str, duration: &str) -> Output {
         .unwrap()
 }
 
-/// Runs until the output says `expected`: a busy machine may be slow to come to a hundredth message.
+/// Runs until the output says `expected`: a busy machine may be slow to come to a hundredth
+/// message.
 fn run(mistake: Mistake, arguments: &str, expected: &str) -> (i32, String) {
     let mut last = (0, String::new());
     for duration in ["0.3", "1", "4", "15", "60"] {
