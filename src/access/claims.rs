@@ -12,10 +12,38 @@
 
 use super::rules::{CLIENT_ID, Effect, Rule, Rules, USER};
 use crate::limits::CLAIMED_RULES_MAX;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
+
+/// What is written as an object, and not, as serde allows for a structure, as an array of its
+/// fields' values.
+pub(super) struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +105,8 @@ fn from_lists(lists: &Lists<'_>) -> Result<Vec<Rule>, &'static str> {
 }
 
 fn from_claim(claim: &Value) -> Result<Rule, &'static str> {
-    let claim = Claim::deserialize(claim).map_err(|_| "rule in acl that is not understood")?;
+    let claim = Object::<Claim<'_>>::deserialize(claim);
+    let Object(claim) = claim.map_err(|_| "rule in acl that is not understood")?;
     rule(claim.permission, claim.action, &claim.topic)
 }
 

@@ -1,6 +1,6 @@
 //! What the hook is asked and what it answers. The asking itself is the server's.
 
-use super::claims;
+use super::claims::{self, Object};
 use super::login::Login;
 use super::rules::Rules;
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ impl HookAnswer {
             200 => {}
             _ => return Self::Failed("the hook answered with another status than 200 or 204"),
         }
-        let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
+        let Ok(Object(answer)) = serde_json::from_slice::<Object<Answer>>(body) else {
             return Self::Failed("the hook answered something that is not understood");
         };
         match answer.result {

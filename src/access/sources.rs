@@ -1,6 +1,7 @@
 //! Where a policy comes from.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Where one listener's policy comes from.
@@ -67,7 +68,13 @@ impl HookSource {
     /// Whether passwords would cross a network unencrypted.
     pub(super) fn sends_in_clear(&self) -> bool {
         let Some(rest) = self.url.strip_prefix("http://") else { return false };
-        let host = rest.split(['/', '?']).next().unwrap_or_default();
-        !["localhost", "127.", "[::1]"].iter().any(|local| host.starts_with(local))
+        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let host = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        let is_loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        !is_loopback && !host.eq_ignore_ascii_case("localhost")
     }
 }

@@ -8,7 +8,7 @@ use crate::limits::TOKEN_BYTES_MAX;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{DecodingKey, Validation};
+use jsonwebtoken::{DecodingKey, TokenData, Validation};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::Arc;
@@ -78,7 +78,11 @@ impl Tokens {
         }
         let decoded =
             jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation);
-        let claims = decoded.map_err(|error| cause(error.kind()))?.claims;
+        let TokenData { header, claims } = decoded.map_err(|error| cause(error.kind()))?;
+        // RFC 7515, 4.1.11: none is understood.
+        if header.crit.is_some() {
+            return Err("token with extensions that must be understood (crit)");
+        }
         let valid_for = time_left(&claims, now_s)?;
         let user = self.user(&claims).ok_or("token that names no user")?;
         if !super::is_name(user) {

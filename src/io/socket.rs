@@ -47,6 +47,23 @@ impl Listener {
         Ok(Self { socket, address: None })
     }
 
+    /// True when nobody listens on the socket in the file system any more. Never waits.
+    ///
+    /// # Errors
+    /// When that cannot be told: it may not be connected to, or is no such socket.
+    pub fn is_deserted(path: &Path) -> io::Result<bool> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
+        match socket.connect(&SockAddr::unix(path)?) {
+            Ok(()) => Ok(false),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ECONNREFUSED) => Ok(true),
+                // Whoever listens has not come to the connections that wait already.
+                Some(libc::EAGAIN | libc::EINPROGRESS) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// Another descriptor of the same socket: the kernel spreads the connections over those who
     /// accept.
     ///

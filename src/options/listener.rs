@@ -237,8 +237,9 @@ impl ListenerOptions {
         &mut self,
         given: &Value,
     ) -> Result<Vec<(&'static OptionDef, Vec<Value>)>, Wrong> {
-        let refused = || Wrong::expected(given, &Expected::refused(&given.text, URL));
         let (url, query) = given.text.split_once('?').unwrap_or((&given.text, ""));
+        // The options behind it may hold secrets.
+        let refused = || Wrong::expected(given, &Expected::refused(url, URL));
         if let Some(path) = url.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if !path.starts_with('/') {

@@ -642,6 +642,7 @@ fn http_url(value: &str) -> Result<Option<Box<str>>, Expected> {
     match value {
         "" => Ok(None),
         url if is_url => Ok(Some(url.into())),
-        _ => Err(Expected::refused(value, "an http:// or https:// URL")),
+        // It is not shown: there may be a password in it.
+        _ => Err(Expected::hidden("an http:// or https:// URL")),
     }
 }

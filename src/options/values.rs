@@ -12,6 +12,11 @@ impl Expected {
     pub(super) fn refused(value: &str, expected: &str) -> Self {
         Self(format!("{value:?} is not {expected}"))
     }
+
+    /// The same without the value, which may be a secret.
+    pub(super) fn hidden(expected: &str) -> Self {
+        Self(format!("the value is not {expected}"))
+    }
 }
 
 impl fmt::Display for Expected {

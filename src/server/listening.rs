@@ -4,11 +4,9 @@
 use super::failure::Failure;
 use crate::io::socket::{Listener, check_free};
 use crate::options::{Endpoint, ListenerOptions};
-use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,13 +26,31 @@ pub(super) struct Listening {
 
 /// A socket in the file system, removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Its device and inode: another program may have put its own there since.
+    file: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: file_at(path)? })
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Whoever has removed it already has saved the work.
-        let _ = std::fs::remove_file(&self.0);
+        if file_at(&self.path).is_ok_and(|file| file == self.file) {
+            // Whoever has removed it already has saved the work.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+/// The device and inode of what stands there.
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Listens for every worker on every endpoint. The options get the real ports.
@@ -101,7 +117,7 @@ fn wait_until_free(address: SocketAddr) -> io::Result<()> {
 fn listen_at(path: &Path, listening: &mut Listening) -> io::Result<()> {
     remove_left_over(path)?;
     let listener = Listener::bind_unix(path)?;
-    listening.files.push(SocketFile(path.to_owned()));
+    listening.files.push(SocketFile::new(path)?);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     for worker in &mut listening.sockets {
         worker.push(listener.share()?);
@@ -109,17 +125,21 @@ fn listen_at(path: &Path, listening: &mut Listening) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the socket of a process that ended without doing so.
+/// Removes the socket of a process that ended without doing so, and nothing else.
 fn remove_left_over(path: &Path) -> io::Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.file_type().is_socket() || UnixStream::connect(path).is_ok() {
-        return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    match metadata.file_type().is_socket() && Listener::is_deserted(path)? {
+        true => std::fs::remove_file(path),
+        false => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
     }
-    std::fs::remove_file(path)
 }
 
-fn refused(listener: impl Display, error: &io::Error) -> Failure {
+fn refused(listener: &ListenerOptions, error: &io::Error) -> Failure {
+    let is_file = matches!(listener.endpoint, Endpoint::Unix(_));
     let cause = match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) if is_file => {
+            "this user may not use that path; choose another one, or another user".to_owned()
+        }
         Some(libc::EADDRINUSE) => {
             "another program listens there; stop it or choose another --listen".to_owned()
         }
@@ -142,6 +162,7 @@ fn refused(listener: impl Display, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::options::Options;
+    use socket2::{Domain, SockAddr, Socket, Type};
 
     fn any_port() -> ListenerOptions {
         let mut listener = Options::default().listeners.remove(0);
@@ -188,6 +209,31 @@ mod tests {
         std::fs::write(&path, "precious").unwrap();
         assert!(listen(&mut [at(&path)], 1, None).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_successors_socket_file_stays_and_one_that_is_busy_is_nobodys_left_over() {
+        let folder = std::env::temp_dir().join(format!("ringmq-successor-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.sock");
+        let first = listen(&mut [at(&path)], 1, None).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // Whoever listens there now accepts nobody, and no more can wait.
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+        drop(first);
+        assert!(path.exists(), "it is not the first one's");
+        let wait = || {
+            let waiting = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+            waiting.connect(&SockAddr::unix(&path).unwrap()).map(|()| waiting)
+        };
+        let waiting: Vec<Socket> = std::iter::from_fn(|| wait().ok()).take(100).collect();
+        assert!(waiting.len() < 100, "it is full");
+        let failure = listen(&mut [at(&path)], 1, None).unwrap_err();
+        assert!(failure.line().contains("another program listens there"), "{}", failure.line());
+        assert!(path.exists());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

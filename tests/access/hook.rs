@@ -113,3 +113,56 @@ fn v27_the_hooks_address_is_not_shown() {
     assert!(told[0].contains("https") && !told[0].contains("hunter2"), "{told:?}");
     drop(Folder::new());
 }
+
+/// What is no object is no answer, although it holds the same words.
+#[test]
+fn an_answer_that_is_an_array_is_not_understood() {
+    let user = login(Some("user"), Some("x"));
+    for answer in [
+        json!(["allow"]),
+        json!(["allow", true, "root", null]),
+        json!("allow"),
+        json!([{"result": "allow"}]),
+        json!({"result": "allow", "acl": [["allow", "all", "#"]]}),
+        json!({"result": ["allow"]}),
+    ] {
+        let verdict = heed(&user, 200, &answer);
+        let code = ReasonCode::ServerUnavailable;
+        assert!(matches!(verdict, Verdict::Refuse { code: given, .. } if given == code));
+    }
+    let twice = br#"{"result":"deny","result":"allow"}"#;
+    let verdict = policy(false).heed_hook(&user, HookAnswer::parse(200, twice));
+    assert!(matches!(verdict, Verdict::Refuse { .. }));
+}
+
+/// Only a host that is this machine is near enough for passwords in clear.
+#[test]
+fn a_hook_whose_url_only_begins_like_this_machine_is_warned_of() {
+    let warnings = |url: &str| {
+        let hook = Some(HookSource { url: url.into(), timeout_ms: 100 });
+        Policy::load(&Sources { hook, ..Sources::default() }).unwrap().warnings().len()
+    };
+    for far in [
+        "http://localhost@192.0.2.1/",
+        "http://127.0.0.1:80@192.0.2.1/",
+        "http://localhost.example.org/",
+        "http://127.example.org/",
+        "http://[::1]@192.0.2.1/",
+        "http://192.0.2.1#@localhost/",
+        "http://192.0.2.1/?localhost",
+        "http://[2001:db8::1]/",
+    ] {
+        assert_eq!(warnings(far), 1, "{far}");
+    }
+    for near in [
+        "http://localhost/",
+        "http://LOCALHOST:8080",
+        "http://127.0.0.2:1/login",
+        "http://user:secret@127.0.0.1/",
+        "http://[::1]:80/",
+        "http://[::ffff:127.0.0.1]/",
+        "https://192.0.2.1/",
+    ] {
+        assert_eq!(warnings(near), 0, "{near}");
+    }
+}

@@ -271,3 +271,28 @@ fn i21_a_token_holds_while_its_key_stays() {
     let other = load(Algorithm::Hs256, b"another secret", |_| {}).unwrap();
     assert!(!other.still_holds(&identity) && !Policy::open().still_holds(&identity));
 }
+
+/// RFC 7515, 4.1.11: whoever does not understand what a token says must be understood refuses it.
+#[test]
+fn a_token_with_critical_extensions_is_refused() {
+    let claims = json!({"sub": "user"});
+    for critical in [vec![], vec!["b64".to_owned()], vec!["exp".to_owned(), "x".to_owned()]] {
+        let header = Header { crit: Some(critical), ..Header::default() };
+        let token = encode(&header, &claims, &EncodingKey::from_secret(SECRET)).unwrap();
+        assert!(enter(&policy(), &token).unwrap_err().contains("crit"));
+    }
+    assert!(enter(&policy(), &sign(&claims)).is_ok());
+}
+
+/// A list of values is no rule, in whatever order they are.
+#[test]
+fn rules_that_are_arrays_instead_of_objects_are_refused() {
+    for acl in [
+        json!([["allow", "all", "a/#"]]),
+        json!([["deny", "publish", "a"], {"permission": "allow", "action": "all", "topic": "#"}]),
+        json!([[["a"], [], []]]),
+    ] {
+        let error = user(json!({"sub": "user", "acl": acl})).unwrap_err();
+        assert!(error.contains("not understood"), "{error}");
+    }
+}

@@ -2,10 +2,12 @@
 
 use crate::limits::entry;
 use crate::support::peer::{connect, packet, text};
+use crate::support::server::run;
 use crate::{MQTT, MQTTS, PROMPT, Pinging, WS, WSS, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jsonwebtoken::{EncodingKey, Header, encode};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -144,5 +146,29 @@ fn v27_the_log_holds_no_secret() {
                 assert!(log.contains(told), "{told} is not in the log:\n{log}");
             }
         }
+    }
+}
+
+/// A URL of the HTTP service may hold a password, and is shown nowhere, however wrong it is.
+#[test]
+fn v27_wrong_options_are_told_without_the_secrets_in_them() {
+    let wrong = "htp://user:hunter2@auth.example/";
+    let right = "http://user:hunter2@auth.example/";
+    let folder = crate::folder::Folder::new();
+    let file = folder.write("r.toml", format!("http-auth-url = \"{wrong}\"\n"));
+    let given = [
+        vec!["--http-auth-url".to_owned(), wrong.into()],
+        vec!["--listen".into(), format!("mqtt://127.0.0.1:0?http-auth-url={wrong}")],
+        vec!["--listen".into(), format!("mqttx://127.0.0.1:0?http-auth-url={right}")],
+        vec!["--listen".into(), format!("127.0.0.1:99999?http-auth-url={right}")],
+        vec!["--listen".into(), format!("127.0.0.1:0?http-auth-url={right}&nonsense=1")],
+        vec!["--config".into(), file.display().to_string()],
+        vec!["check".into(), file.display().to_string()],
+    ];
+    for arguments in given {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        let (status, output) = run(command.args(&arguments), Duration::from_secs(20));
+        assert!(status.is_some_and(|status| status != 0), "{arguments:?}: {output}");
+        assert!(!output.contains("hunter2"), "{output}");
     }
 }
