@@ -5,8 +5,8 @@
 //! target/release/ringmq --data-dir DIR --log-level info
 //! ```
 //!
-//! Every session has one subscription and its part of the messages, queued at QoS 1 with payloads of
-//! 64 bytes.
+//! Every session has one subscription and its part of the messages, queued at QoS 1 with payloads
+//! of 64 bytes.
 
 use ringmq::store::record::{
     Attributes, Body, Group, Numbers, Owner, Published, Record, Subscription, Whole,

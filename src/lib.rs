@@ -15,7 +15,6 @@ pub mod io;
 pub mod journal;
 pub mod limits;
 pub mod mesh;
-pub mod mqtt;
 pub mod options;
 pub mod server;
 pub mod sim;
@@ -23,3 +22,5 @@ pub mod store;
 pub mod topics;
 pub mod transport;
 pub mod worker;
+
+pub use ringmq_mqtt as mqtt;

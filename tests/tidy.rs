@@ -4,12 +4,24 @@
 use ringmq::options::OPTIONS;
 use std::path::{Path, PathBuf};
 
-/// Each module and what it may import: only what stands below it.
+/// Each package: its folder, the root of its sources, and those of the others that it may stand on
+/// when it is not under test.
+const PACKAGES: &[(&str, &str, &[&str])] = &[
+    (".", "src/lib.rs", &["ringmq-mqtt"]),
+    ("crates/mqtt", "src/lib.rs", &[]),
+    ("bench", "src/main.rs", &["ringmq"]),
+    ("crash", "src/main.rs", &["ringmq"]),
+];
+
+/// The folders of what the layers below are about.
+const LAYERED: &[&str] = &["src", "crates"];
+
+/// Each module and what it may import: only what stands below it. A folder in `crates` is a module.
 const LAYERS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("limits", &[]),
     ("options", &["limits"]),
-    ("mqtt", &["base", "limits"]),
+    ("mqtt", &[]),
     ("topics", &["base", "limits", "mqtt"]),
     ("access", &["base", "limits", "mqtt"]),
     ("store", &["base", "limits", "mqtt", "access"]),
@@ -149,6 +161,10 @@ fn sources(folder: &str) -> Vec<Source> {
     paths.into_iter().map(source).collect()
 }
 
+fn layered() -> impl Iterator<Item = Source> {
+    LAYERED.iter().flat_map(|folder| sources(folder))
+}
+
 /// The lines that are neither comments nor tests at the file's end.
 fn code(source: &Source) -> impl Iterator<Item = &str> {
     let end = source.text.find("#[cfg(test)]").unwrap_or(source.text.len());
@@ -174,19 +190,23 @@ fn words_after<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
 #[test]
 fn modules_import_only_what_is_below_them() {
     let mut wrong = Vec::new();
-    for source in sources("src") {
+    for source in layered() {
         let layer = LAYERS.iter().find(|(module, _)| *module == source.module);
         let Some((_, below)) = layer else {
             wrong.push(format!("{}: {} is in no layer", source.path, source.module));
             continue;
         };
         for line in code(&source) {
-            for prefix in ["crate::", "ringmq::"] {
-                for import in words_after(line, prefix) {
-                    let is_module = LAYERS.iter().any(|(module, _)| *module == import);
-                    if is_module && import != source.module && !below.contains(&import) {
-                        wrong.push(format!("{} may not import {import}", source.path));
-                    }
+            // In a package of its own `crate` has modules of its own.
+            let prefixes: &[_] = if source.path.starts_with("src/") {
+                &["crate::", "ringmq::"]
+            } else {
+                &["ringmq::"]
+            };
+            for import in prefixes.iter().flat_map(|prefix| words_after(line, prefix)) {
+                let is_module = LAYERS.iter().any(|(module, _)| *module == import);
+                if is_module && import != source.module && !below.contains(&import) {
+                    wrong.push(format!("{} may not import {import}", source.path));
                 }
             }
         }
@@ -197,7 +217,7 @@ fn modules_import_only_what_is_below_them() {
 #[test]
 fn third_party_crates_stay_at_home() {
     let mut wrong = Vec::new();
-    for source in sources("src") {
+    for source in layered() {
         for (krate, homes) in CRATE_HOMES {
             let uses = |line: &str| {
                 let path = format!("{krate}::");
@@ -216,7 +236,7 @@ fn third_party_crates_stay_at_home() {
 #[test]
 fn files_are_short_and_lines_narrow() {
     let mut wrong = Vec::new();
-    let folders = ["src", "tests", "bench", "crash"];
+    let folders = ["src", "tests", "examples", "crates", "bench", "crash"];
     for source in folders.iter().flat_map(|folder| sources(folder)) {
         let lines = source.text.lines().count();
         if lines > FILE_LINES_MAX {
@@ -234,7 +254,7 @@ fn files_are_short_and_lines_narrow() {
 #[test]
 fn unsafe_stands_in_the_files_named_for_it() {
     let mut wrong = Vec::new();
-    for source in sources("src") {
+    for source in layered() {
         let has_unsafe = code(&source).any(|line| {
             line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl")
         });
@@ -251,13 +271,19 @@ fn unsafe_stands_in_the_files_named_for_it() {
             wrong.push(format!("{path} does not forbid unsafe code"));
         }
     }
+    for (folder, path, _) in PACKAGES.iter().filter(|(folder, ..)| *folder != ".") {
+        let text = std::fs::read_to_string(root().join(folder).join(path)).unwrap();
+        if !text.contains("#![forbid(unsafe_code)]") {
+            wrong.push(format!("{folder}/{path} does not forbid unsafe code"));
+        }
+    }
     report(wrong);
 }
 
 #[test]
 fn no_place_holders() {
     let mut wrong = Vec::new();
-    let folders = ["src", "bench", "crash"];
+    let folders = ["src", "crates", "bench", "crash"];
     for source in folders.iter().flat_map(|folder| sources(folder)) {
         for word in ["todo!", "unimplemented!", "dbg!", "FIXME", "XXX"] {
             if source.text.contains(word) {
@@ -276,21 +302,49 @@ fn the_readme_knows_every_option() {
     report(OPTIONS.iter().filter(missing).map(|option| format!("--{}", option.name)).collect());
 }
 
-#[test]
-fn every_dependency_says_why() {
-    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let mut wrong = Vec::new();
-    let mut in_dependencies = false;
-    let mut before = "";
+/// The lines of a manifest that name a dependency, each with its section and the line before it.
+fn dependencies(manifest: &str) -> Vec<(&str, &str, &str)> {
+    let (mut section, mut before, mut found) = ("", "", Vec::new());
     for line in manifest.lines() {
         if line.starts_with('[') {
-            in_dependencies = line.ends_with("dependencies]");
+            section = line;
         }
-        let is_dependency = in_dependencies && line.starts_with(|c: char| c.is_ascii_lowercase());
-        if is_dependency && !before.starts_with('#') {
-            wrong.push(format!("no reason is given for {line}"));
+        let is_dependency = section.ends_with("dependencies]")
+            && line.starts_with(|c: char| c.is_ascii_lowercase());
+        if is_dependency {
+            found.push((section, before, line));
         }
         before = line;
+    }
+    found
+}
+
+#[test]
+fn every_dependency_says_why() {
+    let mut wrong = Vec::new();
+    for (folder, ..) in PACKAGES {
+        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        for (_, before, line) in dependencies(&manifest) {
+            if !before.starts_with('#') {
+                wrong.push(format!("no reason is given in {folder} for {line}"));
+            }
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn packages_stand_on_what_is_below_them() {
+    let mut wrong = Vec::new();
+    for (folder, _, below) in PACKAGES {
+        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        for (section, _, line) in dependencies(&manifest) {
+            let name = line.split([' ', '.']).next().unwrap_or_default();
+            let is_ours = name.starts_with("ringmq");
+            if section == "[dependencies]" && is_ours && !below.contains(&name) {
+                wrong.push(format!("{folder} may not depend on {name}"));
+            }
+        }
     }
     report(wrong);
 }

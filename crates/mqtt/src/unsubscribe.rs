@@ -12,7 +12,7 @@ use super::{Frame, PacketType, Version};
 /// A client asks for no more messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unsubscribe<'a> {
-    /// What the UNSUBACK must name: at least 1.
+    /// The number that the UNSUBACK must name: at least 1.
     pub packet_id: u16,
     /// The filters as the client wrote them, in order; at least one.
     pub filters: SmallVec<[&'a str; 2]>,
@@ -65,7 +65,7 @@ impl<'a> Unsubscribe<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::ReasonCode;
+    use crate::ReasonCode;
 
     fn decode(body: &[u8], version: Version) -> Result<Unsubscribe<'_>, ProtocolError> {
         Unsubscribe::decode(&Frame { first: 0xA2, body, length: body.len() + 2 }, version)

@@ -1,5 +1,6 @@
 //! CONNECT: the first packet of a client, which names the version of all that follow.
 
+use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::error::ProtocolError;
@@ -32,9 +33,9 @@ pub struct Connect<'a> {
     pub keep_alive_s: u16,
     /// The session's name; empty when the server is to choose one.
     pub client_id: &'a str,
-    /// What to publish when the client goes without a word.
+    /// The message to publish when the client goes without a word.
     pub will: Option<Will<'a>>,
-    /// Who the client says it is.
+    /// The user that the client says it is.
     pub user_name: Option<&'a str>,
     /// Any secret; not necessarily text.
     pub password: Option<&'a [u8]>,
@@ -54,7 +55,7 @@ pub struct Connect<'a> {
     pub request_problem_information: bool,
     /// The extended authentication that the client wants.
     pub authentication_method: Option<&'a str>,
-    /// Its first step.
+    /// The first step of that authentication.
     pub authentication_data: Option<&'a [u8]>,
     /// Names and values that the client chose.
     pub user_properties: UserProperties<'a>,
@@ -79,7 +80,9 @@ pub struct Will<'a> {
     pub properties: Properties<'a>,
 }
 
-/// Why a CONNECT was not decoded, by what can be answered.
+/// A CONNECT that was not decoded, by what can be answered.
+///
+/// Converted to a [`ProtocolError`] for whoever only logs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectError {
     /// MQTT of a version unknown here: answer 0x01 or 0x84 as fits `level`.
@@ -93,12 +96,32 @@ pub enum ConnectError {
         version: Version,
         /// Bytes of the largest packet that the client takes, as far as that was read.
         packet_bytes_max: Option<u32>,
-        /// What is wrong.
+        /// The client's mistake.
         error: ProtocolError,
     },
     /// Nothing can be answered: close the connection.
     Malformed(ProtocolError),
 }
+
+impl From<ConnectError> for ProtocolError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::UnsupportedVersion { .. } => Self::new(
+                ReasonCode::UnsupportedProtocolVersion,
+                "protocol version that is not supported",
+            ),
+            ConnectError::Refused { error, .. } | ConnectError::Malformed(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ProtocolError::from(*self).fmt(f)
+    }
+}
+
+impl std::error::Error for ConnectError {}
 
 impl<'a> Connect<'a> {
     /// A CONNECT with every optional field absent and a clean start.

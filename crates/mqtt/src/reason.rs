@@ -10,7 +10,7 @@ use super::reader::Reader;
 /// One row per code: its name in code, its byte, its name in words, its packets.
 macro_rules! reason_codes {
     ($($(#[$default:meta])? $name:ident = $byte:literal, $words:literal, $packets:expr;)*) => {
-        /// Why a packet was answered as it was; named as in section 2.4 of MQTT 5.
+        /// The reason why a packet was answered as it was; named as in section 2.4 of MQTT 5.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
         #[repr(u8)]
         pub enum ReasonCode {

@@ -17,11 +17,11 @@ const RESERVED: u8 = 0b1100_0000;
 /// A client asks for messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subscribe<'a> {
-    /// What the SUBACK must name: at least 1.
+    /// The number that the SUBACK must name: at least 1.
     pub packet_id: u16,
     /// The number that messages of these subscriptions come with: 1 to 268,435,455.
     pub subscription_id: Option<u32>,
-    /// What is asked for, in order; at least one.
+    /// The filters and how their messages are to be delivered, in order; at least one.
     pub filters: SmallVec<[SubscribeFilter<'a>; 2]>,
     /// Names and values that the client chose.
     pub user_properties: UserProperties<'a>,
@@ -45,7 +45,7 @@ pub struct SubscriptionOptions {
     pub no_local: bool,
     /// Whether deliveries keep the RETAIN flag that they were published with.
     pub retain_as_published: bool,
-    /// Which retained messages are sent upon the SUBSCRIBE.
+    /// The retained messages that are sent upon the SUBSCRIBE.
     pub retain_handling: RetainHandling,
 }
 
@@ -132,9 +132,10 @@ impl<'a> SubscribeFilter<'a> {
 }
 
 impl SubscriptionOptions {
-    /// What the options byte of a filter in SUBSCRIBE says.
+    /// The options that the byte behind a filter in SUBSCRIBE stands for.
     ///
     /// # Errors
+    ///
     /// When a bit of it is reserved or a number out of range.
     pub fn decode(byte: u8, version: Version) -> Result<Self, ProtocolError> {
         // [MQTT-3.8.3-5], and [MQTT-3.8.3-4] of MQTT 3.1.1; MQTT 3.1 gives the bits no value.
@@ -187,7 +188,7 @@ impl RetainHandling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::ReasonCode;
+    use crate::ReasonCode;
 
     fn decode(body: &[u8], version: Version) -> Result<Subscribe<'_>, ProtocolError> {
         Subscribe::decode(&Frame { first: 0x82, body, length: body.len() + 2 }, version)

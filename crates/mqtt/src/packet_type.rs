@@ -81,7 +81,7 @@ impl PacketType {
     /// The flags that the specification fixes for this type; none for PUBLISH, whose flags mean
     /// something.
     #[must_use]
-    pub const fn fixed_flags(self) -> Option<u8> {
+    pub(crate) const fn fixed_flags(self) -> Option<u8> {
         match self {
             Self::Publish => None,
             // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]

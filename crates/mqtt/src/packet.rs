@@ -1,8 +1,8 @@
-//! Any packet: for clients, the simulator and tests, which do not know what comes next.
+//! Any packet: for clients and tests, which do not know what comes next.
 
 use super::{
-    Ack, Auth, ConnAck, Connect, ConnectError, Disconnect, Frame, PacketType, ProtocolError,
-    Publish, ReasonCode, Sender, SubAck, Subscribe, UnsubAck, Unsubscribe, UserProperties, Version,
+    Ack, Auth, ConnAck, Connect, Disconnect, Frame, PacketType, ProtocolError, Publish, ReasonCode,
+    Sender, SubAck, Subscribe, UnsubAck, Unsubscribe, UserProperties, Version,
 };
 
 /// A whole PINGREQ packet.
@@ -57,7 +57,9 @@ impl<'a> Packet<'a> {
             return Err(ProtocolError::protocol("packet from the wrong side"));
         }
         match kind {
-            PacketType::Connect => Connect::decode(frame).map(Self::Connect).map_err(cause),
+            PacketType::Connect => {
+                Connect::decode(frame).map(Self::Connect).map_err(ProtocolError::from)
+            }
             PacketType::ConnAck => ConnAck::decode(frame, version).map(Self::ConnAck),
             PacketType::Publish => Publish::decode(frame, version, from).map(Self::Publish),
             PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
@@ -107,6 +109,7 @@ impl Packet<'_> {
     ///
     /// When a field is too long for the wire format.
     // [MQTT-3.1.2-24], [MQTT-3.2.2-19], [MQTT-3.2.2-20], [MQTT-3.14.2-3]
+    #[must_use = "a packet that does not fit is not written"]
     pub fn encode_within(&self, version: Version, bytes_max: usize, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         self.encode(version, out);
@@ -157,28 +160,14 @@ impl Packet<'_> {
 }
 
 /// Checks that a PINGREQ or PINGRESP ends where it should.
-///
-/// # Errors
-///
-/// Malformed packet when it has a body.
-pub fn decode_ping(frame: &Frame<'_>) -> Result<(), ProtocolError> {
+fn decode_ping(frame: &Frame<'_>) -> Result<(), ProtocolError> {
     if frame.body.is_empty() { Ok(()) } else { Err(ProtocolError::malformed("ping with a body")) }
-}
-
-fn cause(error: ConnectError) -> ProtocolError {
-    match error {
-        ConnectError::UnsupportedVersion { .. } => ProtocolError::new(
-            ReasonCode::UnsupportedProtocolVersion,
-            "protocol version that is not supported",
-        ),
-        ConnectError::Refused { error, .. } | ConnectError::Malformed(error) => error,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::{AckType, Framed, next_frame};
+    use crate::{AckType, Framed, next_frame};
 
     fn decode(bytes: &[u8], version: Version, from: Sender) -> Result<Packet<'_>, ProtocolError> {
         match next_frame(bytes, 1000)? {

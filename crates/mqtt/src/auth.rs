@@ -15,7 +15,7 @@ pub struct Auth<'a> {
     pub code: ReasonCode,
     /// The method of the CONNECT; absent only in the shortest form.
     pub authentication_method: Option<&'a str>,
-    /// What the method makes of it.
+    /// The bytes of this step, which only the method understands.
     pub authentication_data: Option<&'a [u8]>,
     /// The reason in words, for a log.
     pub reason: Option<&'a str>,

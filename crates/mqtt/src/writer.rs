@@ -1,6 +1,6 @@
 //! Writes the wire types of MQTT at the end of a vector.
 //!
-//! What is too long for its length field is a mistake of ours, never the peer's: it panics.
+//! A field too long for its length is a mistake of ours, never the peer's, and panics.
 
 use super::reader::VARINT_MAX;
 
@@ -59,7 +59,7 @@ fn varint_bytes(value: usize) -> ([u8; 4], usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::reader::Reader;
+    use crate::reader::Reader;
 
     #[test]
     fn every_width_of_integer() {

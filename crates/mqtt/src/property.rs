@@ -308,7 +308,7 @@ impl<'a> Wire<'a> for Pair<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::reason::ReasonCode;
+    use crate::reason::ReasonCode;
 
     fn read(block: &[u8], packet: PacketSet) -> Result<usize, ProtocolError> {
         let mut bytes = vec![block.len() as u8];

@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::writer::{put_sized, put_two_bytes};
 use super::{Frame, ReasonCode, Version};
 
-/// Which of the four answers.
+/// The type of one of the four answers on the way of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AckType {
     /// Answers PUBLISH at QoS 1.
@@ -48,7 +48,7 @@ impl AckType {
 /// One of the four answers. In MQTT 3 the code is always success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack<'a> {
-    /// Which of the four answers.
+    /// The type of the answer.
     pub kind: AckType,
     /// The packet identifier of the PUBLISH: at least 1.
     pub packet_id: u16,

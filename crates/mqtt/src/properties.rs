@@ -149,7 +149,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// What the requester knows its request by.
+    /// The bytes by which the requester knows its request.
     #[must_use]
     pub fn correlation_data(&self) -> Option<&'a [u8]> {
         self.iter().find_map(|property| match property {
@@ -194,7 +194,7 @@ pub struct UserProperties<'a> {
 impl<'a> UserProperties<'a> {
     /// Takes `bytes` for what [`encode_user_property`] wrote, without a check.
     #[must_use]
-    pub fn from_encoded(bytes: &'a [u8]) -> Self {
+    pub fn from_bytes(bytes: &'a [u8]) -> Self {
         Self { runs: Runs::one(bytes) }
     }
 
@@ -219,7 +219,7 @@ impl<'a> UserProperties<'a> {
     }
 }
 
-/// Writes one user property at the end of `out`, for [`UserProperties::from_encoded`].
+/// Writes one user property at the end of `out`, for [`UserProperties::from_bytes`].
 ///
 /// # Panics
 ///
@@ -235,7 +235,7 @@ fn pair(property: Property<'_>) -> Option<Pair<'_>> {
     }
 }
 
-/// What an answer may say besides its codes.
+/// The remarks that an answer may carry besides its codes.
 #[derive(Debug, Default)]
 pub(crate) struct Remarks<'a> {
     pub(crate) reason: Option<&'a str>,
@@ -286,7 +286,7 @@ mod tests {
         encode_user_property("b", "1", &mut bytes);
         encode_user_property("a", "2", &mut bytes);
         encode_user_property("b", "", &mut bytes);
-        let pairs: Vec<_> = UserProperties::from_encoded(&bytes).iter().collect();
+        let pairs: Vec<_> = UserProperties::from_bytes(&bytes).iter().collect();
         assert_eq!(pairs, [("b", "1"), ("a", "2"), ("b", "")]);
     }
 

@@ -43,7 +43,7 @@ pub struct ConnAck<'a> {
     pub shared_available: Option<bool>,
     /// Seconds of silence that the server allows, if other than the client named.
     pub server_keep_alive_s: Option<u16>,
-    /// What to make response topics from.
+    /// The text that response topics are to be made from.
     pub response_information: Option<&'a str>,
     /// Another server that the client should use.
     pub server_reference: Option<&'a str>,

@@ -1,15 +1,15 @@
-//! What a peer did wrong, as a reason code and a cause for the log.
+//! A peer's mistake, as a reason code and a cause for the log.
 
 use std::fmt;
 
 use super::reason::ReasonCode;
 
-/// What the peer did wrong: reason code and cause.
+/// A peer's mistake: a reason code and a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProtocolError {
     /// The code that a v5 peer is told before the connection closes.
     pub code: ReasonCode,
-    /// What was found, for the log; never contains bytes of the peer's.
+    /// The mistake in words, for the log; never contains bytes of the peer's.
     pub cause: &'static str,
 }
 

@@ -26,7 +26,7 @@ pub struct Publish<'a> {
     pub retain: bool,
     /// A valid topic name; empty only when `topic_alias` stands for it.
     pub topic: &'a str,
-    /// What the answer must name; 0 at QoS 0 and at no other.
+    /// The number that the answer must name; 0 at QoS 0 and at no other.
     pub packet_id: u16,
     /// A number for the topic: at least 1.
     pub topic_alias: Option<u16>,

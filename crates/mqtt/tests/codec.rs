@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use ringmq::mqtt::{
+use ringmq_mqtt::{
     Ack, AckType, Auth, ConnAck, Connect, ConnectError, Disconnect, Frame, Framed, Packet,
     Properties, Property, ProtocolError, Publish, QoS, ReasonCode, RetainHandling, Sender, SubAck,
     Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, UserProperties,
@@ -94,7 +94,7 @@ impl Material {
     }
 
     fn user_properties(&self, version: Version) -> UserProperties<'_> {
-        UserProperties::from_encoded(if version.is_v5() { &self.user_properties } else { &[] })
+        UserProperties::from_bytes(if version.is_v5() { &self.user_properties } else { &[] })
     }
 
     fn message_properties(&self, version: Version) -> Properties<'_> {
@@ -561,7 +561,7 @@ fn many_user_properties_are_read_in_one_pass() {
         encode_user_property("name", if index % 2 == 0 { "even" } else { "odd" }, &mut bytes);
     }
     let mut connect = Connect::new(Version::V5, "a");
-    connect.user_properties = UserProperties::from_encoded(&bytes);
+    connect.user_properties = UserProperties::from_bytes(&bytes);
     let publish = Publish {
         topic: "a",
         message_expiry_s: Some(1),

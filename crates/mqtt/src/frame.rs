@@ -7,7 +7,7 @@
 
 use super::Version;
 use super::error::ProtocolError;
-pub use super::packet_type::PacketType;
+use super::packet_type::PacketType;
 use super::reason::ReasonCode;
 use super::writer::varint_length;
 
@@ -16,7 +16,7 @@ use super::writer::varint_length;
 pub struct Frame<'a> {
     /// The first byte of the fixed header: type and flags.
     pub first: u8,
-    /// What follows the fixed header.
+    /// The bytes behind the fixed header.
     pub body: &'a [u8],
     /// Bytes of the whole packet, fixed header included.
     pub length: usize,
@@ -24,7 +24,7 @@ pub struct Frame<'a> {
 
 impl Frame<'_> {
     /// Checks the header of a CONNECT, now that its version is known.
-    pub(super) fn check_connect(&self, version: Version) -> Result<(), ProtocolError> {
+    pub(crate) fn check_connect(&self, version: Version) -> Result<(), ProtocolError> {
         check_first(self.first, version == Version::V31)?;
         match version.is_v5() {
             true => check_width(self.body.len(), self.length - self.body.len() - 1),
@@ -39,7 +39,7 @@ impl Frame<'_> {
     }
 }
 
-/// What the start of a stream of bytes holds.
+/// The start of a stream of bytes: a packet, or a part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framed<'a> {
     /// A whole packet; the next one starts `length` bytes further on.
@@ -64,8 +64,11 @@ pub fn next_frame(bytes: &[u8], packet_bytes_max: usize) -> Result<Framed<'_>, P
     next_frame_of(bytes, packet_bytes_max, Some(Version::V311))
 }
 
-/// As [`next_frame`], from a peer that speaks `version`, or has not said what it speaks: what only
-/// some versions forbid of a CONNECT's header is then left to [`Connect::decode`](super::Connect).
+/// Finds the packet that `bytes` starts with, from a peer that speaks `version`, as
+/// [`next_frame`] does.
+///
+/// Without a version, before CONNECT is read, whatever only some versions forbid in its header is
+/// left to [`Connect::decode`](super::Connect::decode).
 ///
 /// MQTT 3.1 gives the reserved flags no value, and a client sets DUP on what it repeats. The length
 /// may be longer than it needs to be, but in MQTT 5.
