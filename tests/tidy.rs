@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const PACKAGES: &[(&str, &str, &[&str])] = &[
     (".", "src/lib.rs", &["ringmq-mqtt"]),
     ("crates/mqtt", "src/lib.rs", &[]),
-    ("bench", "src/main.rs", &["ringmq"]),
-    ("crash", "src/main.rs", &["ringmq"]),
+    ("bench", "src/main.rs", &["ringmq-mqtt"]),
+    ("crash", "src/main.rs", &["ringmq-mqtt"]),
 ];
 
 /// The folders of what the layers below are about.

@@ -1,14 +1,17 @@
 //! The sans-io core, piece by piece: `cargo bench -p ringmq-bench`.
 
+mod hot_loop;
+
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use hot_loop::HotLoop;
 use ringmq::base::time::Time;
-use ringmq::mqtt::{
-    self, Ack, AckType, Connect, Frame, Framed, Packet, Publish, QoS, ReasonCode, Sender,
-    Subscribe, SubscribeFilter, SubscriptionOptions, TopicFilter, Version, next_frame,
-};
 use ringmq::topics::{Extras, Matches, Retained, RetainedMessage, Subscriber, Subscriptions};
-use ringmq_bench::hot_loop::HotLoop;
+use ringmq_mqtt::{
+    Ack, AckType, Connect, Frame, Framed, PINGREQ, Packet, Publish, QoS, ReasonCode, Sender,
+    Subscribe, SubscribeFilter, SubscriptionOptions, TopicFilter, UserProperties, Version,
+    encode_ack, next_frame,
+};
 use std::sync::Arc;
 
 #[global_allocator]
@@ -33,14 +36,14 @@ fn encoded(packet: &str, version: Version) -> Vec<u8> {
             let publish = Publish { qos: QoS::AtLeastOnce, packet_id: 7, ..publish };
             publish.encode(version, &mut bytes);
         }
-        "PUBACK" => mqtt::encode_ack(AckType::PubAck, version, 7, ReasonCode::Success, &mut bytes),
+        "PUBACK" => encode_ack(AckType::PubAck, version, 7, ReasonCode::Success, &mut bytes),
         "SUBSCRIBE" => {
             let filter =
                 SubscribeFilter { filter: "site/+/7/#", options: SubscriptionOptions::default() };
             let filters = std::iter::once(filter).collect();
             Subscribe { packet_id: 1, filters, ..Subscribe::default() }.encode(version, &mut bytes);
         }
-        _ => bytes.extend_from_slice(&mqtt::PINGREQ),
+        _ => bytes.extend_from_slice(&PINGREQ),
     }
     bytes
 }
@@ -87,7 +90,7 @@ fn encode_puback(bencher: Bencher<'_, '_>) {
         packet_id: 7,
         code: ReasonCode::Success,
         reason: None,
-        user_properties: mqtt::UserProperties::default(),
+        user_properties: UserProperties::default(),
     };
     let mut bytes = Vec::with_capacity(64);
     bencher.bench_local(|| {

@@ -10,7 +10,7 @@ use crate::stamp::Stamp;
 use crate::tally::Tally;
 use crate::window::Completions;
 use crate::wire::{RawFrame, ack_code, delivery, packet_id, raw_frame};
-use ringmq::mqtt::{AckType, PacketType, ReasonCode, encode_ack};
+use ringmq_mqtt::{AckType, PacketType, ReasonCode, encode_ack};
 
 /// Bytes of publishes that wait for the kernel at most; more are held back.
 const BACKLOG_BYTES_MAX: usize = 1 << 20;

@@ -3,9 +3,9 @@
 use crate::failure::{Failure, Result};
 use crate::layer::Below;
 use crate::stamp::STAMP_BYTES;
+use crate::threads::core_list;
 use clap::{Parser, ValueEnum};
-use ringmq::mqtt::{QoS, Version};
-use ringmq::options::core_list;
+use ringmq_mqtt::{QoS, Version};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use crate::layer::Below;
 use crate::link::{End, Link, Sources};
 use crate::poller::{Poller, Readiness, Ready};
 use crate::wire::{RawFrame, raw_frame};
-use ringmq::mqtt::{
+use ringmq_mqtt::{
     ConnAck, Connect, Frame, PacketType, QoS, ReasonCode, SubAck, Subscribe, SubscribeFilter,
     SubscriptionOptions, Version,
 };

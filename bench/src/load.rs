@@ -14,7 +14,7 @@ use crate::publisher::Publisher;
 use crate::shared::{Progress, Shared};
 use crate::tally::Tally;
 use crate::window::Counting;
-use ringmq::mqtt::PacketType;
+use ringmq_mqtt::PacketType;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

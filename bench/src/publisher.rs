@@ -110,7 +110,7 @@ pub(crate) fn templates(
 mod tests {
     use super::*;
     use crate::wire::raw_frame;
-    use ringmq::mqtt::{QoS, Version};
+    use ringmq_mqtt::{QoS, Version};
 
     #[test]
     fn topics_take_turns() {

@@ -16,7 +16,7 @@ use crate::tally::{Troubles, new_histogram};
 use crate::threads;
 use crate::window::Completions;
 use hdrhistogram::Histogram;
-use ringmq::mqtt::QoS;
+use ringmq_mqtt::QoS;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Barrier, OnceLock};

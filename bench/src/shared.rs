@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use crate::poller::Waker;
 use crate::window::Completions;
 use crate::wire::Template;
-use ringmq::mqtt::Version;
+use ringmq_mqtt::Version;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

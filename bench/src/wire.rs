@@ -2,7 +2,7 @@
 //! will do.
 
 use crate::stamp::{STAMP_BYTES, Stamp};
-use ringmq::mqtt::{AckType, Publish, QoS, Version};
+use ringmq_mqtt::{AckType, Publish, QoS, Version};
 
 /// A PUBLISH that is copied and then patched.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ pub(crate) fn ack_code(body: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringmq::mqtt::{Framed, Sender, next_frame};
+    use ringmq_mqtt::{Framed, Sender, next_frame};
 
     const STAMP: Stamp = Stamp { stream: 3, sequence: 9, time_ns: 1 << 40 };
 

@@ -1,7 +1,7 @@
 //! Runs the load generator against a broker that makes mistakes: each must be counted and make the
 //! run fail, and a broker without mistakes must pass.
 
-use ringmq::mqtt::{ConnAck, Frame, Framed, Packet, QoS, Sender, SubAck, Version, next_frame};
+use ringmq_mqtt::{ConnAck, Frame, Framed, Packet, QoS, Sender, SubAck, Version, next_frame};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};

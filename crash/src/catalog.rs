@@ -14,7 +14,7 @@
 //! The filters of one subscriber never overlap, but those of groups and of the client that gets
 //! copies; so any other message is due to it once.
 
-use ringmq::mqtt::{QoS, Version};
+use ringmq_mqtt::{QoS, Version};
 
 /// Clients that publish by themselves.
 pub(crate) const PUBLISHERS: usize = 4;
@@ -198,7 +198,7 @@ pub(crate) fn filters(client: usize) -> (Filters, Filters) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringmq::mqtt::matches;
+    use ringmq_mqtt::matches;
 
     #[test]
     fn filters_of_a_client_do_not_overlap() {

@@ -1,6 +1,6 @@
 //! A TCP connection that never blocks: bytes out, packets in.
 
-use ringmq::mqtt::{Framed, Packet, Sender, Version, next_frame};
+use ringmq_mqtt::{Framed, Packet, Sender, Version, next_frame};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 

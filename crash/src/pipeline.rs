@@ -6,7 +6,7 @@ use crate::client::Turn;
 use crate::client::outgoing::send_ack;
 use crate::client::wishes::subscribe;
 use crate::link::{Gone, Link};
-use ringmq::mqtt::{AckType, Connect, Disconnect, Packet, Publish, QoS, Version};
+use ringmq_mqtt::{AckType, Connect, Disconnect, Packet, Publish, QoS, Version};
 
 /// How long an answer may take while the broker runs.
 const PATIENCE_US: u64 = 10_000_000;
@@ -89,7 +89,7 @@ impl Pipeline {
             matches!((link.give_back(bytes, used), link.flush()), (Err(Gone), _) | (_, Err(Gone)));
         if self.answered == ANSWERS.len() {
             self.rounds += 1;
-            self.wake_us = turn.now_us + turn.prng.below(PAUSE_US);
+            self.wake_us = turn.now_us + turn.prng.u64(..PAUSE_US);
         } else if is_gone {
             self.broken_us = Some(turn.now_us);
         } else {
@@ -113,17 +113,17 @@ impl Pipeline {
         let Some(address) = turn.address else { return };
         let Ok(mut link) = Link::open(address, self.version) else { return };
         let mut connect = Connect::new(self.version, &self.name);
-        connect.clean_start = turn.prng.chance(50);
-        connect.session_expiry_s = if turn.prng.chance(50) { 3_600 } else { 0 };
+        connect.clean_start = turn.prng.bool();
+        connect.session_expiry_s = if turn.prng.bool() { 3_600 } else { 0 };
         link.send(&Packet::Connect(connect));
         link.send(&subscribe(1, "p/#", QoS::AtLeastOnce));
-        let retain = turn.prng.chance(50);
-        let topic = &*format!("p/{}", turn.prng.below(4));
+        let retain = turn.prng.bool();
+        let topic = &*format!("p/{}", turn.prng.u64(..4));
         let (qos, payload) = (QoS::AtLeastOnce, self.name.as_bytes());
         let publish = Publish { qos, retain, topic, packet_id: 2, payload, ..Publish::default() };
         link.send(&Packet::Publish(publish));
         link.send(&Packet::PingReq);
-        let leaves = turn.prng.chance(30);
+        let leaves = turn.prng.u8(..100) < 30;
         if leaves {
             link.send(&Packet::Disconnect(Disconnect::default()));
         }

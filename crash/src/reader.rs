@@ -5,7 +5,7 @@ use crate::client::Turn;
 use crate::client::outgoing::send_ack;
 use crate::client::wishes::subscribe;
 use crate::link::Link;
-use ringmq::mqtt::{AckType, Connect, Packet, Publish, QoS, Version};
+use ringmq_mqtt::{AckType, Connect, Packet, Publish, QoS, Version};
 use std::collections::BTreeMap;
 
 const VERSION: Version = Version::V311;
@@ -69,7 +69,7 @@ impl Reader {
     fn connect(&mut self, turn: &mut Turn<'_>) {
         let Some(address) = turn.address else { return };
         let Ok(mut link) = Link::open(address, VERSION) else { return };
-        let name = format!("reader-{:x}", turn.prng.next());
+        let name = format!("reader-{:x}", turn.prng.u64(..));
         link.send(&Packet::Connect(Connect::new(VERSION, &name)));
         *self = Self { link: Some(link), ..Self::default() };
     }

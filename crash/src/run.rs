@@ -13,8 +13,7 @@ use crate::pipeline::Pipeline;
 use crate::reader::Reader;
 use crate::relay::Relays;
 use crate::report::{Report, Tally};
-use ringmq::base::prng::Prng;
-use ringmq::mqtt::QoS;
+use ringmq_mqtt::QoS;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::SocketAddr;
 
@@ -57,7 +56,7 @@ const POINTS: [&str; 8] = [
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     flags: &'a Flags,
-    prng: Prng,
+    prng: fastrand::Rng,
     checker: Checker,
     clients: Vec<Client>,
     reader: Reader,
@@ -80,7 +79,7 @@ impl<'a> Run<'a> {
         std::fs::create_dir_all(&folder)?;
         Ok(Self {
             flags,
-            prng: Prng::new(flags.seed),
+            prng: fastrand::Rng::with_seed(flags.seed),
             checker: Checker::new(topics(), CLIENTS, AUTHORS),
             clients: (0..CLIENTS).map(Client::new).collect(),
             reader: Reader::default(),
@@ -153,16 +152,16 @@ impl<'a> Run<'a> {
     fn faults(&mut self) -> (String, bool) {
         let bug = self.flags.bug.iter().map(|name| format!("bug:{name}"));
         let mut faults: Vec<String> = bug.collect();
-        if self.flags.points && self.prng.chance(50) {
+        if self.flags.points && self.prng.bool() {
             faults.push(format!("clock:{}", self.wrong_by_s()));
             self.tally.wrong_clocks += 1;
         }
         let is_judged = (self.tally.cycles + 1).is_multiple_of(self.flags.judge_every);
-        let has_point = self.flags.points && !is_judged && self.prng.chance(50);
+        let has_point = self.flags.points && !is_judged && self.prng.bool();
         if has_point {
-            let point = POINTS[self.prng.below(POINTS.len() as u64) as usize];
+            let point = POINTS[self.prng.usize(..POINTS.len())];
             let count_max = if point == "recovered" { 1 } else { 30 };
-            let count = 1 + self.prng.below(count_max);
+            let count = self.prng.u32(1..=count_max);
             faults.push(format!("crash:{point}:{count}"));
         }
         (faults.join(","), has_point)
@@ -173,8 +172,8 @@ impl<'a> Run<'a> {
     fn wrong_by_s(&mut self) -> i64 {
         const HOUR_S: i64 = 3_600;
         const YEAR_S: i64 = 365 * 24 * HOUR_S;
-        let some = 1 + self.prng.below(20) as i64;
-        match self.prng.below(5) {
+        let some = self.prng.i64(1..=20);
+        match self.prng.u64(..5) {
             0 => some * HOUR_S,
             1 => -some * HOUR_S,
             2 => some * YEAR_S,
@@ -210,21 +209,21 @@ impl<'a> Run<'a> {
     /// Decides who comes when; in half of the cycles subscribers wait for probes.
     fn begin_load(&mut self) {
         let now_us = now_us();
-        let is_probing = self.prng.chance(50);
+        let is_probing = self.prng.bool();
         for client in &mut self.clients {
             client.outgoing.allow(self.flags.messages);
-            client.wake_us = now_us + self.prng.below(10_000);
+            client.wake_us = now_us + self.prng.u64(..10_000);
             if client.is_subscriber() && is_probing {
                 client.wake_us = now_us + PROBING_US;
             }
         }
-        let is_reading = self.prng.chance(70);
+        let is_reading = self.prng.u8(..100) < 70;
         self.reader = if is_reading { Reader::default() } else { Reader::idle() };
         if is_probing {
             self.clients[PROBER].wake_us = now_us;
             let qos = |chance| if chance { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
             for topic in self.checker.certain_topics() {
-                let qos = qos(self.prng.chance(50));
+                let qos = qos(self.prng.bool());
                 let author = PROBER as u32;
                 let order = Message { author, topic, qos, retain: false, length: 64 };
                 self.clients[PROBER].outgoing.order([order]);
@@ -235,7 +234,7 @@ impl<'a> Run<'a> {
     /// Loads the broker until it is time to kill it, or it has killed itself.
     fn load(&mut self, broker: &mut Broker, has_point: bool) -> Result<()> {
         let span_us = self.flags.load_ms * 1_000 - LOAD_US_MIN;
-        let load_us = LOAD_US_MIN + self.prng.below(span_us);
+        let load_us = LOAD_US_MIN + self.prng.u64(..span_us);
         let load_us = if has_point { POINT_US } else { load_us };
         let begun_us = now_us();
         while broker.ended()?.is_none() {
@@ -269,7 +268,7 @@ impl<'a> Run<'a> {
         let now_us = now_us();
         for client in &mut self.clients[FIRST_SUBSCRIBER..] {
             if client.wake_us > now_us + 200_000 {
-                client.wake_us = now_us + self.prng.below(10_000);
+                client.wake_us = now_us + self.prng.u64(..10_000);
             }
         }
     }
@@ -282,7 +281,7 @@ impl<'a> Run<'a> {
                 self.cut();
                 return Ok(());
             }
-            None if self.prng.chance(self.flags.stops) => self.stop(&mut broker, has_point)?,
+            None if self.prng.u64(..100) < self.flags.stops => self.stop(&mut broker, has_point)?,
             None => {
                 self.tally.kills += 1;
                 broker.kill()?;

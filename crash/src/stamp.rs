@@ -1,7 +1,5 @@
 //! What a payload carries: who sent it, as which number, to which topic; the rest follows.
 
-use ringmq::base::prng::Prng;
-
 const MAGIC: [u8; 4] = *b"RQCT";
 
 /// Bytes before the filler: the magic, publisher, sequence, topic and length.
@@ -25,18 +23,15 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// The payload, every bit of which follows from the stamp.
     pub(crate) fn payload(&self) -> Vec<u8> {
-        let length = self.length as usize;
-        let mut bytes = Vec::with_capacity(length + 8);
+        let mut bytes = Vec::with_capacity(self.length as usize);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&self.publisher.to_be_bytes());
         bytes.extend_from_slice(&self.sequence.to_be_bytes());
         bytes.extend_from_slice(&self.topic.to_be_bytes());
         bytes.extend_from_slice(&self.length.to_be_bytes());
-        let mut filler = Prng::new(hash(&bytes));
-        while bytes.len() < length {
-            bytes.extend_from_slice(&filler.next().to_be_bytes());
-        }
-        bytes.truncate(length);
+        let mut filler = fastrand::Rng::with_seed(hash(&bytes));
+        bytes.resize(self.length as usize, 0);
+        filler.fill(&mut bytes[HEAD_BYTES..]);
         bytes
     }
 

@@ -10,7 +10,7 @@ use crate::stamp::Stamp;
 use crate::summary::{Part, Summary};
 use crate::track::Tracker;
 use crate::wire::{RawFrame, delivery, packet_id};
-use ringmq::mqtt::{AckType, PacketType, ReasonCode, encode_ack};
+use ringmq_mqtt::{AckType, PacketType, ReasonCode, encode_ack};
 
 /// What the clients got.
 #[derive(Debug)]

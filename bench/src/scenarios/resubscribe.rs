@@ -7,7 +7,7 @@ use crate::failure::Result;
 use crate::handshake::Endpoint;
 use crate::tally::new_histogram;
 use hdrhistogram::Histogram;
-use ringmq::mqtt::{PacketType, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe};
+use ringmq_mqtt::{PacketType, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::link::Sources;
     use crate::wire::raw_frame;
-    use ringmq::mqtt::{QoS, Version};
+    use ringmq_mqtt::{QoS, Version};
 
     #[test]
     fn subscribe_and_unsubscribe_take_turns() {

@@ -11,7 +11,7 @@ use crate::publisher::Unanswered;
 use crate::stamp::Stamp;
 use crate::summary::{Part, Summary};
 use crate::wire::{RawFrame, ack_code, delivery, packet_id};
-use ringmq::mqtt::{
+use ringmq_mqtt::{
     AckType, PINGREQ, PacketType, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,
     SubscriptionOptions, encode_ack,
 };

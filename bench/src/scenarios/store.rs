@@ -15,7 +15,7 @@ use crate::summary::{Part, Summary};
 use crate::tally::new_histogram;
 use crate::wire::{Template, ack_code, packet_id};
 use hdrhistogram::Histogram;
-use ringmq::mqtt::{AckType, PacketType, ReasonCode, encode_ack};
+use ringmq_mqtt::{AckType, PacketType, ReasonCode, encode_ack};
 use std::collections::VecDeque;
 
 /// Bytes that are read at once, at least.

@@ -9,7 +9,7 @@ use crate::poller::{Readiness, Ready};
 use crate::tally::new_histogram;
 use crate::wire::raw_frame;
 use hdrhistogram::Histogram;
-use ringmq::mqtt::PacketType;
+use ringmq_mqtt::PacketType;
 use std::ops::Range;
 
 const READ_BYTES: usize = 4 * 1024;

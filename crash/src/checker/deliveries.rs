@@ -4,7 +4,7 @@ use super::Checker;
 use super::history::{Publisher, Sent};
 use super::violation::Kind;
 use crate::stamp::Stamp;
-use ringmq::mqtt::{Publish, QoS};
+use ringmq_mqtt::{Publish, QoS};
 
 impl Checker {
     /// A client got a PUBLISH; at QoS 2 one whose packet identifier it did not hold.

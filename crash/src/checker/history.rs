@@ -2,9 +2,8 @@
 //! when. Moments are numbers that grow with every event.
 
 use super::retained::Floors;
-use ringmq::base::maps::{HashMap, HashSet};
-use ringmq::mqtt::{QoS, matches};
-use std::collections::{BTreeMap, VecDeque};
+use ringmq_mqtt::{QoS, matches};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Events that may pass between the acknowledgement of a message and its arrival at the session, on
 /// another worker: around a SUBSCRIBE or UNSUBSCRIBE it may be in time or not. MQTT orders what one
@@ -153,15 +152,15 @@ pub(crate) struct Session {
     pub(crate) is_durable: bool,
     pub(crate) intervals: Vec<Interval>,
     /// How often each message that is not judged was delivered.
-    pub(crate) seen: HashMap<(u32, u64), u32>,
+    pub(crate) seen: BTreeMap<(u32, u64), u32>,
     /// How often each message came as retained, since the last judgement.
-    pub(crate) replayed: HashMap<(u32, u64), u32>,
+    pub(crate) replayed: BTreeMap<(u32, u64), u32>,
     /// When it began.
     pub(crate) begun: u64,
     /// What was delivered to sessions of this client that have ended.
-    pub(crate) earlier: HashSet<(u32, u64)>,
+    pub(crate) earlier: BTreeSet<(u32, u64)>,
     /// The last first delivery of each publisher, topic and QoS.
-    pub(crate) last: HashMap<(u32, u16, QoS), u64>,
+    pub(crate) last: BTreeMap<(u32, u16, QoS), u64>,
 }
 
 impl Session {
@@ -169,7 +168,7 @@ impl Session {
     pub(crate) fn forget(&mut self, now: u64) {
         self.begun = now;
         self.intervals.clear();
-        self.earlier.extend(self.seen.drain().map(|(key, _)| key));
+        self.earlier.extend(std::mem::take(&mut self.seen).into_keys());
         self.last.clear();
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod violation;
 
 use history::{Interval, Presence, Publisher, Sent, Session};
 use retained::Registers;
-use ringmq::mqtt::QoS;
+use ringmq_mqtt::QoS;
 use std::collections::BTreeMap;
 use violation::{Kind, Violations};
 

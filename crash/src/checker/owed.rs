@@ -4,7 +4,7 @@ use super::Checker;
 use super::history::Interval;
 use super::violation::Kind;
 use crate::stamp::Stamp;
-use ringmq::mqtt::QoS;
+use ringmq_mqtt::QoS;
 
 impl Checker {
     /// A retained message came for a SUBSCRIBE: at QoS 2 once for each that was sent since the last

@@ -8,7 +8,7 @@ use super::Checker;
 use super::history::{Interval, Sent, Session};
 use super::violation::Kind;
 use crate::stamp::Stamp;
-use ringmq::mqtt::QoS;
+use ringmq_mqtt::QoS;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Checker {

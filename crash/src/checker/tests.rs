@@ -3,7 +3,7 @@
 use super::Checker;
 use super::violation::Kind;
 use crate::stamp::Stamp;
-use ringmq::mqtt::{Publish, QoS};
+use ringmq_mqtt::{Publish, QoS};
 use std::collections::BTreeMap;
 
 const TOPICS: [&str; 3] = ["t/a", "r/a", "s/a"];

@@ -2,7 +2,7 @@
 
 use super::{Client, DURABLE, Terms, Turn};
 use crate::catalog::{Manner, PROBER, manner};
-use ringmq::mqtt::{Disconnect, Packet};
+use ringmq_mqtt::{Disconnect, Packet};
 
 /// The longest time between two such things.
 const PATIENCE_US: u64 = 80_000;
@@ -10,7 +10,7 @@ const PATIENCE_US: u64 = 80_000;
 impl Client {
     /// Decides when to do the next thing.
     pub(super) fn schedule(&mut self, turn: &mut Turn<'_>) {
-        self.act_us = turn.now_us + 5_000 + turn.prng.below(PATIENCE_US);
+        self.act_us = turn.now_us + 5_000 + turn.prng.u64(..PATIENCE_US);
     }
 
     /// Does something, if it is time.
@@ -27,21 +27,21 @@ impl Client {
             return;
         }
         if !self.is_subscriber() {
-            if turn.prng.chance(15) {
+            if turn.prng.u8(..100) < 15 {
                 self.leave(turn);
             }
             return;
         }
-        if turn.prng.chance(50) {
+        if turn.prng.bool() {
             return self.wishes.change(turn);
         }
         match manner(self.index) {
             Manner::Steady => {}
-            Manner::Late => self.incoming.lateness_us = turn.prng.below(4) * 15_000,
+            Manner::Late => self.incoming.lateness_us = turn.prng.u64(..4) * 15_000,
             Manner::Restless => self.leave(turn),
-            Manner::Owed => self.incoming.lateness_us = 10_000 + turn.prng.below(30_000),
+            Manner::Owed => self.incoming.lateness_us = 10_000 + turn.prng.u64(..30_000),
             Manner::Wayward => {
-                self.incoming.lateness_us = turn.prng.below(4) * 15_000;
+                self.incoming.lateness_us = turn.prng.u64(..4) * 15_000;
                 self.leave(turn);
             }
             Manner::Twin => self.take_over(DURABLE, turn),
@@ -58,11 +58,11 @@ impl Client {
 
     /// Goes, with or without a word, and comes back later.
     fn leave(&mut self, turn: &mut Turn<'_>) {
-        if let Some(link) = self.link.as_mut().filter(|_| turn.prng.chance(50)) {
+        if let Some(link) = self.link.as_mut().filter(|_| turn.prng.bool()) {
             link.send(&Packet::Disconnect(Disconnect::default()));
             let _ = link.flush();
         }
-        self.wake_us = turn.now_us + turn.prng.below(100_000);
+        self.wake_us = turn.now_us + turn.prng.u64(..100_000);
         self.disconnected(turn);
     }
 
@@ -78,7 +78,7 @@ impl Client {
 
     /// Ends its session; what it got and did not acknowledge does not matter any more.
     fn begin_anew(&mut self, turn: &mut Turn<'_>) {
-        if !turn.prng.chance(30) {
+        if turn.prng.u8(..100) >= 30 {
             return;
         }
         // Only in 5.0 a session that begins clean can outlive its connection.

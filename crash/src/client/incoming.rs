@@ -6,7 +6,7 @@ use super::outgoing::send_ack;
 use crate::checker::violation::Kind;
 use crate::link::Link;
 use crate::stamp::Stamp;
-use ringmq::mqtt::{AckType, Publish, QoS};
+use ringmq_mqtt::{AckType, Publish, QoS};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The longest time between two late acknowledgements.
@@ -85,7 +85,7 @@ impl Incoming {
     }
 
     fn owe(&mut self, turn: &mut Turn<'_>, kind: AckType, packet_id: u16) {
-        let late_us = if self.lateness_us > 0 { turn.prng.below(self.lateness_us) } else { 0 };
+        let late_us = if self.lateness_us > 0 { turn.prng.u64(..self.lateness_us) } else { 0 };
         self.owed.push_back((turn.now_us + late_us, kind, packet_id));
     }
 
@@ -98,7 +98,7 @@ impl Incoming {
             send_ack(link, kind, packet_id);
             self.owed.pop_front();
             if self.lateness_us > 0 {
-                self.paused_us = turn.now_us + turn.prng.below(PAUSE_US);
+                self.paused_us = turn.now_us + turn.prng.u64(..PAUSE_US);
             }
         }
     }

@@ -19,8 +19,7 @@ use crate::relay::Relays;
 use crate::stamp::Stamp;
 use incoming::Incoming;
 use outgoing::Outgoing;
-use ringmq::base::prng::Prng;
-use ringmq::mqtt::{Ack, AckType, ConnAck, Connect, Packet, QoS, Version, Will};
+use ringmq_mqtt::{Ack, AckType, ConnAck, Connect, Packet, QoS, Version, Will};
 use std::net::SocketAddr;
 use wishes::Wishes;
 
@@ -31,7 +30,7 @@ pub(crate) struct Turn<'a> {
     /// Where the broker is, while it runs.
     pub(crate) address: Option<SocketAddr>,
     pub(crate) checker: &'a mut Checker,
-    pub(crate) prng: &'a mut Prng,
+    pub(crate) prng: &'a mut fastrand::Rng,
     pub(crate) relays: &'a mut Relays,
     /// Nobody reads the registers, so that a lost one is not written before it is missed.
     pub(crate) may_write: bool,

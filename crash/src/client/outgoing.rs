@@ -4,7 +4,7 @@ use super::Turn;
 use crate::catalog::{PLAIN_TOPICS, RELAYS, register, registers, relay};
 use crate::link::Link;
 use crate::stamp::{LENGTH_MIN, Stamp};
-use ringmq::mqtt::{Ack, AckType, Packet, Publish, QoS, ReasonCode};
+use ringmq_mqtt::{Ack, AckType, Packet, Publish, QoS, ReasonCode};
 use std::collections::VecDeque;
 
 /// Publishes of one turn, so that the load is a stream and not a flood.
@@ -130,22 +130,22 @@ impl Outgoing {
         }
         self.budget -= 1;
         let prng = &mut turn.prng;
-        let span = if prng.chance(2) { 20_000 } else { 2_000 };
-        let length = LENGTH_MIN + prng.below(span - u64::from(LENGTH_MIN)) as u32;
-        if prng.chance(8) && turn.may_write {
-            let length = if prng.chance(10) { 0 } else { length };
-            let number = prng.below(RELAYS as u64) as usize;
-            if prng.chance(50) && turn.relays.begin(number, self.author as usize) {
+        let span = if prng.u8(..100) < 2 { 20_000 } else { 2_000 };
+        let length = prng.u32(LENGTH_MIN..span);
+        if prng.u8(..100) < 8 && turn.may_write {
+            let length = if prng.u8(..100) < 10 { 0 } else { length };
+            let number = prng.usize(..RELAYS);
+            if prng.bool() && turn.relays.begin(number, self.author as usize) {
                 let (author, topic, qos) = relay(number);
                 turn.checker.publishers[author as usize].is_relay = true;
                 return Some(Message { author, topic, qos, retain: true, length });
             }
             let author = self.author;
-            let (topic, qos) = register(author as usize, prng.below(registers()) as usize);
+            let (topic, qos) = register(author as usize, prng.u64(..registers()) as usize);
             return Some(Message { author, topic, qos, retain: true, length });
         }
-        let topic = prng.below(PLAIN_TOPICS as u64) as u16;
-        let qos = match prng.below(10) {
+        let topic = prng.usize(..PLAIN_TOPICS) as u16;
+        let qos = match prng.u64(..10) {
             0 => QoS::AtMostOnce,
             1..5 => QoS::AtLeastOnce,
             _ => QoS::ExactlyOnce,
@@ -202,6 +202,6 @@ impl Outgoing {
 /// Sends an acknowledgement that says success.
 pub(crate) fn send_ack(link: &mut Link, kind: AckType, packet_id: u16) {
     let code = ReasonCode::Success;
-    let user_properties = ringmq::mqtt::UserProperties::default();
+    let user_properties = ringmq_mqtt::UserProperties::default();
     link.send(&Packet::Ack(Ack { kind, packet_id, code, reason: None, user_properties }));
 }

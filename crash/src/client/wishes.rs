@@ -3,7 +3,7 @@
 use super::Turn;
 use crate::catalog::Filters;
 use crate::link::Link;
-use ringmq::mqtt::{
+use ringmq_mqtt::{
     Packet, QoS, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, UserProperties,
 };
 
@@ -76,7 +76,7 @@ impl Wishes {
         let is_free = |wish: &&mut Wish| wish.is_churning && wish.known == Some(wish.is_wanted);
         let mut free: Vec<_> = self.wishes.iter_mut().filter(is_free).collect();
         if !free.is_empty() {
-            let place = turn.prng.below(free.len() as u64) as usize;
+            let place = turn.prng.usize(..free.len());
             free[place].is_wanted ^= true;
         }
     }

@@ -4,19 +4,19 @@
 use ringmq::access::Policy;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Shard};
-use ringmq::mqtt::{
+use ringmq::options::Options;
+use ringmq_mqtt::{
     AckType, Connect, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter, SubscriptionOptions,
     Version, encode_ack,
 };
-use ringmq::options::Options;
 use std::sync::Arc;
 
 /// Publishes that come in one turn.
-pub const PUBLISHES: u16 = 64;
+pub(crate) const PUBLISHES: u16 = 64;
 
 /// The shard, and the bytes of one turn.
 #[derive(Debug)]
-pub struct HotLoop {
+pub(crate) struct HotLoop {
     shard: Shard,
     publisher: LinkId,
     subscribers: u32,
@@ -29,8 +29,7 @@ pub struct HotLoop {
 
 impl HotLoop {
     /// `subscribers` clients of 3.1.1 that subscribe to the one topic, at `qos`.
-    #[must_use]
-    pub fn new(subscribers: u32, qos: QoS) -> Self {
+    pub(crate) fn new(subscribers: u32, qos: QoS) -> Self {
         let options = Options { max_inflight: u16::MAX, ..Options::default() };
         let mut shard = Shard::new(Arc::new(options), Arc::new([Policy::open()]), 0, 1, 1);
         let publisher = connect(&mut shard, subscribers);
@@ -58,14 +57,13 @@ impl HotLoop {
     }
 
     /// How many messages one turn delivers.
-    #[must_use]
-    pub const fn deliveries_per_turn(&self) -> u64 {
+    pub(crate) const fn deliveries_per_turn(&self) -> u64 {
         self.subscribers as u64 * PUBLISHES as u64
     }
 
     /// The publishes come, everything is sent, and with QoS 1 every subscriber acknowledges.
     /// Returns how many bytes were sent.
-    pub fn turn(&mut self) -> usize {
+    pub(crate) fn turn(&mut self) -> usize {
         let link = self.publisher;
         self.shard.handle(Time::ZERO, Input::Received { link, bytes: &self.publishes });
         let sent = self.drain();
@@ -114,22 +112,4 @@ fn connect(shard: &mut Shard, slot: u32) -> LinkId {
     Connect::new(Version::V311, &client_id).encode(&mut bytes);
     shard.handle(Time::ZERO, Input::Received { link, bytes: &bytes });
     link
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_subscriber_gets_every_publish() {
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-            let mut hot = HotLoop::new(10, qos);
-            let each = 73 + if qos == QoS::AtMostOnce { 0 } else { 2 };
-            let acks = if qos == QoS::AtMostOnce { 0 } else { 4 * usize::from(PUBLISHES) };
-            for _ in 0..1100 {
-                let deliveries = hot.deliveries_per_turn() as usize;
-                assert_eq!(hot.turn(), deliveries * each + acks);
-            }
-        }
-    }
 }
