@@ -5,7 +5,6 @@
 //! ```text
 //! main → server → worker, journal → broker → topics, store, access → mqtt | mesh, io, transport
 //! all → base, limits, options
-//! sim sees broker, topics, access, mqtt, base; never worker, io or transport
 //! ```
 
 pub mod access;
@@ -17,7 +16,6 @@ pub mod limits;
 pub mod mesh;
 pub mod options;
 pub mod server;
-pub mod sim;
 pub mod store;
 pub mod topics;
 pub mod transport;

@@ -9,8 +9,8 @@ mod support;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::sim::disk::Image;
 use ringmq::store::SegmentHeader;
+use ringmq_sim::disk::Image;
 use run::recover;
 use std::path::{Path, PathBuf};
 use std::process::Command;

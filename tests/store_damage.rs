@@ -8,12 +8,12 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::sim::disk::{Disk, Image, at_once};
 use ringmq::store::record::{Attributes, Body, Owner, Published, Record};
 use ringmq::store::{
     COMMIT_HEADER, CommitWriter, Epoch, FORMAT, Fault, Found, Limits, Log, Past, RECORD_HEADER,
     Reader, Recovered, SEGMENT_HEADER, SegmentHeader, Stamp, State,
 };
+use ringmq_sim::disk::{Disk, Image, at_once};
 use run::{SALT, recover};
 use std::ops::Range;
 use workload::{Payloads, Workload, canonical, encoded, payloads};

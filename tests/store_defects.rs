@@ -7,9 +7,9 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::sim::disk::{Crash, Disk, Failure, Image, Operation, Plan};
 use ringmq::store::record::Record;
 use ringmq::store::{self, Epoch, Fault, Past, Piece, State, pieces};
+use ringmq_sim::disk::{Crash, Disk, Failure, Image, Operation, Plan};
 use run::{Defects, Run, SALT, Wrap};
 use std::io;
 use workload::{Payloads, Workload, canonical};

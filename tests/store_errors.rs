@@ -8,9 +8,9 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::sim::disk::{Disk, Failure, Image, Plan, at_once};
 use ringmq::store::record::Record;
 use ringmq::store::{self, CommitWriter, Limits, Log, Past, Sealed};
+use ringmq_sim::disk::{Disk, Failure, Image, Plan, at_once};
 use run::{effort, go_on, recover, run};
 use std::cell::Cell;
 use std::io;

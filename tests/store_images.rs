@@ -8,8 +8,8 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::sim::disk::{Crash, Disk, Operation, at_once};
 use ringmq::store::{Fault, Limits, Log, compact};
+use ringmq_sim::disk::{Crash, Disk, Operation, at_once};
 use run::{SALT, effort, go_on, recover, run};
 use workload::canonical;
 

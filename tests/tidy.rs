@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const PACKAGES: &[(&str, &str, &[&str])] = &[
     (".", "src/lib.rs", &["ringmq-mqtt"]),
     ("crates/mqtt", "src/lib.rs", &[]),
+    ("crates/sim", "src/lib.rs", &["ringmq", "ringmq-mqtt"]),
     ("bench", "src/main.rs", &["ringmq-mqtt"]),
     ("crash", "src/main.rs", &["ringmq-mqtt"]),
 ];
@@ -62,9 +63,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("sim", &["base", "limits", "options", "mqtt", "topics", "access", "store", "broker"]),
+    ("sim", &["base", "limits", "options", "access", "store", "broker"]),
     ("main", &["server"]),
-    ("bin", &["sim"]),
     ("lib", &[]),
 ];
 

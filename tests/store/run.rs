@@ -1,8 +1,8 @@
 //! Runs a workload as the journal's thread does, and compares what crashes leave with it.
 
 use super::workload::{Payloads, WORKERS, Workload, canonical, encoded};
-use ringmq::sim::disk::{Crash, Disk, Image, Operation, Plan, at_once};
 use ringmq::store::{self, Epoch, Fault, Found, Limits, Log, Past, Reader, Recovered};
+use ringmq_sim::disk::{Crash, Disk, Image, Operation, Plan, at_once};
 
 /// Small enough for several segments and passes in one run.
 pub const LIMITS: Limits =
@@ -149,7 +149,7 @@ impl<D: Wrap> Run<D> {
         let disk = self.log.disk().inner();
         let mut platter = disk.platter();
         let mut images = 0;
-        let mut check = |at: usize, platter: &ringmq::sim::disk::Platter| {
+        let mut check = |at: usize, platter: &ringmq_sim::disk::Platter| {
             let seeds = (0..seeded).map(|i| seed * 1_000_003 + at as u64 * 1009 + i);
             if !range.contains(&at) {
                 return Ok(());

@@ -3,10 +3,10 @@
 
 use super::wire::Phase;
 use super::world::{Event, World};
-use crate::base::time::Time;
-use crate::broker::{Counters, Homes, Input, Past, Promise, Shard};
-use crate::store::record::Record;
-use crate::store::{
+use ringmq::base::time::Time;
+use ringmq::broker::{Counters, Homes, Input, Past, Promise, Shard};
+use ringmq::store::record::Record;
+use ringmq::store::{
     Commit, Epoch, Gatherer, Reading, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces,
 };
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ impl Journal {
         for commit in &self.disk[from..] {
             let segment = [&[0; SEGMENT_HEADER], commit.as_slice()].concat();
             for piece in pieces(&segment, self.stamp.salt, self.stamp.number) {
-                let crate::store::Piece::Record { payload, .. } = piece else {
+                let ringmq::store::Piece::Record { payload, .. } = piece else {
                     panic!("what was written cannot be read");
                 };
                 state.apply(Record::decode(payload).expect("what was written can be read"));

@@ -3,9 +3,9 @@
 use super::network;
 use super::wire::{Phase, Wire};
 use super::world::World;
-use crate::base::time::Time;
-use crate::limits::JOURNAL_LINGER_MAX;
-use crate::mqtt::{AckType, Framed, Packet, PacketType, QoS, Sender, next_frame};
+use ringmq::base::time::Time;
+use ringmq::limits::JOURNAL_LINGER_MAX;
+use ringmq_mqtt::{AckType, Framed, Packet, PacketType, QoS, Sender, next_frame};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) struct Owed {
 
 impl Owed {
     /// The client asks, with these bytes, the last of which is the `end`th.
-    pub(super) fn ask(&mut self, bytes: &[u8], version: crate::mqtt::Version, end: u64) {
+    pub(super) fn ask(&mut self, bytes: &[u8], version: ringmq_mqtt::Version, end: u64) {
         for (first, last) in network::frames(bytes) {
             let Ok(Framed::Whole(frame)) = next_frame(&bytes[first..last], usize::MAX) else {
                 return;

@@ -1,9 +1,9 @@
 //! What must hold of each delivery, and of all of them in the end.
 
 use super::model::{Message, Model, NEVER, Session, Subscription, name_of};
-use crate::base::time::Time;
-use crate::broker::Counters;
-use crate::mqtt::{Publish, QoS, RetainHandling};
+use ringmq::base::time::Time;
+use ringmq::broker::Counters;
+use ringmq_mqtt::{Publish, QoS, RetainHandling};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -8,8 +8,8 @@ use super::rights::{USERS, filter_with_name, topic_with_name};
 use super::scenario::{FILTERS, SHARES, TOPICS, pick};
 use super::wire::{Item, Phase, Terms, Wire};
 use super::world::{Event, World};
-use crate::base::time::Time;
-use crate::mqtt::{
+use ringmq::base::time::Time;
+use ringmq_mqtt::{
     Disconnect, PINGREQ, Property, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter,
     SubscriptionOptions, Unsubscribe, Version,
 };

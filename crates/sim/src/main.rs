@@ -1,6 +1,6 @@
 //! Runs seeds of the simulator: `simulate SEED`, `simulate FIRST..LAST`, with `--steps N`.
 
-use ringmq::sim::{Settings, run};
+use ringmq_sim::{Settings, run};
 use std::ops::Range;
 use std::process::ExitCode;
 

@@ -3,9 +3,9 @@
 use super::scenario::pick;
 use super::wire::{Item, Terms, Wire};
 use super::world::World;
-use crate::base::time::Time;
-use crate::limits::CONNECT_TIME_FACTOR;
-use crate::mqtt::{Packet, Publish, QoS, Version};
+use ringmq::base::time::Time;
+use ringmq::limits::CONNECT_TIME_FACTOR;
+use ringmq_mqtt::{Packet, Publish, QoS, Version};
 use std::time::Duration;
 
 /// What a client does wrong.

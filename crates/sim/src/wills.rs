@@ -3,8 +3,8 @@
 use super::model::{Message, Model, NEVER};
 use super::rights::Action;
 use super::wire::Wire;
-use crate::base::time::Time;
-use crate::mqtt::ReasonCode;
+use ringmq::base::time::Time;
+use ringmq_mqtt::ReasonCode;
 use std::time::Duration;
 
 /// What is known of a will.

@@ -8,11 +8,11 @@ use super::rights::Credential;
 use super::scenario;
 use super::wire::{Phase, Wire};
 use super::world::{Event, World};
-use crate::access::Policy;
-use crate::base::slots::Slots;
-use crate::base::time::Time;
-use crate::broker::{Input, LinkId, Origin, Output, Shard};
-use crate::options::Options;
+use ringmq::access::Policy;
+use ringmq::base::slots::Slots;
+use ringmq::base::time::Time;
+use ringmq::broker::{Input, LinkId, Origin, Output, Shard};
+use ringmq::options::Options;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -446,8 +446,8 @@ impl World {
 }
 
 /// A mesh message on one line.
-fn brief(message: &crate::broker::MeshMessage) -> String {
-    use crate::broker::MeshMessage;
+fn brief(message: &ringmq::broker::MeshMessage) -> String {
+    use ringmq::broker::MeshMessage;
     match message {
         MeshMessage::Publish { message, plain, shares, passed, .. } => format!(
             "Publish {} {} plain {plain} shares {shares:?} passed {passed}",

@@ -3,8 +3,8 @@
 use super::checker::Delivered;
 use super::wire::{Item, Terms, Wire};
 use super::world::{Event, World};
-use crate::base::time::Time;
-use crate::mqtt::{
+use ringmq::base::time::Time;
+use ringmq_mqtt::{
     Ack, AckType, Connect, Framed, Packet, Properties, Publish, QoS, ReasonCode, Sender, Version,
     Will, encode_ack, next_frame,
 };

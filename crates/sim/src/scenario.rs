@@ -1,8 +1,8 @@
 //! What a seed decides before anything happens.
 
-use crate::base::prng::Prng;
-use crate::broker::Promise;
-use crate::options::Options;
+use ringmq::base::prng::Prng;
+use ringmq::broker::Promise;
+use ringmq::options::Options;
 use std::time::Duration;
 
 /// Topics that clients publish to.

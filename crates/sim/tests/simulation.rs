@@ -1,7 +1,7 @@
 //! The simulator on a fixed list of seeds, and the simulator's own tests: the same seed does the
 //! same, and a defect planted in the network is found.
 
-use ringmq::sim::{Report, Sabotage, Settings, run};
+use ringmq_sim::{Report, Sabotage, Settings, run};
 use std::ops::Range;
 
 /// Besides every seed below `SEEDS`: those that once found a bug of the broker.

@@ -1,5 +1,5 @@
-//! A disk that forgets what was not synced. It keeps every operation, so that whatever a crash
-//! could have left at any point can be looked at later, and it fails where a plan says so.
+//! A disk that forgets what was not synced. Every operation is kept, so that whatever a crash could
+//! have left at any point can be looked at later; operations fail where a plan says so.
 //!
 //! ```text
 //! Log ──▶ Disk ──▶ trace: create, write, sync, …      a prefix of it ──▶ Platter ──▶ images
@@ -9,8 +9,8 @@
 //! the names are synced. What a failed sync was about may be there or not, whatever is synced
 //! later.
 
-use crate::base::prng::Prng;
-use crate::store;
+use ringmq::base::prng::Prng;
+use ringmq::store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::pin;
@@ -45,7 +45,7 @@ pub enum Operation {
     Remove(u64),
 }
 
-/// How an operation fails.
+/// The way in which an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// Nothing is done: no space.
@@ -61,20 +61,20 @@ pub enum Failure {
 pub struct Plan {
     /// The first; operations count from 0.
     pub first: usize,
-    /// How many.
+    /// The number of operations that fail.
     pub count: usize,
-    /// In which way.
+    /// The way in which they fail.
     pub failure: Failure,
 }
 
-/// What a crash leaves of what was not synced.
+/// A crash, by what it leaves of bytes that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
     /// Nothing.
     Nothing,
     /// Everything.
     Everything,
-    /// What the seed says: of every sector all, nothing or a part.
+    /// Of every sector all, nothing or a part, as the seed says.
     Seeded(u64),
 }
 
@@ -95,7 +95,7 @@ impl Disk {
         Self { trace: Vec::new(), plan, start, present }
     }
 
-    /// How many operations there were.
+    /// The number of operations so far.
     #[must_use]
     pub const fn operations(&self) -> usize {
         self.trace.len()
@@ -107,7 +107,7 @@ impl Disk {
         &self.trace
     }
 
-    /// What was there at the beginning.
+    /// The segments of the beginning.
     #[must_use]
     pub fn platter(&self) -> Platter {
         let safe = |bytes: &Vec<u8>| File { safe: bytes.clone(), changes: Vec::new() };
@@ -116,7 +116,7 @@ impl Disk {
         Platter { files: files.collect(), names: names.collect() }
     }
 
-    /// What is there in the end if nothing crashes.
+    /// The segments in the end if nothing crashes.
     #[must_use]
     pub fn contents(&self) -> Image {
         let mut platter = self.platter();
@@ -206,7 +206,7 @@ impl Safety {
     }
 }
 
-/// What is safe at a point, and what is not.
+/// The disk at a point: changes that are safe, and changes that are not.
 #[derive(Debug, Clone, Default)]
 pub struct Platter {
     files: BTreeMap<u64, File>,
@@ -258,7 +258,7 @@ impl Platter {
         }
     }
 
-    /// What a crash leaves.
+    /// The segments that a crash leaves.
     #[must_use]
     pub fn image(&self, crash: Crash) -> Image {
         let mut chance = Chance::new(crash);
@@ -380,7 +380,7 @@ impl Chance {
     }
 }
 
-/// What a future comes to that waits for nothing.
+/// The result of a future that waits for nothing.
 ///
 /// # Panics
 ///

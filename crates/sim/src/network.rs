@@ -4,8 +4,8 @@ use super::Sabotage;
 use super::client::Kind;
 use super::wire::{Item, Phase, Wire};
 use super::world::{Event, World};
-use crate::broker::Input;
-use crate::mqtt::{Framed, Packet, PacketType, Publish, QoS, Sender, Version, next_frame};
+use ringmq::broker::Input;
+use ringmq_mqtt::{Framed, Packet, PacketType, Publish, QoS, Sender, Version, next_frame};
 
 /// What a worker receives at once.
 const RECEIVE_BYTES: usize = 4096;
@@ -271,7 +271,7 @@ impl World {
             self.model.doubt(session);
         }
         state.phase = Phase::Dead;
-        state.down.unsent = crate::broker::Unsent::default();
+        state.down.unsent = ringmq::broker::Unsent::default();
         state.up = super::wire::Upward::default();
         if let Some(link) = state.link {
             let worker = state.worker;

@@ -3,9 +3,9 @@
 use super::client::Kind;
 use super::wire::{Item, Phase, Wire};
 use super::world::{Event, World};
-use crate::base::time::Time;
-use crate::limits::CLOSE_WAIT_MAX;
-use crate::mqtt::PINGREQ;
+use ringmq::base::time::Time;
+use ringmq::limits::CLOSE_WAIT_MAX;
+use ringmq_mqtt::PINGREQ;
 use std::time::Duration;
 
 /// The Keep Alive of clients in a world with late turns. The broker waits half as long again, which

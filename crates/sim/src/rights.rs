@@ -2,10 +2,10 @@
 //! knows of permission.
 
 use super::scenario::{TOPICS, pick};
-use crate::access::Policy;
-use crate::base::prng::Prng;
-use crate::base::time::Time;
-use crate::mqtt::{TopicFilter, matches};
+use ringmq::access::Policy;
+use ringmq::base::prng::Prng;
+use ringmq::base::time::Time;
+use ringmq_mqtt::{TopicFilter, matches};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;

@@ -7,8 +7,8 @@ use super::rights::{Action, Credential, Edition, STAFF, STRANGER, USERS, Who};
 use super::scenario::pick;
 use super::wire::{Phase, Wire};
 use super::world::{Event, World};
-use crate::access::{Policy, Step, Workspace};
-use crate::broker::{Input, LinkId};
+use ringmq::access::{Policy, Step, Workspace};
+use ringmq::broker::{Input, LinkId};
 use std::sync::Arc;
 
 /// Rules on their way to a worker.

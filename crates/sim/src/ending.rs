@@ -7,8 +7,8 @@ use super::rights::STAFF;
 use super::scenario::TOPICS;
 use super::wire::Terms;
 use super::world::World;
-use crate::base::time::Time;
-use crate::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
+use ringmq::base::time::Time;
+use ringmq_mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 
 use super::owed::Owed;
 use super::rights::Credential;
-use crate::access::Login;
-use crate::base::time::Time;
-use crate::broker::{LinkId, Origin, Unsent};
-use crate::mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
+use ringmq::access::Login;
+use ringmq::base::time::Time;
+use ringmq::broker::{LinkId, Origin, Unsent};
+use ringmq_mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a packet from a client means to the model.

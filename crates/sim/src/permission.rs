@@ -5,7 +5,7 @@ use super::model::{Message, Model, Subscription};
 use super::rights::{Action, Edition};
 use super::wills::Fate;
 use super::wire::{Item, Wire};
-use crate::mqtt::{QoS, ReasonCode};
+use ringmq_mqtt::{QoS, ReasonCode};
 
 /// Whether a publish was permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,8 +90,8 @@ impl Model {
     pub(super) fn could_leave(
         &self,
         message: &Message,
-        first: crate::base::time::Time,
-        last: crate::base::time::Time,
+        first: ringmq::base::time::Time,
+        last: ringmq::base::time::Time,
     ) -> (bool, bool) {
         let (Some(rights), Some(session)) = (&self.rights, message.session) else {
             return (true, true);

@@ -1,7 +1,7 @@
 //! The rings between workers: one bounded FIFO for each ordered pair, and an overflow list at the
 //! sender's end.
 
-use crate::broker::MeshMessage;
+use ringmq::broker::MeshMessage;
 use std::collections::VecDeque;
 
 #[derive(Debug, Default)]

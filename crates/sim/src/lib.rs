@@ -7,9 +7,18 @@
 //!    └──── bytes ◀────────┴───── outbox ◀──────┘      the model watches both ends, and judges
 //! ```
 //!
-//! [`run`] runs one seed. The model knows when each packet was handed to a shard and when the
-//! shard was done with it, so that "a subscription was there" is an interval of events, and what
-//! must and what may be delivered follow from the overlap of intervals.
+//! [`run`] runs one seed, and so does `cargo run --bin simulate SEED`:
+//!
+//! ```
+//! use ringmq_sim::{Settings, run};
+//!
+//! let report = run(1, Settings::default()).expect("every invariant holds");
+//! assert!(report.deliveries > 0);
+//! ```
+//!
+//! The model knows when each packet was handed to a shard and when the shard was done with it, so
+//! that "a subscription was there" is an interval of events, and what must and what may be
+//! delivered follow from the overlap of intervals.
 #![forbid(unsafe_code)]
 
 mod checker;
@@ -56,25 +65,25 @@ pub enum Sabotage {
     MistakeLink,
 }
 
-/// How to run a seed.
+/// The settings of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
-    /// How many things the clients do in all; by default the seed says.
+    /// The number of things that the clients do in all; by default the seed says.
     pub steps: Option<u32>,
-    /// What to break on purpose.
+    /// The defect to plant, if any.
     pub sabotage: Option<Sabotage>,
 }
 
-/// What a seed came to.
+/// The outcome of a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Stands for everything that happened, in order.
+    /// A number that stands for everything that happened, in order.
     pub hash: u64,
-    /// How many events there were.
+    /// Events in all.
     pub events: u64,
-    /// How long it took in virtual time, in milliseconds.
+    /// The virtual time that passed, in milliseconds.
     pub virtual_ms: u64,
-    /// How many workers there were.
+    /// Workers of the broker.
     pub workers: usize,
     /// Connections opened.
     pub connections: usize,
@@ -86,14 +95,14 @@ pub struct Report {
     pub dropped: u64,
     /// Commits of its journal, which ended with a crash; 0 without one.
     pub commits: usize,
-    /// What the broker says it did not permit: publishes, subscriptions, deliveries, logins.
+    /// Publishes, subscriptions, deliveries and logins that the broker says it did not permit.
     pub denied: u64,
 }
 
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Replays it.
+    /// The seed that replays it.
     pub seed: u64,
     /// The name of the invariant, and what happened.
     pub violation: String,
