@@ -23,9 +23,6 @@ use support::folder::{self, Folder};
 use support::peer::{Peer, connect, tls_client};
 use support::server::Server;
 
-/// Nobody may wait longer for others.
-const PROMPT: Duration = Duration::from_secs(1);
-
 /// The listeners of a broker, in this order.
 const MQTT: usize = 0;
 const MQTTS: usize = 1;

@@ -131,7 +131,7 @@ fn a_directory_that_is_removed_is_never_acknowledged_into() {
     assert!(peer.packet().is_none(), "acknowledged into a removed directory");
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     server.signal(libc::SIGTERM);
-    assert_eq!(server.ends(WITHIN), Some(Some(1)), "{}", server.log());
+    assert_eq!(server.ends(), Some(Some(1)), "{}", server.log());
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn every_durability_survives_an_orderly_stop_and_its_own_interval() {
         subscribe(&server, "one", "2", "a/#");
         publish(&server, &["-t", "a/1", "-m", "1", "-q", "2"]);
         server.signal(libc::SIGTERM);
-        assert!(eventually(Duration::from_secs(5), || !server.is_alive()));
+        assert!(eventually(|| !server.is_alive()));
         let server = start(&folder, &flags);
         publish(&server, &["-t", "a/2", "-m", "2", "-q", "1"]);
         std::thread::sleep(Duration::from_millis(300));
@@ -124,7 +124,7 @@ fn a_will_outlives_a_kill_and_is_discarded_by_an_orderly_stop() {
             .unwrap();
         server.logs("as testator");
         server.signal(signal);
-        assert!(eventually(Duration::from_secs(5), || !server.is_alive()));
+        assert!(eventually(|| !server.is_alive()));
         testator.kill().unwrap();
         testator.wait().unwrap();
         drop(server);

@@ -34,7 +34,7 @@ fn lines_about(server: &Server, client_id: &str) -> Vec<String> {
 #[track_caller]
 fn departs(server: &Server, client_id: &str, reason: &str) {
     let is_told = || !lines_about(server, client_id).is_empty();
-    assert!(eventually(Duration::from_secs(10), is_told), "{client_id}: {}", server.log());
+    assert!(eventually(is_told), "{client_id}: {}", server.log());
     let lines = lines_about(server, client_id);
     let [line] = &*lines else { panic!("{client_id}: {lines:#?}") };
     let from = line.find(&format!("INFO Client {client_id} [")).expect("Mosquitto's words");
@@ -205,7 +205,7 @@ fn every_line_is_json_from_the_start_to_the_end() {
         let nasty = "quote\" line\nend";
         assert_eq!(peer.connect(&connect_stored(nasty, 3600, 60)), Some(0));
         server.signal(libc::SIGTERM);
-        assert_eq!(server.ends(Duration::from_secs(10)), Some(Some(0)));
+        assert_eq!(server.ends(), Some(Some(0)));
         let lines = json_lines(&[server.summary(), server.log()].join("\n"));
         let find = |message: &str| {
             let line = lines.iter().find(|line| line["message"] == message);

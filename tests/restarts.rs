@@ -21,7 +21,7 @@ fn start(folder: &Folder) -> Server {
 /// Ends the broker, and starts another one on its data.
 fn restart(server: Server, folder: &Folder, signal: i32) -> Server {
     server.signal(signal);
-    assert!(eventually(Duration::from_secs(10), || !server.is_alive()));
+    assert!(eventually(|| !server.is_alive()));
     drop(server);
     start(folder)
 }

@@ -235,7 +235,7 @@ fn a_process_that_stood_still_disconnects_nobody() {
     const CONNECT_TIME_S: u64 = 8;
     let world = Everywhere::new();
     for workers in ["1", "2"] {
-        let mut server = world.start(&["--workers", workers, "--connect-timeout", "8"]);
+        let server = world.start(&["--workers", workers, "--connect-timeout", "8"]);
         let mut heir = world.peer(&server, "mqtt");
         assert_eq!(heir.connect(&connect_stored("heir", 0, 0)), Some(0));
         assert_eq!(heir.subscribe("will"), Some(1));
@@ -286,6 +286,6 @@ fn a_process_that_stood_still_disconnects_nobody() {
         silent.set_timeout(20 * SECOND);
         let (kind, body) = silent.packet().expect("DISCONNECT comes");
         assert_eq!((kind, body[0]), (0xe0, 0x8d));
-        assert!(server.ends(Duration::ZERO).is_none());
+        assert!(server.is_alive());
     }
 }

@@ -32,7 +32,7 @@ fn run(program: PathBuf, script: &str) {
             text(&output.stdout),
             text(&output.stderr)
         );
-        let (status, _) = broker.stop();
+        let status = broker.stop();
         assert_eq!(status, Some(0));
     }
 }

@@ -1,5 +1,5 @@
 //! What keeps the tree as it should be: who may import whom, how long a file may be, where `unsafe`
-//! may stand, and that the README knows every option.
+//! may stand, that the README knows every option, and that `docs/INVARIANTS.md` knows every code.
 
 use ringmq::options::OPTIONS;
 use std::path::{Path, PathBuf};
@@ -344,6 +344,51 @@ fn packages_stand_on_what_is_below_them() {
             if section == "[dependencies]" && is_ours && !below.contains(&name) {
                 wrong.push(format!("{folder} may not depend on {name}"));
             }
+        }
+    }
+    report(wrong);
+}
+
+/// `V3`, if that is what the word is.
+fn test_code(word: &str) -> Option<String> {
+    let (letter, number) = word.split_at_checked(1)?;
+    let number: u8 = number.parse().ok()?;
+    ["I", "V", "T"].contains(&letter).then(|| format!("{letter}{number}"))
+}
+
+/// The codes that a line carries: `V3` in a comment or at the start of a text, `v03_` in a name.
+fn test_codes(line: &str) -> Vec<String> {
+    let line = line.trim_start();
+    if let Some(name) = line.strip_prefix("fn ") {
+        return name.split('_').map_while(|word| test_code(&word.to_uppercase())).collect();
+    }
+    if line.starts_with("//") {
+        return line.split(|c: char| !c.is_alphanumeric()).filter_map(test_code).collect();
+    }
+    line.split('"')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|text| test_code(text.split(':').next()?))
+        .collect()
+}
+
+#[test]
+fn the_legend_knows_every_code_and_names_tests_that_exist() {
+    let legend = std::fs::read_to_string(root().join("docs/INVARIANTS.md")).unwrap();
+    let rows =
+        legend.lines().filter_map(|line| test_code(line.strip_prefix("| ")?.split(' ').next()?));
+    let known: Vec<String> = rows.collect();
+    assert!(known.len() > 80, "{known:?}");
+    let mut wrong = Vec::new();
+    for source in ["src", "crates", "tests", "crash"].iter().flat_map(|folder| sources(folder)) {
+        let strange = source.text.lines().flat_map(test_codes).filter(|code| !known.contains(code));
+        wrong.extend(strange.map(|code| format!("{}: no row for {code}", source.path)));
+    }
+    for named in legend.split('`').skip(1).step_by(2) {
+        let Some((path, test)) = named.split_once("::") else { continue };
+        let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+        if !text.contains(&format!("fn {test}(")) {
+            wrong.push(format!("docs/INVARIANTS.md: no test {named}"));
         }
     }
     report(wrong);

@@ -4,7 +4,7 @@ use crate::support::peer::{
     Peer, UPGRADE, connect, connect_v3, frame, packet, socket, text, tls, tls_client,
 };
 use crate::support::server::eventually;
-use crate::{MQTT, MQTTS, PROMPT, WS, WSS, World};
+use crate::{MQTT, MQTTS, WS, WSS, World};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -137,7 +137,7 @@ fn v29_goodbyes_alerts_and_garbage_during_a_handshake_leave_nothing_behind() {
         }
     }
     assert!(watcher.ping().is_some());
-    let is_clean = eventually(Duration::from_secs(5), || world.server.descriptors() == before);
+    let is_clean = eventually(|| world.server.descriptors() == before);
     assert!(is_clean, "descriptors were left behind");
 }
 
@@ -163,7 +163,7 @@ fn the_wrong_protocol_for_a_port_is_closed_and_the_log_says_what_it_was() {
         let mut stream = socket(world.server.port(listener));
         stream.write_all(bytes).unwrap();
         assert!(Peer::over(stream).closes(), "{line}: left open");
-        let is_told = eventually(PROMPT, || world.server.count(line) > before);
+        let is_told = eventually(|| world.server.count(line) > before);
         assert!(is_told, "{line:?} is not in the log:\n{}", world.server.log());
     }
 }
@@ -235,7 +235,7 @@ fn v20_a_trusted_proxy_that_tells_nothing_is_refused() {
         };
         let mut peer = Peer::over(proxied(&world, listener, &bytes));
         assert!(peer.closes(), "listener {listener}");
-        assert!(eventually(PROMPT, || world.server.count(line) > before), "{}", world.server.log());
+        assert!(eventually(|| world.server.count(line) > before), "{}", world.server.log());
     }
     let wrong: [&[u8]; 4] = [
         b"PROXY TCP4 300.0.2.7 10.0.0.1 12345 1883\r\n",
@@ -248,7 +248,7 @@ fn v20_a_trusted_proxy_that_tells_nothing_is_refused() {
         assert!(Peer::over(proxied(&world, MQTT, header)).closes());
     }
     let told = || world.server.count("malformed PROXY header");
-    assert!(eventually(PROMPT, || told() == wrong.len()), "{}", world.server.log());
+    assert!(eventually(|| told() == wrong.len()), "{}", world.server.log());
     assert_eq!(world.server.count("connected from"), 0);
 }
 
@@ -271,5 +271,5 @@ fn v20_a_header_from_an_untrusted_address_is_malformed() {
     assert_eq!(world.server.count("192.0.2.7"), 0, "{}", world.server.log());
     world.server.logs("New client connected from 127.0.0.1:");
     let told = || world.server.count("Client refused") + world.server.count("Client closed");
-    assert!(eventually(PROMPT, || told() == 8), "{}", world.server.log());
+    assert!(eventually(|| told() == 8), "{}", world.server.log());
 }

@@ -3,7 +3,7 @@
 use crate::layers::binary_header;
 use crate::support::peer::{Peer, connect, connect_v3, socket, tls};
 use crate::support::server::{eventually, run};
-use crate::{MQTT, MQTTS, PROMPT, WS, WSS, World};
+use crate::{MQTT, MQTTS, WS, WSS, World};
 use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
@@ -18,13 +18,12 @@ fn connections_beyond_the_limit_are_told() {
         let before = world.server.count("too many connections");
         assert_eq!(world.peer(listener).connect(&connect("fifth", None)), Some(0x97));
         assert_eq!(world.peer(listener).connect(&connect_v3("fifth", None)), Some(3));
-        let is_told =
-            eventually(PROMPT, || world.server.count("too many connections") == before + 2);
+        let is_told = eventually(|| world.server.count("too many connections") == before + 2);
         assert!(is_told, "{}", world.server.log());
     }
     drop(held);
     let is_free = || world.peer(WSS).connect(&connect("later", None)) == Some(0);
-    assert!(eventually(Duration::from_secs(5), is_free), "places are given back");
+    assert!(eventually(is_free), "places are given back");
 }
 
 #[test]
@@ -44,7 +43,7 @@ fn connections_of_one_address_are_limited_behind_a_proxy_as_well() {
     assert_eq!(client(2, 2).0, Some(0));
     world.server.logs("too many connections from this address");
     drop(held);
-    assert!(eventually(Duration::from_secs(5), || client(1, 4).0 == Some(0)), "given back");
+    assert!(eventually(|| client(1, 4).0 == Some(0)), "given back");
     // Without a proxy the socket's address counts, on all listeners together.
     let world = World::new(&["--max-connections-per-address", "2"], &[]);
     let _held = [world.enter(MQTT, "one"), world.enter(WSS, "two")];
@@ -78,7 +77,7 @@ fn a_proxys_own_connections_count_for_the_proxy() {
             assert_eq!(enter(listener, 3).0, Some(0x97), "{}", world.server.log());
         }
         drop(held);
-        assert!(eventually(Duration::from_secs(5), || enter(MQTTS, 4).0 == Some(0)), "given back");
+        assert!(eventually(|| enter(MQTTS, 4).0 == Some(0)), "given back");
     }
 }
 
@@ -107,7 +106,7 @@ pub(crate) fn entry(user: &str, hash: &str) -> String {
         .args([env!("CARGO_BIN_EXE_ringmq"), hash])
         .arg(&path)
         .arg(user);
-    let (status, output) = run(&mut command, Duration::from_secs(20));
+    let (status, output) = run(&mut command);
     assert_eq!(status, Some(0), "{output}");
     std::fs::read_to_string(path).unwrap()
 }

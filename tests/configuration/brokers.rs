@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A port that nobody has at the moment, on no address. It lies below those that the kernel gives
 /// to clients, else one of them could take it before the broker does.
 pub fn free_port() -> u16 {
     static COUNT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 10_000) as u16;
+    // Processes whose numbers follow each other try ports far apart.
+    let start = (std::process::id().wrapping_mul(61) % 12_000) as u16;
     let is_free = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok();
     let next = || 20_000 + (start + COUNT.fetch_add(1, Ordering::Relaxed)) % 12_000;
     std::iter::repeat_with(next).take(1000).find(is_free).expect("a port is free")

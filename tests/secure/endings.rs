@@ -58,15 +58,14 @@ fn a_token_that_expires_ends_the_connection() {
 #[test]
 fn a_service_that_does_not_answer_holds_up_nobody_else() {
     let realm = Realm::new();
-    // It accepts, since the kernel does, and says nothing.
+    // It accepts, since the kernel does, and says nothing until it goes.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/login", silent.local_addr().unwrap());
     let passwords = realm.path("passwords").display().to_string();
-    let flags = ["--http-auth-url", &url, "--http-auth-timeout-ms", "1500"];
+    let flags = ["--http-auth-url", &url, "--http-auth-timeout-ms", "60000"];
     let mut flags = flags.map(str::to_owned).to_vec();
     flags.extend(["--password-file".into(), passwords]);
     let server = start(&realm, &flags);
-    let start = Instant::now();
     let mut waiting = peers(&realm, &server);
     for (number, peer) in waiting.iter_mut().enumerate() {
         peer.send(&connect(&format!("waiting-{number}"), Some(("unknown", "password"))));
@@ -77,7 +76,8 @@ fn a_service_that_does_not_answer_holds_up_nobody_else() {
         assert_eq!(code, Some(0), "{}", server.log());
         assert!(peer.ping().is_some());
     }
-    assert!(start.elapsed() < Duration::from_millis(1400), "{:?}", start.elapsed());
+    assert_eq!(server.count("CONNECT refused"), 0, "the others still wait");
+    drop(silent);
     for mut peer in waiting {
         let (kind, body) = peer.packet().expect("CONNACK comes");
         assert_eq!((kind, body[1]), (0x20, 0x88), "{body:02x?}");

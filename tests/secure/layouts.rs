@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// A listener: its options, the client's certificate, and whether the client is let in.
 type Layout = (&'static str, &'static str, Option<&'static str>, bool);
@@ -83,8 +82,7 @@ fn write_files(realm: &Realm) {
             write(&format!("{folder}/{number}.pem"), text.clone());
         }
         let mut command = Command::new("openssl");
-        let (status, printed) =
-            run(command.arg("rehash").arg(realm.path(folder)), Duration::from_secs(20));
+        let (status, printed) = run(command.arg("rehash").arg(realm.path(folder)));
         assert_eq!(status, Some(0), "{printed}");
     }
 }
@@ -164,7 +162,7 @@ fn mosquittos_clients_connect_whatever_the_certificates_layout() {
             command.arg("--cert").arg(realm.path(&format!("{name}.pem")));
             command.arg("--key").arg(realm.path(&format!("{name}.key")));
         }
-        let (status, printed) = run(&mut command, Duration::from_secs(20));
+        let (status, printed) = run(&mut command);
         assert_eq!(status == Some(0), *is_let_in, "{layout}: {printed}\n{}", server.log());
     }
 }
@@ -179,8 +177,7 @@ fn a_certificate_of_version_1_is_served_over_both_schemes() {
         openssl x509 -req -in v1.csr -CA old.crt -CAkey ca.key -CAcreateserial -out v1.crt
         openssl x509 -in v1.crt -noout -text | grep -q 'Version: 1'";
     let mut command = Command::new("sh");
-    let (status, printed) =
-        run(command.args(["-ec", lines]).current_dir(folder), Duration::from_secs(60));
+    let (status, printed) = run(command.args(["-ec", lines]).current_dir(folder));
     assert_eq!(status, Some(0), "{printed}");
     let path = |name: &str| realm.path(name).display().to_string();
     let mut flags =
@@ -192,16 +189,12 @@ fn a_certificate_of_version_1_is_served_over_both_schemes() {
     let mut command = Command::new("mosquitto_pub");
     let port = server.port(0).to_string();
     command.args(["-h", "localhost", "-p", &port, "--insecure", "-t", "a", "-m", "b", "-q", "1"]);
-    let (status, printed) =
-        run(command.args(["--cafile", &path("old.crt")]), Duration::from_secs(20));
+    let (status, printed) = run(command.args(["--cafile", &path("old.crt")]));
     assert_eq!(status, Some(0), "{printed}\n{}", server.log());
     for listener in [0, 1] {
         let address = format!("localhost:{}", server.port(listener));
         let arguments = ["s_client", "-connect", &address, "-CAfile", &path("old.crt")];
-        let (_, printed) = run(
-            Command::new("openssl").args(arguments).arg("-verify_return_error"),
-            Duration::from_secs(20),
-        );
+        let (_, printed) = run(Command::new("openssl").args(arguments).arg("-verify_return_error"));
         assert!(printed.contains("Verify return code: 0 (ok)"), "{printed}\n{}", server.log());
     }
 }
@@ -228,9 +221,9 @@ fn a_foreign_application_protocol_keeps_nobody_out() {
             let id = format!("alpn-{}", identifier());
             let bytes = [&connect_v3(&id, None)[..], &[0xe0, 0]].concat();
             client.child().stdin.take().unwrap().write_all(&bytes).unwrap();
-            let (_, printed) = client.finish(Duration::from_secs(20));
+            let (_, printed) = client.finish();
             let is_welcome = || server.count(&id) > 0;
-            assert!(eventually(Duration::from_secs(5), is_welcome), "{protocol}: {printed}");
+            assert!(eventually(is_welcome), "{protocol}: {printed}");
             let told =
                 agreed.map_or("No ALPN negotiated".into(), |p| format!("ALPN protocol: {p}"));
             assert!(printed.contains(&told), "{protocol}: {printed}");
@@ -260,15 +253,15 @@ fn an_authority_that_comes_into_a_folder_is_taken_without_a_restart() {
         {
             command.arg(flag).arg(realm.path(name));
         }
-        run(&mut command, Duration::from_secs(20)).0
+        run(&mut command).0
     };
     assert_ne!(publish(), Some(0));
     server.logs("no authority in tls-client-ca (cafile) has issued it");
     realm.folder.write("authorities/clients.pem", realm.clients.pem());
-    assert!(eventually(Duration::from_secs(20), || publish() == Some(0)), "{}", server.log());
+    assert!(eventually(|| publish() == Some(0)), "{}", server.log());
     // What is removed lets nobody in any more.
     std::fs::remove_file(folder.join("clients.pem")).unwrap();
-    assert!(eventually(Duration::from_secs(20), || publish() != Some(0)), "{}", server.log());
+    assert!(eventually(|| publish() != Some(0)), "{}", server.log());
 }
 
 #[test]
@@ -291,6 +284,6 @@ fn a_client_that_leaves_in_the_handshake_without_a_word_is_told_of() {
         client.read_tls(socket).unwrap();
         drop(stream);
         server.logs(line);
-        assert!(eventually(Duration::from_secs(5), || server.count(line) == told));
+        assert!(eventually(|| server.count(line) == told));
     }
 }

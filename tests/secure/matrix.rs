@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BAD_USER_OR_PASSWORD: u8 = 0x86;
@@ -193,7 +192,7 @@ pub(crate) fn attempt(
     command.arg(root("tests/secure").join(script)).arg(file).args(more);
     command.env("MODULES", root(".test-env/node_modules"));
     command.env("PYTHON", root(".test-env/venv/bin/python"));
-    let (status, output) = run(&mut command, Duration::from_secs(120));
+    let (status, output) = run(&mut command);
     assert_eq!(status, Some(0), "{script}:\n{output}");
 }
 
@@ -282,7 +281,7 @@ fn mosquitto_flags(realm: &Realm, site: &Site, place: (&str, &str), login: &Logi
 
 fn mosquitto(program: &str, flags: &[String], more: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(program);
-    run(command.args(flags).args(more), Duration::from_secs(20))
+    run(command.args(flags).args(more))
 }
 
 #[test]

@@ -10,7 +10,6 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// What is spoken.
 pub(crate) const TRANSPORTS: [&str; 5] = ["mqtt", "mqtts", "ws", "wss", "unix"];
@@ -93,7 +92,7 @@ impl Realm {
                 _ => {
                     let mut command = Command::new("mosquitto_passwd");
                     command.args(["-H", hash, "-b"]).arg(&file).args([user, password]);
-                    let (status, output) = run(&mut command, Duration::from_secs(20));
+                    let (status, output) = run(&mut command);
                     assert_eq!(status, Some(0), "{output}");
                 }
             }

@@ -5,7 +5,6 @@ use crate::support::peer::connect_v3;
 use crate::support::server::{Program, Server, eventually};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// A listener for each of these.
 const KINDS: [&str; 4] = [
@@ -47,7 +46,7 @@ fn talk(realm: &Realm, port: u16, arguments: &str) -> String {
     bytes.extend([0xe0, 0]);
     // It may be refused and gone already.
     let _ = client.child().stdin.take().unwrap().write_all(&bytes);
-    let (status, output) = client.finish(Duration::from_secs(10));
+    let (status, output) = client.finish();
     assert!(status.is_some(), "{arguments}: {output}");
     output
 }
@@ -83,7 +82,7 @@ fn versions_that_are_spoken_and_sessions_that_are_resumed() {
     }
     assert!(is_let_in(&talk(&realm, server.port(1), "-tls1_3")));
     let is_told = || server.count("Client closed: TLS") == refused.len();
-    assert!(eventually(Duration::from_secs(2), is_told), "{}", server.log());
+    assert!(eventually(is_told), "{}", server.log());
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn a_handshake_that_fails_says_what_the_client_lacks() {
         let before = server.count(cause);
         let printed = talk(&realm, server.port(listener), &arguments);
         assert!(!is_let_in(&printed), "{arguments}: {printed}");
-        let is_told = eventually(Duration::from_secs(5), || server.count(cause) > before);
+        let is_told = eventually(|| server.count(cause) > before);
         assert!(is_told, "{arguments}: {cause:?} is not in {}", server.log());
     }
     assert_eq!(server.count("Other("), 0, "{}", server.log());
@@ -149,7 +148,7 @@ fn certificates_that_clients_show_or_do_not() {
                 let case = format!("{version} {certificate:?} {}", KINDS[listener]);
                 assert_eq!(is_let_in(&printed), expected, "{case}: {printed}");
                 let is_told = || expected || server.count(cause) > before;
-                assert!(eventually(Duration::from_secs(2), is_told), "{case}: {}", server.log());
+                assert!(eventually(is_told), "{case}: {}", server.log());
             }
         }
     }

@@ -9,6 +9,15 @@ pub mod peer;
 pub mod server;
 pub mod vectors;
 
+use std::time::Duration;
+
+/// A client that waits longer for an answer hangs: no busy machine takes so long, and every wait
+/// that a fault of the broker has brought was longer.
+pub const HANGS: Duration = Duration::from_secs(20);
+
+/// Programs, and what happens once something else has, may take so long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// So many cases of a property test; what fails is printed in full, so no file is written.
 pub fn cases(count: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config { cases: count, failure_persistence: None, ..Default::default() }

@@ -63,7 +63,7 @@ pub fn tls_client(authority: &str, identity: Option<(&str, &str)>) -> Arc<Client
 pub fn socket(port: u16) -> TcpStream {
     let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.set_timeout(Duration::from_secs(5));
+    stream.set_timeout(super::HANGS);
     stream
 }
 
@@ -99,7 +99,7 @@ impl Peer {
 
     pub fn unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).unwrap();
-        stream.set_timeout(Duration::from_secs(5));
+        stream.set_timeout(super::HANGS);
         Self::over(stream)
     }
 

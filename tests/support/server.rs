@@ -1,5 +1,6 @@
 //! A broker process of the test's own with any listeners, whose log is read.
 
+use super::PATIENCE;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -84,7 +85,7 @@ impl Server {
     /// Waits until a line of the log has this text.
     #[track_caller]
     pub fn logs(&self, text: &str) {
-        let is_there = eventually(Duration::from_secs(5), || self.count(text) > 0);
+        let is_there = eventually(|| self.count(text) > 0);
         assert!(is_there, "{text:?} is not in the log:\n{}", self.log());
     }
 
@@ -98,9 +99,7 @@ impl Server {
         let (taken, refused) = ("Reloaded", "Not reloaded");
         let before = (self.count(taken), self.count(refused));
         self.signal(libc::SIGHUP);
-        let is_done = eventually(Duration::from_secs(10), || {
-            (self.count(taken), self.count(refused)) != before
-        });
+        let is_done = eventually(|| (self.count(taken), self.count(refused)) != before);
         assert!(is_done, "SIGHUP is not heeded:\n{}", self.log());
         self.count(taken) > before.0
     }
@@ -113,12 +112,21 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    /// Its exit status, None by a signal; None as a whole when it has not ended in this time.
-    pub fn ends(&mut self, time: Duration) -> Option<Option<i32>> {
-        let child = &mut self.child;
+    /// The CPU time of all its threads so far, which does not depend on what else runs.
+    pub fn cpu_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let nanoseconds = threads.map(|thread| {
+            let text = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// The exit status, None by a signal; None as a whole when the process does not end.
+    pub fn ends(&mut self) -> Option<Option<i32>> {
         let mut status = None;
-        eventually(time, || {
-            status = child.try_wait().unwrap();
+        eventually(|| {
+            status = self.child.try_wait().unwrap();
             status.is_some()
         });
         status.map(|status| status.code())
@@ -148,9 +156,9 @@ impl Drop for Server {
     }
 }
 
-/// Waits until `condition` holds; false when the time is over before.
-pub fn eventually(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + time;
+/// Waits until `condition` holds; false when [`PATIENCE`] is over before.
+pub fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
     loop {
         if condition() {
             return true;
@@ -177,7 +185,7 @@ impl Program {
     }
 
     /// The exit status, and what was printed on pipes; None as status when the time was over.
-    pub fn finish(mut self, time: Duration) -> (Option<i32>, String) {
+    pub fn finish(mut self) -> (Option<i32>, String) {
         let read = |pipe: Option<Box<dyn std::io::Read + Send>>| {
             thread::spawn(move || {
                 let mut bytes = Vec::new();
@@ -190,7 +198,7 @@ impl Program {
         let out = read(self.0.stdout.take().map(|pipe| Box::new(pipe) as _));
         let errors = read(self.0.stderr.take().map(|pipe| Box::new(pipe) as _));
         let mut status = None;
-        eventually(time, || {
+        eventually(|| {
             status = self.0.try_wait().unwrap();
             status.is_some()
         });
@@ -216,7 +224,7 @@ impl Drop for Program {
 }
 
 /// Runs a program; its exit status and everything it printed.
-pub fn run(command: &mut Command, time: Duration) -> (Option<i32>, String) {
+pub fn run(command: &mut Command) -> (Option<i32>, String) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Program::start(command).finish(time)
+    Program::start(command).finish()
 }

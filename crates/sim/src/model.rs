@@ -141,8 +141,8 @@ pub(super) struct Seen {
 /// A session of the broker.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Whose it is.
-    pub(super) who: Who,
+    /// Whose the session was, each from an event on: nobody's becomes somebody's.
+    owners: Vec<(u64, Who)>,
     /// Where it lives.
     pub(super) worker: usize,
     /// What its client showed last.
@@ -178,6 +178,18 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Whose the session is.
+    pub(super) fn who(&self) -> &Who {
+        self.owners.last().map(|(_, who)| who).expect("there is a first")
+    }
+
+    /// Whose the session was at any moment from event `first` to event `last`.
+    pub(super) fn owners(&self, first: u64, last: u64) -> impl Iterator<Item = &Who> {
+        let from = self.owners.partition_point(|(since, _)| *since <= first).max(1) - 1;
+        let until = self.owners.partition_point(|(since, _)| *since <= last).max(from + 1);
+        self.owners[from..until].iter().map(|(_, who)| who)
+    }
+
     /// True when the subscription is there until now, or one that took its place at once.
     pub(super) fn stays(&self, subscription: &Subscription) -> bool {
         let mut until = subscription.until_certain;
@@ -431,10 +443,15 @@ impl Model {
     pub(super) fn accept(&mut self, index: usize, wire: &mut Wire, present: bool, who: Who) {
         let client = wire.client;
         let known = self.current.get(&client).copied();
-        let is_another = known.is_some_and(|known| self.sessions[known].who != who);
-        self.check_present(client, known, wire.terms.clean_start || is_another, present);
+        let is_anothers = known.is_some_and(|known| self.is_of_another(known, &who));
+        self.check_present(client, known, wire.terms.clean_start || is_anothers, present);
         let session = match known.filter(|_| present) {
-            Some(session) => session,
+            Some(session) => {
+                if *self.sessions[session].who() != who {
+                    self.sessions[session].owners.push((self.event, who));
+                }
+                session
+            }
             None => self.add_session(client, known, who, wire.worker),
         };
         self.resume_will(known, present);
@@ -462,7 +479,7 @@ impl Model {
             self.sessions[before].ended = true;
         }
         self.sessions.push(Session {
-            who,
+            owners: vec![(self.event, who)],
             worker,
             credential: Credential::Nothing,
             wire: None,
@@ -494,26 +511,29 @@ impl Model {
         clean_start: bool,
         present: bool,
     ) {
-        let kept = known.map(|known| &self.sessions[known]).filter(|s| !s.ended && !clean_start);
-        let must = match kept {
-            None => Some(false),
-            Some(session) => match (session.lost, session.expiry_s) {
-                (None, 0) => Some(false),
-                (None, _) | (_, u32::MAX) => Some(true),
-                (Some(lost), expiry_s) => {
-                    let first = session.left.unwrap_or(lost).after_seconds(expiry_s);
-                    let last = self.latest(lost.after_seconds(expiry_s), Duration::from_secs(1));
-                    let is_sure = self.now < first || self.now > last;
-                    is_sure.then_some(self.now < first)
-                }
-            },
-        };
+        let must = known.filter(|_| !clean_start).map_or(Some(false), |known| self.is_kept(known));
         // A connection that went before its CONNACK left the disk has made a session all the same.
         let may_be_unknown = self.is_durable && present && !clean_start;
         if must.is_some_and(|must| must != present) && !may_be_unknown {
             let text =
                 format!("client {client}: session present is {present}, clean {clean_start}");
             self.fail("I7", text);
+        }
+    }
+
+    /// Whether the session is kept after the end of its connection; None when that is not sure.
+    pub(super) fn is_kept(&self, session: usize) -> Option<bool> {
+        let session = &self.sessions[session];
+        match (session.lost, session.expiry_s) {
+            _ if session.ended => Some(false),
+            (None, 0) => Some(false),
+            (None, _) | (_, u32::MAX) => Some(true),
+            (Some(lost), expiry_s) => {
+                let first = session.left.unwrap_or(lost).after_seconds(expiry_s);
+                let last = self.latest(lost.after_seconds(expiry_s), Duration::from_secs(1));
+                let is_sure = self.now < first || self.now > last;
+                is_sure.then_some(self.now < first)
+            }
         }
     }
 

@@ -2,9 +2,11 @@
 //! rules changed meanwhile.
 
 use super::model::{Message, Model, Subscription};
-use super::rights::{Action, Edition};
+use super::rights::{Action, Edition, Who};
 use super::wills::Fate;
 use super::wire::{Item, Wire};
+use ringmq::base::time::Time;
+use ringmq::options::ClientIdOwner;
 use ringmq_mqtt::{QoS, ReasonCode};
 
 /// Whether a publish was permitted.
@@ -44,11 +46,33 @@ impl Model {
         edition.is_none_or(|edition| edition.admits(wire.credential))
     }
 
+    /// Whether the session belongs to another user than this one.
+    pub(super) fn is_of_another(&self, session: usize, who: &Who) -> bool {
+        let owner = self.sessions[session].who().user;
+        self.options.client_id_owner != ClientIdOwner::None
+            && owner.is_some_and(|owner| who.user != Some(owner))
+    }
+
+    /// Whether a client that opened its connection at `opened` has to be refused, since its client
+    /// identifier is that of another user's `session`; None when that is not sure.
+    pub(super) fn is_taken(&self, session: usize, who: &Who, opened: Time) -> Option<bool> {
+        if !self.is_of_another(session, who) {
+            return Some(false);
+        }
+        let state = &self.sessions[session];
+        match (state.lost, self.options.client_id_owner) {
+            (None, _) => Some(true),
+            (Some(lost), _) if lost >= opened => None,
+            (Some(_), ClientIdOwner::Session) => self.is_kept(session),
+            (Some(_), _) => Some(false),
+        }
+    }
+
     /// Whether a session's client may do this now.
     pub(super) fn may(&self, session: usize, action: Action, topic: &str) -> bool {
         let Some(rights) = &self.rights else { return true };
         let state = &self.sessions[session];
-        rights.at(state.worker).may(action, &state.who, topic)
+        rights.at(state.worker).may(action, state.who(), topic)
     }
 
     /// Whether a session's client could read the topic at any, and at every moment from event
@@ -62,16 +86,22 @@ impl Model {
     ) -> (bool, bool) {
         let Some(rights) = &self.rights else { return (true, true) };
         let state = &self.sessions[session];
-        let may = |edition: &Edition| edition.may(Action::Read, &state.who, topic);
-        any_and_all(rights.during(state.worker, first, last).map(may))
+        let owners = state.owners(first, last);
+        any_and_all(owners.flat_map(|who| {
+            let editions = rights.during(state.worker, first, last);
+            editions.map(|edition| edition.may(Action::Read, who, topic))
+        }))
     }
 
     /// Whether a session's client could read the message, once it could, to the end.
     pub(super) fn never_loses(&self, session: usize, message: &Message) -> bool {
         let Some(rights) = &self.rights else { return true };
         let state = &self.sessions[session];
+        let mut owners = state.owners(message.first, self.event);
+        let (who, is_one) = (owners.next().expect("there is one"), owners.next().is_none());
         let editions = rights.during(state.worker, message.first, self.event);
-        editions.map(|edition| edition.may(Action::Read, &state.who, &message.topic)).is_sorted()
+        let may = |edition: &Edition| edition.may(Action::Read, who, &message.topic);
+        is_one && editions.map(may).is_sorted()
     }
 
     /// Whether the publisher of a retained message could have published it again, as any and as
@@ -80,32 +110,32 @@ impl Model {
         let (Some(rights), Some(session)) = (&self.rights, message.session) else {
             return (true, true);
         };
-        let who = &self.sessions[session].who;
-        let workers = 0..rights.workers();
-        let editions = workers.flat_map(|worker| rights.during(worker, first, last));
-        any_and_all(editions.map(|edition| edition.may(Action::Write, who, &message.topic)))
+        // What one owner sent first, another may have sent again.
+        let owners = self.sessions[session].owners(0, self.event);
+        any_and_all(owners.flat_map(|who| {
+            let workers = 0..rights.workers();
+            let editions = workers.flat_map(|worker| rights.during(worker, first, last));
+            editions.map(|edition| edition.may(Action::Write, who, &message.topic))
+        }))
     }
 
     /// Whether the will of a session could be published at any, and at every moment between.
-    pub(super) fn could_leave(
-        &self,
-        message: &Message,
-        first: ringmq::base::time::Time,
-        last: ringmq::base::time::Time,
-    ) -> (bool, bool) {
+    pub(super) fn could_leave(&self, message: &Message, first: Time, last: Time) -> (bool, bool) {
         let (Some(rights), Some(session)) = (&self.rights, message.session) else {
             return (true, true);
         };
         let state = &self.sessions[session];
-        let may = |edition: &Edition| edition.may(Action::Write, &state.who, &message.topic);
-        any_and_all(rights.between(state.worker, first, last).map(may))
+        any_and_all(state.owners(0, self.event).flat_map(|who| {
+            let editions = rights.between(state.worker, first, last);
+            editions.map(|edition| edition.may(Action::Write, who, &message.topic))
+        }))
     }
 
     /// Whether a subscription may be granted now, and whether it may be refused.
     pub(super) fn judge(&self, session: usize, filter: &str) -> (bool, bool) {
         let Some(rights) = &self.rights else { return (true, false) };
         let state = &self.sessions[session];
-        rights.at(state.worker).judge(&state.who, filter)
+        rights.at(state.worker).judge(state.who(), filter)
     }
 
     /// Notes whether a packet that the shard gets is permitted now.
@@ -137,7 +167,7 @@ impl Model {
         let rights = self.rights.as_ref().expect("only where there are rights");
         let edition = rights.at(state.worker);
         let (message, now) = (self.wills[will].message, self.now);
-        let may = edition.may(Action::Write, &state.who, &self.messages[message].topic);
+        let may = edition.may(Action::Write, state.who(), &self.messages[message].topic);
         self.messages[message].passage.note(may);
         if edition.admits(state.credential) {
             return;

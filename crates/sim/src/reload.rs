@@ -28,6 +28,13 @@ impl World {
         if !self.is_ending && self.prng.chance(8) {
             self.clients[client].user = Some(pick(&mut self.prng, &USERS));
         }
+        if self.is_ending
+            && let Some(&session) = self.model.current.get(&client)
+        {
+            // Whoever else has used the client identifier last may be refused.
+            let owner = self.model.sessions[session].who().user;
+            self.clients[client].user = owner.or(self.clients[client].user);
+        }
         let Some(user) = self.clients[client].user else { return Credential::Nothing };
         let generation = rights.newest().generation(user).unwrap_or(0);
         match self.prng.below(100) {
@@ -131,6 +138,20 @@ impl World {
         self.workers[worker].links.id_at(link.slot).unwrap_or(link)
     }
 
+    /// Whether the wire's client identifier is that of another user; None when that is not sure.
+    fn is_taken(&self, wire: usize, who: &Who) -> Option<bool> {
+        let Wire { client, opened, .. } = self.wires[wire];
+        let is_opening = |(index, other): (usize, &Wire)| {
+            index != wire && other.client == client && !other.is_answered
+        };
+        if self.wires.iter().enumerate().any(is_opening) {
+            // The shard may have answered one of them, and its answer may still be to come out.
+            return None;
+        }
+        let session = self.model.current.get(&client);
+        session.map_or(Some(false), |&session| self.model.is_taken(session, who, opened))
+    }
+
     /// I5: the answer to CONNECT is what the rules of the worker say.
     pub(super) fn check_answer(&mut self, wire: usize, code: u8) {
         let state = &self.wires[wire];
@@ -140,14 +161,19 @@ impl World {
         let has_password = matches!(state.credential, Credential::Password(..));
         let will = state.terms.will.map(|(message, _)| &self.model.messages[message].topic);
         let may_leave = will.is_none_or(|topic| edition.may(Action::Write, &who, topic));
-        let expected = match state.verdict {
-            None if has_password => None,
-            Some(false) => Some(0x86),
-            _ if !edition.admits(state.credential) || !may_leave => Some(0x87),
-            _ => Some(0),
+        let taken = 0x85;
+        let expected: &[u8] = match state.verdict {
+            None if has_password => &[],
+            Some(false) => &[0x86],
+            _ if !edition.admits(state.credential) || !may_leave => &[0x87],
+            _ => match self.is_taken(wire, &who) {
+                None => &[0, taken],
+                Some(true) => &[taken],
+                Some(false) => &[0],
+            },
         };
         self.wires[wire].is_refused = code != 0;
-        if expected != Some(code) {
+        if !expected.contains(&code) {
             let text = format!("wire {wire} of {who:?} hears {code:#04x}, not {expected:02x?}");
             self.model.fail("I5", text);
         }

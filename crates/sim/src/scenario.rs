@@ -2,7 +2,7 @@
 
 use ringmq::base::prng::Prng;
 use ringmq::broker::Promise;
-use ringmq::options::Options;
+use ringmq::options::{ClientIdOwner, Options};
 use std::time::Duration;
 
 /// Topics that clients publish to.
@@ -60,7 +60,12 @@ pub(super) struct Scenario {
 impl Scenario {
     pub(super) fn new(seed: u64, prng: &mut Prng) -> Self {
         let workers = 1 + prng.below(4) as usize;
-        let options = options(prng);
+        let mut options = options(prng);
+        options.client_id_owner = match seed / 7 % 3 {
+            0 => ClientIdOwner::Session,
+            1 => ClientIdOwner::None,
+            _ => ClientIdOwner::Connected,
+        };
         // Not by the generator, so that the other seeds stay what they were.
         let is_restricted = matches!(seed % 7, 0 | 6);
         let members = if is_restricted { pick(prng, &[20, 20, 70]) } else { 20 };
