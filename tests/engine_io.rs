@@ -1,6 +1,6 @@
 //! The ring against real sockets: partial sends, tiny queues, cancellation, descriptors.
 
-use ringmq::base::slots::Id;
+use ringmq::base::ids::LinkId;
 use ringmq::io::event::{Backlog, Event, SendFailure};
 use ringmq::io::ring::Ring;
 use ringmq::io::setup::RingSizes;
@@ -32,8 +32,8 @@ impl Backlog for Chunks {
 
 type TestRing = Ring<Chunks>;
 
-fn link(slot: u32) -> Id {
-    Id { slot, generation: 7 }
+fn link(slot: u32) -> LinkId {
+    LinkId { slot, generation: 7 }
 }
 
 fn pair() -> (TcpStream, TcpStream) {

@@ -7,15 +7,12 @@
 
 use super::mesh_message::MeshMessage;
 use crate::access::{Login, Policy, Verdict};
-use crate::base::slots;
+pub use crate::base::ids::LinkId;
 use crate::options::Options;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// Names a connection. The driver chooses it, and never reuses one while it lives.
-pub type LinkId = slots::Id;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

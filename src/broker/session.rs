@@ -8,7 +8,7 @@ use super::restore::RESTORED;
 use super::will::Will;
 use crate::access::{Grants, Identity};
 use crate::base::queue::Queue;
-use crate::base::slots;
+pub(super) use crate::base::ids::SessionId;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
 use crate::topics::Place;
@@ -322,6 +322,3 @@ impl Particulars {
         is_any.then(|| Box::new(Self { number, subscription_ids: several.into(), share }))
     }
 }
-
-/// Names a session while it exists.
-pub(super) type SessionId = slots::Id;

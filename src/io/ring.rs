@@ -7,7 +7,7 @@ use super::setup::{Features, RingError, RingSizes, build};
 use super::token::{Operation, Token};
 use super::wake::Waker;
 use crate::base::maps::HashMap;
-use crate::base::slots::Id;
+use crate::base::ids::LinkId;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode};
@@ -85,7 +85,7 @@ impl<B: Backlog> Ring<B> {
 
     /// Receives once. With `when_readable`, waits first until the socket has as many bytes as its
     /// low-water mark says.
-    pub fn receive_once(&mut self, link: Id, socket: BorrowedFd<'_>, when_readable: bool) {
+    pub fn receive_once(&mut self, link: LinkId, socket: BorrowedFd<'_>, when_readable: bool) {
         let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .ioprio(if when_readable { POLL_FIRST } else { 0 })
             .buf_group(GROUP)
@@ -98,7 +98,7 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// Receives until cancelled, or until an event comes without `more`.
-    pub fn receive_many(&mut self, link: Id, socket: BorrowedFd<'_>) {
+    pub fn receive_many(&mut self, link: LinkId, socket: BorrowedFd<'_>) {
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP)
             .build()
             .user_data(Token::new(Operation::Receive, link).bits());
@@ -107,7 +107,7 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// Ends the receive of a link; its last event says so.
-    pub fn cancel_receive(&mut self, link: Id) {
+    pub fn cancel_receive(&mut self, link: LinkId) {
         self.cancel(Token::new(Operation::Receive, link), link);
     }
 
@@ -149,7 +149,7 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// The links of which something was received that [`Ring::next_event`] has still to give.
-    pub fn received_links(&self) -> impl Iterator<Item = Id> {
+    pub fn received_links(&self) -> impl Iterator<Item = LinkId> {
         let tokens = self.inbox.iter().map(|completion| completion.token);
         let is_receive = |token: &Token| token.operation() == Some(Operation::Receive);
         tokens.filter(is_receive).map(Token::id)
@@ -246,7 +246,7 @@ impl<B: Backlog> Ring<B> {
         }
     }
 
-    fn cancel(&mut self, target: Token, id: Id) {
+    fn cancel(&mut self, target: Token, id: LinkId) {
         let entry = opcode::AsyncCancel::new(target.bits())
             .build()
             .flags(Flags::SKIP_SUCCESS)
@@ -340,6 +340,6 @@ fn accepted(result: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-const fn listener_id(listener: u32) -> Id {
-    Id { slot: listener, generation: 0 }
+const fn listener_id(listener: u32) -> LinkId {
+    LinkId { slot: listener, generation: 0 }
 }

@@ -9,7 +9,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use crate::base::slots::Id;
+use crate::base::ids::LinkId;
 
 /// What was submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Token {
     /// # Panics
     /// When the slot is 2²⁸ or higher: no process has that many descriptors.
     #[must_use]
-    pub const fn new(operation: Operation, id: Id) -> Self {
+    pub const fn new(operation: Operation, id: LinkId) -> Self {
         assert!(id.slot < 1 << SLOT_BITS);
         let high = ((operation as u64) << SLOT_BITS) | id.slot as u64;
         Self((high << 32) | id.generation as u64)
@@ -71,9 +71,9 @@ impl Token {
 
     /// The occupant it was submitted for.
     #[must_use]
-    pub const fn id(self) -> Id {
+    pub const fn id(self) -> LinkId {
         let slot = (self.0 >> 32) as u32 & ((1 << SLOT_BITS) - 1);
-        Id { slot, generation: self.0 as u32 }
+        LinkId { slot, generation: self.0 as u32 }
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
         for operation in Operation::ALL {
             for slot in [0, 1, (1 << SLOT_BITS) - 1] {
                 for generation in [0, 1, u32::MAX] {
-                    let id = Id { slot, generation };
+                    let id = LinkId { slot, generation };
                     let token = Token::from_bits(Token::new(operation, id).bits());
                     assert_eq!((token.operation(), token.id()), (Some(operation), id));
                 }

@@ -8,7 +8,7 @@ use super::notices::{Desk, Notice, Settings};
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
 use super::transmit::{FrameKey, Send};
-use crate::base::slots::Slots;
+use crate::base::ids::Slots;
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent, Unwritten};
 use crate::io::clock::Clock;
@@ -72,7 +72,7 @@ pub struct Worker {
     pub(super) now: Time,
     /// The way to the journal; None when everything is in memory.
     pub(super) journal: Option<Journal>,
-    pub(super) connections: Slots<Connection>,
+    pub(super) connections: Slots<LinkId, Connection>,
     pub(super) places: Arc<Places>,
     pub(super) connections_refused: u64,
     pub(super) listeners: Vec<Accepting>,

@@ -2,7 +2,7 @@
 
 use super::{Folder, login, outcome};
 use ringmq::access::{HashMethod, HookSource, Login, Policy, Sources, Verdict, hash_password};
-use ringmq::base::slots::Id;
+use ringmq::base::ids::LinkId;
 use ringmq::limits::HOOK_THREADS;
 use ringmq::mqtt::ReasonCode;
 use ringmq::server::authentication::{Desk, DeskSettings};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Office {
     desk: Desk,
-    verdicts: Receiver<(usize, Id, Verdict)>,
+    verdicts: Receiver<(usize, LinkId, Verdict)>,
 }
 
 impl Office {
@@ -33,13 +33,13 @@ impl Office {
     }
 
     fn submit(&self, login: Login) {
-        self.desk.submit(1, Id { slot: 2, generation: 3 }, login);
+        self.desk.submit(1, LinkId { slot: 2, generation: 3 }, login);
     }
 
     fn ask(&self, login: Login) -> Verdict {
         self.submit(login);
         let (worker, link, verdict) = self.verdicts.recv_timeout(PATIENCE).expect("an answer");
-        assert_eq!((worker, link), (1, Id { slot: 2, generation: 3 }));
+        assert_eq!((worker, link), (1, LinkId { slot: 2, generation: 3 }));
         verdict
     }
 }
@@ -66,7 +66,7 @@ fn every_login_is_answered_once() {
     let office = Office::new(SETTINGS, passwords("right"));
     for number in 0..40 {
         let password = if number % 2 == 0 { "right" } else { "wrong" };
-        let link = Id { slot: number, generation: number };
+        let link = LinkId { slot: number, generation: number };
         office.desk.submit(number as usize, link, login(Some("user"), Some(password)));
     }
     let mut seen = [false; 40];
@@ -145,7 +145,7 @@ fn too_many_failures_delay_that_name_from_that_address_alone() {
         assert_eq!(code(&verdict), ReasonCode::BadUserNameOrPassword);
     }
     // It waits for its second. Whoever comes meanwhile does not.
-    let delayed = Id { slot: 9, generation: 9 };
+    let delayed = LinkId { slot: 9, generation: 9 };
     office.desk.submit(9, delayed, from("192.0.2.1", "right"));
     for _ in 0..3 {
         let neighbour = Login { user_name: Some("other".into()), ..from("192.0.2.1", "right") };
@@ -171,7 +171,7 @@ fn who_was_right_before_does_not_wait_behind_a_flood() {
         let office = Office::new(settings, policy);
         assert_eq!(code(&office.ask(from("192.0.2.1", "right"))), ReasonCode::Success);
         for number in 0..800 {
-            let link = Id { slot: number, generation: 0 };
+            let link = LinkId { slot: number, generation: 0 };
             let address = format!("198.51.100.{}", number % 200);
             office.desk.submit(0, link, from(&address, "guess"));
         }

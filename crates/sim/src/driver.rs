@@ -9,7 +9,7 @@ use super::scenario;
 use super::wire::{Phase, Wire};
 use super::world::{Event, World};
 use ringmq::access::Policy;
-use ringmq::base::slots::Slots;
+use ringmq::base::ids::Slots;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Origin, Output, Shard};
 use ringmq::options::Options;
@@ -29,7 +29,7 @@ struct Pass {
 pub(super) struct Worker {
     pub(super) shard: Shard,
     /// Link → wire.
-    pub(super) links: Slots<usize>,
+    pub(super) links: Slots<LinkId, usize>,
     ticks_at: Option<Time>,
     is_flush_scheduled: bool,
     is_pass_scheduled: bool,
