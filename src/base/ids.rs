@@ -119,6 +119,84 @@ index! {
     ListenerId
 }
 
+impl WorkerId {
+    /// So many workers, from the first.
+    pub fn all(count: usize) -> impl Iterator<Item = Self> {
+        (0..count).map(Self::at)
+    }
+}
+
+/// One `T` for each worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByWorker<T>(Box<[T]>);
+
+impl<T> ByWorker<T> {
+    /// What `make` makes for each of `workers` workers.
+    #[must_use]
+    pub fn new(workers: usize, make: impl FnMut(WorkerId) -> T) -> Self {
+        Self(WorkerId::all(workers).map(make).collect())
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Everything, from the first worker's.
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &T)> {
+        self.0.iter().enumerate().map(|(worker, each)| (WorkerId::at(worker), each))
+    }
+
+    /// Everything, from the first worker's.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut T)> {
+        self.0.iter_mut().enumerate().map(|(worker, each)| (WorkerId::at(worker), each))
+    }
+
+    /// Everything, from the first worker's, without saying whose.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
+    /// Everything, from the first worker's, without saying whose.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut()
+    }
+
+    /// Everything, from the first worker's, without saying whose.
+    pub fn into_values(self) -> impl Iterator<Item = T> {
+        self.0.into_iter()
+    }
+
+    /// Everything, from the first worker's.
+    #[allow(clippy::should_implement_trait, reason = "an iterator type of its own is not needed")]
+    pub fn into_iter(self) -> impl Iterator<Item = (WorkerId, T)> {
+        self.0.into_iter().enumerate().map(|(worker, each)| (WorkerId::at(worker), each))
+    }
+}
+
+impl<T> FromIterator<T> for ByWorker<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(each: I) -> Self {
+        Self(each.into_iter().collect())
+    }
+}
+
+impl<T> std::ops::Index<WorkerId> for ByWorker<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, worker: WorkerId) -> &T {
+        &self.0[worker.index()]
+    }
+}
+
+impl<T> std::ops::IndexMut<WorkerId> for ByWorker<T> {
+    #[inline]
+    fn index_mut(&mut self, worker: WorkerId) -> &mut T {
+        &mut self.0[worker.index()]
+    }
+}
+
 macro_rules! number {
     ($(#[$docs:meta])* $name:ident) => {
         $(#[$docs])*

@@ -8,6 +8,7 @@
 use super::mesh_message::MeshMessage;
 use crate::access::{Login, Policy, Verdict};
 pub use crate::base::ids::LinkId;
+use crate::base::ids::WorkerId;
 use crate::options::Options;
 use std::fmt;
 use std::io;
@@ -92,14 +93,14 @@ pub enum Input<'a> {
     /// All that was taken from the link's output is sent.
     Writable { link: LinkId },
     /// A message from another worker; those of one worker come in the order they were sent.
-    Mesh { from: usize, message: MeshMessage },
+    Mesh { from: WorkerId, message: MeshMessage },
     /// Every ring was looked at, up to what it held when the pass began. Owed after each pass, and
     /// soon when [`Shard::wants_pass`](super::shard::Shard::wants_pass).
     MeshPass,
     /// What was sent to worker `to` waits, because its ring is full.
-    MeshFull { to: usize },
+    MeshFull { to: WorkerId },
     /// Nothing waits for worker `to` any more.
-    MeshOpen { to: usize },
+    MeshOpen { to: WorkerId },
     /// The answer to [`Output::LookForInput`].
     Looked { link: LinkId, has_input: bool },
     /// The time of [`Shard::deadline`](super::shard::Shard::deadline) has come.
@@ -124,7 +125,7 @@ pub enum Output {
     /// The client's session lives on worker `to`: move the connection there. `received` is
     /// everything that came in on it, from its CONNECT on; over there it is the first input.
     /// The shard has forgotten the link.
-    Handover { link: LinkId, to: usize, origin: Origin, received: Vec<u8> },
+    Handover { link: LinkId, to: WorkerId, origin: Origin, received: Vec<u8> },
     /// Find out whether the client is who it says; then say [`Input::Authenticated`]. At most one
     /// is under way for a link.
     Authenticate { link: LinkId, login: Box<Login> },
@@ -141,5 +142,5 @@ pub enum Output {
     /// Receive on the link again.
     ResumeReceive { link: LinkId },
     /// Carry `message` to worker `to`, behind those before it.
-    Mesh { to: usize, message: MeshMessage },
+    Mesh { to: WorkerId, message: MeshMessage },
 }

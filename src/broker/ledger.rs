@@ -680,7 +680,7 @@ pub(super) const fn way(qos: QoS, retain: bool) -> Way {
 mod tests {
     use super::super::message::Traits;
     use super::*;
-    
+
     use crate::mqtt::Properties;
 
     const NOW: Time = Time::ZERO;

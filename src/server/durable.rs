@@ -56,15 +56,15 @@ pub(super) fn open(
         clock: Box::new(move || read_clocks(boot).note(epoch.milliseconds(clock.now()))),
         syncs: options.durability != Durability::None,
         salt: salt().map_err(Failure::start)?,
-        lines,
-        wake: Box::new(move |worker| doorbells[worker].call()),
+        lines: lines.into_iter().collect(),
+        wake: Box::new(move |worker| doorbells[worker.index()].call()),
         bell: Arc::clone(&bell),
     };
     let thread = journal::start(setup).map_err(Failure::start)?;
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || bell.notify_one());
     let pasts = Past::divide(recovered.state, &Homes::new(workers, seed));
     let ends = worker_ends.into_iter().map(|end| Journal::new(end, Arc::clone(&wake), epoch));
-    Ok(Durable { ends: ends.zip(pasts).collect(), thread: Some(thread) })
+    Ok(Durable { ends: ends.zip(pasts.into_values()).collect(), thread: Some(thread) })
 }
 
 fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {

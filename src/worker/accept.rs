@@ -97,7 +97,7 @@ impl Worker {
         else {
             self.connections_refused += 1;
             if !std::mem::replace(&mut self.is_full, true) {
-                tracing::warn!(worker = self.worker, "Connections are closed at once: too many");
+                tracing::warn!(worker = self.worker.0, "Connections are closed at once: too many");
             }
             return;
         };
@@ -118,7 +118,7 @@ impl Worker {
     /// Descriptors or memory ran out: connections wait in the kernel meanwhile.
     fn accept_later(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_starved, true) {
-            tracing::warn!(worker = self.worker, %error, "Cannot accept connections for now");
+            tracing::warn!(worker = self.worker.0, %error, "Cannot accept connections for now");
         }
         self.accept_at = Some(self.now.after(Duration::from_millis(ACCEPT_RETRY_MS)));
     }

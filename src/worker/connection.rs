@@ -1,6 +1,7 @@
 //! One connection, as its worker sees it.
 
 use super::places::Place;
+use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::{Origin, Unsent};
 use crate::io::socket;
@@ -85,7 +86,7 @@ pub(super) enum Phase {
 /// Where a connection goes, and what was received on it so far.
 #[derive(Debug)]
 pub(super) struct Move {
-    pub(super) to: usize,
+    pub(super) to: WorkerId,
     pub(super) origin: Origin,
     pub(super) received: Vec<u8>,
 }

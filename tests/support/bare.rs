@@ -1,6 +1,7 @@
 //! A bare shard with links and a clock of its own: no socket, no thread.
 
 use ringmq::access::{Policy, Step, Workspace};
+use ringmq::base::ids::WorkerId;
 use ringmq::base::maps::HashMap;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
@@ -37,7 +38,7 @@ impl Bare {
 
     /// A shard with as many listeners as there are policies.
     pub fn with_policies(options: Options, policies: Arc<[Policy]>) -> Self {
-        let shard = Shard::new(Arc::new(options), policies.clone(), 0, 1, 1);
+        let shard = Shard::new(Arc::new(options), policies.clone(), WorkerId(0), 1, 1);
         Self { shard, policies, now: Time::ZERO, links: HashMap::default(), opened: 0 }
     }
 

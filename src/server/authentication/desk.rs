@@ -7,6 +7,7 @@ use super::hook_client::HookClient;
 use super::queue::{Nothing, Queue, Rank};
 use super::{Answer, DeskSettings};
 use crate::access::{HookAnswer, Identity, Login, Policy, Proof, Step, Verdict, Workspace};
+use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::LinkId;
 use crate::io::clock::Clock;
@@ -31,7 +32,7 @@ const NO_POLICY: Verdict = Verdict::Refuse {
 /// A login, and whom to answer.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub worker: usize,
+    pub worker: WorkerId,
     pub link: LinkId,
     pub rank: Rank,
     pub login: Login,
@@ -60,7 +61,7 @@ pub(super) struct Shared {
 
 /// What is needed of a login when its verdict is there; the login itself is gone by then.
 struct Claimant {
-    worker: usize,
+    worker: WorkerId,
     link: LinkId,
     claim: Option<Claim>,
     key: Option<Key>,
@@ -107,7 +108,7 @@ impl Shared {
     }
 
     /// Answers a login at once if it was right a moment ago, and queues any other.
-    pub(super) fn submit(&self, worker: usize, link: LinkId, login: Login) {
+    pub(super) fn submit(&self, worker: WorkerId, link: LinkId, login: Login) {
         let now = self.clock.now();
         let claimant = Claimant::of(worker, link, &login);
         let known = claimant.key.and_then(|key| lock(&self.cache).find(&key, now));
@@ -289,7 +290,7 @@ impl Shared {
 }
 
 impl Claimant {
-    fn of(worker: usize, link: LinkId, login: &Login) -> Self {
+    fn of(worker: WorkerId, link: LinkId, login: &Login) -> Self {
         let name = login.certificate.as_ref().or(login.user_name.as_ref());
         Self {
             worker,
