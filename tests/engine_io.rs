@@ -1,6 +1,6 @@
 //! The ring against real sockets: partial sends, tiny queues, cancellation, descriptors.
 
-use ringmq::base::ids::LinkId;
+use ringmq::base::ids::{LinkId, ListenerId};
 use ringmq::io::event::{Backlog, Event, SendFailure};
 use ringmq::io::ring::Ring;
 use ringmq::io::setup::RingSizes;
@@ -211,7 +211,7 @@ fn a_cancelled_receive_says_so_and_loses_nothing() {
 fn an_accepted_socket_sends_small_packets_at_once() {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
     let mut ring = TestRing::new(RingSizes::default()).unwrap();
-    ring.accept(0, listener.as_fd());
+    ring.accept(ListenerId(0), listener.as_fd());
     let client = TcpStream::connect(listener.address().unwrap()).unwrap();
     let Event::Accepted { socket: Ok(accepted), more: true, .. } = wait_event(&mut ring) else {
         panic!("the connection is accepted")

@@ -8,7 +8,7 @@ mod pki;
 mod support;
 
 use everywhere::Everywhere;
-use ringmq::base::ids::WorkerId;
+use ringmq::base::ids::{ListenerId, WorkerId};
 use ringmq::broker::{Input, LinkId};
 use ringmq::limits::{
     COMMIT_BYTES_MAX, LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, PAYLOAD_COPIED_MAX, TURN_BYTES_MAX,
@@ -183,7 +183,7 @@ fn a_broker_survives_a_large_payload_for_many_groups_on_every_transport() {
 const STAMP: Stamp = Stamp { salt: 1, number: 1 };
 
 fn session(number: u64, bytes: usize) -> Record<'static> {
-    let owner = Owner { user: None, client_id: None, is_superuser: false, listener: 0 };
+    let owner = Owner { user: None, client_id: None, is_superuser: false, listener: ListenerId(0) };
     Record::Session(Attributes {
         session: number,
         client_id: "x".repeat(bytes).into(),

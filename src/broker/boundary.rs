@@ -7,8 +7,8 @@
 
 use super::mesh_message::MeshMessage;
 use crate::access::{Login, Policy, Verdict};
+use crate::base::ids::{ListenerId, WorkerId};
 pub use crate::base::ids::LinkId;
-use crate::base::ids::WorkerId;
 use crate::options::Options;
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ pub struct Origin {
     /// Who is connected, behind a proxy the client itself; None by a Unix socket.
     pub peer: Option<SocketAddr>,
     /// Which listener accepted it: its place in [`Options::listeners`](crate::options::Options).
-    pub listener: u16,
+    pub listener: ListenerId,
     /// The user name that the client's certificate stands for, where the listener wants that.
     pub certificate_user: Option<Box<str>>,
     /// Why its CONNECT is to be refused, whatever it says.
@@ -41,7 +41,7 @@ pub enum Excess {
 
 impl From<SocketAddr> for Origin {
     fn from(peer: SocketAddr) -> Self {
-        Self { peer: Some(peer), listener: 0, certificate_user: None, excess: None }
+        Self { peer: Some(peer), listener: ListenerId(0), certificate_user: None, excess: None }
     }
 }
 

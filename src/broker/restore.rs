@@ -6,7 +6,7 @@ use super::replay::Wanted;
 use super::session::{Delivery, Exchange, Particulars, Session, SessionId};
 use super::shard::Shard;
 use super::will::Will;
-use crate::base::ids::{ByWorker, WorkerId};
+use crate::base::ids::{ByWorker, ListenerId, WorkerId};
 use crate::base::maps::{HashMap, HashSet};
 use crate::mqtt::{SubscriptionOptions, TopicFilter, Version};
 use crate::store::record::{StoredDelivery, Subscription};
@@ -118,7 +118,8 @@ impl Shard {
         session.expiry_s = attributes.expiry_s;
         // A listener that is not there any more has nothing to say against anybody.
         let listener = attributes.owner.listener;
-        session.listener = if usize::from(listener) < self.policies.len() { listener } else { 0 };
+        session.listener =
+            if listener.index() < self.policies.len() { listener } else { ListenerId(0) };
         let policy = policy(&self.policies, session.listener);
         let identity = Arc::new(attributes.owner.identity(&attributes.client_id));
         session.grants = policy.grants(&identity);

@@ -7,7 +7,7 @@ use super::replay::Replay;
 use super::restore::RESTORED;
 use super::will::Will;
 use crate::access::{Grants, Identity};
-pub(super) use crate::base::ids::SessionId;
+pub(super) use crate::base::ids::{ListenerId, SessionId};
 use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
@@ -61,7 +61,7 @@ pub(super) struct Session {
     /// Unlike that of any other session of this process.
     pub(super) number: u64,
     /// The listener by which its client came last.
-    pub(super) listener: u16,
+    pub(super) listener: ListenerId,
     /// Who its client is; None when there is nothing to tell clients by.
     pub(super) identity: Option<Arc<Identity>>,
     /// What its client may do; None for everything.
@@ -118,7 +118,7 @@ impl Session {
         Self {
             client_id: client_id.into(),
             number,
-            listener: 0,
+            listener: ListenerId(0),
             identity: None,
             grants: None,
             link: None,

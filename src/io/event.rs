@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::buffers::Lent;
-use crate::base::ids::LinkId;
+use crate::base::ids::{LinkId, ListenerId};
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -13,7 +13,7 @@ pub enum Event<B> {
     /// further ones until asked again.
     Accepted {
         /// The number that `Ring::accept` was given.
-        listener: u32,
+        listener: ListenerId,
         /// The new connection.
         socket: io::Result<OwnedFd>,
         /// Whether accepting goes on.

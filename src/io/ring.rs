@@ -6,7 +6,7 @@ use super::gather::Gather;
 use super::setup::{Features, RingError, RingSizes, build};
 use super::token::{Operation, Token};
 use super::wake::Waker;
-use crate::base::ids::LinkId;
+use crate::base::ids::{LinkId, ListenerId};
 use crate::base::maps::HashMap;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -74,11 +74,11 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// Accepts connections on `socket` until cancelled or failed.
-    pub fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>) {
+    pub fn accept(&mut self, listener: ListenerId, socket: BorrowedFd<'_>) {
         let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build()
-            .user_data(Token::new(Operation::Accept, listener_id(listener)).bits());
+            .user_data(Token::of_listener(Operation::Accept, listener).bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
@@ -108,13 +108,13 @@ impl<B: Backlog> Ring<B> {
 
     /// Ends the receive of a link; its last event says so.
     pub fn cancel_receive(&mut self, link: LinkId) {
-        self.cancel(Token::new(Operation::Receive, link), link);
+        self.cancel(Token::new(Operation::Receive, link), Token::new(Operation::Cancel, link));
     }
 
     /// Ends accepting on a listener; its last event says so.
-    pub fn cancel_accept(&mut self, listener: u32) {
-        let id = listener_id(listener);
-        self.cancel(Token::new(Operation::Accept, id), id);
+    pub fn cancel_accept(&mut self, listener: ListenerId) {
+        let target = Token::of_listener(Operation::Accept, listener);
+        self.cancel(target, Token::of_listener(Operation::Cancel, listener));
     }
 
     /// Reports wake-ups of `waker` until an event comes without `more`.
@@ -122,7 +122,7 @@ impl<B: Backlog> Ring<B> {
         let entry = opcode::PollAdd::new(Fd(waker.as_fd().as_raw_fd()), libc::POLLIN as u32)
             .multi(true)
             .build()
-            .user_data(Token::new(Operation::Wake, listener_id(0)).bits());
+            .user_data(Token::WAKE.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
@@ -134,14 +134,14 @@ impl<B: Backlog> Ring<B> {
         Some(match token.operation().expect("only our own tokens come back") {
             Operation::Accept => {
                 let socket = accepted(result);
-                Event::Accepted { listener: token.id().slot, socket, more }
+                Event::Accepted { listener: token.listener(), socket, more }
             }
             Operation::Receive => {
-                Event::Received { link: token.id(), bytes: self.received(result, flags), more }
+                Event::Received { link: token.link(), bytes: self.received(result, flags), more }
             }
             Operation::Backlog => {
-                let (result, backlog) = self.take_backlog(token.id(), result);
-                Event::Drained { link: token.id(), result, backlog }
+                let (result, backlog) = self.take_backlog(token.link(), result);
+                Event::Drained { link: token.link(), result, backlog }
             }
             Operation::Wake => Event::Woken { more },
             Operation::Send | Operation::Cancel => unreachable!("sorted out by `reap`"),
@@ -152,7 +152,7 @@ impl<B: Backlog> Ring<B> {
     pub fn received_links(&self) -> impl Iterator<Item = LinkId> {
         let tokens = self.inbox.iter().map(|completion| completion.token);
         let is_receive = |token: &Token| token.operation() == Some(Operation::Receive);
-        tokens.filter(is_receive).map(Token::id)
+        tokens.filter(is_receive).map(Token::link)
     }
 
     /// True when [`Ring::next_event`] has one.
@@ -246,11 +246,11 @@ impl<B: Backlog> Ring<B> {
         }
     }
 
-    fn cancel(&mut self, target: Token, id: LinkId) {
+    fn cancel(&mut self, target: Token, token: Token) {
         let entry = opcode::AsyncCancel::new(target.bits())
             .build()
             .flags(Flags::SKIP_SUCCESS)
-            .user_data(Token::new(Operation::Cancel, id).bits());
+            .user_data(token.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
@@ -275,7 +275,7 @@ impl<B> Ring<B> {
             let (result, flags) = (entry.result(), entry.flags());
             match token.operation() {
                 Some(Operation::Send) => {
-                    self.send_failures.push(SendFailure { link: token.id(), sent: sent(result) });
+                    self.send_failures.push(SendFailure { link: token.link(), sent: sent(result) });
                 }
                 Some(Operation::Cancel) => {}
                 _ => self.inbox.push_back(Completion { token, result, flags }),
@@ -338,8 +338,4 @@ fn accepted(result: i32) -> io::Result<OwnedFd> {
     // SAFETY: a completed accept gives a new descriptor to whoever takes its completion, and each
     // completion is taken once.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
-}
-
-const fn listener_id(listener: u32) -> LinkId {
-    LinkId { slot: listener, generation: 0 }
 }

@@ -2,7 +2,7 @@
 
 use super::{Folder, login, outcome};
 use ringmq::access::{HashMethod, HookSource, Login, Policy, Sources, Verdict, hash_password};
-use ringmq::base::ids::{LinkId, WorkerId};
+use ringmq::base::ids::{LinkId, ListenerId, WorkerId};
 use ringmq::limits::HOOK_THREADS;
 use ringmq::mqtt::ReasonCode;
 use ringmq::server::authentication::{Desk, DeskSettings};
@@ -76,7 +76,7 @@ fn every_login_is_answered_once() {
         assert!(!std::mem::replace(&mut seen[worker.index()], true));
         assert_eq!(outcome(&verdict).is_ok(), worker.0 % 2 == 0);
     }
-    let other = Login { listener: 1, ..login(Some("user"), Some("right")) };
+    let other = Login { listener: ListenerId(1), ..login(Some("user"), Some("right")) };
     assert_eq!(code(&office.ask(other)), ReasonCode::ServerUnavailable);
     office.desk.stop();
     assert!(

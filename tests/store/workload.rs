@@ -1,7 +1,7 @@
 //! Changes as workers hand them over: every kind of record, messages of which several workers say
 //! who gets them, and passes that write anew all that lives. A seed makes every choice.
 
-use ringmq::base::ids::WorkerId;
+use ringmq::base::ids::{ListenerId, WorkerId};
 use ringmq::base::prng::Prng;
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{
@@ -330,7 +330,7 @@ impl Workload {
         Attributes {
             session,
             client_id: format!("client {session}").into(),
-            owner: Owner { user, client_id: None, is_superuser: false, listener: 1 },
+            owner: Owner { user, client_id: None, is_superuser: false, listener: ListenerId(1) },
             expiry_s: self.prng.below(1 << 32) as u32,
             is_connected: self.prng.chance(50),
             ends_ms: Some(self.prng.below(1 << 40)),

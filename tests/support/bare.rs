@@ -126,7 +126,7 @@ impl Bare {
                     self.shard.handle(self.now, Input::Closed { link });
                 }
                 Output::Authenticate { link, login } => {
-                    let policy = &self.policies[login.listener as usize];
+                    let policy = &self.policies[login.listener.index()];
                     let step = policy.verify(*login, 0, &mut Workspace::default());
                     let Step::Done(verdict) = step else { unreachable!("no hook") };
                     self.shard.handle(self.now, Input::Authenticated { link, verdict });

@@ -166,7 +166,7 @@ impl Shared {
             self.questions.pop(None, || self.clock.now())
         {
             let claimant = Claimant::of(worker, link, &login);
-            let (policies, listener) = (self.policies(), usize::from(login.listener));
+            let (policies, listener) = (self.policies(), login.listener.index());
             let Some(policy) = policies.list.get(listener) else {
                 self.tell(&claimant, NO_POLICY);
                 continue;
@@ -193,7 +193,7 @@ impl Shared {
         let Job { worker, link, rank, login } = job;
         let claimant = Claimant::of(worker, link, &login);
         let policies = self.policies();
-        let listener = usize::from(login.listener);
+        let listener = login.listener.index();
         let Some(policy) = policies.list.get(listener) else {
             return self.tell(&claimant, NO_POLICY);
         };
@@ -215,7 +215,7 @@ impl Shared {
             is_superuser: false,
         };
         let policies = self.policies();
-        let policy = policies.list.get(usize::from(login.listener));
+        let policy = policies.list.get(login.listener.index());
         policy.is_some_and(|policy| policy.still_holds(&identity)).then_some(identity)
     }
 
