@@ -4,13 +4,13 @@ mod engine_client;
 mod support;
 
 use engine_client::Client;
-use ringmq::access::Policy;
 use ringmq::io::clock::Clock;
 use ringmq::io::setup::RingSizes;
 use ringmq::io::socket::Listener;
 use ringmq::io::wake::Waker;
 use ringmq::mesh::{Doorbell, mesh};
 use ringmq::options::Options;
+use ringmq::testing::open_policy;
 use ringmq::transport::Protocol;
 use ringmq::worker::{Desk, Places, Report, Settings, Setup, Worker};
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ impl Workers {
         let (clock, places) = (Clock::start(), Arc::new(Places::new(1000, 1)));
         let settings = Settings {
             options: Arc::new(options),
-            policies: Arc::new([Policy::open()]),
+            policies: Arc::new([open_policy()]),
             protocols: Arc::new([Protocol::default()]),
         };
         let ends = mesh(Arc::clone(&doorbells), mesh_capacity).into_iter().zip(wakers);

@@ -63,7 +63,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("sim", &["base", "limits", "options", "access", "store", "broker"]),
+    ("testing", &["base", "topics", "access", "store", "broker"]),
+    ("sim", &["base", "limits", "options", "access", "store", "broker", "testing"]),
     ("main", &["server"]),
     ("lib", &[]),
 ];

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod maps;
-pub mod operator_file;
-pub mod prng;
-pub mod queue;
+pub(crate) mod operator_file;
+pub(crate) mod prng;
+pub(crate) mod queue;
 pub mod slots;
 pub mod time;

@@ -124,7 +124,7 @@ impl CommitWriter {
 
     /// The same with another limit.
     #[must_use]
-    pub fn with_limit(self, bytes_max: usize) -> Self {
+    pub(crate) fn with_limit(self, bytes_max: usize) -> Self {
         Self { bytes_max, ..self }
     }
 

@@ -147,7 +147,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// What keeps the bytes.
-    pub const fn disk(&self) -> &D {
+    pub(crate) const fn disk(&self) -> &D {
         &self.disk
     }
 

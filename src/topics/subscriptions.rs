@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Names a shared group while any worker has members of it.
-pub type GroupId = u32;
+pub(crate) type GroupId = u32;
 
 /// A set of workers: at most [`crate::limits::WORKERS_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,23 +17,23 @@ pub struct WorkerSet(u128);
 
 impl WorkerSet {
     /// Adds a worker.
-    pub const fn insert(&mut self, worker: usize) {
+    pub(crate) const fn insert(&mut self, worker: usize) {
         self.0 |= 1 << worker;
     }
 
     /// Takes a worker out.
-    pub const fn remove(&mut self, worker: usize) {
+    pub(crate) const fn remove(&mut self, worker: usize) {
         self.0 &= !(1 << worker);
     }
 
     /// Adds every worker of the other set.
-    pub const fn extend(&mut self, other: Self) {
+    pub(crate) const fn extend(&mut self, other: Self) {
         self.0 |= other.0;
     }
 
     /// True when no worker is in it.
     #[must_use]
-    pub const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
@@ -105,7 +105,7 @@ const NOT_SHARED: GroupId = GroupId::MAX;
 impl Place {
     /// The group, when the subscription is a shared one.
     #[must_use]
-    pub fn group(self) -> Option<GroupId> {
+    pub(crate) fn group(self) -> Option<GroupId> {
         (self.group != NOT_SHARED).then_some(self.group)
     }
 }
@@ -196,7 +196,12 @@ impl Subscriptions {
     }
 
     /// Removes the subscription that hangs at `place`, if `session` has it.
-    pub fn remove(&mut self, session: u32, place: Place, online: bool) -> Option<Unsubscribed> {
+    pub(crate) fn remove(
+        &mut self,
+        session: u32,
+        place: Place,
+        online: bool,
+    ) -> Option<Unsubscribed> {
         let news = match place.group() {
             None => {
                 let subscribers = &mut self.tree[place.node].subscribers;
@@ -221,7 +226,7 @@ impl Subscriptions {
     }
 
     /// A member of the group came or went; what the other workers must be told.
-    pub fn set_online(&mut self, id: GroupId, online: bool) -> (Arc<str>, Interest) {
+    pub(crate) fn set_online(&mut self, id: GroupId, online: bool) -> (Arc<str>, Interest) {
         let group = &mut self.groups[id as usize];
         if online {
             group.online += 1;
@@ -233,7 +238,7 @@ impl Subscriptions {
 
     /// What the other workers are to know of the filter of a subscription that is there.
     #[must_use]
-    pub fn interest(&self, place: Place) -> Interest {
+    pub(crate) fn interest(&self, place: Place) -> Interest {
         match place.group() {
             None => Interest { worker: self.worker, members: 1, online: 0 },
             Some(id) => self.groups[id as usize].interest(self.worker),
@@ -289,13 +294,13 @@ impl Subscriptions {
     }
 
     /// A group that matched, to turn the choice.
-    pub fn group_mut(&mut self, id: GroupId) -> &mut Group {
+    pub(crate) fn group_mut(&mut self, id: GroupId) -> &mut Group {
         &mut self.groups[id as usize]
     }
 
     /// The group of the whole filter `text`, if any worker has members of it.
     #[must_use]
-    pub fn find_share(&self, text: &str, filter: TopicFilter<'_>) -> Option<GroupId> {
+    pub(crate) fn find_share(&self, text: &str, filter: TopicFilter<'_>) -> Option<GroupId> {
         self.find_group(self.tree.find(filter.filter)?, text)
     }
 
@@ -318,7 +323,7 @@ impl Subscriptions {
     }
 
     /// Sets whether deliveries for the subscription of `session` that hangs at `place` are checked.
-    pub fn set_checked(&mut self, session: u32, place: Place, is_checked: bool) {
+    pub(crate) fn set_checked(&mut self, session: u32, place: Place, is_checked: bool) {
         match place.group() {
             None => self.tree[place.node].subscribers.set_checked(session, is_checked),
             Some(id) => self.groups[id as usize].members.set_checked(session, is_checked),
@@ -327,7 +332,7 @@ impl Subscriptions {
 
     /// How many nodes the tree has: 0 when nobody anywhere subscribes to anything.
     #[must_use]
-    pub fn node_count(&self) -> usize {
+    pub(crate) fn node_count(&self) -> usize {
         self.tree.len()
     }
 

@@ -1,7 +1,6 @@
 //! Changes as workers hand them over: every kind of record, messages of which several workers say
 //! who gets them, and passes that write anew all that lives. A seed makes every choice.
 
-use ringmq::base::prng::Prng;
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{
     Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
@@ -10,6 +9,7 @@ use ringmq::store::{
     Batch, Commit, Entry, Epoch, Gatherer, Message, Part, Publish, Recipients, Stamp, State,
     StoredCopy, Submission, Traits, Way,
 };
+use ringmq::testing::Prng;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
