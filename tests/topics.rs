@@ -64,14 +64,14 @@ fn apply(change: &Change, tree: &mut Subscriptions, naive: &mut Naive) {
             let Some(filter) = parse(text) else { return };
             let options = SubscriptionOptions::default();
             let subscriber = Subscriber { session: *session, extras: Extras::default(), options };
-            let done = tree.subscribe(text, filter, subscriber);
+            let done = tree.subscribe(filter, subscriber);
             assert_eq!(&*tree.filter(done.place), text);
             assert_eq!(tree.subscriber(*session, done.place), Some(&subscriber));
             assert_eq!(done.existed, !naive.subscriptions.insert((*session, text.clone())));
         }
         Change::Unsubscribe(session, text) => {
             let Some(filter) = parse(text) else { return };
-            let gone = tree.unsubscribe(*session, text, filter, true);
+            let gone = tree.unsubscribe(*session, filter, true);
             assert_eq!(gone.is_some(), naive.subscriptions.remove(&(*session, text.clone())));
             let others_stay = naive.subscriptions.iter().any(|(_, known)| known == text);
             if let Some(gone) = gone {
@@ -85,7 +85,7 @@ fn apply(change: &Change, tree: &mut Subscriptions, naive: &mut Naive) {
         Change::Learn(worker, text, is_wanted) => {
             let Some(filter) = parse(text) else { return };
             let members = u32::from(*is_wanted);
-            tree.learn(text, filter, Interest { worker: *worker, members, online: 0 });
+            tree.learn(filter, Interest { worker: *worker, members, online: 0 });
             match is_wanted {
                 true => naive.interest.insert((*worker, text.clone())),
                 false => naive.interest.remove(&(*worker, text.clone())),
@@ -127,11 +127,11 @@ proptest! {
             prop_assert_eq!(workers, expected, "topic {:?}", topic);
         }
         for (session, text) in std::mem::take(&mut naive.subscriptions) {
-            tree.unsubscribe(session, &text, parse(&text).unwrap(), true).unwrap();
+            tree.unsubscribe(session, parse(&text).unwrap(), true).unwrap();
         }
         for (worker, text) in naive.interest {
             let nothing = Interest { worker, members: 0, online: 0 };
-            tree.learn(&text, parse(&text).unwrap(), nothing);
+            tree.learn(parse(&text).unwrap(), nothing);
         }
         prop_assert_eq!(node_count(&tree), 0, "nodes were left behind");
     }
@@ -203,19 +203,19 @@ fn groups_live_as_long_as_any_member() {
     let filter = parse(text).unwrap();
     let options = SubscriptionOptions::default();
     for session in 0..40 {
-        tree.subscribe(text, filter, Subscriber { session, extras: Extras::default(), options });
+        tree.subscribe(filter, Subscriber { session, extras: Extras::default(), options });
     }
-    tree.learn(text, filter, Interest { worker: 3, members: 2, online: 1 });
+    tree.learn(filter, Interest { worker: 3, members: 2, online: 1 });
     let mut matches = Matches::default();
     tree.matching("a/b", &mut matches);
     let group = tree.group(matches.groups[0]);
     assert_eq!((group.members.as_slice().len(), group.online), (40, 40));
     assert_eq!(group.elsewhere.as_slice(), [Interest { worker: 3, members: 2, online: 1 }]);
     for session in 0..40 {
-        assert!(tree.unsubscribe(session, text, filter, true).is_some());
+        assert!(tree.unsubscribe(session, filter, true).is_some());
     }
     tree.matching("a/b", &mut matches);
     assert_eq!(matches.groups.len(), 1, "worker 3 still has members");
-    tree.learn(text, filter, Interest { worker: 3, members: 0, online: 0 });
+    tree.learn(filter, Interest { worker: 3, members: 0, online: 0 });
     assert_eq!(node_count(&tree), 0);
 }

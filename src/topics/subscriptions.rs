@@ -156,13 +156,8 @@ impl Subscriptions {
         Self { tree: FilterTree::new(seed), groups: Slab::new(), worker }
     }
 
-    /// Adds or replaces a subscription of a connected session; `text` is the whole of `filter`.
-    pub fn subscribe(
-        &mut self,
-        text: &str,
-        filter: TopicFilter<'_>,
-        subscriber: Subscriber,
-    ) -> Subscribed {
+    /// Adds or replaces a subscription of a connected session.
+    pub fn subscribe(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Subscribed {
         let node = self.tree.insert(filter.filter);
         if filter.share_name.is_none() {
             let subscribers = &mut self.tree[node].subscribers;
@@ -171,7 +166,7 @@ impl Subscriptions {
             let news = first.then_some(Interest { worker: self.worker, members: 1, online: 0 });
             return Subscribed { place: Place { node, group: NOT_SHARED }, existed, news };
         }
-        let id = self.group_at(node, text);
+        let id = self.group_at(node, filter.text);
         let group = &mut self.groups[id as usize];
         let existed = group.members.insert(subscriber);
         group.online += u32::from(!existed);
@@ -183,14 +178,13 @@ impl Subscriptions {
     pub fn unsubscribe(
         &mut self,
         session: u32,
-        text: &str,
         filter: TopicFilter<'_>,
         online: bool,
     ) -> Option<Unsubscribed> {
         let node = self.tree.find(filter.filter)?;
         let group = match filter.share_name {
             None => NOT_SHARED,
-            Some(_) => self.find_group(node, text)?,
+            Some(_) => self.find_group(node, filter.text)?,
         };
         self.remove(session, Place { node, group }, online)
     }
@@ -245,8 +239,8 @@ impl Subscriptions {
         }
     }
 
-    /// Another worker has told what it has of a filter; `text` is the whole of `filter`.
-    pub fn learn(&mut self, text: &str, filter: TopicFilter<'_>, interest: Interest) {
+    /// Another worker has told what it has of a filter.
+    pub fn learn(&mut self, filter: TopicFilter<'_>, interest: Interest) {
         let node = self.tree.insert(filter.filter);
         if filter.share_name.is_none() {
             let workers = &mut self.tree[node].workers;
@@ -256,7 +250,7 @@ impl Subscriptions {
                 workers.remove(interest.worker);
             }
         } else {
-            let id = self.group_at(node, text);
+            let id = self.group_at(node, filter.text);
             let elsewhere = &mut self.groups[id as usize].elsewhere;
             elsewhere.retain(|known| known.worker != interest.worker);
             if interest.members > 0 {
@@ -298,10 +292,10 @@ impl Subscriptions {
         &mut self.groups[id as usize]
     }
 
-    /// The group of the whole filter `text`, if any worker has members of it.
+    /// The group of a shared filter, if any worker has members of it.
     #[must_use]
-    pub(crate) fn find_share(&self, text: &str, filter: TopicFilter<'_>) -> Option<GroupId> {
-        self.find_group(self.tree.find(filter.filter)?, text)
+    pub(crate) fn find_share(&self, filter: TopicFilter<'_>) -> Option<GroupId> {
+        self.find_group(self.tree.find(filter.filter)?, filter.text)
     }
 
     /// The whole filter of a subscription, as the client wrote it.
