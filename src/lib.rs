@@ -11,12 +11,14 @@ pub mod access;
 pub mod base;
 pub mod broker;
 pub mod io;
-pub mod journal;
+mod journal;
 pub mod limits;
 pub mod mesh;
 pub mod options;
 pub mod server;
 pub mod store;
+#[doc(hidden)]
+pub mod testing;
 pub mod topics;
 pub mod transport;
 pub mod worker;

@@ -3,31 +3,31 @@
 use std::time::Duration;
 
 /// Workers that one process may have: a set of them is one word.
-pub const WORKERS_MAX: usize = 128;
+pub(crate) const WORKERS_MAX: usize = 128;
 
 /// Bytes of receive memory held for a peer that has not completed CONNECT.
-pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
 
 /// The largest CONNECT taken: every field at its largest, and user properties besides. What goes
 /// beyond [`UNAUTHENTICATED_BYTES_MAX`] stays in the kernel until all of it has arrived.
-pub const CONNECT_BYTES_MAX: usize = 512 * 1024;
+pub(crate) const CONNECT_BYTES_MAX: usize = 512 * 1024;
 
 /// Connections beyond the limits that are open at a time only to be told so.
-pub const TURNED_AWAY_MAX: usize = 64;
+pub(crate) const TURNED_AWAY_MAX: usize = 64;
 
 /// Steps of TLS handshakes that a worker takes in one turn; each may cost a signature.
-pub const HANDSHAKE_STEPS_MAX: usize = 4;
+pub(crate) const HANDSHAKE_STEPS_MAX: usize = 4;
 
 /// CONNECT packets above [`UNAUTHENTICATED_BYTES_MAX`] that a worker holds at a time for peers
 /// behind TLS or WebSocket, where the kernel cannot hold them.
-pub const LARGE_CONNECTS_MAX: usize = 16;
+pub(crate) const LARGE_CONNECTS_MAX: usize = 16;
 
 /// CONNECT packets above [`UNAUTHENTICATED_BYTES_MAX`] that a worker keeps at a time while it is
 /// found out who sent them.
 pub const LARGE_LOGINS_MAX: usize = 64;
 
 /// Logins that wait to be verified; more are refused as busy.
-pub const LOGINS_WAITING_MAX: usize = 16_384;
+pub(crate) const LOGINS_WAITING_MAX: usize = 16_384;
 
 /// How many times `--connect-timeout` a peer may take to come in while something comes from it.
 pub const CONNECT_TIME_FACTOR: u32 = 2;
@@ -36,16 +36,16 @@ pub const CONNECT_TIME_FACTOR: u32 = 2;
 pub const TURNED_AWAY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How many probes of TCP keep-alive go unanswered before the peer is gone.
-pub const TCP_PROBES: u32 = 4;
+pub(crate) const TCP_PROBES: u32 = 4;
 
 /// How long after each other they are sent at most.
-pub const TCP_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(15);
+pub(crate) const TCP_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(15);
 
 /// A worker that comes to something so much too late has not seen to anything else meanwhile.
-pub const TURN_LATE: Duration = Duration::from_millis(50);
+pub(crate) const TURN_LATE: Duration = Duration::from_millis(50);
 
 /// How long input that waits for the broker may take to reach it before it is looked for again.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often in a row it is looked for: what never becomes a packet does not keep a connection.
 pub const LOOKS_MAX: u8 = 60;
@@ -57,20 +57,20 @@ pub const PAYLOAD_COPIED_MAX: usize = 16 * 1024;
 pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long it does when the broker stops.
-pub const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
+pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Responses kept for a peer that does not read; beyond it nothing is received from the peer.
-pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 
 /// Responses of one link that may wait for the disk or other workers; beyond it nothing more is
 /// taken from the link until half of them have gone.
 pub const HELD_RESPONSES_MAX: usize = 4096;
 
 /// The same in bytes.
-pub const HELD_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
+pub(crate) const HELD_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
 
 /// What one turn takes from the queues of one session.
-pub const PUMP_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;
 
 /// A turn's output; beyond it everything is sent before anything more is received.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -83,26 +83,26 @@ pub const TURN_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const LINK_PAYLOADS_MAX: usize = 8 * 1024 * 1024;
 
 /// The largest packet that there is.
-pub const PACKET_BYTES_MAX: usize = 268_435_455 + 5;
+pub(crate) const PACKET_BYTES_MAX: usize = 268_435_455 + 5;
 
 /// What goes through layers below MQTT in one slice of sends, before the last of them.
-pub const WRAPPED_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const WRAPPED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of a commit before the last batch of it; the others make one of their own.
 pub const COMMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Retained messages looked up at once.
-pub const RETAINED_PAGE_MESSAGES: usize = 256;
+pub(crate) const RETAINED_PAGE_MESSAGES: usize = 256;
 
 /// Retained topics looked at to find them, so that a rare match does not hold up a turn.
-pub const RETAINED_PAGE_VISITS: usize = 4096;
+pub(crate) const RETAINED_PAGE_VISITS: usize = 4096;
 
 /// Members of a shared group asked whether they can take a message now.
-pub const SHARE_PROBES_MAX: usize = 32;
+pub(crate) const SHARE_PROBES_MAX: usize = 32;
 
 /// How often a message for a shared group goes on to another worker because its members have just
 /// left the one that was picked.
-pub const SHARE_PASSES_MAX: u8 = 32;
+pub(crate) const SHARE_PASSES_MAX: u8 = 32;
 
 const _: () = assert!(UNAUTHENTICATED_BYTES_MAX < CONNECT_BYTES_MAX);
 const _: () = assert!(PUMP_BYTES_MAX * 16 <= OUTBOX_BYTES_MAX);
@@ -115,65 +115,65 @@ const _: () =
     assert!(2 * (TURN_BYTES_MAX + LINK_PAYLOADS_MAX + 2 * PACKET_BYTES_MAX) < i32::MAX as usize);
 
 /// Submission entries of a worker's ring.
-pub const SUBMISSIONS: u32 = 4096;
+pub(crate) const SUBMISSIONS: u32 = 4096;
 /// Completion entries of a worker's ring: the failed sends of a slice and a buffer ring's receives
 /// fit several times.
-pub const COMPLETIONS: u32 = 16_384;
+pub(crate) const COMPLETIONS: u32 = 16_384;
 /// Submission entries of the smallest ring, where memory may not be locked for more.
-pub const SUBMISSIONS_MIN: u32 = 64;
+pub(crate) const SUBMISSIONS_MIN: u32 = 64;
 /// Those that all workers get before there are fewer workers.
-pub const SUBMISSIONS_FEW: u32 = 256;
+pub(crate) const SUBMISSIONS_FEW: u32 = 256;
 /// Bytes of locked memory left for the rings of the control thread and of the journal.
-pub const LOCKED_RESERVE_BYTES: usize = 128 * 1024;
+pub(crate) const LOCKED_RESERVE_BYTES: usize = 128 * 1024;
 /// Receive buffers of a worker, a power of two.
-pub const RECEIVE_BUFFERS: u16 = 1024;
+pub(crate) const RECEIVE_BUFFERS: u16 = 1024;
 /// Bytes of one receive buffer.
-pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
+pub(crate) const RECEIVE_BUFFER_BYTES: u32 = 4096;
 /// Sends submitted in one call; then completions are looked at.
-pub const SLICE_SENDS_MAX: usize = 1024;
+pub(crate) const SLICE_SENDS_MAX: usize = 1024;
 /// Below this many bytes the pieces of one send are copied together; from it on they are sent
 /// where they lie.
-pub const COPIED_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that one submission copies together at most.
-pub const SCRATCH_BYTES: usize = 1024 * 1024;
+pub(crate) const SCRATCH_BYTES: usize = 1024 * 1024;
 /// Pieces that one send may name, the kernel's `UIO_MAXIOV`.
-pub const SEND_PIECES_MAX: usize = 1024;
+pub(crate) const SEND_PIECES_MAX: usize = 1024;
 /// Messages in the ring from one worker to another; see [`mesh_capacity`].
-pub const MESH_MESSAGES_MAX: usize = 4096;
+pub(crate) const MESH_MESSAGES_MAX: usize = 4096;
 /// Messages to other workers after which a shard causes no more until its driver has carried them
 /// out and told it which rings are full.
 pub const MESH_BURST_MAX: usize = MESH_MESSAGES_MAX;
 /// Messages taken from one ring in one turn; then the other rings and the sockets get theirs.
-pub const MESH_BATCH_MAX: usize = 1024;
+pub(crate) const MESH_BATCH_MAX: usize = 1024;
 /// Seconds for a closing connection's last bytes, and again for the peer's close.
-pub const LINGER_S: u32 = 2;
+pub(crate) const LINGER_S: u32 = 2;
 /// How long a stopping worker waits for the close of a peer that was sent everything, again from
 /// each time that something comes from it.
-pub const STOP_LINGER: Duration = Duration::from_millis(20);
+pub(crate) const STOP_LINGER: Duration = Duration::from_millis(20);
 /// How long after the signal a stopping worker cuts off what is still connected.
-pub const STOP_CUT: Duration = Duration::from_millis(2500);
+pub(crate) const STOP_CUT: Duration = Duration::from_millis(2500);
 /// How long after the signal a stopping worker gives up what the journal has not written.
-pub const STOP_JOURNAL: Duration = Duration::from_millis(3500);
+pub(crate) const STOP_JOURNAL: Duration = Duration::from_millis(3500);
 /// How long after the signal the process ends, whatever is left.
-pub const STOP_ALL: Duration = Duration::from_millis(3800);
+pub(crate) const STOP_ALL: Duration = Duration::from_millis(3800);
 /// How long the last lines of the log may take.
-pub const STOP_LOG: Duration = Duration::from_millis(1100);
+pub(crate) const STOP_LOG: Duration = Duration::from_millis(1100);
 /// How long after the signal the process is gone at the latest, as the README says.
-pub const STOP_PROMISED: Duration = Duration::from_secs(5);
+pub(crate) const STOP_PROMISED: Duration = Duration::from_secs(5);
 /// Bytes of log lines that wait to be written; more are left out, counted, and that is said.
-pub const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a line that waits counts besides its own bytes.
-pub const LOG_LINE_BYTES: usize = 64;
+pub(crate) const LOG_LINE_BYTES: usize = 64;
 /// Characters of a client identifier, a user name or a topic that a log line shows.
-pub const LOG_TEXT_CHARS_MAX: usize = 64;
+pub(crate) const LOG_TEXT_CHARS_MAX: usize = 64;
 /// Clients of one worker for which dropped messages are told one by one; of the others together.
 pub const DROPS_TOLD_MAX: usize = 1024;
 /// How often it is told how many messages were dropped, while they are.
 pub const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 /// Milliseconds to wait before accepting again when descriptors or memory ran out.
-pub const ACCEPT_RETRY_MS: u64 = 250;
+pub(crate) const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.
-pub const LISTEN_BACKLOG: i32 = 4096;
+pub(crate) const LISTEN_BACKLOG: i32 = 4096;
 
 const _: () = assert!(STOP_WAIT_MAX.as_millis() + STOP_LINGER.as_millis() < STOP_CUT.as_millis());
 const _: () = assert!(STOP_WAIT_MAX.as_nanos() <= CLOSE_WAIT_MAX.as_nanos());
@@ -191,7 +191,7 @@ const _: () = assert!(STOP_ALL.as_millis() + STOP_LOG.as_millis() < STOP_PROMISE
 /// The capacity of each ring between `workers` workers: there are `workers²` of them, so many
 /// workers get shorter ones.
 #[must_use]
-pub const fn mesh_capacity(workers: usize) -> usize {
+pub(crate) const fn mesh_capacity(workers: usize) -> usize {
     match workers {
         0..=16 => MESH_MESSAGES_MAX,
         17..=64 => MESH_MESSAGES_MAX / 4,
@@ -200,98 +200,98 @@ pub const fn mesh_capacity(workers: usize) -> usize {
 }
 
 /// The longest PROXY protocol header taken; proxies send some 200 bytes of it, with extensions.
-pub const PROXY_BYTES_MAX: usize = 4 * 1024;
+pub(crate) const PROXY_BYTES_MAX: usize = 4 * 1024;
 /// The longest head of a WebSocket's HTTP request.
-pub const UPGRADE_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const UPGRADE_BYTES_MAX: usize = 8 * 1024;
 /// Header fields of a WebSocket's HTTP request.
-pub const UPGRADE_FIELDS_MAX: usize = 64;
+pub(crate) const UPGRADE_FIELDS_MAX: usize = 64;
 /// The most plaintext that one TLS record holds.
-pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// What is held of a TLS peer's input that cannot be processed yet: one record at its largest. In
 /// the handshake it is [`UNAUTHENTICATED_BYTES_MAX`]: certificate chains beyond it are refused.
-pub const TLS_INPUT_BYTES_MAX: usize = TLS_RECORD_BYTES_MAX + 2048 + 5;
+pub(crate) const TLS_INPUT_BYTES_MAX: usize = TLS_RECORD_BYTES_MAX + 2048 + 5;
 
 /// Certificates of a chain, a client's or the server's own; webpki builds no longer path.
-pub const CHAIN_CERTIFICATES_MAX: usize = 8;
+pub(crate) const CHAIN_CERTIFICATES_MAX: usize = 8;
 /// Certificates of a client's chain with the same subject: each more multiplies the paths to try.
-pub const CHAIN_NAMESAKES_MAX: usize = 2;
+pub(crate) const CHAIN_NAMESAKES_MAX: usize = 2;
 /// Input of a handshake that costs as much to answer as one step: the more certificates wait to be
 /// verified, the fewer handshakes go on in the same turn.
-pub const HANDSHAKE_STEP_BYTES: usize = 2 * 1024;
+pub(crate) const HANDSHAKE_STEP_BYTES: usize = 2 * 1024;
 /// Bytes of a file with the server's certificates, or with a key.
-pub const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a file with the certificates of authorities.
-pub const AUTHORITY_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const AUTHORITY_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Files of certificates in one folder.
-pub const AUTHORITY_FILES_MAX: usize = 4096;
+pub(crate) const AUTHORITY_FILES_MAX: usize = 4096;
 /// Bytes of a file with revocation lists.
-pub const CRL_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(crate) const CRL_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
 const _: () = assert!(CHAIN_NAMESAKES_MAX < CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(KEY_FILE_BYTES_MAX <= AUTHORITY_FILE_BYTES_MAX);
 /// Bytes of a password, ACL or key file; a larger one is refused.
-pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(crate) const ACCESS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a configuration file; a larger one is none.
-pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const CONFIGURATION_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Values that a configuration file may set, and lines that do so.
-pub const CONFIGURATION_VALUES_MAX: usize = 10_000;
+pub(crate) const CONFIGURATION_VALUES_MAX: usize = 10_000;
 /// Things that are said to be wrong, or to be warned of, in one file; after them it is not read on.
-pub const CONFIGURATION_FAULTS_MAX: usize = 100;
+pub(crate) const CONFIGURATION_FAULTS_MAX: usize = 100;
 /// Bytes of a wrong name that are shown, and for which a better one is looked for.
-pub const WRONG_NAME_BYTES_MAX: usize = 64;
+pub(crate) const WRONG_NAME_BYTES_MAX: usize = 64;
 /// Iterations that a password file's entry may ask for: about two seconds of one core.
-pub const HASH_ITERATIONS_MAX: u32 = 2_000_000;
+pub(crate) const HASH_ITERATIONS_MAX: u32 = 2_000_000;
 /// KiB of memory that a password file's entry may ask for.
-pub const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
+pub(crate) const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
 /// Passes over that memory.
-pub const HASH_PASSES_MAX: u32 = 16;
+pub(crate) const HASH_PASSES_MAX: u32 = 16;
 /// Lanes in that memory.
-pub const HASH_LANES_MAX: u32 = 16;
+pub(crate) const HASH_LANES_MAX: u32 = 16;
 /// Bytes of one message of an authentication exchange.
-pub const EXCHANGE_BYTES_MAX: usize = 2048;
+pub(crate) const EXCHANGE_BYTES_MAX: usize = 2048;
 /// Bytes of a token: its length says how much there is to verify.
-pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Rules that a token or the hook may bring along.
-pub const CLAIMED_RULES_MAX: usize = 1024;
+pub(crate) const CLAIMED_RULES_MAX: usize = 1024;
 /// Bytes of the hook's answer.
-pub const HOOK_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+pub(crate) const HOOK_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Threads that ask the hook, and so requests that it gets at the same time.
 pub const HOOK_THREADS: usize = 4;
 /// Logins that were right and are remembered.
-pub const LOGIN_CACHE_MAX: usize = 100_000;
+pub(crate) const LOGIN_CACHE_MAX: usize = 100_000;
 /// Addresses, and user names used from one, whose failed logins are remembered.
-pub const LOGIN_FAILURES_TABLE_MAX: usize = 10_000;
+pub(crate) const LOGIN_FAILURES_TABLE_MAX: usize = 10_000;
 /// The longest time for which a login is delayed because others like it have failed: clients give
 /// up a CONNECT after 10 s or more.
-pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
+pub(crate) const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
 
 /// Bytes of a segment of the journal; one commit may exceed it.
-pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes that the journal may have before all that lives is written anew, if that is less than
 /// half of them.
-pub const PASS_BYTES_MIN: u64 = 64 * 1024 * 1024;
+pub(crate) const PASS_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Segments that the journal may have before that: every start begins a new one.
-pub const PASS_SEGMENTS_MAX: usize = 64;
+pub(crate) const PASS_SEGMENTS_MAX: usize = 64;
 /// How long a batch waits for the next acknowledgement that may make it needless.
-pub const JOURNAL_LINGER: Duration = Duration::from_millis(1);
+pub(crate) const JOURNAL_LINGER: Duration = Duration::from_millis(1);
 /// How long it waits for them in all.
 pub const JOURNAL_LINGER_MAX: Duration = Duration::from_millis(50);
 /// How long what nobody waits for may wait to be written.
-pub const JOURNAL_LAZY: Duration = Duration::from_millis(100);
+pub(crate) const JOURNAL_LAZY: Duration = Duration::from_millis(100);
 /// Bytes of messages that may gather on a worker while the journal is busy; beyond it clients that
 /// publish at QoS 1 or 2 have to wait.
 pub const JOURNAL_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long to wait before the journal is tried again after it has failed.
-pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+pub(crate) const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 /// Milliseconds after which a commit notes the journal's time, and by which the wall clock has to
 /// be set for a note of its own.
-pub const CLOCK_NOTE_MS: u64 = 1000;
+pub(crate) const CLOCK_NOTE_MS: u64 = 1000;
 /// How often an idle journal looks whether the wall clock was set.
-pub const CLOCK_CHECK: Duration = Duration::from_secs(2);
+pub(crate) const CLOCK_CHECK: Duration = Duration::from_secs(2);
 /// A wall clock that says less was never set: 2025-01-01, in milliseconds since 1970.
 pub const WALL_PLAUSIBLE_MS: u64 = 1_735_689_600_000;
 /// Messages in the ring between a worker and the journal.
-pub const JOURNAL_MESSAGES_MAX: usize = 1024;
+pub(crate) const JOURNAL_MESSAGES_MAX: usize = 1024;
 /// Bytes of what lives that a worker writes anew in one turn.
-pub const PASS_SLICE_BYTES: usize = 256 * 1024;
+pub(crate) const PASS_SLICE_BYTES: usize = 256 * 1024;

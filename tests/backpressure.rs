@@ -2,12 +2,12 @@
 
 mod support;
 
-use ringmq::access::Policy;
 use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Homes, Input, LinkId, Output, Shard};
 use ringmq::limits::{HELD_RESPONSES_MAX, MESH_BURST_MAX};
 use ringmq::options::Options;
+use ringmq::testing::{census, open_policy};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Alone {
 
 impl Alone {
     fn new(workers: usize) -> Self {
-        let policies = Arc::new([Policy::open()]);
+        let policies = Arc::new([open_policy()]);
         let shard = Shard::new(Arc::new(Options::default()), policies, WorkerId(0), workers, SEED);
         Self { shard, now: Time::ZERO, workers, opened: 0, sent: 0, is_told: false }
     }
@@ -153,7 +153,7 @@ fn sessions_expire_when_the_rings_have_room() {
         ticks += 1;
     }
     assert!(ticks >= 2);
-    assert_eq!(alone.shard.census().0, 0);
+    assert_eq!(census(&alone.shard).0, 0);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn responses_that_wait_are_bounded() {
 fn mqtt_3_3_2_6_the_expiry_interval_never_grows() {
     let mut far = Alone::new(2);
     let publisher = far.connected(true, 0);
-    let policies = Arc::new([Policy::open()]);
+    let policies = Arc::new([open_policy()]);
     let options = Options::default();
     let mut near = Alone::new(2);
     near.shard = Shard::new(Arc::new(options), policies, WorkerId(1), 2, SEED);

@@ -4,7 +4,6 @@ mod engine_client;
 mod support;
 
 use engine_client::Client;
-use ringmq::access::Policy;
 use ringmq::base::ids::WorkerId;
 use ringmq::io::clock::Clock;
 use ringmq::io::setup::RingSizes;
@@ -12,6 +11,7 @@ use ringmq::io::socket::Listener;
 use ringmq::io::wake::Waker;
 use ringmq::mesh::{Doorbell, mesh};
 use ringmq::options::Options;
+use ringmq::testing::open_policy;
 use ringmq::transport::Protocol;
 use ringmq::worker::{Desk, Places, Report, Settings, Setup, Worker};
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ impl Workers {
         let (clock, places) = (Clock::start(), Arc::new(Places::new(1000, 1)));
         let settings = Settings {
             options: Arc::new(options),
-            policies: Arc::new([Policy::open()]),
+            policies: Arc::new([open_policy()]),
             protocols: Arc::new([Protocol::default()]),
         };
         let ends = mesh(Arc::clone(&doorbells), mesh_capacity).into_iter().zip(wakers);

@@ -10,6 +10,7 @@ mod support;
 mod workload;
 
 use ringmq::store::SegmentHeader;
+use ringmq::testing;
 use ringmq_sim::disk::Image;
 use run::recover;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ fn journal(arguments: &[&str], path: Option<&Path>) -> (i32, String, String) {
 }
 
 fn sample() -> Image {
-    run::run(4, 25, None).log.disk().contents()
+    testing::disk(&run::run(4, 25, None).log).contents()
 }
 
 #[test]

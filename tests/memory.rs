@@ -4,7 +4,6 @@
 
 mod support;
 
-use ringmq::access::Policy;
 use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
@@ -13,6 +12,7 @@ use ringmq::mqtt::{
     SubscriptionOptions, Version, encode_ack,
 };
 use ringmq::options::Options;
+use ringmq::testing::{census, open_policy};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let shard =
-            Shard::new(Arc::new(Options::default()), Arc::new([Policy::open()]), WorkerId(0), 1, 1);
+            Shard::new(Arc::new(Options::default()), Arc::new([open_policy()]), WorkerId(0), 1, 1);
         let now = Time::ZERO;
         Self { shard, now, sent_bytes: 0, publishes: 0, closed: vec![], blocked: vec![] }
     }
@@ -179,7 +179,7 @@ fn v05_bad_connects_leave_nothing_behind() {
         round(&mut rig, generation + 2);
     }
     assert!(live() - baseline < 4096, "{} bytes were left behind", live() - baseline);
-    assert_eq!(rig.shard.census().0, 0, "sessions were left behind");
+    assert_eq!(census(&rig.shard).0, 0, "sessions were left behind");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn v08_a_stopped_reader_holds_its_queue_and_no_more() {
     let options =
         Options { max_queued_messages: 1000, max_queued_bytes: 4 << 20, ..Options::default() };
     let mut rig = Rig::new();
-    rig.shard = Shard::new(Arc::new(options), Arc::new([Policy::open()]), WorkerId(0), 1, 1);
+    rig.shard = Shard::new(Arc::new(options), Arc::new([open_policy()]), WorkerId(0), 1, 1);
     let publisher = rig.connect(0, "publisher");
     let mut stopped = Vec::new();
     for (slot, qos) in [(1, QoS::AtMostOnce), (2, QoS::AtLeastOnce), (3, QoS::ExactlyOnce)] {
@@ -310,7 +310,7 @@ fn v24_every_retained_message_reaches_a_slow_subscriber() {
             &publish(&format!("site/{}/{i}", i % 97), QoS::AtMostOnce, 0, true, b"on"),
         );
     }
-    assert_eq!(rig.shard.census().2, count);
+    assert_eq!(census(&rig.shard).2, count);
     let slow = rig.connect(1, "slow");
     let baseline = live();
     let mut most = 0;

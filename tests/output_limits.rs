@@ -16,6 +16,7 @@ use ringmq::limits::{
 use ringmq::options::Options;
 use ringmq::store::record::{Attributes, Owner, Record};
 use ringmq::store::{Batch, CommitWriter, Entry, Epoch, Gatherer, Stamp, Submission};
+use ringmq::testing::with_limit;
 use std::time::Duration;
 use support::bare::Bare;
 use support::folder;
@@ -198,7 +199,7 @@ fn session(number: u64, bytes: usize) -> Record<'static> {
 
 #[test]
 fn a_record_that_no_commit_can_hold_is_left_out() {
-    let mut writer = CommitWriter::new(STAMP, Vec::new()).with_limit(1000);
+    let mut writer = with_limit(CommitWriter::new(STAMP, Vec::new()), 1000);
     let mut expected = CommitWriter::new(STAMP, Vec::new());
     for (number, bytes) in [(1, 10), (2, 2000), (3, 20), (4, 990), (5, 5)] {
         writer.write(&session(number, bytes));

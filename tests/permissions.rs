@@ -13,6 +13,7 @@ use ringmq::mqtt::{
     Subscribe, SubscribeFilter, SubscriptionOptions, Version, Will, encode_ack, next_frame,
 };
 use ringmq::options::Options;
+use ringmq::testing::{self, open_policy};
 use std::sync::Arc;
 use std::time::Duration;
 use support::bare::Bare;
@@ -21,7 +22,7 @@ const V5: Version = Version::V5;
 
 /// A policy with these rules.
 fn policy(rules: &str) -> Policy {
-    Policy::parse(true, None, Some(rules)).unwrap()
+    testing::policy(true, None, Some(rules)).unwrap()
 }
 
 struct Broker(Bare);
@@ -335,7 +336,7 @@ fn v17_a_reload_judges_everyone_before_it_sends_anyone_away() {
     assert_eq!(broker.topics(leaver, false), ["t/x"]);
     let (reader, _) = broker.join("reader");
     broker.subscribe(reader, "$share/g/t/#", QoS::AtLeastOnce);
-    let after = Policy::parse(false, None, Some(&rules("user reader\ntopic read other\n")));
+    let after = testing::policy(false, None, Some(&rules("user reader\ntopic read other\n")));
     broker.0.reload(Options::default(), Arc::new([after.unwrap()]));
     assert!(broker.0.is_closed(leaver));
     assert_eq!(broker.topics(reader, true), [""; 0]);
@@ -418,7 +419,7 @@ fn a_client_that_would_not_be_let_in_any_more_is_disconnected() {
     let mut broker = Broker::new("topic read t/#\n");
     let link = broker.connect("", &Connect::new(V5, "anybody"));
     broker.0.take(link);
-    let closed = Policy::parse(false, None, None).unwrap();
+    let closed = testing::policy(false, None, None).unwrap();
     broker.0.reload(Options::default(), Arc::new([closed]));
     assert!(broker.0.is_closed(link));
     let last = broker.packets(link).pop().unwrap();
@@ -428,7 +429,7 @@ fn a_client_that_would_not_be_let_in_any_more_is_disconnected() {
 #[test]
 fn another_user_does_not_inherit_a_session() {
     let rules = policy("user a\ntopic t/#\nuser b\ntopic t/#\n");
-    for policy in [rules, Policy::open()] {
+    for policy in [rules, open_policy()] {
         let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
         let mut connect = Connect::new(V5, "shared");
         (connect.clean_start, connect.session_expiry_s) = (false, 1000);
@@ -524,7 +525,7 @@ fn a_token_brings_its_rights_to_the_session_that_is_there() {
 #[test]
 fn v03_few_large_connects_are_kept_before_the_login_is_over() {
     let user = format!("u:SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0${KEY}:{KEY}\n");
-    let policy = Policy::parse(false, Some(&user), None).unwrap();
+    let policy = testing::policy(false, Some(&user), None).unwrap();
     let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([policy])));
     let large = [7; 60_000];
     let mut links = Vec::new();

@@ -14,6 +14,7 @@ use ringmq::store::{
     COMMIT_HEADER, CommitWriter, Epoch, FORMAT, Fault, Found, Limits, Log, Past, RECORD_HEADER,
     Reader, Recovered, SEGMENT_HEADER, SegmentHeader, Stamp, State,
 };
+use ringmq::testing::disk;
 use ringmq_sim::disk::{Disk, Image, at_once};
 use run::{SALT, recover};
 use std::ops::Range;
@@ -56,7 +57,7 @@ impl Journal {
             }
             at_once(log.commit(bytes)).0.unwrap();
         }
-        let image = log.disk().contents();
+        let image = disk(&log).contents();
         let mut journal = Self { image, records: Vec::new(), map: Vec::new() };
         journal.draw_map();
         journal
@@ -280,7 +281,7 @@ fn t4_every_missing_segment_leaves_the_others() {
 #[test]
 fn t4_two_damaged_places_never_panic_and_never_admit_a_forgery() {
     let journal = Journal::new();
-    let mut prng = ringmq::base::prng::Prng::new(9);
+    let mut prng = ringmq::testing::Prng::new(9);
     for _ in 0..4000 * run::effort() {
         let mut image = journal.image.clone();
         for _ in 0..=1 + prng.below(5) {

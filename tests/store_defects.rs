@@ -9,6 +9,7 @@ mod workload;
 
 use ringmq::store::record::Record;
 use ringmq::store::{self, Epoch, Fault, Past, Piece, State, pieces};
+use ringmq::testing::disk;
 use ringmq_sim::disk::{Crash, Disk, Failure, Image, Operation, Plan};
 use run::{Defects, Run, SALT, Wrap};
 use std::io;
@@ -201,9 +202,9 @@ fn misread(image: &Image, misread: Misread) -> Vec<u8> {
 fn wrong_images(how: Misread) -> usize {
     let run = run::run(4, 14, None);
     let states = run.states();
-    let mut platter = run.log.disk().platter();
+    let mut platter = disk(&run.log).platter();
     let mut wrong = 0;
-    for (at, (operation, failure)) in run.log.disk().trace().iter().enumerate() {
+    for (at, (operation, failure)) in disk(&run.log).trace().iter().enumerate() {
         platter.apply(operation, *failure);
         let is_commit = matches!(operation, Operation::Write { offset, .. } if *offset > 0);
         for seed in (0..40).filter(|_| is_commit) {

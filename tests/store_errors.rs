@@ -10,6 +10,7 @@ mod workload;
 
 use ringmq::store::record::Record;
 use ringmq::store::{self, CommitWriter, Limits, Log, Past, Sealed};
+use ringmq::testing::{self, disk};
 use ringmq_sim::disk::{Disk, Failure, Image, Plan, at_once};
 use run::{effort, go_on, recover, run};
 use std::cell::Cell;
@@ -25,7 +26,7 @@ fn i16_after_an_error_nothing_is_acknowledged_until_a_new_segment_works() {
         let steps = 45;
         let whole = run(seed + 4, steps, None);
         assert!(whole.passes > 0, "no pass is tested");
-        let operations = whole.log.disk().operations();
+        let operations = disk(&whole.log).operations();
         for first in 0..operations {
             for (failure, count) in KINDS.into_iter().flat_map(|kind| [(kind, 1), (kind, 4)]) {
                 let plan = Plan { first, count, failure };
@@ -38,7 +39,7 @@ fn i16_after_an_error_nothing_is_acknowledged_until_a_new_segment_works() {
                 let near = first.saturating_sub(1)..first + 24;
                 let checked = run.check_within(seed + first as u64, 1, near);
                 images += checked.unwrap_or_else(|wrong| panic!("{}: {wrong}", place()));
-                let all = recover(&run.log.disk().contents());
+                let all = recover(&disk(&run.log).contents());
                 let commits = run.acknowledged.len();
                 let wanted = run.workload.canonical(commits);
                 assert!(workload::canonical(&all.state) == wanted, "{}", place());
@@ -54,7 +55,7 @@ fn a_new_process_goes_on_after_an_error_and_a_crash() {
     for first in (0..60).step_by(3) {
         for failure in KINDS {
             let run = run(4, 30, Some(Plan { first, count: 2, failure }));
-            let image = run.log.disk().contents();
+            let image = disk(&run.log).contents();
             let second = go_on(&image, 77, 8);
             images += second.check(first as u64, 2).unwrap_or_else(|wrong| panic!("{wrong}"));
         }
@@ -77,7 +78,7 @@ fn segments_go_on_being_counted_when_a_pass_leaves_none() {
         at_once(log.end_pass()).unwrap();
     }
     small_commit(&mut log);
-    let image = log.disk().contents();
+    let image = disk(&log).contents();
     assert_eq!(image.keys().copied().collect::<Vec<_>>(), [2]);
     assert_eq!(recover(&image).faults, []);
 }
@@ -100,14 +101,14 @@ fn a_segment_that_cannot_be_removed_keeps_what_is_said_after_it() {
         at_once(log.begin_pass()).unwrap();
         log
     };
-    let first = prepare(None).disk().operations();
+    let first = disk(&prepare(None)).operations();
     let mut log = prepare(Some(Plan { first, count: 1, failure: Failure::Broken }));
     assert!(at_once(log.end_pass()).is_err());
-    assert_eq!(log.disk().contents().len(), 4, "no later one may go before it");
+    assert_eq!(disk(&log).contents().len(), 4, "no later one may go before it");
     small_commit(&mut log);
     at_once(log.begin_pass()).unwrap();
     at_once(log.end_pass()).unwrap();
-    assert_eq!(log.disk().contents().len(), 1, "the next pass removes it");
+    assert_eq!(disk(&log).contents().len(), 1, "the next pass removes it");
 }
 
 /// A disk that can be somewhere else for a while, or lack a segment.
@@ -185,6 +186,6 @@ fn nothing_is_done_that_the_next_start_would_not_find() {
     commit(&mut log, 31, false);
     lacks.set(0);
     commit(&mut log, 31, true);
-    let recovered = recover(&log.disk().disk.contents());
+    let recovered = recover(&testing::disk(&log).disk.contents());
     assert_eq!((recovered.faults, recovered.records), (Vec::new(), done));
 }

@@ -9,6 +9,7 @@ mod run;
 mod workload;
 
 use ringmq::store::{Fault, Limits, Log, compact};
+use ringmq::testing::disk;
 use ringmq_sim::disk::{Crash, Disk, Operation, at_once};
 use run::{SALT, effort, go_on, recover, run};
 use workload::canonical;
@@ -22,7 +23,7 @@ fn i14_every_crash_leaves_what_was_acknowledged() {
         images += run.check(seed, 4).unwrap_or_else(|wrong| panic!("{wrong}"));
         passes += run.passes;
         let is_create = |(o, _): &&(Operation, _)| matches!(o, Operation::Create(_));
-        segments += run.log.disk().trace().iter().filter(is_create).count();
+        segments += disk(&run.log).trace().iter().filter(is_create).count();
     }
     println!("{images} images, {passes} passes, {segments} segments");
     assert!(passes > 2 && segments > 20, "{passes} passes, {segments} segments");
@@ -33,8 +34,8 @@ fn what_was_recovered_goes_on_and_crashes_again() {
     let mut images = 0;
     for seed in 0..3 * effort() {
         let first = run(seed, 40, None);
-        let mut platter = first.log.disk().platter();
-        for (at, (operation, failure)) in first.log.disk().trace().iter().enumerate() {
+        let mut platter = disk(&first.log).platter();
+        for (at, (operation, failure)) in disk(&first.log).trace().iter().enumerate() {
             platter.apply(operation, *failure);
             if at % 7 != (seed % 7) as usize && at > 12 {
                 continue;
@@ -42,8 +43,8 @@ fn what_was_recovered_goes_on_and_crashes_again() {
             let image = platter.image(Crash::Seeded(seed * 31 + at as u64));
             let second = go_on(&image, seed + 1000, 6);
             images += second.check(seed, 1).unwrap_or_else(|wrong| panic!("after {at}: {wrong}"));
-            let mut platter = second.log.disk().platter();
-            for (at, (operation, failure)) in second.log.disk().trace().iter().enumerate() {
+            let mut platter = disk(&second.log).platter();
+            for (at, (operation, failure)) in disk(&second.log).trace().iter().enumerate() {
                 platter.apply(operation, *failure);
                 if at < 6 {
                     let image = platter.image(Crash::Seeded(seed * 37 + at as u64));
@@ -60,13 +61,13 @@ fn what_was_recovered_goes_on_and_crashes_again() {
 fn a_crash_while_the_journal_is_compacted_changes_nothing() {
     let mut images = 0;
     for seed in 0..4 * effort() {
-        let image = run(seed, 25, None).log.disk().contents();
+        let image = disk(&run(seed, 25, None).log).contents();
         let recovered = recover(&image);
         let wanted = canonical(&recovered.state);
         let mut log = Log::new(Disk::new(image, None), recovered.past, true, SALT, Limits::USUAL);
         at_once(compact(&mut log, &recovered.state)).unwrap();
-        let mut platter = log.disk().platter();
-        for (at, (operation, failure)) in log.disk().trace().iter().enumerate() {
+        let mut platter = disk(&log).platter();
+        for (at, (operation, failure)) in disk(&log).trace().iter().enumerate() {
             platter.apply(operation, *failure);
             let seeds = (0..20).map(|i| Crash::Seeded(seed * 41 + at as u64 * 1000 + i));
             for crash in [Crash::Nothing, Crash::Everything].into_iter().chain(seeds) {
@@ -76,7 +77,7 @@ fn a_crash_while_the_journal_is_compacted_changes_nothing() {
                 images += 1;
             }
         }
-        assert_eq!(log.disk().contents().len(), 1);
+        assert_eq!(disk(&log).contents().len(), 1);
     }
     println!("{images} images");
 }

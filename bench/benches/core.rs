@@ -112,11 +112,7 @@ fn tree(count: u32) -> Subscriptions {
         };
         let filter = TopicFilter::parse(&text, 200).expect("a valid filter");
         let options = SubscriptionOptions::default();
-        tree.subscribe(
-            &text,
-            filter,
-            Subscriber { session: i, extras: Extras::default(), options },
-        );
+        tree.subscribe(filter, Subscriber { session: i, extras: Extras::default(), options });
     }
     tree
 }

@@ -41,14 +41,14 @@ pub struct Login {
 impl Login {
     /// True while somebody waits for the verdict.
     #[must_use]
-    pub fn is_waited_for(&self) -> bool {
+    pub(crate) fn is_waited_for(&self) -> bool {
         self.waits.as_ref().is_none_or(|waits| waits.strong_count() > 0)
     }
 
     /// Stands for the name that this login claims. Nobody outside this process can find another
     /// name that has the same number.
     #[must_use]
-    pub fn user_number(&self) -> u64 {
+    pub(crate) fn user_number(&self) -> u64 {
         let name = self.certificate.as_ref().or(self.user_name.as_ref());
         let known = self.current.as_ref().and_then(|identity| identity.user.as_ref());
         let name = name.or(known).map_or(&b""[..], |name| name.as_bytes());
@@ -58,7 +58,7 @@ impl Login {
     /// Names what this login would prove by a plain password; none when it would do so otherwise.
     /// Nobody outside this process can tell the password from it.
     #[must_use]
-    pub fn key(&self) -> Option<[u8; 32]> {
+    pub(crate) fn key(&self) -> Option<[u8; 32]> {
         let is_plain =
             self.certificate.is_none() && self.method.is_none() && self.current.is_none();
         let (user, password) = self.user_name.as_ref().zip(self.password.as_ref())?;

@@ -28,12 +28,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Everyone may do everything, and nobody has a name.
-    #[must_use]
-    pub fn open() -> Self {
-        Self { allow_anonymous: true, ..Self::default() }
-    }
-
     /// Reads the files.
     ///
     /// # Errors
@@ -70,7 +64,7 @@ impl Policy {
     /// # Errors
     ///
     /// One line with the number of the line that is wrong, and the cause.
-    pub fn parse(
+    pub(crate) fn parse(
         allow_anonymous: bool,
         passwords: Option<&str>,
         acl: Option<&str>,
@@ -115,7 +109,7 @@ impl Policy {
 
     /// The service to ask when [`Policy::verify`] says so.
     #[must_use]
-    pub const fn hook(&self) -> Option<&HookSource> {
+    pub(crate) const fn hook(&self) -> Option<&HookSource> {
         self.hook.as_ref()
     }
 

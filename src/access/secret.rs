@@ -16,7 +16,7 @@ impl Secret {
 
     /// The bytes themselves, for whoever verifies them.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

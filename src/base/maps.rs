@@ -9,10 +9,10 @@ use foldhash::fast::FixedState;
 pub type HashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
 
 /// The set to [`HashMap`].
-pub type HashSet<K> = hashbrown::HashSet<K, FixedState>;
+pub(crate) type HashSet<K> = hashbrown::HashSet<K, FixedState>;
 
 /// An empty map whose hashes depend on `seed`, so that a peer cannot prepare collisions.
 #[must_use]
-pub fn seeded<K, V>(seed: u64) -> HashMap<K, V> {
+pub(crate) fn seeded<K, V>(seed: u64) -> HashMap<K, V> {
     HashMap::with_hasher(FixedState::with_seed(seed))
 }

@@ -3,7 +3,7 @@
 
 pub mod ids;
 pub mod maps;
-pub mod operator_file;
-pub mod prng;
-pub mod queue;
+pub(crate) mod operator_file;
+pub(crate) mod prng;
+pub(crate) mod queue;
 pub mod time;

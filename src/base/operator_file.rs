@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// All of it.
     pub bytes: Vec<u8>,
     /// Its permission bits.
@@ -20,14 +20,14 @@ pub struct Contents {
 impl Contents {
     /// True when every user of the machine can read the file.
     #[must_use]
-    pub const fn is_public(&self) -> bool {
+    pub(crate) const fn is_public(&self) -> bool {
         self.mode & 0o004 != 0
     }
 }
 
 /// Why a file cannot be used: the cause, and what to do.
 #[derive(Debug)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// The kernel refuses.
     Io(io::Error),
     /// It is something else, with the name of that.
@@ -65,7 +65,7 @@ impl From<io::Error> for Unreadable {
 ///
 /// # Errors
 /// When it cannot be read, is not a regular file, or is larger.
-pub fn read(path: &Path, bytes_max: u64) -> Result<Contents, Unreadable> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Contents, Unreadable> {
     read_open(&open(path)?, bytes_max)
 }
 
@@ -74,7 +74,7 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Contents, Unreadable> {
 ///
 /// # Errors
 /// When it cannot be opened, or is not a regular file.
-pub fn open(path: &Path) -> Result<File, Unreadable> {
+pub(crate) fn open(path: &Path) -> Result<File, Unreadable> {
     check(&std::fs::metadata(path)?)?;
     // Another file may have come to its place meanwhile.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -87,7 +87,7 @@ pub fn open(path: &Path) -> Result<File, Unreadable> {
 ///
 /// # Errors
 /// When it cannot be read, or has more than `bytes_max`.
-pub fn read_open(file: &File, bytes_max: u64) -> Result<Contents, Unreadable> {
+pub(crate) fn read_open(file: &File, bytes_max: u64) -> Result<Contents, Unreadable> {
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {

@@ -9,7 +9,7 @@ const PIECE_ITEMS: usize = 64;
 
 /// First in, first out.
 #[derive(Debug)]
-pub struct Queue<T> {
+pub(crate) struct Queue<T> {
     first: VecDeque<T>,
     /// None of them is empty.
     rest: VecDeque<VecDeque<T>>,
@@ -25,24 +25,24 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// How many items there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
     /// True when there is none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The item that has been there longest.
     #[must_use]
-    pub fn front(&self) -> Option<&T> {
+    pub(crate) fn front(&self) -> Option<&T> {
         self.first.front()
     }
 
     /// Puts an item behind the others.
-    pub fn push_back(&mut self, item: T) {
+    pub(crate) fn push_back(&mut self, item: T) {
         self.len += 1;
         let last = self.rest.back_mut().unwrap_or(&mut self.first);
         if last.len() < PIECE_ITEMS {
@@ -54,7 +54,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes the item that has been there longest.
-    pub fn pop_front(&mut self) -> Option<T> {
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
         let item = self.first.pop_front()?;
         self.len -= 1;
         self.refill();
@@ -62,12 +62,12 @@ impl<T> Queue<T> {
     }
 
     /// The items, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(self.rest.iter().flatten())
     }
 
     /// Keeps what `keep` is true for.
-    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.first.retain(&mut keep);
         self.rest.iter_mut().for_each(|piece| piece.retain(&mut keep));
         self.rest.retain(|piece| !piece.is_empty());

@@ -7,8 +7,8 @@
 
 use super::mesh_message::MeshMessage;
 use crate::access::{Login, Policy, Verdict};
-use crate::base::ids::{ListenerId, WorkerId};
 pub use crate::base::ids::LinkId;
+use crate::base::ids::{ListenerId, WorkerId};
 use crate::options::Options;
 use std::fmt;
 use std::io;

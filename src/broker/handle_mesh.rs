@@ -33,10 +33,8 @@ impl Shard {
             }
             MeshMessage::Interest { news, ticket } => {
                 for News { filter, members, online } in &*news {
-                    let parsed = TopicFilter::parse(filter, usize::MAX);
                     let interest = Interest { worker: from, members: *members, online: *online };
-                    let parsed = parsed.expect("the sender's client sent a valid filter");
-                    self.subscriptions.learn(filter, parsed, interest);
+                    self.subscriptions.learn(TopicFilter::parsed(filter), interest);
                 }
                 self.answer_interest(from, ticket);
             }

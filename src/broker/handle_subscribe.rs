@@ -93,7 +93,7 @@ impl Shard {
             return Ok(());
         };
         let subscriber = Subscriber { session: session.slot, extras, options };
-        let subscribed = self.subscriptions.subscribe(text, filter, subscriber);
+        let subscribed = self.subscriptions.subscribe(filter, subscriber);
         self.remember(session, subscribed.place);
         outcome.codes.push(options.qos as u8);
         // What another subscriber of the filter has just told is perhaps not applied yet.
@@ -203,7 +203,7 @@ impl Shard {
         let Ok(filter) = TopicFilter::parse(text, usize::MAX) else {
             return ReasonCode::TopicFilterInvalid;
         };
-        let gone = self.subscriptions.unsubscribe(session.slot, text, filter, true);
+        let gone = self.subscriptions.unsubscribe(session.slot, filter, true);
         let Some(gone) = gone else { return ReasonCode::NoSubscriptionExisted };
         self.forget(session, gone.place);
         news.extend(gone.news.map(News::new));

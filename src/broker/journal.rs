@@ -47,13 +47,13 @@ impl Shard {
 
     /// True when something is still to be handed over, or to be heard of.
     #[must_use]
-    pub fn owes_journal(&self) -> bool {
+    pub(crate) fn owes_journal(&self) -> bool {
         self.clients.ledger.as_ref().is_some_and(|ledger| !ledger.is_empty())
     }
 
     /// How much is not known to be written.
     #[must_use]
-    pub fn unwritten(&self) -> Unwritten {
+    pub(crate) fn unwritten(&self) -> Unwritten {
         self.clients.ledger.as_ref().map(|ledger| ledger.unwritten()).unwrap_or_default()
     }
 

@@ -97,7 +97,7 @@ impl Outbox {
 
     /// True when a link waits to be sent something.
     #[must_use]
-    pub fn has_dirty(&self) -> bool {
+    pub(crate) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
@@ -369,7 +369,7 @@ impl Unsent {
     }
 
     /// Then `next` is to be sent.
-    pub fn append(&mut self, mut next: Self) {
+    pub(crate) fn append(&mut self, mut next: Self) {
         self.chunks.append(&mut next.chunks);
     }
 

@@ -57,8 +57,7 @@ impl Shard {
             .iter()
             .map(|&place| {
                 let text = self.subscriptions.filter(place);
-                let filter = TopicFilter::parse(&text, usize::MAX);
-                let filter = filter.map_or(&*text, |filter| filter.filter);
+                let filter = TopicFilter::parsed(&text).filter;
                 (place, session.check_of(filter).unwrap_or(true))
             })
             .collect();

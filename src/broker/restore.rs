@@ -64,8 +64,10 @@ impl Past {
         let mut counts: ByWorker<HashMap<Box<str>, u32>> =
             ByWorker::new(workers, |_| HashMap::default());
         let messages = Arc::new(state.messages);
-        for session in state.sessions.into_values() {
+        for mut session in state.sessions.into_values() {
             let home = homes.of(&session.attributes.client_id);
+            // The only place where filters from the disk are checked.
+            session.subscriptions.retain(|text, _| TopicFilter::parse(text, usize::MAX).is_ok());
             for filter in session.subscriptions.keys().filter(|_| workers > 1) {
                 *counts[home].entry(filter.clone()).or_default() += 1;
             }
@@ -98,10 +100,8 @@ impl Shard {
             self.restore_session(&stored, &past.messages, epoch);
         }
         for (worker, filter, members) in past.interest {
-            if let Ok(parsed) = TopicFilter::parse(&filter, usize::MAX) {
-                let interest = Interest { worker, members, online: 0 };
-                self.subscriptions.learn(&filter, parsed, interest);
-            }
+            let interest = Interest { worker, members, online: 0 };
+            self.subscriptions.learn(TopicFilter::parsed(&filter), interest);
         }
     }
 
@@ -155,14 +155,13 @@ impl Shard {
         subscription: &Subscription<'_>,
         messages: &HashMap<u64, Arc<Message>>,
     ) {
-        let text = &*subscription.filter;
-        let Ok(filter) = TopicFilter::parse(text, usize::MAX) else { return };
+        let filter = TopicFilter::parsed(&subscription.filter);
         let Ok(options) = SubscriptionOptions::decode(subscription.options, Version::V5) else {
             return;
         };
         let extras = self.restored_extras(id, filter.filter, subscription.subscription_id);
         let subscriber = Subscriber { session: id.slot, extras, options };
-        let subscribed = self.subscriptions.subscribe(text, filter, subscriber);
+        let subscribed = self.subscriptions.subscribe(filter, subscriber);
         if let Some(group) = subscribed.place.group() {
             self.subscriptions.set_online(group, false);
         }
@@ -170,7 +169,7 @@ impl Shard {
         if let Some(owed) = &subscription.owed {
             let wanted = Wanted {
                 number: owed.number,
-                filter: text.into(),
+                filter: filter.text.into(),
                 qos: options.qos,
                 subscription_id: subscription.subscription_id,
             };

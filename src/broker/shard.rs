@@ -100,7 +100,7 @@ impl Shard {
     }
 
     /// The time at which [`Self::restore`] takes place, where that is not the clock's start.
-    pub fn open_at(&mut self, now: Time) {
+    pub(crate) fn open_at(&mut self, now: Time) {
         self.clients.now = self.clients.now.max(now);
     }
 
@@ -197,7 +197,7 @@ impl Shard {
     /// How many sessions, subscription tree nodes and retained messages there are: at rest, what
     /// clients left behind.
     #[must_use]
-    pub fn census(&self) -> (usize, usize, usize) {
+    pub(crate) fn census(&self) -> (usize, usize, usize) {
         (self.clients.sessions.len(), self.subscriptions.node_count(), self.retained.len())
     }
 

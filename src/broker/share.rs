@@ -161,8 +161,7 @@ impl Shard {
     }
 
     fn find_group(&self, share: &str) -> Option<GroupId> {
-        let filter = TopicFilter::parse(share, usize::MAX).ok()?;
-        self.subscriptions.find_share(share, filter)
+        self.subscriptions.find_share(TopicFilter::parsed(share))
     }
 }
 

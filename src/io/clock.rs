@@ -6,19 +6,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// The wall clock, for what has a date: certificates and tokens.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
-pub fn wall() -> SystemTime {
+pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
 /// The wall clock in milliseconds since 1970; 0 when it is before that.
 #[must_use]
-pub fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// The time since the machine was booted, suspension included (`CLOCK_BOOTTIME`), in milliseconds.
 #[must_use]
-pub fn boot_ms() -> u64 {
+pub(crate) fn boot_ms() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of this frame, which the call fills or leaves alone.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
@@ -27,7 +27,7 @@ pub fn boot_ms() -> u64 {
 
 /// Names this boot of the machine; zeros when the kernel does not tell.
 #[must_use]
-pub fn boot() -> [u8; 16] {
+pub(crate) fn boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
@@ -50,7 +50,7 @@ impl Clock {
     /// The time since the start.
     #[inline]
     #[must_use]
-    pub fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         Time::ZERO.after(self.start.elapsed())
     }
 }

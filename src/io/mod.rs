@@ -4,7 +4,7 @@
 //! until the kernel has finished with it. Its `unsafe` blocks are in `ring`, `send`, `buffers`,
 //! `gather`, `socket` and `wake`.
 
-pub mod buffers;
+pub(crate) mod buffers;
 pub mod clock;
 pub mod event;
 mod gather;
@@ -12,5 +12,5 @@ pub mod ring;
 mod send;
 pub mod setup;
 pub mod socket;
-pub mod token;
+mod token;
 pub mod wake;

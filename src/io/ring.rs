@@ -3,7 +3,7 @@
 use super::buffers::{Buffers, GROUP, Lent};
 use super::event::{Backlog, Event, SendFailure};
 use super::gather::Gather;
-use super::setup::{Features, RingError, RingSizes, build};
+use super::setup::{RingError, RingSizes, build};
 use super::token::{Operation, Token};
 use super::wake::Waker;
 use crate::base::ids::{LinkId, ListenerId};
@@ -28,7 +28,6 @@ pub struct Ring<B> {
     pub(super) gather: Gather,
     pub(super) send_failures: Vec<SendFailure>,
     inbox: VecDeque<Completion>,
-    features: Features,
 }
 
 /// A completion as it came; only `next_event` makes something of it, once.
@@ -54,7 +53,7 @@ impl<B: Backlog> Ring<B> {
     /// # Errors
     /// When the kernel has none for this process, see [`RingError`].
     pub fn new(sizes: RingSizes) -> Result<Self, RingError> {
-        let (uring, features) = build(sizes.submissions, sizes.completions)?;
+        let (uring, _) = build(sizes.submissions, sizes.completions)?;
         let buffers = Buffers::register(&uring.submitter(), sizes.buffers, sizes.buffer_bytes)?;
         Ok(Self {
             uring,
@@ -63,14 +62,7 @@ impl<B: Backlog> Ring<B> {
             gather: Gather::new(),
             send_failures: Vec::new(),
             inbox: VecDeque::new(),
-            features,
         })
-    }
-
-    /// What this ring uses.
-    #[must_use]
-    pub const fn features(&self) -> Features {
-        self.features
     }
 
     /// Accepts connections on `socket` until cancelled or failed.
@@ -112,7 +104,7 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// Ends accepting on a listener; its last event says so.
-    pub fn cancel_accept(&mut self, listener: ListenerId) {
+    pub(crate) fn cancel_accept(&mut self, listener: ListenerId) {
         let target = Token::of_listener(Operation::Accept, listener);
         self.cancel(target, Token::of_listener(Operation::Cancel, listener));
     }
@@ -149,7 +141,7 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// The links of which something was received that [`Ring::next_event`] has still to give.
-    pub fn received_links(&self) -> impl Iterator<Item = LinkId> {
+    pub(crate) fn received_links(&self) -> impl Iterator<Item = LinkId> {
         let tokens = self.inbox.iter().map(|completion| completion.token);
         let is_receive = |token: &Token| token.operation() == Some(Operation::Receive);
         tokens.filter(is_receive).map(Token::link)
@@ -163,7 +155,7 @@ impl<B: Backlog> Ring<B> {
 
     /// How many events [`Ring::next_event`] has.
     #[must_use]
-    pub fn event_count(&self) -> usize {
+    pub(crate) fn event_count(&self) -> usize {
         self.inbox.len()
     }
 
@@ -198,7 +190,7 @@ impl<B: Backlog> Ring<B> {
 
     /// True when the kernel has something for this ring: read without a system call.
     #[must_use]
-    pub fn is_ready(&mut self) -> bool {
+    pub(crate) fn is_ready(&mut self) -> bool {
         !self.uring.completion().is_empty() || self.uring.submission().taskrun()
     }
 

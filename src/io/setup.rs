@@ -22,7 +22,7 @@ impl RingSizes {
     /// The next smaller ones; None when there are none. Submissions and completions beyond a
     /// queue's size wait, so that a small ring costs time only.
     #[must_use]
-    pub fn smaller(self) -> Option<Self> {
+    pub(crate) fn smaller(self) -> Option<Self> {
         let submissions = self.submissions / 2;
         let completions = self.completions / 2;
         // Receives alone do not overflow the completions.
@@ -33,7 +33,7 @@ impl RingSizes {
 
     /// Bytes of locked memory that the kernel counts for one ring, or less.
     #[must_use]
-    pub fn locked_bytes(self) -> usize {
+    pub(crate) fn locked_bytes(self) -> usize {
         const PAGE: usize = 4096;
         // Of 64, 16 and 16 bytes each; the heads of the queues, and the array of submissions that
         // kernels before 6.6 want.
@@ -117,7 +117,7 @@ impl std::error::Error for RingError {}
 
 /// What a ring of this kernel uses beyond the least that ringmq needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Features {
+pub(crate) struct Features {
     /// Submissions without an index array (Linux 6.6).
     pub no_submission_array: bool,
 }
@@ -126,7 +126,7 @@ pub struct Features {
 ///
 /// # Errors
 /// When it may not, or the kernel is too old.
-pub fn probe() -> Result<Features, RingError> {
+pub(crate) fn probe() -> Result<Features, RingError> {
     let (ring, features) = build(8, 16)?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe)?;

@@ -40,7 +40,7 @@ impl Listener {
     ///
     /// # Errors
     /// What `bind` and `listen` say; `AddrInUse` when the file exists.
-    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+    pub(crate) fn bind_unix(path: &Path) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
         socket.bind(&SockAddr::unix(path)?)?;
         socket.listen(LISTEN_BACKLOG)?;
@@ -51,7 +51,7 @@ impl Listener {
     ///
     /// # Errors
     /// When that cannot be told: it may not be connected to, or is no such socket.
-    pub fn is_deserted(path: &Path) -> io::Result<bool> {
+    pub(crate) fn is_deserted(path: &Path) -> io::Result<bool> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
         match socket.connect(&SockAddr::unix(path)?) {
             Ok(()) => Ok(false),
@@ -69,7 +69,7 @@ impl Listener {
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub fn share(&self) -> io::Result<Self> {
+    pub(crate) fn share(&self) -> io::Result<Self> {
         Ok(Self { socket: self.socket.try_clone()?, address: self.address })
     }
 
@@ -123,13 +123,13 @@ pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
 }
 
 /// Sends the FIN behind what was sent.
-pub fn finish(socket: BorrowedFd<'_>) {
+pub(crate) fn finish(socket: BorrowedFd<'_>) {
     // It fails only when the connection has ended already.
     let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
 }
 
 /// Ends both directions, which completes every operation on the socket.
-pub fn end(socket: BorrowedFd<'_>) {
+pub(crate) fn end(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
 }
 
@@ -139,7 +139,7 @@ pub fn abandon(socket: BorrowedFd<'_>) {
 }
 
 /// How many bytes wait to be received.
-pub fn waiting_bytes(socket: BorrowedFd<'_>) -> usize {
+pub(crate) fn waiting_bytes(socket: BorrowedFd<'_>) -> usize {
     let mut count: libc::c_int = 0;
     // SAFETY: the call writes one `c_int`, to this frame. When it fails, nothing waits.
     unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };

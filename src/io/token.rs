@@ -13,7 +13,7 @@ use crate::base::ids::{LinkId, ListenerId};
 
 /// What was submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub(super) enum Operation {
     /// Accepting connections on the listener `slot`.
     Accept,
     /// Receiving on a link.
@@ -35,7 +35,7 @@ impl Operation {
 
 /// An operation on an occupant of a slot, as 64 bits for the kernel to carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token(u64);
+pub(super) struct Token(u64);
 
 const SLOT_BITS: u32 = 28;
 
@@ -45,48 +45,48 @@ impl Token {
     /// # Panics
     /// When the slot is 2²⁸ or higher: no process has that many descriptors.
     #[must_use]
-    pub const fn new(operation: Operation, link: LinkId) -> Self {
+    pub(super) const fn new(operation: Operation, link: LinkId) -> Self {
         assert!(link.slot < 1 << SLOT_BITS);
         let high = ((operation as u64) << SLOT_BITS) | link.slot as u64;
         Self((high << 32) | link.generation as u64)
     }
 
     /// The watching for wake-ups, of which a ring has one.
-    pub const WAKE: Self = Self::new(Operation::Wake, LinkId::new(0, 0));
+    pub(super) const WAKE: Self = Self::new(Operation::Wake, LinkId::new(0, 0));
 
     /// Names `operation` on a listener.
     #[must_use]
-    pub const fn of_listener(operation: Operation, listener: ListenerId) -> Self {
+    pub(super) const fn of_listener(operation: Operation, listener: ListenerId) -> Self {
         Self::new(operation, LinkId::new(listener.0 as u32, 0))
     }
 
     /// The bits for a submission.
     #[must_use]
-    pub const fn bits(self) -> u64 {
+    pub(super) const fn bits(self) -> u64 {
         self.0
     }
 
     /// The token of a completion.
     #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
+    pub(super) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
     /// The operation; `None` for bits that [`Token::new`] never made.
     #[must_use]
-    pub fn operation(self) -> Option<Operation> {
+    pub(super) fn operation(self) -> Option<Operation> {
         Operation::ALL.get((self.0 >> (32 + SLOT_BITS)) as usize).copied()
     }
 
     /// The listener that the operation was submitted for.
     #[must_use]
-    pub const fn listener(self) -> ListenerId {
+    pub(super) const fn listener(self) -> ListenerId {
         ListenerId(self.link().slot as u16)
     }
 
     /// The link that the operation was submitted for.
     #[must_use]
-    pub const fn link(self) -> LinkId {
+    pub(super) const fn link(self) -> LinkId {
         let slot = (self.0 >> 32) as u32 & ((1 << SLOT_BITS) - 1);
         LinkId::new(slot, self.0 as u32)
     }

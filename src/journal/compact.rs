@@ -10,7 +10,11 @@ use std::io;
 ///
 /// # Errors
 /// One line with the cause. The journal is as good as before then.
-pub fn compact(directory: Directory, recovered: Recovered, salt: u64) -> Result<u64, String> {
+pub(crate) fn compact(
+    directory: Directory,
+    recovered: Recovered,
+    salt: u64,
+) -> Result<u64, String> {
     let path = directory.path().display().to_string();
     let cannot = |error: io::Error| format!("cannot compact the journal in {path}: {error}");
     cut_torn_tails(&directory, &recovered.faults)?;

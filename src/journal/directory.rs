@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A directory that no other process uses.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     /// None for one that is only looked at.
     held: Option<Held>,
@@ -40,7 +40,7 @@ impl Identity {
 
 /// A segment's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// Its number.
     pub number: u64,
     /// Where it is.
@@ -52,7 +52,7 @@ impl Directory {
     ///
     /// # Errors
     /// One line with the cause and the fix.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let unusable =
             |error: io::Error| format!("cannot use the data directory {}: {error}", path.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
@@ -84,19 +84,19 @@ impl Directory {
 
     /// The directory as it is, to be looked at while it may be in use.
     #[must_use]
-    pub fn peek(path: &Path) -> Self {
+    pub(crate) fn peek(path: &Path) -> Self {
         Self { path: path.to_owned(), held: None }
     }
 
     /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where segment `number` is, or would be.
     #[must_use]
-    pub fn segment_path(&self, number: u64) -> PathBuf {
+    pub(crate) fn segment_path(&self, number: u64) -> PathBuf {
         self.path.join(segment_name(number))
     }
 
@@ -166,7 +166,7 @@ impl Directory {
     ///
     /// # Errors
     /// One line with the cause.
-    pub fn segments(&self) -> Result<Vec<Segment>, String> {
+    pub(crate) fn segments(&self) -> Result<Vec<Segment>, String> {
         let unreadable =
             |error| format!("cannot read the data directory {}: {error}", self.path.display());
         let mut segments = Vec::new();
@@ -192,7 +192,7 @@ impl Segment {
     ///
     /// # Errors
     /// One line with the cause.
-    pub fn read(&self) -> Result<Found, String> {
+    pub(crate) fn read(&self) -> Result<Found, String> {
         let bytes = fs::read(&self.path)
             .map_err(|error| format!("cannot read {}: {error}", self.path.display()))?;
         Ok(Found { number: self.number, bytes })
@@ -212,7 +212,7 @@ impl Segment {
 ///
 /// # Errors
 /// One line with the cause and the fix.
-pub fn recover(
+pub(crate) fn recover(
     directory: &Directory,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Recovered, String> {

@@ -7,7 +7,7 @@ mod disk;
 mod faults;
 mod thread;
 
-pub use compact::compact;
-pub use directory::{Directory, Segment, recover};
+pub(crate) use compact::compact;
+pub(crate) use directory::{Directory, Segment, recover};
 pub(crate) use faults::wall_ms;
-pub use thread::{End, Setup, start};
+pub(crate) use thread::{Setup, start};

@@ -22,11 +22,8 @@ const TELL_AGAIN: Duration = Duration::from_millis(1);
 /// How much too early the planted defect acknowledges.
 const EARLY: Duration = Duration::from_millis(5);
 
-/// A worker's end of its line to the journal.
-pub type End = Line<Submission, News>;
-
 /// What the journal is made of.
-pub struct Setup {
+pub(crate) struct Setup {
     /// Where it is.
     pub directory: Directory,
     /// What is there already, and what is wrong with it.
@@ -60,7 +57,7 @@ impl std::fmt::Debug for Setup {
 ///
 /// # Errors
 /// One line with the cause.
-pub fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
+pub(crate) fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
     let (opened_in, opened) = mpsc::channel();
     let cannot = |error: io::Error| format!("cannot write the journal: {error}");
     let body = move || {

@@ -22,30 +22,30 @@ impl<Out, In> Line<Out, In> {
     ///
     /// # Errors
     /// The message, when the ring is full.
-    pub fn send(&mut self, message: Out) -> Result<(), Out> {
+    pub(crate) fn send(&mut self, message: Out) -> Result<(), Out> {
         self.outgoing.push(message).map_err(|PushError::Full(message)| message)
     }
 
     /// True when [`Self::send`] has room.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         !self.outgoing.is_full()
     }
 
     /// The next message from the other end.
-    pub fn receive(&mut self) -> Option<In> {
+    pub(crate) fn receive(&mut self) -> Option<In> {
         self.incoming.pop().ok()
     }
 
     /// True when [`Self::receive`] has something.
     #[must_use]
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         !self.incoming.is_empty()
     }
 
     /// True when the other end has gone; what it has sent before is still to be received.
     #[must_use]
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.incoming.is_abandoned()
     }
 }

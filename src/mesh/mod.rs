@@ -75,7 +75,7 @@ pub fn mesh<T>(doorbells: Arc<[Doorbell]>, capacity: usize) -> Vec<Mesh<T>> {
 impl<T> Mesh<T> {
     /// How many workers there are, this one included.
     #[must_use]
-    pub const fn workers(&self) -> usize {
+    pub(crate) const fn workers(&self) -> usize {
         self.peers.workers()
     }
 
@@ -83,7 +83,7 @@ impl<T> Mesh<T> {
     ///
     /// # Panics
     /// When `to` is this worker itself or does not exist.
-    pub fn send(&mut self, to: WorkerId, message: T) -> Sent {
+    pub(crate) fn send(&mut self, to: WorkerId, message: T) -> Sent {
         let peer = self.peers[to].as_mut().expect("a worker does not send to itself");
         if !peer.overflow.is_empty() {
             peer.overflow.push_back(message);
@@ -103,7 +103,7 @@ impl<T> Mesh<T> {
     }
 
     /// Begins a pass: what the rings hold now is what [`Mesh::receive`] gives.
-    pub fn begin_pass(&mut self) {
+    pub(crate) fn begin_pass(&mut self) {
         for peer in self.peers.values_mut().flatten() {
             peer.due = peer.incoming.slots();
         }
@@ -111,13 +111,13 @@ impl<T> Mesh<T> {
 
     /// True when all that belongs to the pass was received.
     #[must_use]
-    pub fn is_pass_over(&self) -> bool {
+    pub(crate) fn is_pass_over(&self) -> bool {
         self.peers.values().flatten().all(|peer| peer.due == 0)
     }
 
     /// The next message of this pass from another worker.
     #[inline]
-    pub fn receive(&mut self, from: WorkerId) -> Option<T> {
+    pub(crate) fn receive(&mut self, from: WorkerId) -> Option<T> {
         let peer = self.peers[from].as_mut()?;
         peer.due = peer.due.checked_sub(1)?;
         peer.popped = true;
@@ -126,7 +126,7 @@ impl<T> Mesh<T> {
 
     /// Moves what waits into the rings as far as there is room, and calls `open` with each worker
     /// for which nothing waits any more.
-    pub fn drain_overflow(&mut self, mut open: impl FnMut(WorkerId)) {
+    pub(crate) fn drain_overflow(&mut self, mut open: impl FnMut(WorkerId)) {
         for (to, peer) in self.peers.iter_mut() {
             let Some(peer) = peer else { continue };
             if peer.overflow.is_empty() {
@@ -142,7 +142,7 @@ impl<T> Mesh<T> {
 
     /// True when messages to another worker wait for room in its ring.
     #[must_use]
-    pub fn is_waiting_for(&self, to: WorkerId) -> bool {
+    pub(crate) fn is_waiting_for(&self, to: WorkerId) -> bool {
         self.peers[to].as_ref().is_some_and(|peer| !peer.overflow.is_empty())
     }
 
@@ -150,7 +150,7 @@ impl<T> Mesh<T> {
     ///
     /// The fence stands between our pushes and pops and our look at their flags; see [`Doorbell`]
     /// for why no sleeper is missed.
-    pub fn ring_doorbells(&mut self) {
+    pub(crate) fn ring_doorbells(&mut self) {
         if self.peers.values().flatten().all(|peer| !peer.pushed && !peer.popped) {
             return;
         }
@@ -167,7 +167,7 @@ impl<T> Mesh<T> {
 
     /// True when [`Mesh::receive`] or [`Mesh::drain_overflow`] has something to do.
     #[must_use]
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.peers.values().flatten().any(|peer| {
             !peer.incoming.is_empty() || (!peer.overflow.is_empty() && !peer.outgoing.is_full())
         })
@@ -176,7 +176,7 @@ impl<T> Mesh<T> {
     /// Says whether this worker, which stops, has `finished` but for what the mesh brings. True
     /// when all workers have, and nothing is on its way to this one.
     #[must_use]
-    pub fn finish(&self, finished: bool) -> bool {
+    pub(crate) fn finish(&self, finished: bool) -> bool {
         let is_empty = |peer: &Peer<T>| peer.incoming.is_empty() && peer.overflow.is_empty();
         let is_idle = || self.peers.values().flatten().all(is_empty);
         self.doorbell().set_finished(finished && is_idle());
@@ -187,7 +187,7 @@ impl<T> Mesh<T> {
     /// whatever comes from now on rings its doorbell. False when it has to go on.
     /// A stop keeps awake a worker that is not `stopping` already.
     #[must_use]
-    pub fn fall_asleep(&self, stopping: bool) -> bool {
+    pub(crate) fn fall_asleep(&self, stopping: bool) -> bool {
         let doorbell = &self.doorbells[self.me.index()];
         doorbell.announce_sleep();
         if self.has_work() || (doorbell.is_stopped() && !stopping) {
@@ -199,7 +199,7 @@ impl<T> Mesh<T> {
 
     /// This worker's doorbell.
     #[must_use]
-    pub fn doorbell(&self) -> &Doorbell {
+    pub(crate) fn doorbell(&self) -> &Doorbell {
         &self.doorbells[self.me.index()]
     }
 }

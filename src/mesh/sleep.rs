@@ -61,7 +61,7 @@ impl Doorbell {
     }
 
     /// Wakes the worker, from any thread, after something was put where it looks before it sleeps.
-    pub fn call(&self) {
+    pub(crate) fn call(&self) {
         fence(Ordering::SeqCst);
         self.ring();
     }
@@ -69,7 +69,7 @@ impl Doorbell {
     /// Whether the worker was told to stop.
     #[inline]
     #[must_use]
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
@@ -84,7 +84,7 @@ impl Doorbell {
     }
 
     /// The worker has woken up, or does not sleep after all.
-    pub fn stay_awake(&self) {
+    pub(crate) fn stay_awake(&self) {
         self.asleep.0.store(false, Ordering::Relaxed);
     }
 

@@ -81,7 +81,7 @@ impl fmt::Display for Wrong {
 impl Wrong {
     /// The value is not what it should have been.
     #[must_use]
-    pub fn new(origin: &str, cause: impl fmt::Display) -> Self {
+    pub(crate) fn new(origin: &str, cause: impl fmt::Display) -> Self {
         Self { origin: origin.to_owned(), cause: cause.to_string() }
     }
 
@@ -105,14 +105,14 @@ impl Given {
     }
 
     /// Adds a listener with options of its own.
-    pub fn add_listener(&mut self, listener: GivenListener) {
+    pub(crate) fn add_listener(&mut self, listener: GivenListener) {
         self.listeners.push(listener);
     }
 
     /// What was given here, and for the rest what was given there. Listeners are taken from one
     /// of both; what was given here counts for them all.
     #[must_use]
-    pub fn or(mut self, other: Self) -> Self {
+    pub(crate) fn or(mut self, other: Self) -> Self {
         if self.listeners.is_empty() {
             self.listeners = other.listeners;
             for listener in &mut self.listeners {
@@ -127,7 +127,7 @@ impl Given {
 
     /// True when both have the same texts for an option.
     #[must_use]
-    pub fn agrees_with(&self, other: &Self, option: &OptionDef) -> bool {
+    pub(crate) fn agrees_with(&self, other: &Self, option: &OptionDef) -> bool {
         let texts = |given: &'_ Self| -> Vec<String> {
             given.values(option).iter().map(|value| value.text.clone()).collect()
         };
@@ -136,7 +136,7 @@ impl Given {
 
     /// How the log is to look, if that is given and right, whatever else is not.
     #[must_use]
-    pub fn log_format(&self) -> Option<LogFormat> {
+    pub(crate) fn log_format(&self) -> Option<LogFormat> {
         let values = self.values(super::find_option("log-format")?);
         values.last()?.text.parse().ok()
     }
@@ -157,7 +157,7 @@ impl Given {
 impl GivenListener {
     /// A listener at `listen` with options of its own.
     #[must_use]
-    pub const fn new(listen: Value, own: Vec<(&'static OptionDef, Vec<Value>)>) -> Self {
+    pub(crate) const fn new(listen: Value, own: Vec<(&'static OptionDef, Vec<Value>)>) -> Self {
         Self { listen, own, overruled: Vec::new() }
     }
 

@@ -138,7 +138,7 @@ impl Scheme {
 
     /// As it stands in a URL.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
             Self::Mqtts => "mqtts",
@@ -160,13 +160,13 @@ impl Scheme {
 
     /// Whether TLS is spoken.
     #[must_use]
-    pub const fn has_tls(self) -> bool {
+    pub(crate) const fn has_tls(self) -> bool {
         matches!(self, Self::Mqtts | Self::Wss)
     }
 
     /// Whether WebSocket is spoken.
     #[must_use]
-    pub const fn has_websocket(self) -> bool {
+    pub(crate) const fn has_websocket(self) -> bool {
         matches!(self, Self::Ws | Self::Wss)
     }
 }
@@ -174,7 +174,7 @@ impl Scheme {
 impl Endpoint {
     /// True when `found` is what became of it: the same, or a port where any was asked for.
     #[must_use]
-    pub fn is_at(&self, found: &Self) -> bool {
+    pub(crate) fn is_at(&self, found: &Self) -> bool {
         match (self, found) {
             (Self::Tcp(asked), Self::Tcp(found)) if asked.port() == 0 => asked.ip() == found.ip(),
             _ => self == found,
@@ -183,7 +183,7 @@ impl Endpoint {
 
     /// True when nobody on another host can reach it.
     #[must_use]
-    pub const fn is_local(&self) -> bool {
+    pub(crate) const fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
             Self::Unix(_) => true,
@@ -315,7 +315,7 @@ impl ListenerOptions {
 
     /// True when something tells who a client is.
     #[must_use]
-    pub fn has_credentials(&self) -> bool {
+    pub(crate) fn has_credentials(&self) -> bool {
         self.password_file.is_some()
             || self.jwt_key_file.is_some()
             || self.http_auth_url.is_some()
@@ -373,7 +373,7 @@ fn address(host: &str, port: u16) -> Option<SocketAddr> {
 impl ListenerOptions {
     /// Whether the peer `address` is a proxy that tells who is connected.
     #[must_use]
-    pub fn is_proxy(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.proxy_from.iter().any(|network| network.contains(&address))
     }

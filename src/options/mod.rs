@@ -12,8 +12,10 @@ pub use listener::{
     CertificateUser, ClientCertificates, ClientIdSource, Endpoint, JwtAlgorithm, ListenerOptions,
     Scheme, TlsVersion,
 };
-pub use table::{OPTIONS, OptionDef, Set, find_option};
-pub use values::{ClientIdOwner, Durability, Expected, LogFormat, LogLevel, Pin, core_list};
+pub(crate) use table::find_option;
+pub use table::{OPTIONS, OptionDef, Set};
+pub(crate) use values::core_list;
+pub use values::{ClientIdOwner, Durability, Expected, LogFormat, LogLevel, Pin};
 
 use std::path::PathBuf;
 
@@ -132,7 +134,7 @@ impl Options {
     ///
     /// # Errors
     /// Every value that is refused, at least one; what follows from a value only once it is right.
-    pub fn build_or_list(given: &Given) -> Result<Self, Vec<Wrong>> {
+    pub(crate) fn build_or_list(given: &Given) -> Result<Self, Vec<Wrong>> {
         let mut options = Self::unset();
         let mut defaults = ListenerOptions::unset();
         let mut wrong = Vec::new();

@@ -53,13 +53,13 @@ impl fmt::Debug for Set {
 impl Set {
     /// True when each listener may have a value of its own.
     #[must_use]
-    pub const fn is_of_listener(&self) -> bool {
+    pub(crate) const fn is_of_listener(&self) -> bool {
         matches!(self, Self::Listener(_) | Self::ListenerList(_))
     }
 
     /// True when the flag may be repeated, and the environment variable holds a list with commas.
     #[must_use]
-    pub const fn is_list(&self) -> bool {
+    pub(crate) const fn is_list(&self) -> bool {
         matches!(self, Self::Listen | Self::ListenerList(_))
     }
 }
@@ -67,19 +67,19 @@ impl Set {
 impl OptionDef {
     /// The environment variable that sets this option when the flag is not given.
     #[must_use]
-    pub fn variable(&self) -> String {
+    pub(crate) fn variable(&self) -> String {
         format!("RINGMQ_{}", self.name.replace('-', "_").to_uppercase())
     }
 
     /// True when its value is the path of a file.
     #[must_use]
-    pub fn is_path(&self) -> bool {
+    pub(crate) fn is_path(&self) -> bool {
         matches!(self.value_name, "FILE" | "DIR")
     }
 
     /// True when its value is words of the user's, so that a number in their place is a mistake.
     #[must_use]
-    pub fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         matches!(self.value_name, "FILE" | "DIR" | "URL" | "PATH" | "ORIGIN" | "NETWORK")
     }
 
@@ -158,7 +158,7 @@ impl OptionDef {
 
 /// The option of that name.
 #[must_use]
-pub fn find_option(name: &str) -> Option<&'static OptionDef> {
+pub(crate) fn find_option(name: &str) -> Option<&'static OptionDef> {
     OPTIONS.iter().find(|option| option.name == name)
 }
 

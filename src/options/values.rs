@@ -151,7 +151,7 @@ impl FromStr for LogFormat {
 ///
 /// The kernel writes its own lists of cores in the same way, so this reads those, too.
 #[must_use]
-pub fn core_list(list: &str) -> Option<Vec<usize>> {
+pub(crate) fn core_list(list: &str) -> Option<Vec<usize>> {
     let mut cores = Vec::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

@@ -13,7 +13,7 @@ mod kernel;
 mod listening;
 mod logging;
 mod memory;
-pub mod passwd;
+mod passwd;
 mod pinning;
 mod reload;
 mod settings;

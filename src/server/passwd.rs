@@ -20,7 +20,7 @@ use std::process::ExitCode;
 const PASSWORD_BYTES_MAX: u64 = 65_535;
 
 /// Runs the command; `arguments` begin with its name, `passwd`.
-pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return refuse(&error),

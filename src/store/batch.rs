@@ -14,13 +14,13 @@ pub struct Epoch(pub u64);
 impl Epoch {
     /// The journal's time of a point, in milliseconds.
     #[must_use]
-    pub const fn milliseconds(self, time: Time) -> u64 {
+    pub(crate) const fn milliseconds(self, time: Time) -> u64 {
         self.0 + time.nanoseconds() / 1_000_000
     }
 
     /// The point that a journal's time is; the start of the clock when it is before.
     #[must_use]
-    pub const fn time(self, milliseconds: u64) -> Time {
+    pub(crate) const fn time(self, milliseconds: u64) -> Time {
         let nanoseconds = milliseconds.saturating_sub(self.0).saturating_mul(1_000_000);
         Time::from_nanoseconds(nanoseconds)
     }
@@ -121,21 +121,14 @@ impl Recipients {
         self.others.push((session, delivery));
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let grouped: usize = self.groups.iter().map(|(_, sessions)| sessions.len()).sum();
-        grouped + self.others.len()
-    }
-
     /// True when nobody gets it.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.others.is_empty()
     }
 
     /// Forgets everybody, and keeps the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if let Some((_, sessions)) = self.groups.pop() {
             self.spare = sessions;
             self.spare.clear();
@@ -159,7 +152,7 @@ impl Recipients {
     }
 
     /// Leaves out everybody.
-    pub fn leave_out_all(&mut self) {
+    pub(crate) fn leave_out_all(&mut self) {
         self.groups.clear();
         self.leave_out_others(|_, _| true);
     }
@@ -175,7 +168,7 @@ impl Recipients {
     }
 
     /// Takes in those of another worker.
-    pub fn append(&mut self, mut more: Self) {
+    pub(crate) fn append(&mut self, mut more: Self) {
         self.groups.append(&mut more.groups);
         self.others.append(&mut more.others);
     }
@@ -184,14 +177,14 @@ impl Recipients {
 impl Publish {
     /// True when there is nothing to remember.
     #[must_use]
-    pub const fn is_void(&self) -> bool {
+    pub(crate) const fn is_void(&self) -> bool {
         let is_noted = self.retained.is_some() || self.received.is_some() || self.taken.is_some();
         !is_noted && self.recipients.is_empty()
     }
 
     /// True when its bytes are to be written; otherwise nobody thinks any more that they are.
     #[must_use]
-    pub fn settle_body(&self) -> bool {
+    pub(crate) fn settle_body(&self) -> bool {
         let goes = self.retained.is_some() || !self.recipients.is_empty();
         self.is_new && (goes || !self.message.forget_stored())
     }

@@ -56,7 +56,7 @@ impl Reading {
 impl Epoch {
     /// The epoch of a process whose clock says `now` when the journal's time is `journal_ms`.
     #[must_use]
-    pub const fn at(journal_ms: u64, now: Time) -> Self {
+    pub(crate) const fn at(journal_ms: u64, now: Time) -> Self {
         Self(journal_ms.saturating_sub(now.nanoseconds() / 1_000_000))
     }
 }
@@ -64,13 +64,13 @@ impl Epoch {
 impl ClockNote {
     /// True when so much time has passed since this note that a commit takes along the `next` one.
     #[must_use]
-    pub const fn is_old(&self, next: &Self) -> bool {
+    pub(crate) const fn is_old(&self, next: &Self) -> bool {
         next.journal_ms.saturating_sub(self.journal_ms) >= CLOCK_NOTE_MS
     }
 
     /// True when the wall clock was set between this note and the `next` one.
     #[must_use]
-    pub const fn has_stepped(&self, next: &Self) -> bool {
+    pub(crate) const fn has_stepped(&self, next: &Self) -> bool {
         let before = self.wall_ms as i64 - self.journal_ms as i64;
         let after = next.wall_ms as i64 - next.journal_ms as i64;
         before.abs_diff(after) > CLOCK_NOTE_MS

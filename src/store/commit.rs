@@ -87,7 +87,7 @@ impl SegmentHeader {
 
     /// True when there is nothing wrong with either copy.
     #[must_use]
-    pub fn is_whole(bytes: &[u8]) -> bool {
+    pub(crate) fn is_whole(bytes: &[u8]) -> bool {
         let copies = bytes.get(..SEGMENT_HEADER).map(|bytes| bytes.chunks(HEADER_COPY));
         copies.is_some_and(|mut copies| copies.all(|copy| Self::decode_copy(copy).is_some()))
     }
@@ -124,7 +124,7 @@ impl CommitWriter {
 
     /// The same with another limit.
     #[must_use]
-    pub fn with_limit(self, bytes_max: usize) -> Self {
+    pub(crate) fn with_limit(self, bytes_max: usize) -> Self {
         Self { bytes_max, ..self }
     }
 

@@ -103,7 +103,7 @@ impl Gatherer {
 
     /// A commit under this stamp that has nothing but the note.
     #[must_use]
-    pub fn clock_commit(&mut self, stamp: Stamp, note: ClockNote) -> Commit {
+    pub(crate) fn clock_commit(&mut self, stamp: Stamp, note: ClockNote) -> Commit {
         self.clock = None;
         let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
         writer.write(&Record::Clock(note));

@@ -147,7 +147,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// What keeps the bytes.
-    pub const fn disk(&self) -> &D {
+    pub(crate) const fn disk(&self) -> &D {
         &self.disk
     }
 
@@ -215,7 +215,7 @@ impl<D: Disk> Log<D> {
 
     /// How many bytes all segments have.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let sealed: u64 = self.sealed.iter().map(|sealed| sealed.end).sum();
         sealed + self.current.as_ref().map_or(0, |current| current.end)
     }

@@ -72,7 +72,7 @@ impl Expiry {
     /// has waited. Clocks of workers and processes may differ, so it is never more than that.
     // [MQTT-3.3.2-6]
     #[must_use]
-    pub fn left_s(self, now: Time) -> u32 {
+    pub(crate) fn left_s(self, now: Time) -> u32 {
         let left = self.at.since(now);
         let whole = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         u32::try_from(whole).unwrap_or(u32::MAX).min(self.interval_s)
@@ -100,7 +100,7 @@ impl Message {
     /// A message whose `bytes` are those of its topic, its properties and its payload; `lengths`
     /// are those of the first two.
     #[must_use]
-    pub fn from_bytes(
+    pub(crate) fn from_bytes(
         bytes: Box<[u8]>,
         lengths: (usize, usize),
         traits: Traits,
@@ -146,20 +146,20 @@ impl Message {
     }
 
     /// Its bytes are not written after all: true unless somebody counts on them already.
-    pub fn forget_stored(&self) -> bool {
+    pub(crate) fn forget_stored(&self) -> bool {
         let forget = |stored| (stored & 1 == 0).then_some(0);
         self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forget).is_ok()
     }
 
     /// How many bytes its topic and its properties have.
     #[must_use]
-    pub fn lengths(&self) -> (usize, usize) {
+    pub(crate) fn lengths(&self) -> (usize, usize) {
         (self.topic_length as usize, self.properties_length as usize)
     }
 
     /// What it was made of besides its bytes.
     #[must_use]
-    pub fn traits(&self) -> Traits {
+    pub(crate) fn traits(&self) -> Traits {
         let Self { qos, retain, expires, publisher, id, .. } = *self;
         Traits { qos, retain, expires, publisher, id }
     }
@@ -173,7 +173,7 @@ impl Message {
 
     /// The properties that go on to subscribers, encoded.
     #[must_use]
-    pub fn properties(&self) -> Properties<'_> {
+    pub(crate) fn properties(&self) -> Properties<'_> {
         let from = self.topic_length as usize;
         Properties::from_bytes(&self.bytes[from..from + self.properties_length as usize])
     }
@@ -185,12 +185,12 @@ impl Message {
     }
 
     /// Where the payload begins in [`Self::bytes`].
-    pub fn payload_start(&self) -> usize {
+    pub(crate) fn payload_start(&self) -> usize {
         (self.topic_length + self.properties_length) as usize
     }
 
     /// All of it: what it counts for in a queue.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 

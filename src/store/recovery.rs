@@ -192,7 +192,7 @@ impl Reader {
 impl<W: Watch> Reader<W> {
     /// The same, while `watch` looks on.
     #[must_use]
-    pub fn watched(epoch: Epoch, watch: W) -> Self {
+    pub(crate) fn watched(epoch: Epoch, watch: W) -> Self {
         Self {
             watch,
             state: State::new(epoch),
@@ -230,7 +230,7 @@ impl<W: Watch> Reader<W> {
 
     /// The same, with what has looked on.
     #[must_use]
-    pub fn finish_watched(mut self) -> (Recovered, W) {
+    pub(crate) fn finish_watched(mut self) -> (Recovered, W) {
         let held = std::mem::take(&mut self.held);
         let (attempts, last): (Vec<_>, Vec<_>) = held.into_iter().partition(Found::is_attempt);
         if let Some(last) = last.first() {

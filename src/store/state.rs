@@ -511,14 +511,14 @@ impl Body<'_> {
 impl<'a> Owner<'a> {
     /// What is stored of an identity.
     #[must_use]
-    pub fn of(identity: &'a Identity, listener: ListenerId) -> Self {
+    pub(crate) fn of(identity: &'a Identity, listener: ListenerId) -> Self {
         let user = identity.user.as_deref().map(Cow::Borrowed);
         Self { user, client_id: None, is_superuser: identity.is_superuser, listener }
     }
 
     /// The identity, of a client whose identifier is `client_id` unless it is stored, too.
     #[must_use]
-    pub fn identity(&self, client_id: &str) -> Identity {
+    pub(crate) fn identity(&self, client_id: &str) -> Identity {
         Identity {
             user: self.user.as_deref().map(Into::into),
             client_id: self.client_id.as_deref().unwrap_or(client_id).into(),
@@ -530,7 +530,7 @@ impl<'a> Owner<'a> {
 
     /// The same, for any time.
     #[must_use]
-    pub fn owned(self) -> Owner<'static> {
+    pub(crate) fn owned(self) -> Owner<'static> {
         Owner {
             user: self.user.map(owned),
             client_id: self.client_id.map(owned),

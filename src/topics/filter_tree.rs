@@ -9,7 +9,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 /// Names a node while it exists.
-pub type NodeId = u32;
+pub(crate) type NodeId = u32;
 
 const ROOT: NodeId = 0;
 const NONE: NodeId = NodeId::MAX;
@@ -53,7 +53,7 @@ impl<T: Default> FilterTree<T> {
 
     /// The node of a valid filter, if there is one.
     #[must_use]
-    pub fn find(&self, filter: &str) -> Option<NodeId> {
+    pub(crate) fn find(&self, filter: &str) -> Option<NodeId> {
         let mut node = ROOT;
         for text in filter.split('/') {
             node = match text {
@@ -100,7 +100,7 @@ impl<T: Default> FilterTree<T> {
 
     /// Removes `node`, whose value is empty, and every ancestor that `is_empty` and has no other
     /// child. Does nothing while the node has children.
-    pub fn prune(&mut self, mut node: NodeId, is_empty: impl Fn(&T) -> bool) {
+    pub(crate) fn prune(&mut self, mut node: NodeId, is_empty: impl Fn(&T) -> bool) {
         while node != ROOT {
             let Node { parent, level, children, ref value, .. } = self.nodes[node as usize];
             if children > 0 || !is_empty(value) {
@@ -152,7 +152,7 @@ impl<T: Default> FilterTree<T> {
 
     /// The filter that `node` stands for.
     #[must_use]
-    pub fn filter(&self, mut node: NodeId) -> String {
+    pub(crate) fn filter(&self, mut node: NodeId) -> String {
         let mut texts = Vec::new();
         while node != ROOT {
             let Node { parent, level, .. } = self.nodes[node as usize];
@@ -169,14 +169,8 @@ impl<T: Default> FilterTree<T> {
 
     /// How many nodes there are, without the root.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nodes.len() - 1
-    }
-
-    /// True when there is no filter.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

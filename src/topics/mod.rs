@@ -7,9 +7,10 @@ mod retained;
 mod subscribers;
 mod subscriptions;
 
-pub use filter_tree::{FilterTree, NodeId};
+pub use filter_tree::FilterTree;
 pub use retained::{Page, Retained, RetainedMessage};
 pub use subscribers::{Extras, Subscriber, Subscribers};
+pub(crate) use subscriptions::GroupId;
 pub use subscriptions::{
-    Group, GroupId, Interest, Matches, Place, Subscribed, Subscriptions, Unsubscribed, WorkerSet,
+    Group, Interest, Matches, Place, Subscribed, Subscriptions, Unsubscribed, WorkerSet,
 };

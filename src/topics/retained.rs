@@ -116,7 +116,11 @@ impl<M: RetainedMessage> Retained<M> {
 
     /// The next at most `count_max` messages after the topic `after`, whatever they are; also those
     /// that cleared a topic and are not forgotten.
-    pub fn after(&self, after: Option<&str>, count_max: usize) -> impl Iterator<Item = &Arc<M>> {
+    pub(crate) fn after(
+        &self,
+        after: Option<&str>,
+        count_max: usize,
+    ) -> impl Iterator<Item = &Arc<M>> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
         let messages = self.messages.range::<[u8], _>((from, Bound::Unbounded));
         messages.take(count_max).map(|entry| &entry.0)
@@ -124,13 +128,13 @@ impl<M: RetainedMessage> Retained<M> {
 
     /// When there is something to drop.
     #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
+    pub(crate) fn deadline(&self) -> Option<Time> {
         self.expiring.first().map(|(expires, _)| *expires)
     }
 
     /// Drops what has expired.
     // [MQTT-3.3.2-5]
-    pub fn expire(&mut self, now: Time) {
+    pub(crate) fn expire(&mut self, now: Time) {
         while let Some((expires, _)) = self.expiring.first()
             && *expires <= now
         {
@@ -141,14 +145,8 @@ impl<M: RetainedMessage> Retained<M> {
 
     /// How many topics have a message.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.messages.len() - self.clears
-    }
-
-    /// True when no topic has one.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

@@ -25,32 +25,32 @@ const CHECKED: u32 = 1 << 31;
 impl Extras {
     /// `subscription_id` is 0 for none, at most 268,435,455.
     #[must_use]
-    pub const fn new(subscription_id: u32, is_checked: bool) -> Self {
+    pub(crate) const fn new(subscription_id: u32, is_checked: bool) -> Self {
         Self(subscription_id | if is_checked { CHECKED } else { 0 })
     }
 
     /// True when there is neither.
     #[inline]
     #[must_use]
-    pub const fn is_none(self) -> bool {
+    pub(crate) const fn is_none(self) -> bool {
         self.0 == 0
     }
 
     /// The Subscription Identifier.
     #[must_use]
-    pub fn subscription_id(self) -> Option<u32> {
+    pub(crate) fn subscription_id(self) -> Option<u32> {
         Some(self.0 & !CHECKED).filter(|&id| id != 0)
     }
 
     /// True when the client may perhaps not read everything that the filter matches.
     #[must_use]
-    pub const fn is_checked(self) -> bool {
+    pub(crate) const fn is_checked(self) -> bool {
         self.0 & CHECKED != 0
     }
 
     /// The same, checked or not.
     #[must_use]
-    pub const fn with_checked(self, is_checked: bool) -> Self {
+    pub(crate) const fn with_checked(self, is_checked: bool) -> Self {
         Self::new(self.0 & !CHECKED, is_checked)
     }
 }
@@ -75,12 +75,12 @@ impl Subscribers {
 
     /// The subscription of `session`.
     #[must_use]
-    pub fn get(&self, session: u32) -> Option<&Subscriber> {
+    pub(crate) fn get(&self, session: u32) -> Option<&Subscriber> {
         self.place(session).map(|place| &self.list[place])
     }
 
     /// Sets whether deliveries to `session` are checked.
-    pub fn set_checked(&mut self, session: u32, is_checked: bool) {
+    pub(crate) fn set_checked(&mut self, session: u32, is_checked: bool) {
         if let Some(place) = self.place(session) {
             let extras = &mut self.list[place].extras;
             *extras = extras.with_checked(is_checked);
@@ -88,7 +88,7 @@ impl Subscribers {
     }
 
     /// Adds a subscriber, or replaces its subscription; true when it was there already.
-    pub fn insert(&mut self, subscriber: Subscriber) -> bool {
+    pub(crate) fn insert(&mut self, subscriber: Subscriber) -> bool {
         if let Some(place) = self.place(subscriber.session) {
             self.list[place] = subscriber;
             return true;
@@ -105,7 +105,7 @@ impl Subscribers {
     }
 
     /// Takes the subscription of `session` out.
-    pub fn remove(&mut self, session: u32) -> Option<Subscriber> {
+    pub(crate) fn remove(&mut self, session: u32) -> Option<Subscriber> {
         let place = self.place(session)?;
         let gone = self.list.swap_remove(place);
         if let Some(places) = &mut self.places {

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Names a shared group while any worker has members of it.
-pub type GroupId = u32;
+pub(crate) type GroupId = u32;
 
 /// A set of workers: at most [`crate::limits::WORKERS_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,23 +18,23 @@ pub struct WorkerSet(u128);
 
 impl WorkerSet {
     /// Adds a worker.
-    pub const fn insert(&mut self, worker: WorkerId) {
+    pub(crate) const fn insert(&mut self, worker: WorkerId) {
         self.0 |= 1 << worker.0;
     }
 
     /// Takes a worker out.
-    pub const fn remove(&mut self, worker: WorkerId) {
+    pub(crate) const fn remove(&mut self, worker: WorkerId) {
         self.0 &= !(1 << worker.0);
     }
 
     /// Adds every worker of the other set.
-    pub const fn extend(&mut self, other: Self) {
+    pub(crate) const fn extend(&mut self, other: Self) {
         self.0 |= other.0;
     }
 
     /// True when no worker is in it.
     #[must_use]
-    pub const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
@@ -106,7 +106,7 @@ const NOT_SHARED: GroupId = GroupId::MAX;
 impl Place {
     /// The group, when the subscription is a shared one.
     #[must_use]
-    pub fn group(self) -> Option<GroupId> {
+    pub(crate) fn group(self) -> Option<GroupId> {
         (self.group != NOT_SHARED).then_some(self.group)
     }
 }
@@ -157,13 +157,8 @@ impl Subscriptions {
         Self { tree: FilterTree::new(seed), groups: Slab::new(), worker }
     }
 
-    /// Adds or replaces a subscription of a connected session; `text` is the whole of `filter`.
-    pub fn subscribe(
-        &mut self,
-        text: &str,
-        filter: TopicFilter<'_>,
-        subscriber: Subscriber,
-    ) -> Subscribed {
+    /// Adds or replaces a subscription of a connected session.
+    pub fn subscribe(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Subscribed {
         let node = self.tree.insert(filter.filter);
         if filter.share_name.is_none() {
             let subscribers = &mut self.tree[node].subscribers;
@@ -172,7 +167,7 @@ impl Subscriptions {
             let news = first.then_some(Interest { worker: self.worker, members: 1, online: 0 });
             return Subscribed { place: Place { node, group: NOT_SHARED }, existed, news };
         }
-        let id = self.group_at(node, text);
+        let id = self.group_at(node, filter.text);
         let group = &mut self.groups[id as usize];
         let existed = group.members.insert(subscriber);
         group.online += u32::from(!existed);
@@ -184,20 +179,24 @@ impl Subscriptions {
     pub fn unsubscribe(
         &mut self,
         session: u32,
-        text: &str,
         filter: TopicFilter<'_>,
         online: bool,
     ) -> Option<Unsubscribed> {
         let node = self.tree.find(filter.filter)?;
         let group = match filter.share_name {
             None => NOT_SHARED,
-            Some(_) => self.find_group(node, text)?,
+            Some(_) => self.find_group(node, filter.text)?,
         };
         self.remove(session, Place { node, group }, online)
     }
 
     /// Removes the subscription that hangs at `place`, if `session` has it.
-    pub fn remove(&mut self, session: u32, place: Place, online: bool) -> Option<Unsubscribed> {
+    pub(crate) fn remove(
+        &mut self,
+        session: u32,
+        place: Place,
+        online: bool,
+    ) -> Option<Unsubscribed> {
         let news = match place.group() {
             None => {
                 let subscribers = &mut self.tree[place.node].subscribers;
@@ -222,7 +221,7 @@ impl Subscriptions {
     }
 
     /// A member of the group came or went; what the other workers must be told.
-    pub fn set_online(&mut self, id: GroupId, online: bool) -> (Arc<str>, Interest) {
+    pub(crate) fn set_online(&mut self, id: GroupId, online: bool) -> (Arc<str>, Interest) {
         let group = &mut self.groups[id as usize];
         if online {
             group.online += 1;
@@ -234,15 +233,15 @@ impl Subscriptions {
 
     /// What the other workers are to know of the filter of a subscription that is there.
     #[must_use]
-    pub fn interest(&self, place: Place) -> Interest {
+    pub(crate) fn interest(&self, place: Place) -> Interest {
         match place.group() {
             None => Interest { worker: self.worker, members: 1, online: 0 },
             Some(id) => self.groups[id as usize].interest(self.worker),
         }
     }
 
-    /// Another worker has told what it has of a filter; `text` is the whole of `filter`.
-    pub fn learn(&mut self, text: &str, filter: TopicFilter<'_>, interest: Interest) {
+    /// Another worker has told what it has of a filter.
+    pub fn learn(&mut self, filter: TopicFilter<'_>, interest: Interest) {
         let node = self.tree.insert(filter.filter);
         if filter.share_name.is_none() {
             let workers = &mut self.tree[node].workers;
@@ -252,7 +251,7 @@ impl Subscriptions {
                 workers.remove(interest.worker);
             }
         } else {
-            let id = self.group_at(node, text);
+            let id = self.group_at(node, filter.text);
             let elsewhere = &mut self.groups[id as usize].elsewhere;
             elsewhere.retain(|known| known.worker != interest.worker);
             if interest.members > 0 {
@@ -290,14 +289,14 @@ impl Subscriptions {
     }
 
     /// A group that matched, to turn the choice.
-    pub fn group_mut(&mut self, id: GroupId) -> &mut Group {
+    pub(crate) fn group_mut(&mut self, id: GroupId) -> &mut Group {
         &mut self.groups[id as usize]
     }
 
-    /// The group of the whole filter `text`, if any worker has members of it.
+    /// The group of a shared filter, if any worker has members of it.
     #[must_use]
-    pub fn find_share(&self, text: &str, filter: TopicFilter<'_>) -> Option<GroupId> {
-        self.find_group(self.tree.find(filter.filter)?, text)
+    pub(crate) fn find_share(&self, filter: TopicFilter<'_>) -> Option<GroupId> {
+        self.find_group(self.tree.find(filter.filter)?, filter.text)
     }
 
     /// The whole filter of a subscription, as the client wrote it.
@@ -319,7 +318,7 @@ impl Subscriptions {
     }
 
     /// Sets whether deliveries for the subscription of `session` that hangs at `place` are checked.
-    pub fn set_checked(&mut self, session: u32, place: Place, is_checked: bool) {
+    pub(crate) fn set_checked(&mut self, session: u32, place: Place, is_checked: bool) {
         match place.group() {
             None => self.tree[place.node].subscribers.set_checked(session, is_checked),
             Some(id) => self.groups[id as usize].members.set_checked(session, is_checked),
@@ -328,7 +327,7 @@ impl Subscriptions {
 
     /// How many nodes the tree has: 0 when nobody anywhere subscribes to anything.
     #[must_use]
-    pub fn node_count(&self) -> usize {
+    pub(crate) fn node_count(&self) -> usize {
         self.tree.len()
     }
 

@@ -44,7 +44,7 @@ fn load_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// The files of certificates that `path` stands for: itself, or those in the folder that it is.
 #[must_use]
-pub fn certificate_files(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn certificate_files(path: &Path) -> Vec<PathBuf> {
     match path.is_dir() {
         true => files_in(path).unwrap_or_default(),
         false => vec![path.to_owned()],

@@ -29,7 +29,7 @@ mod upgrade;
 mod websocket;
 
 pub use crate::options::{ClientCertificates, TlsVersion};
-pub use authorities::certificate_files;
+pub(crate) use authorities::certificate_files;
 pub use certificate::Certificate;
 pub use tls_files::TlsFiles;
 pub use tls_settings::TlsSettings;
@@ -213,7 +213,7 @@ impl Transport {
     /// True when [`Transport::send`] would make of some segments now what every other transport
     /// that says so makes of them.
     #[must_use]
-    pub fn frames_alike(&self) -> bool {
+    pub(crate) fn frames_alike(&self) -> bool {
         let websocket = self.websocket.as_ref();
         self.tls.is_none()
             && websocket.is_some_and(|w| w.is_open() && !w.is_closed() && !w.has_output())
@@ -256,7 +256,7 @@ impl Transport {
 
     /// What to tell of a peer that leaves now; None when nothing is strange about it.
     #[must_use]
-    pub fn departure(&self) -> Option<&'static str> {
+    pub(crate) fn departure(&self) -> Option<&'static str> {
         self.tls.as_deref().filter(|tls| tls.has_greeted() && !self.over).map(|_| {
             "TLS: the client left within the handshake; perhaps it does not trust the issuer of \
              our certificate, or the name in it is not the one that it connects to"
@@ -265,7 +265,7 @@ impl Transport {
 
     /// True when the socket's peer is a proxy, also for connections of the proxy's own.
     #[must_use]
-    pub const fn is_proxied(&self) -> bool {
+    pub(crate) const fn is_proxied(&self) -> bool {
         self.is_proxied
     }
 

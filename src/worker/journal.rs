@@ -26,7 +26,7 @@ impl std::fmt::Debug for Journal {
 impl Journal {
     /// The worker's end of its line; `wake` wakes the journal.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         line: Line<Submission, News>,
         wake: Arc<dyn Fn() + Send + Sync>,
         epoch: Epoch,

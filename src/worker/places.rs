@@ -48,7 +48,7 @@ impl Places {
     /// Takes a place for a connection that came at `now`, where so many may come a second, 0 for
     /// any number. What there is too much of comes with it; None when it cannot even be told.
     #[must_use]
-    pub fn take(&self, now: Time, rate_max: u32) -> Option<(Place, Option<Excess>)> {
+    pub(crate) fn take(&self, now: Time, rate_max: u32) -> Option<(Place, Option<Excess>)> {
         // Relaxed: the counts guard nothing but themselves.
         if self.taken.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.taken.fetch_sub(1, Ordering::Relaxed);
@@ -63,7 +63,12 @@ impl Places {
     }
 
     /// Counts a connection for its address, of which there may be `limit`, 0 for any number.
-    pub fn count_address(&self, place: &mut Place, address: IpAddr, limit: u32) -> Option<Excess> {
+    pub(crate) fn count_address(
+        &self,
+        place: &mut Place,
+        address: IpAddr,
+        limit: u32,
+    ) -> Option<Excess> {
         if limit == 0 || !place.is_counted {
             return None;
         }
@@ -77,7 +82,7 @@ impl Places {
     }
 
     /// Gives back what a connection took up.
-    pub fn give_back(&self, place: &Place) {
+    pub(crate) fn give_back(&self, place: &Place) {
         let count = if place.is_counted { &self.taken } else { &self.turned_away };
         count.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = place.address {

@@ -64,7 +64,7 @@ fn v18_an_empty_file_denies_everything() {
             assert_eq!(grants.reach("#"), Reach::None);
         }
     }
-    let policy = ringmq::access::Policy::open();
+    let policy = ringmq::testing::open_policy();
     assert!(policy.grants(&identity("c", None)).is_none());
 }
 

@@ -6,6 +6,7 @@ use ringmq::base::ids::{LinkId, ListenerId, WorkerId};
 use ringmq::limits::HOOK_THREADS;
 use ringmq::mqtt::ReasonCode;
 use ringmq::server::authentication::{Desk, DeskSettings};
+use ringmq::testing::open_policy;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -78,7 +79,7 @@ fn every_login_is_answered_once() {
     }
     let other = Login { listener: ListenerId(1), ..login(Some("user"), Some("right")) };
     assert_eq!(code(&office.ask(other)), ReasonCode::ServerUnavailable);
-    office.desk.stop();
+    drop(office.desk);
     assert!(
         office.verdicts.recv().is_err(),
         "nothing more comes, and no thread is left to send it"
@@ -110,7 +111,7 @@ fn i21_what_is_remembered_ends_with_the_policy() {
     office.desk.set_policies(Arc::new([passwords("new")]));
     assert!(outcome(&office.ask(login(Some("user"), Some("old")))).is_err());
     assert!(outcome(&office.ask(login(Some("user"), Some("new")))).is_ok());
-    office.desk.set_policies(Arc::new([Policy::open()]));
+    office.desk.set_policies(Arc::new([open_policy()]));
     let identity = outcome(&office.ask(login(Some("user"), Some("new")))).unwrap();
     assert_eq!(identity.user, None);
 }

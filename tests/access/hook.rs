@@ -1,10 +1,10 @@
 //! What the hook is asked, and what its answers lead to.
 
 use super::{Folder, login, outcome};
-use ringmq::base::ids::ListenerId;
 use ringmq::access::{
     HookAnswer, HookSource, Login, Policy, Secret, Sources, Verdict, hook_question,
 };
+use ringmq::base::ids::ListenerId;
 use ringmq::mqtt::ReasonCode;
 use serde_json::{Value, json};
 

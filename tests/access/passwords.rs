@@ -4,6 +4,7 @@
 use super::{Folder, load_passwords, login, outcome, password_policy, user_of, verify};
 use ringmq::access::{HashMethod, Policy, Proof, Sources, hash_password};
 use ringmq::mqtt::ReasonCode;
+use ringmq::testing::open_policy;
 use std::process::Command;
 
 /// The head of a cheap entry, for tests in which the hash is of no interest.
@@ -152,9 +153,9 @@ fn i21_an_identity_holds_while_its_entry_stays() {
     for new in ["".to_owned(), one.replace("one", "two"), entry("one", HashMethod::Scram, "x")] {
         assert!(!password_policy(new).unwrap().still_holds(&identity));
     }
-    assert!(!Policy::open().still_holds(&identity));
-    let anonymous = Policy::open().anonymous("c");
-    assert!(Policy::open().still_holds(&anonymous) && !old.still_holds(&anonymous));
+    assert!(!open_policy().still_holds(&identity));
+    let anonymous = open_policy().anonymous("c");
+    assert!(open_policy().still_holds(&anonymous) && !old.still_holds(&anonymous));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::workload::{Payloads, WORKERS, Workload, canonical, encoded};
 use ringmq::store::{self, Epoch, Fault, Found, Limits, Log, Past, Reader, Recovered};
+use ringmq::testing::disk;
 use ringmq_sim::disk::{Crash, Disk, Image, Operation, Plan, at_once};
 
 /// Small enough for several segments and passes in one run.
@@ -125,7 +126,7 @@ impl<D: Wrap> Run<D> {
     }
 
     fn operations(&self) -> usize {
-        self.log.disk().inner().operations()
+        disk(&self.log).inner().operations()
     }
 
     /// What each number of commits comes to.
@@ -146,7 +147,7 @@ impl<D: Wrap> Run<D> {
         range: std::ops::Range<usize>,
     ) -> Result<usize, String> {
         let states = self.states();
-        let disk = self.log.disk().inner();
+        let disk = disk(&self.log).inner();
         let mut platter = disk.platter();
         let mut images = 0;
         let mut check = |at: usize, platter: &ringmq_sim::disk::Platter| {
@@ -192,7 +193,7 @@ impl<D: Wrap> Run<D> {
     /// I16: what is acknowledged was written and synced, in a segment without a failure, whose
     /// name was synced.
     pub fn audit(&self) -> Result<(), String> {
-        let trace = self.log.disk().inner().trace();
+        let trace = disk(&self.log).inner().trace();
         for (commit, (&from, &to)) in self.begun.iter().zip(&self.acknowledged).enumerate() {
             let failed = trace[from..to].iter().rposition(|(_, failure)| failure.is_some());
             let after = &trace[failed.map_or(from, |at| from + at + 1)..to];

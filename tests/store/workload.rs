@@ -2,7 +2,6 @@
 //! who gets them, and passes that write anew all that lives. A seed makes every choice.
 
 use ringmq::base::ids::{ListenerId, WorkerId};
-use ringmq::base::prng::Prng;
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{
     Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
@@ -11,6 +10,7 @@ use ringmq::store::{
     Batch, Commit, Entry, Epoch, Gatherer, Message, Part, Publish, Recipients, Stamp, State,
     StoredCopy, Submission, Traits, Way,
 };
+use ringmq::testing::Prng;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

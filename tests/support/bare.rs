@@ -6,6 +6,7 @@ use ringmq::base::maps::HashMap;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
 use ringmq::options::Options;
+use ringmq::testing::open_policy;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl Default for Bare {
 
 impl Bare {
     pub fn with(options: Options) -> Self {
-        Self::with_policies(options, Arc::new([Policy::open()]))
+        Self::with_policies(options, Arc::new([open_policy()]))
     }
 
     /// A shard with as many listeners as there are policies.

@@ -22,8 +22,19 @@ pub fn check_topic_name(topic: &str) -> Result<(), ProtocolError> {
 }
 
 /// A filter as a subscription names it, split from its share name.
+///
+/// ```
+/// use ringmq_mqtt::{TopicFilter, matches};
+///
+/// let shared = TopicFilter::parse("$share/workers/jobs/+", 200)?;
+/// assert_eq!((shared.share_name, shared.filter), (Some("workers"), "jobs/+"));
+/// assert!(matches(shared.filter, "jobs/7"));
+/// # Ok::<(), ringmq_mqtt::ProtocolError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicFilter<'a> {
+    /// The whole filter as the subscription names it, its share name included.
+    pub text: &'a str,
     /// The group that shares the subscription, if it is shared.
     pub share_name: Option<&'a str>,
     /// The filter itself, its wildcards checked.
@@ -42,7 +53,17 @@ impl<'a> TopicFilter<'a> {
         if level_count(filter) > levels_max {
             return invalid("too many levels in a topic filter");
         }
-        Ok(Self { share_name, filter })
+        Ok(Self { text, share_name, filter })
+    }
+
+    /// Splits the `text` of a filter that was parsed before from its share name; nothing is checked
+    /// again.
+    #[must_use]
+    pub fn parsed(text: &'a str) -> Self {
+        match text.strip_prefix("$share/").and_then(|shared| shared.split_once('/')) {
+            Some((share_name, filter)) => Self { text, share_name: Some(share_name), filter },
+            None => Self { text, share_name: None, filter: text },
+        }
     }
 
     /// Whether the filter can match more than one topic name.
@@ -147,7 +168,8 @@ mod tests {
     #[test]
     fn mqtt_4_8_2_share_names() {
         let parsed = TopicFilter::parse("$share/g/a/+", 2).expect("is shared");
-        assert_eq!(parsed, TopicFilter { share_name: Some("g"), filter: "a/+" });
+        let whole = "$share/g/a/+";
+        assert_eq!(parsed, TopicFilter { text: whole, share_name: Some("g"), filter: "a/+" });
         assert!(parsed.has_wildcards());
         let slash = TopicFilter::parse("$share/g//", 2).expect("is shared");
         assert_eq!(slash.filter, "/");
@@ -156,6 +178,13 @@ mod tests {
             assert!(TopicFilter::parse(bad, 9).is_err(), "{bad}");
         }
         assert!(TopicFilter::parse("$share/g/a/#/b", 9).is_err());
+    }
+
+    #[test]
+    fn a_filter_that_was_parsed_is_split_alike() {
+        for text in ["#", "a/+", "/", "$SYS/#", "$shared/g", "$share/g/a/+", "$share/g//", "$/g"] {
+            assert_eq!(TopicFilter::parse(text, 9), Ok(TopicFilter::parsed(text)), "{text}");
+        }
     }
 
     #[test]

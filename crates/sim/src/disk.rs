@@ -9,8 +9,8 @@
 //! the names are synced. What a failed sync was about may be there or not, whatever is synced
 //! later.
 
-use ringmq::base::prng::Prng;
 use ringmq::store;
+use ringmq::testing::Prng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::pin;

@@ -13,6 +13,7 @@ use ringmq::base::ids::{Slots, WorkerId};
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Origin, Output, Shard};
 use ringmq::options::Options;
+use ringmq::testing::{append, has_dirty};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +110,7 @@ impl World {
             }
             self.after_input(wire);
         }
-        let outbox_has_more = self.workers[worker].shard.outbox().has_dirty();
+        let outbox_has_more = has_dirty(self.workers[worker].shard.outbox());
         if outbox_has_more && self.prng.chance(self.scenario.flushes) {
             self.flush(worker);
         } else if outbox_has_more && !self.workers[worker].is_flush_scheduled {
@@ -261,7 +262,7 @@ impl World {
     pub(super) fn flush(&mut self, worker: usize) {
         while let Some(link) = self.workers[worker].shard.outbox().next_dirty() {
             self.transmit(worker, link);
-            if !self.workers[worker].shard.outbox().has_dirty() {
+            if !has_dirty(self.workers[worker].shard.outbox()) {
                 self.drain(worker);
             }
         }
@@ -306,7 +307,7 @@ impl World {
         if is_blocked {
             let outbox = self.workers[worker].shard.outbox();
             let rest = outbox.take_rest(link, 0);
-            return self.wires[wire].down.unsent.append(rest);
+            return append(&mut self.wires[wire].down.unsent, rest);
         }
         let sent = bytes.len().min(self.wires[wire].room());
         let state = &mut self.wires[wire];

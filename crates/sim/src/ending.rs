@@ -8,6 +8,7 @@ use super::scenario::TOPICS;
 use super::wire::Terms;
 use super::world::World;
 use ringmq::base::time::Time;
+use ringmq::testing::census;
 use ringmq_mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -132,7 +133,7 @@ impl World {
         self.settle();
         let found = std::mem::take(&mut self.clients[client].retained);
         self.model.check_retained(&found);
-        let stored: usize = self.workers.iter().map(|w| w.shard.census().2).sum();
+        let stored: usize = self.workers.iter().map(|w| census(&w.shard).2).sum();
         let hidden = TOPICS.iter().filter(|topic| topic.starts_with('$')).count();
         if stored > found.len() + hidden {
             self.model.fail("I9", format!("{stored} are stored, {} were sent", found.len()));
@@ -207,7 +208,7 @@ impl World {
     // I20
     fn check_nothing_is_left(&mut self) {
         for (index, worker) in self.workers.iter().enumerate() {
-            let census = worker.shard.census();
+            let census = census(&worker.shard);
             if census != (0, 0, 0) || !worker.links.is_empty() {
                 let text = format!(
                     "worker {index} still has (sessions, nodes, retained) {census:?}, {} links",

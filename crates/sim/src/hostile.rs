@@ -85,10 +85,21 @@ const OFFENCES: [Offence; 27] = [
 ];
 
 impl World {
+    /// The latest that a peer may be closed. A late turn gives one that comes in its time again.
+    fn latest_end(&self, grudge: &Grudge) -> Time {
+        let second = Duration::from_secs(1);
+        let latest = self.model.latest(grudge.ends, second);
+        if latest == grudge.ends.after(second) {
+            return latest;
+        }
+        let patience = u32::from(self.scenario.options.connect_timeout_s);
+        self.model.latest(latest.after_seconds(patience), second)
+    }
+
     /// Waits for the broker's answer to the last offence, or commits the next.
     pub(super) fn act_hostile(&mut self, client: usize) {
         if let Some(grudge) = self.clients[client].grudge {
-            if self.now > self.model.latest(grudge.ends, Duration::from_secs(1)) {
+            if self.now > self.latest_end(&grudge) {
                 self.model.fail("I17", format!("client {client} was not closed: {grudge:?}"));
             }
             if grudge.offence == Offence::Dribble && !self.is_ending {

@@ -10,6 +10,7 @@ use ringmq::store::record::Record;
 use ringmq::store::{
     Commit, Epoch, Gatherer, Reading, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces,
 };
+use ringmq::testing::open_at;
 use std::collections::BTreeSet;
 
 const EPOCH: Epoch = Epoch(0);
@@ -242,7 +243,7 @@ impl World {
             let policies = self.policies.clone();
             let mut shard = Shard::new(options, policies, index, count, self.secret);
             keep(&mut shard, self.scenario.promise);
-            shard.open_at(self.now);
+            open_at(&mut shard, self.now);
             shard.restore(past, EPOCH);
             self.workers[index.index()].restart(shard);
         }

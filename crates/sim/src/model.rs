@@ -111,8 +111,7 @@ impl Subscription {
     }
 
     pub(super) fn matches(&self, topic: &str) -> bool {
-        let filter = TopicFilter::parse(&self.filter, usize::MAX);
-        filter.is_ok_and(|filter| matches(filter.filter, topic))
+        matches(TopicFilter::parsed(&self.filter).filter, topic)
     }
 
     /// Whether it may have asked for retained messages.

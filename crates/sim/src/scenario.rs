@@ -1,8 +1,8 @@
 //! What a seed decides before anything happens.
 
-use ringmq::base::prng::Prng;
 use ringmq::broker::Promise;
 use ringmq::options::{ClientIdOwner, Options};
+use ringmq::testing::Prng;
 use std::time::Duration;
 
 /// Topics that clients publish to.

@@ -93,9 +93,6 @@ impl Desk {
     pub fn submit(&self, worker: WorkerId, link: LinkId, login: Login) {
         self.shared.submit(worker, link, login);
     }
-
-    /// Stops the threads; what waits is not answered.
-    pub fn stop(self) {}
 }
 
 impl Drop for Desk {

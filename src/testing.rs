@@ -1,0 +1,81 @@
+//! The broker as only its tests, its micro-benchmarks and the simulator see it: no part of the
+//! interface, and called by nothing that the broker does.
+
+pub use crate::base::prng::Prng;
+
+use crate::access::{Policy, Sources};
+use crate::base::time::Time;
+use crate::broker::{Outbox, Shard, Unsent};
+use crate::store::{CommitWriter, Disk, Log};
+use crate::topics::{Retained, RetainedMessage, Subscriptions};
+
+/// A policy without a rule: everyone may do everything, and nobody has a name.
+///
+/// # Panics
+///
+/// Never: there is no file to read.
+#[must_use]
+pub fn open_policy() -> Policy {
+    let sources = Sources { allow_anonymous: true, ..Sources::default() };
+    Policy::load(&sources).expect("there is no file to read")
+}
+
+/// A policy of texts, as the password file and the ACL file hold them.
+///
+/// # Errors
+///
+/// One line with the number of the line that is wrong, and the cause.
+pub fn policy(
+    allow_anonymous: bool,
+    passwords: Option<&str>,
+    acl: Option<&str>,
+) -> Result<Policy, String> {
+    Policy::parse(allow_anonymous, passwords, acl)
+}
+
+/// Sessions, nodes of the subscription tree and retained messages of a shard: at rest, what clients
+/// left behind.
+#[must_use]
+pub fn census(shard: &Shard) -> (usize, usize, usize) {
+    shard.census()
+}
+
+/// Sets the time at which a shard is restored, where that is not the clock's start.
+pub fn open_at(shard: &mut Shard, now: Time) {
+    shard.open_at(now);
+}
+
+/// Whether a link waits to be sent something.
+#[must_use]
+pub fn has_dirty(outbox: &Outbox) -> bool {
+    outbox.has_dirty()
+}
+
+/// Puts bytes that are to be sent later behind others.
+pub fn append(unsent: &mut Unsent, next: Unsent) {
+    unsent.append(next);
+}
+
+/// Nodes of a subscription tree: 0 when nobody anywhere subscribes to anything.
+#[must_use]
+pub fn node_count(subscriptions: &Subscriptions) -> usize {
+    subscriptions.node_count()
+}
+
+/// Topics that have a retained message.
+#[must_use]
+pub fn retained_count<M: RetainedMessage>(retained: &Retained<M>) -> usize {
+    retained.len()
+}
+
+/// The disk that a journal is written to.
+#[must_use]
+pub fn disk<D: Disk>(log: &Log<D>) -> &D {
+    log.disk()
+}
+
+/// A writer of commits that are shorter than the format allows.
+#[must_use]
+pub fn with_limit(writer: CommitWriter, bytes_max: usize) -> CommitWriter {
+    writer.with_limit(bytes_max)
+}
