@@ -13,6 +13,7 @@ use crate::broker::LinkId;
 use crate::io::clock::Clock;
 use crate::limits::{LOGIN_CACHE_MAX, LOGIN_FAILURES_TABLE_MAX};
 use crate::mqtt::ReasonCode;
+use crate::server::memory::use_huge_pages;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -141,7 +142,7 @@ impl Shared {
 
     /// A thread that hashes.
     pub(super) fn verify_all(&self) {
-        let mut workspace = Workspace::default();
+        let mut workspace = Workspace::new(use_huge_pages);
         let mut patience = Some(IDLE);
         loop {
             match self.logins.pop(patience, || self.clock.now()) {
@@ -150,7 +151,7 @@ impl Shared {
                     patience = Some(IDLE);
                 }
                 Err(Nothing::Idle) => {
-                    workspace = Workspace::default();
+                    workspace = Workspace::new(use_huge_pages);
                     patience = None;
                 }
                 Err(Nothing::Closed) => return,
