@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::failure::Failure;
-use crate::broker::{Homes, Past};
+use crate::broker::{Homes, Past, TOLD};
 use crate::io::clock::{self, Clock};
 use crate::journal::{self, Directory};
 use crate::limits::JOURNAL_MESSAGES_MAX;
@@ -89,7 +89,11 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
         let messages = recovered.state.messages.len();
         let retained = recovered.state.retained().count();
         let took_ms = clock.now().since(began).as_millis() as u64;
-        tracing::info!(sessions, messages, retained, took_ms, "Recovered");
+        tracing::info!(
+            target: TOLD, sessions, messages, retained, took_ms,
+            "Recovered {sessions} sessions and {messages} messages, {retained} of them retained, \
+             in {took_ms} ms"
+        );
     }
     Ok(recovered)
 }
