@@ -1,7 +1,6 @@
 //! Ids, each of a type of its own, and the slots that some of them name.
 //!
-//! A link is no session, a worker no listener, and a message's number no session's: where one is
-//! wanted, another does not compile.
+//! A link is no session and a worker no listener: where one is wanted, another does not compile.
 //!
 //! ```compile_fail
 //! use ringmq::base::ids::{LinkId, SessionId, Slots};
@@ -14,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use slab::Slab;
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroU64;
 
 /// Names one occupant of one slot: a slot, dense from 0, and a generation, which is how many
 /// occupants all slots had had when this one came. Slots are reused, generations are not before
@@ -195,50 +193,6 @@ impl<T> std::ops::IndexMut<WorkerId> for ByWorker<T> {
     fn index_mut(&mut self, worker: WorkerId) -> &mut T {
         &mut self.0[worker.index()]
     }
-}
-
-macro_rules! number {
-    ($(#[$docs:meta])* $name:ident) => {
-        $(#[$docs])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[derive(Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(NonZeroU64);
-
-        impl $name {
-            /// The id of this number; None for 0.
-            #[must_use]
-            pub const fn new(number: u64) -> Option<Self> {
-                match NonZeroU64::new(number) {
-                    Some(number) => Some(Self(number)),
-                    None => None,
-                }
-            }
-
-            /// The number, at least 1.
-            #[must_use]
-            pub const fn get(self) -> u64 {
-                self.0.get()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(formatter)
-            }
-        }
-    };
-}
-
-number! {
-    /// Names a session in the journal and to other workers. Neither this process nor an earlier
-    /// one that had the same journal has given it to another session or message.
-    SessionNumber
-}
-
-number! {
-    /// Names a message in the journal, and the copy that an ordinary subscriber gets of it.
-    MessageId
 }
 
 /// A slab whose occupants are found by ids of the type `Key`.
