@@ -8,6 +8,7 @@
 //! Every session has one subscription and its part of the messages, queued at QoS 1 with payloads
 //! of 64 bytes.
 
+use ringmq::base::ids::ListenerId;
 use ringmq::store::record::{
     Attributes, Body, Group, Numbers, Owner, Published, Record, Subscription, Whole,
 };
@@ -40,7 +41,7 @@ fn main() -> io::Result<()> {
 }
 
 fn whole(session: u64) -> Record<'static> {
-    let owner = Owner { user: None, client_id: None, is_superuser: false, listener: 0 };
+    let owner = Owner { user: None, client_id: None, is_superuser: false, listener: ListenerId(0) };
     Record::Whole(Whole {
         attributes: Attributes {
             session,

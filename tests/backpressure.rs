@@ -2,6 +2,7 @@
 
 mod support;
 
+use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Homes, Input, LinkId, Output, Shard};
 use ringmq::limits::{HELD_RESPONSES_MAX, MESH_BURST_MAX};
@@ -28,7 +29,7 @@ struct Alone {
 impl Alone {
     fn new(workers: usize) -> Self {
         let policies = Arc::new([open_policy()]);
-        let shard = Shard::new(Arc::new(Options::default()), policies, 0, workers, SEED);
+        let shard = Shard::new(Arc::new(Options::default()), policies, WorkerId(0), workers, SEED);
         Self { shard, now: Time::ZERO, workers, opened: 0, sent: 0, is_told: false }
     }
 
@@ -75,7 +76,7 @@ impl Alone {
     fn connect(&self, name: &str, clean_start: bool, expiry_s: u8) -> Vec<u8> {
         let homes = Homes::new(self.workers, SEED);
         let mut ids = (0..).map(|number| format!("{name}-{number}"));
-        let id = ids.find(|id| homes.of(id) == 0).unwrap();
+        let id = ids.find(|id| homes.of(id) == WorkerId(0)).unwrap();
         let flags = u8::from(clean_start) << 1;
         let properties = [5, 0x11, 0, 0, 0, expiry_s];
         let head = [&text("MQTT")[..], &[5, flags, 0, 0], &properties].concat();
@@ -83,7 +84,7 @@ impl Alone {
     }
 
     fn fill_rings(&mut self) {
-        for to in 1..self.workers {
+        for to in WorkerId::all(self.workers).skip(1) {
             self.shard.handle(self.now, Input::MeshFull { to });
         }
         self.is_told = true;
@@ -144,7 +145,7 @@ fn sessions_expire_when_the_rings_have_room() {
     assert!(alone.shard.deadline().is_none_or(|due| due > alone.now), "it need not be looked at");
     alone.is_told = false;
     let mut ticks = 0;
-    alone.input(Input::MeshOpen { to: 1 });
+    alone.input(Input::MeshOpen { to: WorkerId(1) });
     while alone.shard.deadline() == Some(Time::ZERO) {
         let before = alone.sent;
         alone.input(Input::Tick);
@@ -174,9 +175,10 @@ fn mqtt_3_3_2_6_the_expiry_interval_never_grows() {
     let policies = Arc::new([open_policy()]);
     let options = Options::default();
     let mut near = Alone::new(2);
-    near.shard = Shard::new(Arc::new(options), policies, 1, 2, SEED);
+    near.shard = Shard::new(Arc::new(options), policies, WorkerId(1), 2, SEED);
     let homes = Homes::new(2, SEED);
-    let id = (0..).map(|number| format!("s{number}")).find(|id| homes.of(id) == 1).unwrap();
+    let id =
+        (0..).map(|number| format!("s{number}")).find(|id| homes.of(id) == WorkerId(1)).unwrap();
     let subscriber = near.open();
     let head = [&text("MQTT")[..], &[5, 2, 0, 0, 0]].concat();
     let connect = packet(0x10, &[head, text(&id)].concat());
@@ -185,7 +187,7 @@ fn mqtt_3_3_2_6_the_expiry_interval_never_grows() {
     let carry = |from: &mut Alone, to: &mut Alone, index: usize| {
         while let Some(output) = from.shard.next_output() {
             if let Output::Mesh { message, .. } = output {
-                to.shard.handle(to.now, Input::Mesh { from: index, message });
+                to.shard.handle(to.now, Input::Mesh { from: WorkerId::at(index), message });
             }
         }
     };

@@ -4,6 +4,7 @@ mod engine_client;
 mod support;
 
 use engine_client::Client;
+use ringmq::base::ids::WorkerId;
 use ringmq::io::clock::Clock;
 use ringmq::io::setup::RingSizes;
 use ringmq::io::socket::Listener;
@@ -44,8 +45,9 @@ impl Workers {
             protocols: Arc::new([Protocol::default()]),
         };
         let ends = mesh(Arc::clone(&doorbells), mesh_capacity).into_iter().zip(wakers);
+        let ends = WorkerId::all(ends.len()).zip(ends);
         let mut threads = Vec::new();
-        for (worker, (mesh, waker)) in ends.enumerate() {
+        for (worker, (mesh, waker)) in ends {
             let listener = Listener::bind(address, None).unwrap();
             // Accepted sockets inherit it.
             socket2::SockRef::from(&listener).set_send_buffer_size(send_buffer).unwrap();

@@ -1,6 +1,6 @@
 //! The ring against real sockets: partial sends, tiny queues, cancellation, descriptors.
 
-use ringmq::base::slots::Id;
+use ringmq::base::ids::{LinkId, ListenerId};
 use ringmq::io::event::{Backlog, Event, SendFailure};
 use ringmq::io::ring::Ring;
 use ringmq::io::setup::RingSizes;
@@ -32,8 +32,8 @@ impl Backlog for Chunks {
 
 type TestRing = Ring<Chunks>;
 
-fn link(slot: u32) -> Id {
-    Id { slot, generation: 7 }
+fn link(slot: u32) -> LinkId {
+    LinkId { slot, generation: 7 }
 }
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -211,7 +211,7 @@ fn a_cancelled_receive_says_so_and_loses_nothing() {
 fn an_accepted_socket_sends_small_packets_at_once() {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
     let mut ring = TestRing::new(RingSizes::default()).unwrap();
-    ring.accept(0, listener.as_fd());
+    ring.accept(ListenerId(0), listener.as_fd());
     let client = TcpStream::connect(listener.address().unwrap()).unwrap();
     let Event::Accepted { socket: Ok(accepted), more: true, .. } = wait_event(&mut ring) else {
         panic!("the connection is accepted")

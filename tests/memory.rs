@@ -4,6 +4,7 @@
 
 mod support;
 
+use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
 use ringmq::mqtt::{
@@ -65,7 +66,8 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let shard = Shard::new(Arc::new(Options::default()), Arc::new([open_policy()]), 0, 1, 1);
+        let shard =
+            Shard::new(Arc::new(Options::default()), Arc::new([open_policy()]), WorkerId(0), 1, 1);
         let now = Time::ZERO;
         Self { shard, now, sent_bytes: 0, publishes: 0, closed: vec![], blocked: vec![] }
     }
@@ -239,7 +241,7 @@ fn v08_a_stopped_reader_holds_its_queue_and_no_more() {
     let options =
         Options { max_queued_messages: 1000, max_queued_bytes: 4 << 20, ..Options::default() };
     let mut rig = Rig::new();
-    rig.shard = Shard::new(Arc::new(options), Arc::new([open_policy()]), 0, 1, 1);
+    rig.shard = Shard::new(Arc::new(options), Arc::new([open_policy()]), WorkerId(0), 1, 1);
     let publisher = rig.connect(0, "publisher");
     let mut stopped = Vec::new();
     for (slot, qos) in [(1, QoS::AtMostOnce), (2, QoS::AtLeastOnce), (3, QoS::ExactlyOnce)] {

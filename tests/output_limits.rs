@@ -8,6 +8,7 @@ mod pki;
 mod support;
 
 use everywhere::Everywhere;
+use ringmq::base::ids::{ListenerId, WorkerId};
 use ringmq::broker::{Input, LinkId};
 use ringmq::limits::{
     COMMIT_BYTES_MAX, LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, PAYLOAD_COPIED_MAX, TURN_BYTES_MAX,
@@ -183,7 +184,7 @@ fn a_broker_survives_a_large_payload_for_many_groups_on_every_transport() {
 const STAMP: Stamp = Stamp { salt: 1, number: 1 };
 
 fn session(number: u64, bytes: usize) -> Record<'static> {
-    let owner = Owner { user: None, client_id: None, is_superuser: false, listener: 0 };
+    let owner = Owner { user: None, client_id: None, is_superuser: false, listener: ListenerId(0) };
     Record::Session(Attributes {
         session: number,
         client_id: "x".repeat(bytes).into(),
@@ -212,16 +213,16 @@ fn a_record_that_no_commit_can_hold_is_left_out() {
 #[test]
 fn batches_beyond_a_commit_go_into_the_next() {
     let mut gatherer = Gatherer::new(3, Epoch(0));
-    for worker in 0..3 {
-        let record = Entry::Record(Box::new(session(worker as u64, COMMIT_BYTES_MAX)));
+    for worker in WorkerId::all(3) {
+        let record = Entry::Record(Box::new(session(worker.0.into(), COMMIT_BYTES_MAX)));
         let batch = Batch { entries: vec![record], ..Batch::default() };
         gatherer.take(worker, Submission::Batch(batch));
     }
-    for worker in 0..3 {
+    for worker in WorkerId::all(3) {
         let commit = gatherer.next(STAMP).expect("a batch is left");
         assert!(commit.bytes.len() < 2 * COMMIT_BYTES_MAX);
-        let heard = commit.heard.iter().position(|heard| heard.has_batch);
-        assert_eq!(heard, Some(worker));
+        let heard = commit.heard.iter().find(|(_, heard)| heard.has_batch);
+        assert_eq!(heard.map(|(worker, _)| worker), Some(worker));
     }
     assert!(gatherer.next(STAMP).is_none());
 }

@@ -8,6 +8,7 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
+use ringmq::base::ids::ListenerId;
 use ringmq::store::record::{Attributes, Body, Owner, Published, Record};
 use ringmq::store::{
     COMMIT_HEADER, CommitWriter, Epoch, FORMAT, Fault, Found, Limits, Log, Past, RECORD_HEADER,
@@ -116,7 +117,7 @@ impl Journal {
 }
 
 fn session(session: u64, client_id: &str) -> Record<'static> {
-    let owner = Owner { user: None, client_id: None, is_superuser: true, listener: 0 };
+    let owner = Owner { user: None, client_id: None, is_superuser: true, listener: ListenerId(0) };
     Record::Session(Attributes {
         session,
         client_id: client_id.to_owned().into(),

@@ -5,6 +5,7 @@
 mod workload;
 
 use proptest::prelude::*;
+use ringmq::base::ids::WorkerId;
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{Numbers, Owed, Record, StoredDelivery, Subscription};
 use ringmq::store::{
@@ -168,16 +169,16 @@ fn parts_may_come_before_the_record_or_after_it() {
         let mut gatherer = Gatherer::new(3, Epoch(0));
         for (place, step) in order.into_iter().enumerate() {
             match step {
-                0 => gatherer.take(0, batch(publish(message(5, 1, b"x"), to(&[1]), 1))),
+                0 => gatherer.take(WorkerId(0), batch(publish(message(5, 1, b"x"), to(&[1]), 1))),
                 // The first part asks for another one.
-                1 => gatherer.take(1, part(11, 5, &[2], 1)),
-                _ => gatherer.take(2, part(12, 5, &[3], 0)),
+                1 => gatherer.take(WorkerId(1), part(11, 5, &[2], 1)),
+                _ => gatherer.take(WorkerId(2), part(12, 5, &[3], 0)),
             }
             let commit = gatherer.next(STAMP);
             assert_eq!(commit.is_some(), place == 2, "{order:?}");
             let Some(commit) = commit else { continue };
-            assert!(commit.heard[0].has_batch && !commit.heard[1].has_batch);
-            let parts = [&commit.heard[1].parts, &commit.heard[2].parts];
+            assert!(commit.heard[WorkerId(0)].has_batch && !commit.heard[WorkerId(1)].has_batch);
+            let parts = [&commit.heard[WorkerId(1)].parts, &commit.heard[WorkerId(2)].parts];
             assert_eq!(parts, [&vec![11], &vec![12]]);
             let list = payloads(&commit.bytes);
             let Record::Published(record) = Record::decode(&list[0]).unwrap() else { panic!() };
@@ -192,13 +193,13 @@ fn parts_may_come_before_the_record_or_after_it() {
 #[test]
 fn two_workers_that_wait_for_each_other_both_get_what_they_wait_for() {
     let mut gatherer = Gatherer::new(2, Epoch(0));
-    gatherer.take(0, batch(publish(message(4, 1, b"x"), to(&[]), 1)));
-    gatherer.take(1, batch(publish(message(5, 2, b"y"), to(&[]), 1)));
+    gatherer.take(WorkerId(0), batch(publish(message(4, 1, b"x"), to(&[]), 1)));
+    gatherer.take(WorkerId(1), batch(publish(message(5, 2, b"y"), to(&[]), 1)));
     assert!(gatherer.next(STAMP).is_none());
-    gatherer.take(0, part(1, 5, &[8], 0));
-    gatherer.take(1, part(1, 4, &[9], 0));
+    gatherer.take(WorkerId(0), part(1, 5, &[8], 0));
+    gatherer.take(WorkerId(1), part(1, 4, &[9], 0));
     let commit = gatherer.next(STAMP).unwrap();
-    assert!(commit.heard.iter().all(|heard| heard.has_batch && heard.parts == [1]));
+    assert!(commit.heard.values().all(|heard| heard.has_batch && heard.parts == [1]));
     assert_eq!(payloads(&commit.bytes).len(), 2);
 }
 
@@ -207,10 +208,10 @@ fn parts_are_found_by_the_records_name_and_not_by_the_messages() {
     let mut gatherer = Gatherer::new(2, Epoch(0));
     // A share that goes on to another worker: the message keeps its id, the record has a new name.
     let handed_over = Publish { record: 77, ..publish(message(5, 1, b"x"), to(&[]), 1) };
-    gatherer.take(0, batch(handed_over));
-    gatherer.take(1, part(1, 77, &[2], 0));
+    gatherer.take(WorkerId(0), batch(handed_over));
+    gatherer.take(WorkerId(1), part(1, 77, &[2], 0));
     let commit = gatherer.next(STAMP).expect("all parts are there");
-    assert_eq!(commit.heard[1].parts, [1]);
+    assert_eq!(commit.heard[WorkerId(1)].parts, [1]);
     let list = payloads(&commit.bytes);
     let Record::Published(record) = Record::decode(&list[0]).unwrap() else { panic!() };
     assert_eq!(record.groups.len(), 1);
@@ -221,13 +222,13 @@ fn a_message_for_nobody_leaves_no_record_but_whoever_counts_on_its_bytes_gets_th
     for is_wanted in [false, true] {
         let mut gatherer = Gatherer::new(2, Epoch(0));
         let void = message(5, 1, b"x");
-        gatherer.take(0, batch(publish(void.clone(), to(&[]), 1)));
+        gatherer.take(WorkerId(0), batch(publish(void.clone(), to(&[]), 1)));
         if is_wanted {
             assert!(!void.note_stored(1), "somebody has said that it is to be written");
         }
-        gatherer.take(1, part(3, 5, &[], 0));
+        gatherer.take(WorkerId(1), part(3, 5, &[], 0));
         let commit = gatherer.next(STAMP).unwrap();
-        assert!(commit.heard[0].has_batch && commit.heard[1].parts == [3]);
+        assert!(commit.heard[WorkerId(0)].has_batch && commit.heard[WorkerId(1)].parts == [3]);
         assert_eq!(commit.bytes.is_empty(), !is_wanted);
         assert_eq!(void.note_stored(1), !is_wanted);
     }
@@ -238,8 +239,8 @@ fn a_record_without_its_bytes_does_not_claim_to_have_them() {
     let mut gatherer = Gatherer::new(2, Epoch(0));
     let unwanted = message(5, 1, b"x");
     let received = Publish { received: Some((1, 9)), ..publish(unwanted.clone(), to(&[]), 1) };
-    gatherer.take(0, batch(received));
-    gatherer.take(1, part(3, 5, &[], 0));
+    gatherer.take(WorkerId(0), batch(received));
+    gatherer.take(WorkerId(1), part(3, 5, &[], 0));
     let list = payloads(&gatherer.next(STAMP).unwrap().bytes);
     let Record::Published(record) = Record::decode(&list[0]).unwrap() else { panic!() };
     assert!(record.body.is_none());

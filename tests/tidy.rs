@@ -98,7 +98,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),
     ("rpassword", &["server"]),
-    ("serde", &["access", "store"]),
+    ("serde", &["access", "base", "store"]),
     ("serde_json", &["access", "server"]),
     ("sha2", &["access"]),
     ("strsim", &["server"]),

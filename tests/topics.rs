@@ -4,6 +4,7 @@
 mod support;
 
 use proptest::prelude::*;
+use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::mqtt::{self, SubscriptionOptions, TopicFilter};
 use ringmq::testing::{node_count, retained_count};
@@ -37,21 +38,22 @@ fn topic() -> impl Strategy<Value = String> {
 enum Change {
     Subscribe(u32, String),
     Unsubscribe(u32, String),
-    Learn(usize, String, bool),
+    Learn(WorkerId, String, bool),
 }
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (0..40u32, filter()).prop_map(|(session, filter)| Change::Subscribe(session, filter)),
         2 => (0..40u32, filter()).prop_map(|(session, f)| Change::Unsubscribe(session, f)),
-        1 => (1..5usize, filter(), any::<bool>()).prop_map(|(w, f, on)| Change::Learn(w, f, on)),
+        1 => (1..5u16, filter(), any::<bool>())
+            .prop_map(|(worker, filter, on)| Change::Learn(WorkerId(worker), filter, on)),
     ]
 }
 
 #[derive(Default)]
 struct Naive {
     subscriptions: BTreeSet<(u32, String)>,
-    interest: BTreeSet<(usize, String)>,
+    interest: BTreeSet<(WorkerId, String)>,
 }
 
 fn parse(filter: &str) -> Option<TopicFilter<'_>> {
@@ -102,7 +104,7 @@ proptest! {
         changes in proptest::collection::vec(change(), 0..200),
         topics in proptest::collection::vec(topic(), 1..20),
     ) {
-        let mut tree = Subscriptions::new(0, 7);
+        let mut tree = Subscriptions::new(WorkerId(0), 7);
         let mut naive = Naive::default();
         for change in &changes {
             apply(change, &mut tree, &mut naive);
@@ -121,8 +123,8 @@ proptest! {
                 naive.subscriptions.iter().filter(|(_, f)| is_match(f)).map(|(s, _)| *s).collect();
             expected.sort_unstable();
             prop_assert_eq!(found, expected, "topic {:?}", topic);
-            let workers: BTreeSet<usize> = matches.workers.iter().collect();
-            let expected: BTreeSet<usize> =
+            let workers: BTreeSet<WorkerId> = matches.workers.iter().collect();
+            let expected: BTreeSet<WorkerId> =
                 naive.interest.iter().filter(|(_, f)| is_match(f)).map(|(w, _)| *w).collect();
             prop_assert_eq!(workers, expected, "topic {:?}", topic);
         }
@@ -198,24 +200,27 @@ impl RetainedMessage for Message {
 /// A group is one, wherever its members are, and goes with the last of them.
 #[test]
 fn groups_live_as_long_as_any_member() {
-    let mut tree = Subscriptions::new(0, 7);
+    let mut tree = Subscriptions::new(WorkerId(0), 7);
     let text = "$share/g/a/+";
     let filter = parse(text).unwrap();
     let options = SubscriptionOptions::default();
     for session in 0..40 {
         tree.subscribe(filter, Subscriber { session, extras: Extras::default(), options });
     }
-    tree.learn(filter, Interest { worker: 3, members: 2, online: 1 });
+    tree.learn(filter, Interest { worker: WorkerId(3), members: 2, online: 1 });
     let mut matches = Matches::default();
     tree.matching("a/b", &mut matches);
     let group = tree.group(matches.groups[0]);
     assert_eq!((group.members.as_slice().len(), group.online), (40, 40));
-    assert_eq!(group.elsewhere.as_slice(), [Interest { worker: 3, members: 2, online: 1 }]);
+    assert_eq!(
+        group.elsewhere.as_slice(),
+        [Interest { worker: WorkerId(3), members: 2, online: 1 }]
+    );
     for session in 0..40 {
         assert!(tree.unsubscribe(session, filter, true).is_some());
     }
     tree.matching("a/b", &mut matches);
     assert_eq!(matches.groups.len(), 1, "worker 3 still has members");
-    tree.learn(filter, Interest { worker: 3, members: 0, online: 0 });
+    tree.learn(filter, Interest { worker: WorkerId(3), members: 0, online: 0 });
     assert_eq!(node_count(&tree), 0);
 }

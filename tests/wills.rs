@@ -2,6 +2,7 @@
 
 mod support;
 
+use ringmq::base::ids::WorkerId;
 use ringmq::broker::{Input, LinkId, Promise};
 use ringmq::store::record::Record;
 use ringmq::store::{Commit, Epoch, Gatherer, Piece, SEGMENT_HEADER, Stamp, State, pieces};
@@ -31,7 +32,7 @@ impl World {
     /// The disk begins to write what the worker has for it; false when there is nothing.
     fn begin(&mut self) -> bool {
         while let Some(submission) = self.broker.shard.next_submission() {
-            self.gatherer.take(0, submission);
+            self.gatherer.take(WorkerId(0), submission);
         }
         self.broker.drain();
         if self.commit.is_none() {
@@ -42,13 +43,13 @@ impl World {
 
     /// It has written that.
     fn end(&mut self) {
-        let Some(Commit { bytes, mut heard, .. }) = self.commit.take() else { return };
+        let Some(Commit { bytes, heard, .. }) = self.commit.take() else { return };
         let segment = [&[0; SEGMENT_HEADER], bytes.as_slice()].concat();
         for piece in pieces(&segment, STAMP.salt, STAMP.number) {
             let Piece::Record { payload, .. } = piece else { panic!("it cannot be read") };
             self.state.apply(Record::decode(payload).unwrap());
         }
-        let committed = heard.remove(0);
+        let committed = heard.into_values().next().unwrap();
         let (has_batch, parts) = (committed.has_batch, committed.parts);
         self.broker.input(Input::Committed { has_batch, parts });
     }

@@ -5,6 +5,7 @@ mod hot_loop;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use hot_loop::HotLoop;
+use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::topics::{Extras, Matches, Retained, RetainedMessage, Subscriber, Subscriptions};
 use ringmq_mqtt::{
@@ -102,7 +103,7 @@ fn encode_puback(bencher: Bencher<'_, '_>) {
 
 /// A tree of `count` filters, a tenth of them with wildcards.
 fn tree(count: u32) -> Subscriptions {
-    let mut tree = Subscriptions::new(0, 1);
+    let mut tree = Subscriptions::new(WorkerId(0), 1);
     for i in 0..count {
         let text = match i % 20 {
             0 => format!("site/+/{i}/#"),

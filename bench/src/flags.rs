@@ -1,4 +1,5 @@
 //! The command line.
+#![allow(rustdoc::broken_intra_doc_links, reason = "help texts name scenarios in brackets")]
 
 use crate::failure::{Failure, Result};
 use crate::layer::Below;

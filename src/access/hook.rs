@@ -3,6 +3,7 @@
 use super::claims::{self, Object};
 use super::login::Login;
 use super::rules::Rules;
+use crate::base::ids::ListenerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ struct Question<'a> {
     user_name: Option<&'a str>,
     password: Option<&'a str>,
     address: Option<String>,
-    listener: u16,
+    listener: ListenerId,
 }
 
 #[derive(Deserialize)]

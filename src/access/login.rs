@@ -4,6 +4,7 @@ use super::random::{process_hash, process_number};
 use super::rules::Rules;
 use super::scram::Exchange;
 use super::secret::Secret;
+use crate::base::ids::ListenerId;
 use crate::mqtt::ReasonCode;
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct Login {
     /// The index of the listener's policy.
-    pub listener: u16,
+    pub listener: ListenerId,
     /// Where the client really is; none on a Unix socket.
     pub address: Option<IpAddr>,
     /// The client identifier, given or assigned.
@@ -61,7 +62,7 @@ impl Login {
         let is_plain =
             self.certificate.is_none() && self.method.is_none() && self.current.is_none();
         let (user, password) = self.user_name.as_ref().zip(self.password.as_ref())?;
-        let listener = self.listener.to_le_bytes();
+        let listener = self.listener.0.to_le_bytes();
         is_plain.then(|| process_hash(&[b"login", &listener, user.as_bytes(), password.bytes()]))
     }
 }

@@ -19,6 +19,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use hmac::Mac;
 use sha2::{Digest, Sha256, Sha512};
 use std::fmt;
+use std::ops::Range;
 use subtle::ConstantTimeEq;
 
 /// Reads base64 with or without padding.
@@ -42,6 +43,7 @@ const NEW_SCRAM: u32 = 16_384;
 #[derive(Default)]
 pub struct Workspace {
     blocks: Vec<Block>,
+    advise: Option<fn(Range<*const u8>)>,
     /// Key derivations so far, for tests that compare the work of two logins.
     #[cfg(test)]
     pub(super) work: Vec<String>,
@@ -54,11 +56,22 @@ impl fmt::Debug for Workspace {
 }
 
 impl Workspace {
+    /// An empty workspace that has `advise` told of its memory before the first use.
+    #[must_use]
+    pub fn new(advise: fn(Range<*const u8>)) -> Self {
+        Self { advise: Some(advise), ..Self::default() }
+    }
+
     fn blocks(&mut self, count: usize) -> &mut [Block] {
         if self.blocks.len() < count {
             // Not grown: what the old ones hold is of no use, and would be copied.
             self.blocks = Vec::new();
-            self.blocks = vec![Block::new(); count];
+            self.blocks.reserve_exact(count);
+            if let Some(advise) = self.advise {
+                let memory = self.blocks.spare_capacity_mut().as_ptr_range();
+                advise(memory.start.cast()..memory.end.cast());
+            }
+            self.blocks.resize(count, Block::new());
         }
         &mut self.blocks[..count]
     }

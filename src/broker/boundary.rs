@@ -7,15 +7,13 @@
 
 use super::mesh_message::MeshMessage;
 use crate::access::{Login, Policy, Verdict};
-use crate::base::slots;
+pub use crate::base::ids::LinkId;
+use crate::base::ids::{ListenerId, WorkerId};
 use crate::options::Options;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// Names a connection. The driver chooses it, and never reuses one while it lives.
-pub type LinkId = slots::Id;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub struct Origin {
     /// Who is connected, behind a proxy the client itself; None by a Unix socket.
     pub peer: Option<SocketAddr>,
     /// Which listener accepted it: its place in [`Options::listeners`](crate::options::Options).
-    pub listener: u16,
+    pub listener: ListenerId,
     /// The user name that the client's certificate stands for, where the listener wants that.
     pub certificate_user: Option<Box<str>>,
     /// Why its CONNECT is to be refused, whatever it says.
@@ -43,7 +41,7 @@ pub enum Excess {
 
 impl From<SocketAddr> for Origin {
     fn from(peer: SocketAddr) -> Self {
-        Self { peer: Some(peer), listener: 0, certificate_user: None, excess: None }
+        Self { peer: Some(peer), listener: ListenerId(0), certificate_user: None, excess: None }
     }
 }
 
@@ -95,14 +93,14 @@ pub enum Input<'a> {
     /// All that was taken from the link's output is sent.
     Writable { link: LinkId },
     /// A message from another worker; those of one worker come in the order they were sent.
-    Mesh { from: usize, message: MeshMessage },
+    Mesh { from: WorkerId, message: MeshMessage },
     /// Every ring was looked at, up to what it held when the pass began. Owed after each pass, and
     /// soon when [`Shard::wants_pass`](super::shard::Shard::wants_pass).
     MeshPass,
     /// What was sent to worker `to` waits, because its ring is full.
-    MeshFull { to: usize },
+    MeshFull { to: WorkerId },
     /// Nothing waits for worker `to` any more.
-    MeshOpen { to: usize },
+    MeshOpen { to: WorkerId },
     /// The answer to [`Output::LookForInput`].
     Looked { link: LinkId, has_input: bool },
     /// The time of [`Shard::deadline`](super::shard::Shard::deadline) has come.
@@ -127,7 +125,7 @@ pub enum Output {
     /// The client's session lives on worker `to`: move the connection there. `received` is
     /// everything that came in on it, from its CONNECT on; over there it is the first input.
     /// The shard has forgotten the link.
-    Handover { link: LinkId, to: usize, origin: Origin, received: Vec<u8> },
+    Handover { link: LinkId, to: WorkerId, origin: Origin, received: Vec<u8> },
     /// Find out whether the client is who it says; then say [`Input::Authenticated`]. At most one
     /// is under way for a link.
     Authenticate { link: LinkId, login: Box<Login> },
@@ -144,5 +142,5 @@ pub enum Output {
     /// Receive on the link again.
     ResumeReceive { link: LinkId },
     /// Carry `message` to worker `to`, behind those before it.
-    Mesh { to: usize, message: MeshMessage },
+    Mesh { to: WorkerId, message: MeshMessage },
 }

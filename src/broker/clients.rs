@@ -7,8 +7,8 @@ use super::ledger::Ledger;
 use super::link::{Link, State};
 use super::outbox::{Outbox, PRIVATE};
 use super::session::{Session, SessionId};
+use crate::base::ids::Slots;
 use crate::base::maps::HashMap;
-use crate::base::slots::Slots;
 use crate::base::time::Time;
 use crate::limits::BACKLOG_BYTES_MAX;
 use crate::mqtt::Packet;
@@ -56,7 +56,7 @@ pub(super) struct Clients {
     pub(super) options: Arc<Options>,
     pub(super) now: Time,
     pub(super) links: Vec<Option<Box<Link>>>,
-    pub(super) sessions: Slots<Session>,
+    pub(super) sessions: Slots<SessionId, Session>,
     pub(super) routes: Vec<Route>,
     /// By slot: the number of a session whose messages the journal keeps; 0 for others.
     stored: Vec<u64>,

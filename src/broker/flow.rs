@@ -12,6 +12,7 @@ use super::session::SessionId;
 use super::shard::Shard;
 use super::will::{Author, Will};
 use crate::access::Verdict;
+use crate::base::ids::WorkerId;
 use crate::limits::MESH_BURST_MAX;
 use crate::mqtt::{Frame, PacketType};
 use crate::topics::WorkerSet;
@@ -31,7 +32,7 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn note_full(&mut self, to: usize) {
+    pub(super) fn note_full(&mut self, to: WorkerId) {
         self.full.insert(to);
     }
 
@@ -66,7 +67,7 @@ impl Flow {
 }
 
 impl Shard {
-    pub(super) fn mesh(&mut self, to: usize, message: MeshMessage) {
+    pub(super) fn mesh(&mut self, to: WorkerId, message: MeshMessage) {
         debug_assert_ne!(to, self.index);
         self.flow.note_sent();
         self.clients.outputs.push_back(Output::Mesh { to, message });
@@ -111,7 +112,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn mesh_open(&mut self, to: usize) {
+    pub(super) fn mesh_open(&mut self, to: WorkerId) {
         self.flow.full.remove(to);
         if self.flow.is_full() {
             return;

@@ -7,6 +7,7 @@ use super::shard::Shard;
 use super::told::{self, Claim, Departure};
 use super::will::Will;
 use crate::access::{Grants, Identity};
+use crate::base::ids::ListenerId;
 use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
@@ -149,8 +150,9 @@ impl Shard {
 
     /// True when the listener makes client identifiers of user names.
     fn takes_user_name(&mut self, id: LinkId) -> bool {
-        let listener = self.clients.link(id).map_or(0, |link| link.origin.listener);
-        let listener = self.clients.options.listeners.get(usize::from(listener));
+        let listener =
+            self.clients.link(id).map_or_else(ListenerId::default, |link| link.origin.listener);
+        let listener = self.clients.options.listeners.get(listener.index());
         listener.is_some_and(|listener| listener.client_id == ClientIdSource::UserName)
     }
 
@@ -331,7 +333,8 @@ impl Shard {
         let keep_alive_s =
             server_keep_alive(connect, options.max_keep_alive).unwrap_or(connect.keep_alive_s);
         let now = self.clients.now;
-        let listener = self.clients.link(id).map_or(0, |link| link.origin.listener);
+        let listener =
+            self.clients.link(id).map_or_else(ListenerId::default, |link| link.origin.listener);
         let session = &mut self.clients.sessions[session_id.slot];
         session.link = Some(id);
         session.listener = listener;

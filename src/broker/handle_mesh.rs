@@ -6,11 +6,12 @@ use super::link::{Link, State};
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
 use super::shard::Shard;
+use crate::base::ids::WorkerId;
 use crate::mqtt::TopicFilter;
 use crate::topics::Interest;
 
 impl Shard {
-    pub(super) fn handle_mesh(&mut self, from: usize, message: MeshMessage) {
+    pub(super) fn handle_mesh(&mut self, from: WorkerId, message: MeshMessage) {
         match message {
             MeshMessage::Publish { message, plain, shares, passed, record } => {
                 let serial = self.clients.next_serial();
@@ -59,7 +60,7 @@ impl Shard {
 
     /// The interest is applied. The answer means more: what this worker has published before is on
     /// its way in the rings, so that whoever gets the answer finds it there.
-    fn answer_interest(&mut self, from: usize, ticket: Option<Ticket>) {
+    fn answer_interest(&mut self, from: WorkerId, ticket: Option<Ticket>) {
         let Some(ticket) = ticket else { return };
         if self.flow.is_full() {
             self.done_later.push((from, ticket));

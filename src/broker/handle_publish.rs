@@ -9,6 +9,7 @@ use super::route::Retention;
 use super::session::SessionId;
 use super::shard::Shard;
 use super::told;
+use crate::base::ids::WorkerId;
 use crate::mqtt::{
     Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, Version,
     level_count,
@@ -20,7 +21,7 @@ pub(super) struct Routed {
     /// Somebody wants it.
     pub(super) is_wanted: bool,
     /// The worker that is still to be told to retain it: see [`Shard::retain_there`].
-    pub(super) home: Option<(usize, u64)>,
+    pub(super) home: Option<(WorkerId, u64)>,
     /// Its acknowledgement waits for the disk.
     pub(super) is_noted: bool,
 }

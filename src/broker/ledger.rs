@@ -680,7 +680,7 @@ pub(super) const fn way(qos: QoS, retain: bool) -> Way {
 mod tests {
     use super::super::message::Traits;
     use super::*;
-    use crate::base::slots::Id;
+
     use crate::mqtt::Properties;
 
     const NOW: Time = Time::ZERO;
@@ -699,7 +699,7 @@ mod tests {
         let mut ledger = Ledger::new(Epoch::default(), Promise::Commit);
         ledger.begin(Some(1), 0);
         let bytes_with = ledger.open_number();
-        let queued = Fate::Queued(Id { slot: 0, generation: 0 });
+        let queued = Fate::Queued(SessionId::new(0, 0));
         ledger.add(MEMBER, way(QoS::AtLeastOnce, false), queued);
         ledger.end(NOW, Noted::default(), || message.clone());
         let Some(Submission::Parts(parts)) = ledger.next_submission(NOW) else { panic!("a part") };

@@ -2,7 +2,7 @@
 
 use super::boundary::LinkId;
 use super::message::Message;
-use crate::base::slots;
+use crate::base::ids::SessionId;
 use crate::topics::Interest;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl News {
 /// Asks for a part of the retained messages that live on a worker.
 #[derive(Debug)]
 pub struct RetainedQuery {
-    pub(super) session: slots::Id,
+    pub(super) session: SessionId,
     pub(super) replay: u32,
     pub(super) filter: Arc<str>,
     pub(super) after: Option<Arc<str>>,
@@ -92,7 +92,7 @@ pub struct RetainedQuery {
 /// Answers a [`RetainedQuery`].
 #[derive(Debug)]
 pub struct RetainedPage {
-    pub(super) session: slots::Id,
+    pub(super) session: SessionId,
     pub(super) replay: u32,
     pub(super) messages: Vec<Arc<Message>>,
     /// After which topic to ask on; None at the end.

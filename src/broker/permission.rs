@@ -10,6 +10,7 @@ use super::message::{Message, Source};
 use super::session::{Session, SessionId};
 use super::shard::Shard;
 use crate::access::{Grants, Identity, Policy, Reach};
+use crate::base::ids::ListenerId;
 use crate::topics::Extras;
 use std::sync::Arc;
 
@@ -95,6 +96,6 @@ pub(super) fn worth_keeping(
 }
 
 /// The policy of a listener.
-pub(super) fn policy(policies: &[Policy], listener: u16) -> &Policy {
-    &policies[listener as usize]
+pub(super) fn policy(policies: &[Policy], listener: ListenerId) -> &Policy {
+    &policies[listener.index()]
 }

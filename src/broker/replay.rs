@@ -13,6 +13,7 @@ use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::message::Message;
 use super::session::{Delivery, Session, SessionId};
 use super::shard::Shard;
+use crate::base::ids::WorkerId;
 use crate::limits::{RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
 use crate::mqtt::{self, QoS};
 use crate::store::record::Owed;
@@ -47,7 +48,7 @@ pub(super) struct Replay {
 /// A worker that has some of what a subscription is owed.
 #[derive(Debug)]
 struct Source {
-    worker: usize,
+    worker: WorkerId,
     state: Asked,
     /// The next messages, in the order of their topics.
     page: VecDeque<Arc<Message>>,
@@ -91,7 +92,7 @@ impl Replay {
         self.fresh.insert(fresh);
     }
 
-    fn take_page(&mut self, from: usize, messages: Vec<Arc<Message>>, next: Option<Arc<str>>) {
+    fn take_page(&mut self, from: WorkerId, messages: Vec<Arc<Message>>, next: Option<Arc<str>>) {
         let Some(source) = self.sources.iter_mut().find(|source| source.worker == from) else {
             return;
         };
@@ -249,10 +250,9 @@ impl Shard {
     fn replay(&mut self, id: SessionId, wanted: Wanted, owed: &Owed<'_>, fresh: BTreeSet<Fresh>) {
         let Wanted { number, filter, qos, subscription_id } = wanted;
         let is_exact = !filter.contains(['+', '#']);
-        let workers = match is_exact {
-            true => self.topic_home(&filter)..self.topic_home(&filter) + 1,
-            false => 0..self.workers,
-        };
+        let home = is_exact.then(|| self.topic_home(&filter));
+        let workers = WorkerId::all(self.workers);
+        let workers = workers.filter(|worker| home.is_none_or(|home| home == *worker));
         let after: Arc<str> = (*owed.after).into();
         let sources = workers.map(|worker| Source {
             worker,
@@ -395,7 +395,7 @@ impl Shard {
     }
 
     /// A part has come.
-    pub(super) fn take_page(&mut self, from: usize, page: RetainedPage) {
+    pub(super) fn take_page(&mut self, from: WorkerId, page: RetainedPage) {
         let RetainedPage { session: id, replay, mut messages, next } = page;
         self.retain_permitted(&mut messages);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };

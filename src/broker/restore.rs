@@ -6,6 +6,7 @@ use super::replay::Wanted;
 use super::session::{Delivery, Exchange, Particulars, Session, SessionId};
 use super::shard::Shard;
 use super::will::Will;
+use crate::base::ids::{ByWorker, ListenerId, WorkerId};
 use crate::base::maps::{HashMap, HashSet};
 use crate::mqtt::{SubscriptionOptions, TopicFilter, Version};
 use crate::store::record::{StoredDelivery, Subscription};
@@ -31,8 +32,8 @@ impl Homes {
 
     /// Where a client identifier's session, or a topic's retained message, lives.
     #[must_use]
-    pub fn of(&self, name: &str) -> usize {
-        (self.hasher.hash_one(name) % self.workers as u64) as usize
+    pub fn of(&self, name: &str) -> WorkerId {
+        WorkerId((self.hasher.hash_one(name) % self.workers as u64) as u16)
     }
 }
 
@@ -44,7 +45,7 @@ pub struct Past {
     /// Every message that the sessions refer to.
     messages: Arc<HashMap<u64, Arc<Message>>>,
     /// How many subscribers the other workers have: (worker, whole filter, how many).
-    interest: Vec<(usize, Box<str>, u32)>,
+    interest: Vec<(WorkerId, Box<str>, u32)>,
     number_max: u64,
     version_max: u64,
 }
@@ -52,15 +53,16 @@ pub struct Past {
 impl Past {
     /// Divides a state among workers.
     #[must_use]
-    pub fn divide(state: State, homes: &Homes) -> Vec<Self> {
+    pub fn divide(state: State, homes: &Homes) -> ByWorker<Self> {
         let workers = homes.workers;
         let (number_max, version_max) = (state.number_max, state.version_max);
         let past = || Self { number_max, version_max, ..Self::default() };
-        let mut pasts: Vec<Self> = (0..workers).map(|_| past()).collect();
+        let mut pasts = ByWorker::new(workers, |_| past());
         for message in state.retained() {
             pasts[homes.of(message.topic())].retained.push(message.clone());
         }
-        let mut counts: Vec<HashMap<Box<str>, u32>> = vec![HashMap::default(); workers];
+        let mut counts: ByWorker<HashMap<Box<str>, u32>> =
+            ByWorker::new(workers, |_| HashMap::default());
         let messages = Arc::new(state.messages);
         for mut session in state.sessions.into_values() {
             let home = homes.of(&session.attributes.client_id);
@@ -71,9 +73,9 @@ impl Past {
             }
             pasts[home].sessions.push(session);
         }
-        for (worker, past) in pasts.iter_mut().enumerate() {
+        for (worker, past) in pasts.iter_mut() {
             past.messages = Arc::clone(&messages);
-            for (other, counts) in counts.iter().enumerate().filter(|(other, _)| *other != worker) {
+            for (other, counts) in counts.iter().filter(|(other, _)| *other != worker) {
                 let interest = counts.iter().map(|(filter, &count)| (other, filter.clone(), count));
                 past.interest.extend(interest);
             }
@@ -116,7 +118,8 @@ impl Shard {
         session.expiry_s = attributes.expiry_s;
         // A listener that is not there any more has nothing to say against anybody.
         let listener = attributes.owner.listener;
-        session.listener = if usize::from(listener) < self.policies.len() { listener } else { 0 };
+        session.listener =
+            if listener.index() < self.policies.len() { listener } else { ListenerId(0) };
         let policy = policy(&self.policies, session.listener);
         let identity = Arc::new(attributes.owner.identity(&attributes.client_id));
         session.grants = policy.grants(&identity);

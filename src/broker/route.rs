@@ -5,6 +5,7 @@ use super::message::Message;
 use super::publication::Publication;
 use super::shard::Shard;
 use super::share::Pick;
+use crate::base::ids::WorkerId;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub(super) enum Retention {
     /// By this worker, whose part of this record says so.
     There {
         /// The worker.
-        to: usize,
+        to: WorkerId,
         /// As in [`MeshMessage::Retain`].
         record: u64,
     },
@@ -25,7 +26,7 @@ pub(super) enum Retention {
 /// What one other worker is to deliver.
 #[derive(Debug)]
 struct Errand {
-    to: usize,
+    to: WorkerId,
     plain: bool,
     shares: SmallVec<[Arc<str>; 1]>,
 }
@@ -90,7 +91,7 @@ impl Shard {
     /// Tells a topic's home to retain a publish. `ticket` waits until it is done.
     pub(super) fn retain_there(
         &mut self,
-        (to, record): (usize, u64),
+        (to, record): (WorkerId, u64),
         publication: &mut Publication<'_>,
         ticket: Option<Ticket>,
     ) {

@@ -7,8 +7,8 @@ use super::replay::Replay;
 use super::restore::RESTORED;
 use super::will::Will;
 use crate::access::{Grants, Identity};
+pub(super) use crate::base::ids::{ListenerId, SessionId};
 use crate::base::queue::Queue;
-use crate::base::slots;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
 use crate::topics::Place;
@@ -61,7 +61,7 @@ pub(super) struct Session {
     /// Unlike that of any other session of this process.
     pub(super) number: u64,
     /// The listener by which its client came last.
-    pub(super) listener: u16,
+    pub(super) listener: ListenerId,
     /// Who its client is; None when there is nothing to tell clients by.
     pub(super) identity: Option<Arc<Identity>>,
     /// What its client may do; None for everything.
@@ -118,7 +118,7 @@ impl Session {
         Self {
             client_id: client_id.into(),
             number,
-            listener: 0,
+            listener: ListenerId(0),
             identity: None,
             grants: None,
             link: None,
@@ -322,6 +322,3 @@ impl Particulars {
         is_any.then(|| Box::new(Self { number, subscription_ids: several.into(), share }))
     }
 }
-
-/// Names a session while it exists.
-pub(super) type SessionId = slots::Id;

@@ -14,6 +14,7 @@ use super::pass::Pass;
 use super::restore::Homes;
 use super::told::{self, Departure};
 use crate::access::Policy;
+use crate::base::ids::WorkerId;
 use crate::base::prng::Prng;
 use crate::base::time::Time;
 use crate::limits::{CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX};
@@ -38,7 +39,7 @@ pub struct Shard {
     pub(super) large_logins: Arc<()>,
     /// By listener.
     pub(super) policies: Arc<[Policy]>,
-    pub(super) index: usize,
+    pub(super) index: WorkerId,
     pub(super) workers: usize,
     pub(super) matches: Matches,
     pub(super) prng: Prng,
@@ -55,13 +56,13 @@ pub struct Shard {
     /// What waits while rings to other workers are full.
     pub(super) flow: Flow,
     /// What is to be answered once nothing waits for a ring: see [`Self::answer_interest`].
-    pub(super) done_later: Vec<(usize, Ticket)>,
+    pub(super) done_later: Vec<(WorkerId, Ticket)>,
     /// How many answers to news of interest are still to come from other workers.
     pub(super) interests_awaited: usize,
     /// Questions for retained messages that came since the last pass over the rings began, and
     /// those before them.
-    pub(super) queries: Vec<(usize, Box<RetainedQuery>)>,
-    queries_due: Vec<(usize, Box<RetainedQuery>)>,
+    pub(super) queries: Vec<(WorkerId, Box<RetainedQuery>)>,
+    queries_due: Vec<(WorkerId, Box<RetainedQuery>)>,
 }
 
 impl Shard {
@@ -71,12 +72,12 @@ impl Shard {
     pub fn new(
         options: Arc<Options>,
         policies: Arc<[Policy]>,
-        worker: usize,
+        worker: WorkerId,
         workers: usize,
         seed: u64,
     ) -> Self {
         Self {
-            clients: Clients::new(options, seed, (worker as u64 + 1, workers as u64)),
+            clients: Clients::new(options, seed, (u64::from(worker.0) + 1, workers as u64)),
             subscriptions: Subscriptions::new(worker, seed),
             retained: Retained::default(),
             large_logins: Arc::new(()),
@@ -84,7 +85,7 @@ impl Shard {
             index: worker,
             workers,
             matches: Matches::default(),
-            prng: Prng::new(seed ^ (worker as u64) << 32),
+            prng: Prng::new(seed ^ u64::from(worker.0) << 32),
             homes: Homes::new(workers, seed),
             journal_waiting: Vec::new(),
             pass: None,
@@ -200,18 +201,18 @@ impl Shard {
         (self.clients.sessions.len(), self.subscriptions.node_count(), self.retained.len())
     }
 
-    pub(super) fn client_home(&self, client_id: &str) -> usize {
+    pub(super) fn client_home(&self, client_id: &str) -> WorkerId {
         self.homes.of(client_id)
     }
 
-    pub(super) fn topic_home(&self, topic: &str) -> usize {
+    pub(super) fn topic_home(&self, topic: &str) -> WorkerId {
         self.homes.of(topic)
     }
 
     /// The workers besides this one.
-    pub(super) fn others(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn others(&self) -> impl Iterator<Item = WorkerId> + use<> {
         let index = self.index;
-        (0..self.workers).filter(move |&worker| worker != index)
+        WorkerId::all(self.workers).filter(move |&worker| worker != index)
     }
 
     /// A peer that has not come in makes progress.

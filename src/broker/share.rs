@@ -7,6 +7,7 @@ use super::message::Message;
 use super::publication::Publication;
 use super::session::{Delivery, Particulars};
 use super::shard::Shard;
+use crate::base::ids::WorkerId;
 use crate::limits::{SHARE_PASSES_MAX, SHARE_PROBES_MAX};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::topics::{GroupId, Interest, Subscriber};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) enum Pick {
     Here(Subscriber),
-    There(usize),
+    There(WorkerId),
     Nobody,
 }
 
@@ -115,7 +116,7 @@ impl Shard {
 
     /// Sends a message to another worker, for one member there. `passed`: as with
     /// [`Self::take_share`].
-    fn send_share(&mut self, to: usize, share: &str, message: &Arc<Message>, passed: u8) {
+    fn send_share(&mut self, to: WorkerId, share: &str, message: &Arc<Message>, passed: u8) {
         let shares = SmallVec::from_elem(share.into(), 1);
         let message = message.clone();
         let record = self.clients.expect_part(message.qos);

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::buffers::Lent;
-use crate::base::slots::Id;
+use crate::base::ids::{LinkId, ListenerId};
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -13,7 +13,7 @@ pub enum Event<B> {
     /// further ones until asked again.
     Accepted {
         /// The number that `Ring::accept` was given.
-        listener: u32,
+        listener: ListenerId,
         /// The new connection.
         socket: io::Result<OwnedFd>,
         /// Whether accepting goes on.
@@ -23,7 +23,7 @@ pub enum Event<B> {
     /// received until asked again: `ENOBUFS` and `ECANCELED` mean only that, and lose nothing.
     Received {
         /// The link it was asked for.
-        link: Id,
+        link: LinkId,
         /// The buffer with the bytes.
         bytes: io::Result<Option<Lent>>,
         /// Whether receiving goes on.
@@ -32,7 +32,7 @@ pub enum Event<B> {
     /// A backlog's front was sent, or could not be.
     Drained {
         /// The link it was sent on.
-        link: Id,
+        link: LinkId,
         /// Whether the socket still takes bytes.
         result: io::Result<()>,
         /// What is left.
@@ -49,7 +49,7 @@ pub enum Event<B> {
 #[derive(Debug)]
 pub struct SendFailure {
     /// The link it was for.
-    pub link: Id,
+    pub link: LinkId,
     /// How many bytes went out before the socket was full, or why the connection is lost.
     pub sent: io::Result<usize>,
 }

@@ -6,8 +6,8 @@ use super::gather::Gather;
 use super::setup::{RingError, RingSizes, build};
 use super::token::{Operation, Token};
 use super::wake::Waker;
+use crate::base::ids::{LinkId, ListenerId};
 use crate::base::maps::HashMap;
-use crate::base::slots::Id;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode};
@@ -66,18 +66,18 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// Accepts connections on `socket` until cancelled or failed.
-    pub fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>) {
+    pub fn accept(&mut self, listener: ListenerId, socket: BorrowedFd<'_>) {
         let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build()
-            .user_data(Token::new(Operation::Accept, listener_id(listener)).bits());
+            .user_data(Token::of_listener(Operation::Accept, listener).bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
 
     /// Receives once. With `when_readable`, waits first until the socket has as many bytes as its
     /// low-water mark says.
-    pub fn receive_once(&mut self, link: Id, socket: BorrowedFd<'_>, when_readable: bool) {
+    pub fn receive_once(&mut self, link: LinkId, socket: BorrowedFd<'_>, when_readable: bool) {
         let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .ioprio(if when_readable { POLL_FIRST } else { 0 })
             .buf_group(GROUP)
@@ -90,7 +90,7 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// Receives until cancelled, or until an event comes without `more`.
-    pub fn receive_many(&mut self, link: Id, socket: BorrowedFd<'_>) {
+    pub fn receive_many(&mut self, link: LinkId, socket: BorrowedFd<'_>) {
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP)
             .build()
             .user_data(Token::new(Operation::Receive, link).bits());
@@ -99,14 +99,14 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// Ends the receive of a link; its last event says so.
-    pub fn cancel_receive(&mut self, link: Id) {
-        self.cancel(Token::new(Operation::Receive, link), link);
+    pub fn cancel_receive(&mut self, link: LinkId) {
+        self.cancel(Token::new(Operation::Receive, link), Token::new(Operation::Cancel, link));
     }
 
     /// Ends accepting on a listener; its last event says so.
-    pub(crate) fn cancel_accept(&mut self, listener: u32) {
-        let id = listener_id(listener);
-        self.cancel(Token::new(Operation::Accept, id), id);
+    pub(crate) fn cancel_accept(&mut self, listener: ListenerId) {
+        let target = Token::of_listener(Operation::Accept, listener);
+        self.cancel(target, Token::of_listener(Operation::Cancel, listener));
     }
 
     /// Reports wake-ups of `waker` until an event comes without `more`.
@@ -114,7 +114,7 @@ impl<B: Backlog> Ring<B> {
         let entry = opcode::PollAdd::new(Fd(waker.as_fd().as_raw_fd()), libc::POLLIN as u32)
             .multi(true)
             .build()
-            .user_data(Token::new(Operation::Wake, listener_id(0)).bits());
+            .user_data(Token::WAKE.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
@@ -126,14 +126,14 @@ impl<B: Backlog> Ring<B> {
         Some(match token.operation().expect("only our own tokens come back") {
             Operation::Accept => {
                 let socket = accepted(result);
-                Event::Accepted { listener: token.id().slot, socket, more }
+                Event::Accepted { listener: token.listener(), socket, more }
             }
             Operation::Receive => {
-                Event::Received { link: token.id(), bytes: self.received(result, flags), more }
+                Event::Received { link: token.link(), bytes: self.received(result, flags), more }
             }
             Operation::Backlog => {
-                let (result, backlog) = self.take_backlog(token.id(), result);
-                Event::Drained { link: token.id(), result, backlog }
+                let (result, backlog) = self.take_backlog(token.link(), result);
+                Event::Drained { link: token.link(), result, backlog }
             }
             Operation::Wake => Event::Woken { more },
             Operation::Send | Operation::Cancel => unreachable!("sorted out by `reap`"),
@@ -141,10 +141,10 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// The links of which something was received that [`Ring::next_event`] has still to give.
-    pub(crate) fn received_links(&self) -> impl Iterator<Item = Id> {
+    pub(crate) fn received_links(&self) -> impl Iterator<Item = LinkId> {
         let tokens = self.inbox.iter().map(|completion| completion.token);
         let is_receive = |token: &Token| token.operation() == Some(Operation::Receive);
-        tokens.filter(is_receive).map(Token::id)
+        tokens.filter(is_receive).map(Token::link)
     }
 
     /// True when [`Ring::next_event`] has one.
@@ -238,11 +238,11 @@ impl<B: Backlog> Ring<B> {
         }
     }
 
-    fn cancel(&mut self, target: Token, id: Id) {
+    fn cancel(&mut self, target: Token, token: Token) {
         let entry = opcode::AsyncCancel::new(target.bits())
             .build()
             .flags(Flags::SKIP_SUCCESS)
-            .user_data(Token::new(Operation::Cancel, id).bits());
+            .user_data(token.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
@@ -267,7 +267,7 @@ impl<B> Ring<B> {
             let (result, flags) = (entry.result(), entry.flags());
             match token.operation() {
                 Some(Operation::Send) => {
-                    self.send_failures.push(SendFailure { link: token.id(), sent: sent(result) });
+                    self.send_failures.push(SendFailure { link: token.link(), sent: sent(result) });
                 }
                 Some(Operation::Cancel) => {}
                 _ => self.inbox.push_back(Completion { token, result, flags }),
@@ -330,8 +330,4 @@ fn accepted(result: i32) -> io::Result<OwnedFd> {
     // SAFETY: a completed accept gives a new descriptor to whoever takes its completion, and each
     // completion is taken once.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
-}
-
-const fn listener_id(listener: u32) -> Id {
-    Id { slot: listener, generation: 0 }
 }

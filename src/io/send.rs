@@ -10,7 +10,7 @@ use super::event::{Backlog, SendFailure};
 use super::gather::Gathered;
 use super::ring::Ring;
 use super::token::{Operation, Token};
-use crate::base::slots::Id;
+use crate::base::ids::LinkId;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 use std::io;
@@ -38,7 +38,7 @@ impl<B: Backlog> Ring<B> {
     /// A link's segments are sent as one. A link may appear once, and not while it has a backlog.
     pub fn send_all<'a, S>(
         &mut self,
-        sends: impl Iterator<Item = (Id, RawFd, S)>,
+        sends: impl Iterator<Item = (LinkId, RawFd, S)>,
         failures: &mut Vec<SendFailure>,
     ) where
         S: Iterator<Item = &'a [u8]>,
@@ -66,7 +66,7 @@ impl<B: Backlog> Ring<B> {
     /// # Panics
     /// When the backlog is empty, or one of this link is being sent already: two sends on one
     /// socket would interleave.
-    pub fn send_backlog(&mut self, link: Id, socket: BorrowedFd<'_>, backlog: B) {
+    pub fn send_backlog(&mut self, link: LinkId, socket: BorrowedFd<'_>, backlog: B) {
         let backlog = Box::new(backlog);
         let front = backlog.front().expect("a backlog with something in it");
         let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), front.as_ptr(), length(front))
@@ -82,7 +82,7 @@ impl<B: Backlog> Ring<B> {
     }
 
     /// The backlog whose send has completed with `result`, and what came of it.
-    pub(super) fn take_backlog(&mut self, link: Id, result: i32) -> (io::Result<()>, B) {
+    pub(super) fn take_backlog(&mut self, link: LinkId, result: i32) -> (io::Result<()>, B) {
         let mut backlog = self.backlogs.remove(&link.slot).expect("a backlog is in flight");
         let result = match result {
             0 => Err(io::ErrorKind::WriteZero.into()),

@@ -9,7 +9,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use crate::base::slots::Id;
+use crate::base::ids::{LinkId, ListenerId};
 
 /// What was submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,15 +40,24 @@ pub(super) struct Token(u64);
 const SLOT_BITS: u32 = 28;
 
 impl Token {
-    /// Names `operation` on `id`.
+    /// Names `operation` on `link`.
     ///
     /// # Panics
     /// When the slot is 2²⁸ or higher: no process has that many descriptors.
     #[must_use]
-    pub(super) const fn new(operation: Operation, id: Id) -> Self {
-        assert!(id.slot < 1 << SLOT_BITS);
-        let high = ((operation as u64) << SLOT_BITS) | id.slot as u64;
-        Self((high << 32) | id.generation as u64)
+    pub(super) const fn new(operation: Operation, link: LinkId) -> Self {
+        assert!(link.slot < 1 << SLOT_BITS);
+        let high = ((operation as u64) << SLOT_BITS) | link.slot as u64;
+        Self((high << 32) | link.generation as u64)
+    }
+
+    /// The watching for wake-ups, of which a ring has one.
+    pub(super) const WAKE: Self = Self::new(Operation::Wake, LinkId::new(0, 0));
+
+    /// Names `operation` on a listener.
+    #[must_use]
+    pub(super) const fn of_listener(operation: Operation, listener: ListenerId) -> Self {
+        Self::new(operation, LinkId::new(listener.0 as u32, 0))
     }
 
     /// The bits for a submission.
@@ -69,11 +78,17 @@ impl Token {
         Operation::ALL.get((self.0 >> (32 + SLOT_BITS)) as usize).copied()
     }
 
-    /// The occupant it was submitted for.
+    /// The listener that the operation was submitted for.
     #[must_use]
-    pub(super) const fn id(self) -> Id {
+    pub(super) const fn listener(self) -> ListenerId {
+        ListenerId(self.link().slot as u16)
+    }
+
+    /// The link that the operation was submitted for.
+    #[must_use]
+    pub(super) const fn link(self) -> LinkId {
         let slot = (self.0 >> 32) as u32 & ((1 << SLOT_BITS) - 1);
-        Id { slot, generation: self.0 as u32 }
+        LinkId::new(slot, self.0 as u32)
     }
 }
 
@@ -86,9 +101,9 @@ mod tests {
         for operation in Operation::ALL {
             for slot in [0, 1, (1 << SLOT_BITS) - 1] {
                 for generation in [0, 1, u32::MAX] {
-                    let id = Id { slot, generation };
+                    let id = LinkId { slot, generation };
                     let token = Token::from_bits(Token::new(operation, id).bits());
-                    assert_eq!((token.operation(), token.id()), (Some(operation), id));
+                    assert_eq!((token.operation(), token.link()), (Some(operation), id));
                 }
             }
         }

@@ -3,6 +3,7 @@
 use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
 use super::faults;
+use crate::base::ids::{ByWorker, WorkerId};
 use crate::limits::{CLOCK_CHECK, JOURNAL_RETRY};
 use crate::mesh::Line;
 use crate::store::record::ClockNote;
@@ -38,9 +39,9 @@ pub(crate) struct Setup {
     /// What nobody can guess, for a new journal.
     pub salt: u64,
     /// Its ends of the lines to the workers.
-    pub lines: Vec<Line<News, Submission>>,
+    pub lines: ByWorker<Line<News, Submission>>,
     /// Wakes a worker.
-    pub wake: Box<dyn Fn(usize) + Send>,
+    pub wake: Box<dyn Fn(WorkerId) + Send>,
     /// What wakes the journal.
     pub bell: Arc<Notify>,
 }
@@ -90,8 +91,8 @@ pub(crate) fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
 struct Journal {
     log: Log<Files>,
     gatherer: Gatherer,
-    lines: Vec<Line<News, Submission>>,
-    wake: Box<dyn Fn(usize) + Send>,
+    lines: ByWorker<Line<News, Submission>>,
+    wake: Box<dyn Fn(WorkerId) + Send>,
     bell: Arc<Notify>,
     clock: Box<dyn Fn() -> ClockNote + Send>,
     /// The last note of the clocks, or what they said at the start.
@@ -99,13 +100,13 @@ struct Journal {
     /// The next commit has to note them, however little time has passed.
     owes_clock: bool,
     /// What is still to be told, by worker: their rings are full.
-    untold: Vec<VecDeque<News>>,
+    untold: ByWorker<VecDeque<News>>,
     /// The number of the first commit since the start.
     first_commit: u64,
     /// Since the start.
     bytes_written: u64,
     /// The pass that goes on, and which workers are still at it.
-    pass: Option<(u32, Vec<bool>)>,
+    pass: Option<(u32, ByWorker<bool>)>,
 }
 
 impl Journal {
@@ -116,8 +117,8 @@ impl Journal {
         let mut log = Log::new(Files { directory }, past, syncs, salt, faults::LIMITS);
         log.open().await.map_err(|error| format!("{cannot}: {error}"))?;
         faults::pass("recovered");
-        let gatherer = Gatherer::new(lines.len(), epoch);
-        let untold = lines.iter().map(|_| VecDeque::new()).collect();
+        let gatherer = Gatherer::new(lines.workers(), epoch);
+        let untold = ByWorker::new(lines.workers(), |_| VecDeque::new());
         let first_commit = log.next_stamp().number;
         let clock_seen = clock();
         Ok(Self {
@@ -201,7 +202,7 @@ impl Journal {
 
     /// Takes what the workers have handed over.
     fn take(&mut self) {
-        for (worker, line) in self.lines.iter_mut().enumerate() {
+        for (worker, line) in self.lines.iter_mut() {
             while let Some(mut submission) = line.receive() {
                 faults::spoil(&mut submission);
                 self.gatherer.take(worker, submission);
@@ -211,7 +212,7 @@ impl Journal {
 
     /// True when all workers have gone.
     fn is_abandoned(&self) -> bool {
-        self.lines.iter().all(Line::is_abandoned)
+        self.lines.values().all(Line::is_abandoned)
     }
 
     /// False when it cannot be written, and nobody is left to wait for it.
@@ -235,8 +236,8 @@ impl Journal {
         true
     }
 
-    fn tell_committed(&mut self, heard: Vec<Committed>) {
-        for (worker, committed) in heard.into_iter().enumerate() {
+    fn tell_committed(&mut self, heard: ByWorker<Committed>) {
+        for (worker, committed) in heard.into_iter() {
             if committed.has_batch || !committed.parts.is_empty() {
                 self.tell(worker, News::Committed(committed));
             }
@@ -289,19 +290,19 @@ impl Journal {
     }
 
     fn tell_all_state(&mut self, failure: Option<&str>) {
-        for worker in 0..self.lines.len() {
+        for worker in WorkerId::all(self.lines.workers()) {
             self.tell(worker, News::State { failure: failure.map(Into::into) });
         }
     }
 
-    fn tell(&mut self, worker: usize, news: News) {
+    fn tell(&mut self, worker: WorkerId, news: News) {
         self.untold[worker].push_back(news);
         self.tell_untold();
     }
 
     /// Tells the workers what there is room for in their rings; true when that was all.
     fn tell_untold(&mut self) -> bool {
-        for (worker, untold) in self.untold.iter_mut().enumerate() {
+        for (worker, untold) in self.untold.iter_mut() {
             let line = &mut self.lines[worker];
             if line.is_abandoned() {
                 // A worker that has gone wants to know nothing.
@@ -314,7 +315,7 @@ impl Journal {
                 (self.wake)(worker);
             }
         }
-        self.untold.iter().all(VecDeque::is_empty)
+        self.untold.values().all(VecDeque::is_empty)
     }
 
     async fn begin_pass(&mut self) {
@@ -322,10 +323,10 @@ impl Journal {
             Ok(pass) => {
                 faults::pass("pass-begun");
                 tracing::debug!(pass, bytes = self.log.bytes(), "All that lives is written anew");
-                self.pass = Some((pass, vec![true; self.lines.len()]));
+                self.pass = Some((pass, ByWorker::new(self.lines.workers(), |_| true)));
                 // What stands before the pass will be removed, and with it the notes.
                 self.owes_clock = true;
-                for worker in 0..self.lines.len() {
+                for worker in WorkerId::all(self.lines.workers()) {
                     self.tell(worker, News::PassBegun { pass });
                 }
             }
@@ -334,12 +335,12 @@ impl Journal {
         }
     }
 
-    async fn end_pass(&mut self, worker: usize, pass: u32) {
+    async fn end_pass(&mut self, worker: WorkerId, pass: u32) {
         let Some((_, busy)) = self.pass.as_mut().filter(|(known, _)| *known == pass) else {
             return;
         };
         busy[worker] = false;
-        if busy.contains(&true) {
+        if busy.values().any(|is_busy| *is_busy) {
             return;
         }
         self.pass = None;

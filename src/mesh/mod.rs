@@ -7,6 +7,7 @@ mod sleep;
 pub use line::{Line, line};
 pub use sleep::Doorbell;
 
+use crate::base::ids::{ByWorker, WorkerId};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use std::sync::atomic::{Ordering, fence};
 /// called `open`.
 #[derive(Debug)]
 pub struct Mesh<T> {
-    me: usize,
-    peers: Vec<Option<Peer<T>>>,
+    me: WorkerId,
+    peers: ByWorker<Option<Peer<T>>>,
     doorbells: Arc<[Doorbell]>,
 }
 
@@ -56,14 +57,16 @@ pub fn mesh<T>(doorbells: Arc<[Doorbell]>, capacity: usize) -> Vec<Mesh<T>> {
         .map(|_| RingBuffer::new(capacity))
         .map(|(p, c)| (Some(p), Some(c)))
         .unzip();
-    (0..workers)
+    WorkerId::all(workers)
         .map(|me| {
-            let mut peer = |other: usize| {
-                let outgoing = producers[me * workers + other].take().expect("taken once");
-                let incoming = consumers[other * workers + me].take().expect("taken once");
+            let mut peer = |other: WorkerId| {
+                let outgoing =
+                    producers[me.index() * workers + other.index()].take().expect("taken once");
+                let incoming =
+                    consumers[other.index() * workers + me.index()].take().expect("taken once");
                 (other != me).then(|| Peer::new(outgoing, incoming))
             };
-            let peers = (0..workers).map(&mut peer).collect();
+            let peers = ByWorker::new(workers, &mut peer);
             Mesh { me, peers, doorbells: Arc::clone(&doorbells) }
         })
         .collect()
@@ -73,14 +76,14 @@ impl<T> Mesh<T> {
     /// How many workers there are, this one included.
     #[must_use]
     pub(crate) const fn workers(&self) -> usize {
-        self.peers.len()
+        self.peers.workers()
     }
 
     /// Sends to another worker. Call [`Mesh::ring_doorbells`] once the turn's messages are sent.
     ///
     /// # Panics
     /// When `to` is this worker itself or does not exist.
-    pub(crate) fn send(&mut self, to: usize, message: T) -> Sent {
+    pub(crate) fn send(&mut self, to: WorkerId, message: T) -> Sent {
         let peer = self.peers[to].as_mut().expect("a worker does not send to itself");
         if !peer.overflow.is_empty() {
             peer.overflow.push_back(message);
@@ -93,7 +96,7 @@ impl<T> Mesh<T> {
             }
             Err(PushError::Full(message)) => {
                 peer.overflow.push_back(message);
-                self.doorbells[self.me].set_waiting_for(to, true);
+                self.doorbells[self.me.index()].set_waiting_for(to, true);
                 Sent::Full
             }
         }
@@ -101,7 +104,7 @@ impl<T> Mesh<T> {
 
     /// Begins a pass: what the rings hold now is what [`Mesh::receive`] gives.
     pub(crate) fn begin_pass(&mut self) {
-        for peer in self.peers.iter_mut().flatten() {
+        for peer in self.peers.values_mut().flatten() {
             peer.due = peer.incoming.slots();
         }
     }
@@ -109,12 +112,12 @@ impl<T> Mesh<T> {
     /// True when all that belongs to the pass was received.
     #[must_use]
     pub(crate) fn is_pass_over(&self) -> bool {
-        self.peers.iter().flatten().all(|peer| peer.due == 0)
+        self.peers.values().flatten().all(|peer| peer.due == 0)
     }
 
     /// The next message of this pass from another worker.
     #[inline]
-    pub(crate) fn receive(&mut self, from: usize) -> Option<T> {
+    pub(crate) fn receive(&mut self, from: WorkerId) -> Option<T> {
         let peer = self.peers[from].as_mut()?;
         peer.due = peer.due.checked_sub(1)?;
         peer.popped = true;
@@ -123,15 +126,15 @@ impl<T> Mesh<T> {
 
     /// Moves what waits into the rings as far as there is room, and calls `open` with each worker
     /// for which nothing waits any more.
-    pub(crate) fn drain_overflow(&mut self, mut open: impl FnMut(usize)) {
-        for (to, peer) in self.peers.iter_mut().enumerate() {
+    pub(crate) fn drain_overflow(&mut self, mut open: impl FnMut(WorkerId)) {
+        for (to, peer) in self.peers.iter_mut() {
             let Some(peer) = peer else { continue };
             if peer.overflow.is_empty() {
                 continue;
             }
             peer.refill();
             if peer.overflow.is_empty() {
-                self.doorbells[self.me].set_waiting_for(to, false);
+                self.doorbells[self.me.index()].set_waiting_for(to, false);
                 open(to);
             }
         }
@@ -139,7 +142,7 @@ impl<T> Mesh<T> {
 
     /// True when messages to another worker wait for room in its ring.
     #[must_use]
-    pub(crate) fn is_waiting_for(&self, to: usize) -> bool {
+    pub(crate) fn is_waiting_for(&self, to: WorkerId) -> bool {
         self.peers[to].as_ref().is_some_and(|peer| !peer.overflow.is_empty())
     }
 
@@ -148,13 +151,13 @@ impl<T> Mesh<T> {
     /// The fence stands between our pushes and pops and our look at their flags; see [`Doorbell`]
     /// for why no sleeper is missed.
     pub(crate) fn ring_doorbells(&mut self) {
-        if self.peers.iter().flatten().all(|peer| !peer.pushed && !peer.popped) {
+        if self.peers.values().flatten().all(|peer| !peer.pushed && !peer.popped) {
             return;
         }
         fence(Ordering::SeqCst);
-        for (other, peer) in self.peers.iter_mut().enumerate() {
+        for (other, peer) in self.peers.iter_mut() {
             let Some(peer) = peer else { continue };
-            let doorbell = &self.doorbells[other];
+            let doorbell = &self.doorbells[other.index()];
             if peer.pushed || (peer.popped && doorbell.is_waiting_for(self.me)) {
                 doorbell.ring();
             }
@@ -165,7 +168,7 @@ impl<T> Mesh<T> {
     /// True when [`Mesh::receive`] or [`Mesh::drain_overflow`] has something to do.
     #[must_use]
     pub(crate) fn has_work(&self) -> bool {
-        self.peers.iter().flatten().any(|peer| {
+        self.peers.values().flatten().any(|peer| {
             !peer.incoming.is_empty() || (!peer.overflow.is_empty() && !peer.outgoing.is_full())
         })
     }
@@ -175,7 +178,7 @@ impl<T> Mesh<T> {
     #[must_use]
     pub(crate) fn finish(&self, finished: bool) -> bool {
         let is_empty = |peer: &Peer<T>| peer.incoming.is_empty() && peer.overflow.is_empty();
-        let is_idle = || self.peers.iter().flatten().all(is_empty);
+        let is_idle = || self.peers.values().flatten().all(is_empty);
         self.doorbell().set_finished(finished && is_idle());
         self.doorbells.iter().all(Doorbell::is_finished) && is_idle()
     }
@@ -185,7 +188,7 @@ impl<T> Mesh<T> {
     /// A stop keeps awake a worker that is not `stopping` already.
     #[must_use]
     pub(crate) fn fall_asleep(&self, stopping: bool) -> bool {
-        let doorbell = &self.doorbells[self.me];
+        let doorbell = &self.doorbells[self.me.index()];
         doorbell.announce_sleep();
         if self.has_work() || (doorbell.is_stopped() && !stopping) {
             doorbell.stay_awake();
@@ -197,7 +200,7 @@ impl<T> Mesh<T> {
     /// This worker's doorbell.
     #[must_use]
     pub(crate) fn doorbell(&self) -> &Doorbell {
-        &self.doorbells[self.me]
+        &self.doorbells[self.me.index()]
     }
 }
 

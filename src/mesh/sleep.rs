@@ -17,6 +17,7 @@
 //! before the sender's. `asleep` needs no ordering of its own: the messages are published by the
 //! rings.
 
+use crate::base::ids::WorkerId;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// How others get a worker's attention.
@@ -99,11 +100,11 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
-    pub(super) fn set_waiting_for(&self, worker: usize, waiting: bool) {
-        self.waiting_for[worker].store(waiting, Ordering::Relaxed);
+    pub(super) fn set_waiting_for(&self, worker: WorkerId, waiting: bool) {
+        self.waiting_for[worker.index()].store(waiting, Ordering::Relaxed);
     }
 
-    pub(super) fn is_waiting_for(&self, worker: usize) -> bool {
-        self.waiting_for[worker].load(Ordering::Relaxed)
+    pub(super) fn is_waiting_for(&self, worker: WorkerId) -> bool {
+        self.waiting_for[worker.index()].load(Ordering::Relaxed)
     }
 }

@@ -6,7 +6,10 @@ use std::thread;
 
 const MESSAGES: u64 = if cfg!(miri) { 100 } else { 100_000 };
 
-type End = (Mesh<(usize, u64)>, Receiver<()>);
+const LEFT: WorkerId = WorkerId(0);
+const RIGHT: WorkerId = WorkerId(1);
+
+type End = (Mesh<(WorkerId, u64)>, Receiver<()>);
 
 fn with_wakers(workers: usize, capacity: usize) -> Vec<End> {
     let (wakers, sleepers): (Vec<Sender<()>>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
@@ -22,19 +25,19 @@ fn what_does_not_fit_waits_in_order() {
     let mut ends = with_wakers(2, 2);
     let (mut right, _) = ends.pop().unwrap();
     let (mut left, _) = ends.pop().unwrap();
-    let sent: Vec<_> = (0..5).map(|number| left.send(1, (0, number))).collect();
+    let sent: Vec<_> = (0..5).map(|number| left.send(RIGHT, (LEFT, number))).collect();
     assert_eq!(sent, [Sent::Queued, Sent::Queued, Sent::Full, Sent::Queued, Sent::Queued]);
     let mut received = Vec::new();
     let mut opened = Vec::new();
     while received.len() < 5 {
         right.begin_pass();
-        while let Some((_, number)) = right.receive(0) {
+        while let Some((_, number)) = right.receive(LEFT) {
             received.push(number);
         }
         left.drain_overflow(|to| opened.push(to));
     }
-    assert_eq!((received, opened), (vec![0, 1, 2, 3, 4], vec![1]));
-    assert_eq!(left.send(1, (0, 5)), Sent::Queued);
+    assert_eq!((received, opened), (vec![0, 1, 2, 3, 4], vec![RIGHT]));
+    assert_eq!(left.send(RIGHT, (LEFT, 5)), Sent::Queued);
 }
 
 #[test]
@@ -42,17 +45,17 @@ fn a_sleeper_is_woken_once_and_only_when_it_sleeps() {
     let mut ends = with_wakers(2, 8);
     let (right, woken) = ends.pop().unwrap();
     let (mut left, _) = ends.pop().unwrap();
-    left.send(1, (0, 0));
+    left.send(RIGHT, (LEFT, 0));
     left.ring_doorbells();
     assert!(woken.try_recv().is_err(), "it is awake");
     assert!(!right.fall_asleep(false), "there is a message");
     let mut right = right;
     right.begin_pass();
-    assert!(right.receive(0).is_some());
+    assert!(right.receive(LEFT).is_some());
     assert!(right.fall_asleep(false));
-    left.send(1, (0, 1));
+    left.send(RIGHT, (LEFT, 1));
     left.ring_doorbells();
-    left.send(1, (0, 2));
+    left.send(RIGHT, (LEFT, 2));
     left.ring_doorbells();
     assert!(woken.try_recv().is_ok());
     assert!(woken.try_recv().is_err(), "once is enough");
@@ -75,19 +78,19 @@ fn everything_arrives_in_order_and_nobody_is_left_asleep() {
     let workers = 3;
     let threads: Vec<_> = with_wakers(workers, 4)
         .into_iter()
-        .enumerate()
-        .map(|(me, (mesh, woken))| thread::spawn(move || exchange(me, mesh, &woken)))
+        .zip(WorkerId::all(workers))
+        .map(|((mesh, woken), me)| thread::spawn(move || exchange(me, mesh, &woken)))
         .collect();
     for thread in threads {
         thread.join().unwrap();
     }
 }
 
-fn exchange(me: usize, mut mesh: Mesh<(usize, u64)>, woken: &Receiver<()>) {
-    let others: Vec<_> = (0..mesh.workers()).filter(|&other| other != me).collect();
+fn exchange(me: WorkerId, mut mesh: Mesh<(WorkerId, u64)>, woken: &Receiver<()>) {
+    let others: Vec<_> = WorkerId::all(mesh.workers()).filter(|&other| other != me).collect();
     let mut sent = 0;
     let mut full = 0;
-    let mut expected = vec![0; mesh.workers()];
+    let mut expected = ByWorker::new(mesh.workers(), |_| 0);
     while sent < MESSAGES || full > 0 || others.iter().any(|&other| expected[other] < MESSAGES) {
         if sent < MESSAGES && full == 0 {
             full += others.iter().filter(|&&to| mesh.send(to, (me, sent)) == Sent::Full).count();

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::failure::Failure;
-use crate::broker::{Homes, Past};
+use crate::broker::{Homes, Past, TOLD};
 use crate::io::clock::{self, Clock};
 use crate::journal::{self, Directory};
 use crate::limits::JOURNAL_MESSAGES_MAX;
@@ -56,15 +56,15 @@ pub(super) fn open(
         clock: Box::new(move || read_clocks(boot).note(epoch.milliseconds(clock.now()))),
         syncs: options.durability != Durability::None,
         salt: salt().map_err(Failure::start)?,
-        lines,
-        wake: Box::new(move |worker| doorbells[worker].call()),
+        lines: lines.into_iter().collect(),
+        wake: Box::new(move |worker| doorbells[worker.index()].call()),
         bell: Arc::clone(&bell),
     };
     let thread = journal::start(setup).map_err(Failure::start)?;
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || bell.notify_one());
     let pasts = Past::divide(recovered.state, &Homes::new(workers, seed));
     let ends = worker_ends.into_iter().map(|end| Journal::new(end, Arc::clone(&wake), epoch));
-    Ok(Durable { ends: ends.zip(pasts).collect(), thread: Some(thread) })
+    Ok(Durable { ends: ends.zip(pasts.into_values()).collect(), thread: Some(thread) })
 }
 
 fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
@@ -89,7 +89,11 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
         let messages = recovered.state.messages.len();
         let retained = recovered.state.retained().count();
         let took_ms = clock.now().since(began).as_millis() as u64;
-        tracing::info!(sessions, messages, retained, took_ms, "Recovered");
+        tracing::info!(
+            target: TOLD, sessions, messages, retained, took_ms,
+            "Recovered {sessions} sessions and {messages} messages, {retained} of them retained, \
+             in {took_ms} ms"
+        );
     }
     Ok(recovered)
 }

@@ -12,6 +12,7 @@ use super::pinning::{self, Plan};
 use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
 use super::{descriptors, durable, kernel, settings};
+use crate::base::ids::WorkerId;
 use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
@@ -107,15 +108,15 @@ pub(super) struct Notices {
 
 impl Notices {
     /// Tells one worker.
-    pub(super) fn send(&self, worker: usize, notice: Notice) {
+    pub(super) fn send(&self, worker: WorkerId, notice: Notice) {
         // A worker that has stopped wants to know nothing.
-        let _ = self.senders[worker].send(notice);
-        self.doorbells[worker].call();
+        let _ = self.senders[worker.index()].send(notice);
+        self.doorbells[worker.index()].call();
     }
 
     /// Tells all of them that the settings have changed.
     pub(super) fn reload(&self, settings: &Settings) {
-        for worker in 0..self.senders.len() {
+        for worker in WorkerId::all(self.senders.len()) {
             self.send(worker, Notice::Reload(settings.clone()));
         }
     }
@@ -146,7 +147,8 @@ fn start_workers(
     let (reports_in, reports) = unbounded_channel();
     let (started_in, started) = mpsc::channel();
     let parts = ends.into_iter().zip(receivers).zip(wakers).zip(listeners).zip(&plan.cores);
-    for (worker, ((((mesh, notices), waker), listeners), &core)) in parts.enumerate() {
+    let parts = WorkerId::all(workers).zip(parts);
+    for (worker, ((((mesh, notices), waker), listeners), &core)) in parts {
         let setup = Setup {
             worker,
             settings: settings.clone(),
@@ -187,7 +189,7 @@ fn start_desk(settings: &Settings, notices: Notices) -> io::Result<Arc<authentic
 }
 
 /// One worker's way to the desk.
-fn counter(desk: &Arc<authentication::Desk>, worker: usize) -> Desk {
+fn counter(desk: &Arc<authentication::Desk>, worker: WorkerId) -> Desk {
     let desk = Arc::clone(desk);
     Desk::new(move |link, login| desk.submit(worker, link, login))
 }
@@ -208,7 +210,7 @@ fn start_worker(
         if let Some(core) = core
             && !pinning::pin(core)
         {
-            tracing::warn!(worker = setup.worker, core, "Cannot stay on this core");
+            tracing::warn!(worker = setup.worker.0, core, "Cannot stay on this core");
         }
         // Nobody listens any more only when the start of another worker has failed.
         let worker = match Worker::new(setup) {

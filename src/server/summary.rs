@@ -3,6 +3,7 @@
 
 use super::logging::{Field, line};
 use super::pinning::Plan;
+use crate::base::ids::WorkerId;
 use crate::broker::Counters;
 use crate::io::setup::Features;
 use crate::options::{LogFormat, Options};
@@ -102,7 +103,7 @@ pub(super) fn log_end(reports: &[Report]) {
         let (refused, cut) = (report.connections_refused, report.connections_cut);
         if refused > 0 || cut > 0 {
             tracing::warn!(
-                worker = report.worker,
+                worker = report.worker.0,
                 refused,
                 cut,
                 "Connections not served to the end"
@@ -133,11 +134,11 @@ fn log_counters(counters: &Counters) {
     );
 }
 
-fn log_turns(worker: usize, turns: &Histogram<u64>) {
+fn log_turns(worker: WorkerId, turns: &Histogram<u64>) {
     let ms = |nanoseconds| Duration::from_nanos(nanoseconds).as_secs_f64() * 1000.0;
     let at = |quantile| ms(turns.value_at_quantile(quantile));
     tracing::info!(
-        worker,
+        worker = worker.0,
         turns = turns.len(),
         p50_ms = at(0.5),
         p99_ms = at(0.99),

@@ -7,6 +7,7 @@
 use super::batch::{Batch, Entry, Epoch, Part, Publish};
 use super::commit::{CommitWriter, Stamp};
 use super::record::{ClockNote, Record};
+use crate::base::ids::{ByWorker, WorkerId};
 use crate::base::maps::HashMap;
 use crate::limits::COMMIT_BYTES_MAX;
 
@@ -54,9 +55,9 @@ pub struct Commit {
     /// What to write; empty when there is nothing to remember.
     pub bytes: Vec<u8>,
     /// Who hears what, by worker.
-    pub heard: Vec<Committed>,
+    pub heard: ByWorker<Committed>,
     /// The workers that have written all that lives, and since which pass.
-    pub passes: Vec<(usize, u32)>,
+    pub passes: Vec<(WorkerId, u32)>,
 }
 
 /// Collects batches and parts.
@@ -64,7 +65,7 @@ pub struct Commit {
 pub struct Gatherer {
     epoch: Epoch,
     /// By worker.
-    batches: Vec<Option<Batch>>,
+    batches: ByWorker<Option<Batch>>,
     parts: HashMap<u64, Parts>,
     /// What the next commit notes of the journal's time.
     clock: Option<ClockNote>,
@@ -75,7 +76,7 @@ pub struct Gatherer {
 /// The parts of one message that have come, and how many more they speak of.
 #[derive(Debug, Default)]
 struct Parts {
-    come: Vec<(usize, Part)>,
+    come: Vec<(WorkerId, Part)>,
     more: u32,
 }
 
@@ -83,7 +84,7 @@ impl Gatherer {
     /// For so many workers.
     #[must_use]
     pub fn new(workers: usize, epoch: Epoch) -> Self {
-        let batches = (0..workers).map(|_| None).collect();
+        let batches = ByWorker::new(workers, |_| None);
         Self { epoch, batches, parts: HashMap::default(), clock: None, spare: Vec::new() }
     }
 
@@ -106,7 +107,7 @@ impl Gatherer {
         self.clock = None;
         let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
         writer.write(&Record::Clock(note));
-        let heard = self.batches.iter().map(|_| Committed::default()).collect();
+        let heard = self.nothing_heard();
         Commit { bytes: writer.finish(), heard, passes: Vec::new() }
     }
 
@@ -114,7 +115,7 @@ impl Gatherer {
     ///
     /// # Panics
     /// When the worker hands over a second batch before it has heard of the first.
-    pub fn take(&mut self, worker: usize, submission: Submission) {
+    pub fn take(&mut self, worker: WorkerId, submission: Submission) {
         match submission {
             Submission::Batch(batch) => {
                 let before = self.batches[worker].replace(batch);
@@ -132,12 +133,12 @@ impl Gatherer {
 
     /// The commit of all that is complete, under this stamp. None when nothing is.
     pub fn next(&mut self, stamp: Stamp) -> Option<Commit> {
-        let complete: Vec<usize> =
-            (0..self.batches.len()).filter(|&worker| self.is_complete(worker)).collect();
+        let workers = WorkerId::all(self.batches.workers());
+        let complete: Vec<_> = workers.filter(|&worker| self.is_complete(worker)).collect();
         if complete.is_empty() {
             return None;
         }
-        let heard = self.batches.iter().map(|_| Committed::default()).collect();
+        let heard = self.nothing_heard();
         let mut commit = Commit { bytes: Vec::new(), heard, passes: Vec::new() };
         let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
         if let Some(note) = self.clock {
@@ -162,7 +163,11 @@ impl Gatherer {
         Some(commit)
     }
 
-    fn is_complete(&self, worker: usize) -> bool {
+    fn nothing_heard(&self) -> ByWorker<Committed> {
+        ByWorker::new(self.batches.workers(), |_| Committed::default())
+    }
+
+    fn is_complete(&self, worker: WorkerId) -> bool {
         let Some(batch) = &self.batches[worker] else { return false };
         batch.entries.iter().all(|entry| match entry {
             Entry::Record(_) => true,
@@ -174,7 +179,7 @@ impl Gatherer {
         })
     }
 
-    fn write(&mut self, batch: Batch, writer: &mut CommitWriter, heard: &mut [Committed]) {
+    fn write(&mut self, batch: Batch, writer: &mut CommitWriter, heard: &mut ByWorker<Committed>) {
         for entry in batch.entries {
             match entry {
                 Entry::Record(record) => writer.write(&record),
@@ -193,7 +198,7 @@ impl Gatherer {
     }
 
     /// Adds the parts of other workers.
-    fn join(&mut self, publish: &mut Publish, heard: &mut [Committed]) {
+    fn join(&mut self, publish: &mut Publish, heard: &mut ByWorker<Committed>) {
         if publish.parts == 0 {
             return;
         }

@@ -2,6 +2,7 @@
 //! another worker. One allocation holds its bytes, however many refer to it.
 
 use crate::access::Identity;
+use crate::base::ids::ListenerId;
 use crate::base::time::Time;
 use crate::mqtt::{Properties, QoS};
 use std::num::NonZeroU64;
@@ -43,7 +44,7 @@ pub struct Source {
     /// Who.
     pub identity: Arc<Identity>,
     /// Its place in the list of listeners.
-    pub listener: u16,
+    pub listener: ListenerId,
 }
 
 /// What a message is made of besides its bytes.

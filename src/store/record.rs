@@ -7,6 +7,7 @@
 //! Points in time are milliseconds of the journal's own time: the clock of a process ends with it,
 //! and the wall clock may be set.
 
+use crate::base::ids::ListenerId;
 use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -135,7 +136,7 @@ pub struct Owner<'a> {
     /// The hook said that this client may do everything.
     pub is_superuser: bool,
     /// The listener by which it came: its place in the list.
-    pub listener: u16,
+    pub listener: ListenerId,
 }
 
 /// A will, as CONNECT gave it.

@@ -7,6 +7,7 @@ use super::record::{
     StoredWill, Subscription, Whole,
 };
 use crate::access::{Identity, Proof};
+use crate::base::ids::ListenerId;
 use crate::base::maps::{HashMap, HashSet};
 use crate::mqtt::QoS;
 use std::borrow::Cow;
@@ -510,7 +511,7 @@ impl Body<'_> {
 impl<'a> Owner<'a> {
     /// What is stored of an identity.
     #[must_use]
-    pub(crate) fn of(identity: &'a Identity, listener: u16) -> Self {
+    pub(crate) fn of(identity: &'a Identity, listener: ListenerId) -> Self {
         let user = identity.user.as_deref().map(Cow::Borrowed);
         Self { user, client_id: None, is_superuser: identity.is_superuser, listener }
     }

@@ -3,6 +3,7 @@
 
 use super::filter_tree::{FilterTree, NodeId};
 use super::subscribers::{Subscriber, Subscribers};
+use crate::base::ids::WorkerId;
 use crate::mqtt::TopicFilter;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -17,13 +18,13 @@ pub struct WorkerSet(u128);
 
 impl WorkerSet {
     /// Adds a worker.
-    pub(crate) const fn insert(&mut self, worker: usize) {
-        self.0 |= 1 << worker;
+    pub(crate) const fn insert(&mut self, worker: WorkerId) {
+        self.0 |= 1 << worker.0;
     }
 
     /// Takes a worker out.
-    pub(crate) const fn remove(&mut self, worker: usize) {
-        self.0 &= !(1 << worker);
+    pub(crate) const fn remove(&mut self, worker: WorkerId) {
+        self.0 &= !(1 << worker.0);
     }
 
     /// Adds every worker of the other set.
@@ -38,13 +39,13 @@ impl WorkerSet {
     }
 
     /// Its workers, ascending.
-    pub fn iter(self) -> impl Iterator<Item = usize> {
+    pub fn iter(self) -> impl Iterator<Item = WorkerId> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let worker = rest.trailing_zeros();
             (rest != 0).then(|| {
                 rest &= rest - 1;
-                worker as usize
+                WorkerId(worker as u16)
             })
         })
     }
@@ -85,7 +86,7 @@ pub struct Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest {
     /// Which worker.
-    pub worker: usize,
+    pub worker: WorkerId,
     /// How many subscribers; for a filter that is not shared only whether there are any.
     pub members: u32,
     /// How many of them are connected; only told of shared groups.
@@ -146,13 +147,13 @@ pub struct Matches {
 pub struct Subscriptions {
     tree: FilterTree<Wants>,
     groups: Slab<Group>,
-    worker: usize,
+    worker: WorkerId,
 }
 
 impl Subscriptions {
     /// An empty index for worker `worker`.
     #[must_use]
-    pub fn new(worker: usize, seed: u64) -> Self {
+    pub fn new(worker: WorkerId, seed: u64) -> Self {
         Self { tree: FilterTree::new(seed), groups: Slab::new(), worker }
     }
 
@@ -360,7 +361,7 @@ impl Subscriptions {
 }
 
 impl Group {
-    fn interest(&self, worker: usize) -> Interest {
+    fn interest(&self, worker: WorkerId) -> Interest {
         Interest { worker, members: self.members.as_slice().len() as u32, online: self.online }
     }
 }

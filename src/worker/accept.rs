@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Layers};
 use super::worker::{Stage, Worker};
+use crate::base::ids::ListenerId;
 use crate::broker::{LinkId, Origin};
 use crate::io::socket::{self, Listener};
 use crate::limits::ACCEPT_RETRY_MS;
@@ -35,7 +36,7 @@ impl Worker {
         self.accept_at = None;
         for (index, accepting) in self.listeners.iter_mut().enumerate() {
             if let (Some(listener), false) = (&accepting.listener, accepting.armed) {
-                self.ring.accept(index as u32, listener.as_fd());
+                self.ring.accept(ListenerId::at(index), listener.as_fd());
                 accepting.armed = true;
             }
         }
@@ -46,15 +47,20 @@ impl Worker {
         self.accept_at = None;
         for (index, accepting) in self.listeners.iter_mut().enumerate() {
             if accepting.armed {
-                self.ring.cancel_accept(index as u32);
+                self.ring.cancel_accept(ListenerId::at(index));
             } else {
                 accepting.listener = None;
             }
         }
     }
 
-    pub(super) fn on_accepted(&mut self, listener: u32, socket: io::Result<OwnedFd>, more: bool) {
-        let accepting = &mut self.listeners[listener as usize];
+    pub(super) fn on_accepted(
+        &mut self,
+        listener: ListenerId,
+        socket: io::Result<OwnedFd>,
+        more: bool,
+    ) {
+        let accepting = &mut self.listeners[listener.index()];
         accepting.armed = more;
         if self.stage != Stage::Running {
             if !more {
@@ -88,28 +94,27 @@ impl Worker {
         link
     }
 
-    fn welcome(&mut self, listener: u32, socket: OwnedFd) {
+    fn welcome(&mut self, listener: ListenerId, socket: OwnedFd) {
         // The connection may have ended already.
         let Ok(peer) = socket::peer_address(socket.as_fd()) else { return };
-        let listener = listener as u16;
         let options = &self.settings.options;
         let Some((mut place, mut excess)) = self.places.take(self.now, options.max_connect_rate)
         else {
             self.connections_refused += 1;
             if !std::mem::replace(&mut self.is_full, true) {
-                tracing::warn!(worker = self.worker, "Connections are closed at once: too many");
+                tracing::warn!(worker = self.worker.0, "Connections are closed at once: too many");
             }
             return;
         };
         self.is_full &= excess.is_some();
         let address = peer.map(|peer| peer.ip());
-        let settings = &options.listeners[listener as usize];
+        let settings = &options.listeners[listener.index()];
         let proxy = address.is_some_and(|address| settings.is_proxy(address));
         if let (Some(address), false) = (address, proxy) {
             let max = options.max_connections_per_address;
             excess = excess.or(self.places.count_address(&mut place, address, max));
         }
-        let protocol = self.settings.protocols[listener as usize].clone();
+        let protocol = self.settings.protocols[listener.index()].clone();
         let layers = Protocol { proxy, ..protocol }.open().map(Layers::new);
         let connection = Connection::new(socket, layers, listener, place);
         self.open(connection, Origin { peer, listener, certificate_user: None, excess });
@@ -118,7 +123,7 @@ impl Worker {
     /// Descriptors or memory ran out: connections wait in the kernel meanwhile.
     fn accept_later(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_starved, true) {
-            tracing::warn!(worker = self.worker, %error, "Cannot accept connections for now");
+            tracing::warn!(worker = self.worker.0, %error, "Cannot accept connections for now");
         }
         self.accept_at = Some(self.now.after(Duration::from_millis(ACCEPT_RETRY_MS)));
     }

@@ -1,6 +1,7 @@
 //! One connection, as its worker sees it.
 
 use super::places::Place;
+use crate::base::ids::{ListenerId, WorkerId};
 use crate::base::time::Time;
 use crate::broker::{Origin, Unsent};
 use crate::io::socket;
@@ -15,7 +16,7 @@ pub(super) struct Connection {
     /// What stands between the socket and MQTT; None for plain MQTT.
     pub(super) layers: Option<Box<Layers>>,
     /// Which listener accepted it.
-    pub(super) listener: u16,
+    pub(super) listener: ListenerId,
     /// What it takes up of the limits.
     pub(super) place: Place,
     pub(super) phase: Phase,
@@ -85,7 +86,7 @@ pub(super) enum Phase {
 /// Where a connection goes, and what was received on it so far.
 #[derive(Debug)]
 pub(super) struct Move {
-    pub(super) to: usize,
+    pub(super) to: WorkerId,
     pub(super) origin: Origin,
     pub(super) received: Vec<u8>,
 }
@@ -105,7 +106,7 @@ impl Connection {
     pub(super) const fn new(
         socket: OwnedFd,
         layers: Option<Box<Layers>>,
-        listener: u16,
+        listener: ListenerId,
         place: Place,
     ) -> Self {
         Self {

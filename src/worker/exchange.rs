@@ -3,6 +3,7 @@
 use super::connection::{Connection, Layers, Move, Phase};
 use super::places::Place;
 use super::worker::{Stage, Worker};
+use crate::base::ids::WorkerId;
 use crate::broker::{Input, LinkId, MeshMessage, Origin, Output};
 use crate::limits::{LARGE_CONNECTS_MAX, MESH_BATCH_MAX};
 use crate::mesh::Sent;
@@ -39,7 +40,7 @@ impl Worker {
         if self.mesh.is_pass_over() {
             self.mesh.begin_pass();
         }
-        for from in 0..self.mesh.workers() {
+        for from in WorkerId::all(self.mesh.workers()) {
             for _ in 0..MESH_BATCH_MAX {
                 let Some(parcel) = self.mesh.receive(from) else { break };
                 self.unpack(from, parcel);
@@ -69,7 +70,7 @@ impl Worker {
     }
 
     /// Sends to another worker.
-    pub(super) fn post(&mut self, to: usize, parcel: Parcel) {
+    pub(super) fn post(&mut self, to: WorkerId, parcel: Parcel) {
         if self.mesh.send(to, parcel) == Sent::Full {
             self.mesh_full.push(to);
         }
@@ -127,7 +128,7 @@ impl Worker {
         self.connections.get_mut(link).filter(|c| matches!(c.phase, Phase::Open))
     }
 
-    fn unpack(&mut self, from: usize, parcel: Parcel) {
+    fn unpack(&mut self, from: WorkerId, parcel: Parcel) {
         match parcel {
             Parcel::Message(message) => self.feed(Input::Mesh { from, message }),
             Parcel::Connection { place, .. } if self.stage != Stage::Running => {
@@ -147,7 +148,7 @@ impl Worker {
     }
 
     fn drain_overflow(&mut self) {
-        let mut open = SmallVec::<[usize; 8]>::new();
+        let mut open = SmallVec::<[WorkerId; 8]>::new();
         self.mesh.drain_overflow(|to| open.push(to));
         for to in open {
             // What an earlier one of these caused may have filled the ring again.

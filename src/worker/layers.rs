@@ -47,7 +47,7 @@ impl Worker {
         else {
             return true;
         };
-        let tls = self.settings.protocols[*listener as usize].tls.as_ref();
+        let tls = self.settings.protocols[listener.index()].tls.as_ref();
         let tls = tls.filter(|_| layers.transport.is_ready());
         tls.is_none_or(|tls| layers.transport.still_accepted(tls, clock::wall()))
     }
@@ -142,7 +142,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(link) else { return };
         let Some(Layers { transport, .. }) = connection.layers.as_deref() else { return };
         let options = &self.settings.options;
-        let choice = options.listeners[connection.listener as usize].certificate_user;
+        let choice = options.listeners[connection.listener.index()].certificate_user;
         let certificate_user = certificate_user(transport, choice);
         let is_proxied = transport.is_proxied();
         let peer = transport.peer().or_else(|| connection.peer_address());

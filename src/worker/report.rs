@@ -1,5 +1,6 @@
 //! What a worker has to tell at its end.
 
+use crate::base::ids::WorkerId;
 use crate::broker::{Counters, Unwritten};
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Report {
     /// Which worker.
-    pub worker: usize,
+    pub worker: WorkerId,
     /// What its shard counted.
     pub counters: Counters,
     /// Nanoseconds of each turn that did something.

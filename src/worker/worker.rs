@@ -8,7 +8,7 @@ use super::notices::{Desk, Notice, Settings};
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
 use super::transmit::{FrameKey, Send};
-use crate::base::slots::Slots;
+use crate::base::ids::{Slots, WorkerId};
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent, Unwritten};
 use crate::io::clock::Clock;
@@ -30,7 +30,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Setup {
     /// Which worker, from 0.
-    pub worker: usize,
+    pub worker: WorkerId,
     /// What it goes by, until it is told otherwise.
     pub settings: Settings,
     /// Where logins are verified.
@@ -59,7 +59,7 @@ pub struct Setup {
 /// A worker. It stays on the thread that made it.
 #[derive(Debug)]
 pub struct Worker {
-    pub(super) worker: usize,
+    pub(super) worker: WorkerId,
     pub(super) shard: Shard,
     pub(super) ring: Ring<Unsent>,
     pub(super) mesh: Mesh<Parcel>,
@@ -72,7 +72,7 @@ pub struct Worker {
     pub(super) now: Time,
     /// The way to the journal; None when everything is in memory.
     pub(super) journal: Option<Journal>,
-    pub(super) connections: Slots<Connection>,
+    pub(super) connections: Slots<LinkId, Connection>,
     pub(super) places: Arc<Places>,
     pub(super) connections_refused: u64,
     pub(super) listeners: Vec<Accepting>,
@@ -108,7 +108,7 @@ pub struct Worker {
     /// order as well.
     pub(super) parting: VecDeque<(Time, LinkId)>,
     /// Workers of whose full ring the shard is still to be told.
-    pub(super) mesh_full: Vec<usize>,
+    pub(super) mesh_full: Vec<WorkerId>,
     /// The links of the sends being submitted; kept for its memory, as are the failures.
     pub(super) slice: Vec<Send>,
     pub(super) failures: Vec<SendFailure>,

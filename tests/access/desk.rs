@@ -2,7 +2,7 @@
 
 use super::{Folder, login, outcome};
 use ringmq::access::{HashMethod, HookSource, Login, Policy, Sources, Verdict, hash_password};
-use ringmq::base::slots::Id;
+use ringmq::base::ids::{LinkId, ListenerId, WorkerId};
 use ringmq::limits::HOOK_THREADS;
 use ringmq::mqtt::ReasonCode;
 use ringmq::server::authentication::{Desk, DeskSettings};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Office {
     desk: Desk,
-    verdicts: Receiver<(usize, Id, Verdict)>,
+    verdicts: Receiver<(WorkerId, LinkId, Verdict)>,
 }
 
 impl Office {
@@ -34,13 +34,13 @@ impl Office {
     }
 
     fn submit(&self, login: Login) {
-        self.desk.submit(1, Id { slot: 2, generation: 3 }, login);
+        self.desk.submit(WorkerId(1), LinkId { slot: 2, generation: 3 }, login);
     }
 
     fn ask(&self, login: Login) -> Verdict {
         self.submit(login);
         let (worker, link, verdict) = self.verdicts.recv_timeout(PATIENCE).expect("an answer");
-        assert_eq!((worker, link), (1, Id { slot: 2, generation: 3 }));
+        assert_eq!((worker, link), (WorkerId(1), LinkId { slot: 2, generation: 3 }));
         verdict
     }
 }
@@ -67,17 +67,17 @@ fn every_login_is_answered_once() {
     let office = Office::new(SETTINGS, passwords("right"));
     for number in 0..40 {
         let password = if number % 2 == 0 { "right" } else { "wrong" };
-        let link = Id { slot: number, generation: number };
-        office.desk.submit(number as usize, link, login(Some("user"), Some(password)));
+        let link = LinkId { slot: number, generation: number };
+        office.desk.submit(WorkerId(number as u16), link, login(Some("user"), Some(password)));
     }
     let mut seen = [false; 40];
     for _ in 0..40 {
         let (worker, link, verdict) = office.verdicts.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(link.slot as usize, worker);
-        assert!(!std::mem::replace(&mut seen[worker], true));
-        assert_eq!(outcome(&verdict).is_ok(), worker % 2 == 0);
+        assert_eq!(link.slot as usize, worker.index());
+        assert!(!std::mem::replace(&mut seen[worker.index()], true));
+        assert_eq!(outcome(&verdict).is_ok(), worker.0 % 2 == 0);
     }
-    let other = Login { listener: 1, ..login(Some("user"), Some("right")) };
+    let other = Login { listener: ListenerId(1), ..login(Some("user"), Some("right")) };
     assert_eq!(code(&office.ask(other)), ReasonCode::ServerUnavailable);
     drop(office.desk);
     assert!(
@@ -146,15 +146,15 @@ fn too_many_failures_delay_that_name_from_that_address_alone() {
         assert_eq!(code(&verdict), ReasonCode::BadUserNameOrPassword);
     }
     // It waits for its second. Whoever comes meanwhile does not.
-    let delayed = Id { slot: 9, generation: 9 };
-    office.desk.submit(9, delayed, from("192.0.2.1", "right"));
+    let delayed = LinkId { slot: 9, generation: 9 };
+    office.desk.submit(WorkerId(9), delayed, from("192.0.2.1", "right"));
     for _ in 0..3 {
         let neighbour = Login { user_name: Some("other".into()), ..from("192.0.2.1", "right") };
         assert_eq!(code(&office.ask(neighbour)), ReasonCode::Success, "another name");
         assert_eq!(code(&office.ask(from("192.0.2.2", "right"))), ReasonCode::Success);
     }
     let (worker, link, verdict) = office.verdicts.recv_timeout(PATIENCE).unwrap();
-    assert_eq!((worker, link, code(&verdict)), (9, delayed, ReasonCode::Success));
+    assert_eq!((worker, link, code(&verdict)), (WorkerId(9), delayed, ReasonCode::Success));
     for _ in 0..9 {
         let verdict = office.ask(login(Some("user"), Some("wrong")));
         assert_eq!(code(&verdict), ReasonCode::BadUserNameOrPassword, "a Unix socket");
@@ -172,16 +172,16 @@ fn who_was_right_before_does_not_wait_behind_a_flood() {
         let office = Office::new(settings, policy);
         assert_eq!(code(&office.ask(from("192.0.2.1", "right"))), ReasonCode::Success);
         for number in 0..800 {
-            let link = Id { slot: number, generation: 0 };
+            let link = LinkId { slot: number, generation: 0 };
             let address = format!("198.51.100.{}", number % 200);
-            office.desk.submit(0, link, from(&address, "guess"));
+            office.desk.submit(WorkerId(0), link, from(&address, "guess"));
         }
         office.submit(from("192.0.2.1", "right"));
         if cache_s > 0 {
-            assert!(office.verdicts.try_iter().any(|(worker, ..)| worker == 1));
+            assert!(office.verdicts.try_iter().any(|(worker, ..)| worker == WorkerId(1)));
         } else {
             let mut verdicts = std::iter::from_fn(|| office.verdicts.recv_timeout(PATIENCE).ok());
-            let place = verdicts.position(|(worker, ..)| worker == 1);
+            let place = verdicts.position(|(worker, ..)| worker == WorkerId(1));
             assert!(place.is_some_and(|place| place < 400), "{place:?}");
         }
     }

@@ -4,6 +4,7 @@ use super::{Folder, login, outcome};
 use ringmq::access::{
     HookAnswer, HookSource, Login, Policy, Secret, Sources, Verdict, hook_question,
 };
+use ringmq::base::ids::ListenerId;
 use ringmq::mqtt::ReasonCode;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ fn heed(login: &Login, status: u16, answer: &Value) -> Verdict {
 fn the_question_holds_the_login() {
     let mut login = login(Some("user"), Some("pass\"word"));
     login.address = Some("2001:db8::1".parse().unwrap());
-    login.listener = 3;
+    login.listener = ListenerId(3);
     let question: Value = serde_json::from_slice(&hook_question(&login).unwrap()).unwrap();
     let wanted = json!({
         "client_id": "client", "user_name": "user", "password": "pass\"word",

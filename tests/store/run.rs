@@ -94,7 +94,7 @@ impl<D: Wrap> Run<D> {
             self.acknowledged.push(self.operations());
         }
         for (worker, _) in commit.passes {
-            self.busy[worker] = false;
+            self.busy[worker.index()] = false;
             if !self.busy.contains(&true) || self.defects.hasty_pass {
                 self.passes += 1;
                 self.failures += usize::from(at_once(self.log.end_pass()).is_err());

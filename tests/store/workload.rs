@@ -1,6 +1,7 @@
 //! Changes as workers hand them over: every kind of record, messages of which several workers say
 //! who gets them, and passes that write anew all that lives. A seed makes every choice.
 
+use ringmq::base::ids::{ListenerId, WorkerId};
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{
     Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
@@ -131,7 +132,7 @@ impl Workload {
 
     fn commit(&mut self, stamp: Stamp) -> Option<Commit> {
         let commit = self.gatherer.next(stamp)?;
-        for (worker, heard) in commit.heard.iter().enumerate() {
+        for (worker, heard) in commit.heard.values().enumerate() {
             self.waiting[worker] &= !heard.has_batch;
             self.retaining[worker] &= !heard.has_batch;
         }
@@ -150,13 +151,13 @@ impl Workload {
             batch.entries.extend(entry);
         }
         self.waiting[worker] = true;
-        self.gatherer.take(worker, Submission::Batch(batch));
+        self.gatherer.take(WorkerId::at(worker), Submission::Batch(batch));
     }
 
     fn submit_parts(&mut self, percent: u64) {
         for (worker, part) in std::mem::take(&mut self.parts) {
             if self.prng.chance(percent) {
-                self.gatherer.take(worker, Submission::Parts(vec![part]));
+                self.gatherer.take(WorkerId::at(worker), Submission::Parts(vec![part]));
             } else {
                 self.parts.push((worker, part));
             }
@@ -191,7 +192,7 @@ impl Workload {
         }
         batch.entries = records.into_iter().map(|r| Entry::Record(Box::new(r))).collect();
         self.waiting[worker] = true;
-        self.gatherer.take(worker, Submission::Batch(batch));
+        self.gatherer.take(WorkerId::at(worker), Submission::Batch(batch));
     }
 
     /// A message written anew, unless that has been done in this pass.
@@ -329,7 +330,7 @@ impl Workload {
         Attributes {
             session,
             client_id: format!("client {session}").into(),
-            owner: Owner { user, client_id: None, is_superuser: false, listener: 1 },
+            owner: Owner { user, client_id: None, is_superuser: false, listener: ListenerId(1) },
             expiry_s: self.prng.below(1 << 32) as u32,
             is_connected: self.prng.chance(50),
             ends_ms: Some(self.prng.below(1 << 40)),
@@ -466,7 +467,7 @@ impl Workload {
             let more = if place == 0 { more } else { 0 };
             let part = Part { number: record, record, recipients, retained: None, more };
             if self.prng.chance(40) {
-                self.gatherer.take(other, Submission::Parts(vec![part]));
+                self.gatherer.take(WorkerId::at(other), Submission::Parts(vec![part]));
             } else {
                 self.parts.push((other, part));
             }

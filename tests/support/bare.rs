@@ -1,6 +1,7 @@
 //! A bare shard with links and a clock of its own: no socket, no thread.
 
 use ringmq::access::{Policy, Step, Workspace};
+use ringmq::base::ids::WorkerId;
 use ringmq::base::maps::HashMap;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
@@ -38,7 +39,7 @@ impl Bare {
 
     /// A shard with as many listeners as there are policies.
     pub fn with_policies(options: Options, policies: Arc<[Policy]>) -> Self {
-        let shard = Shard::new(Arc::new(options), policies.clone(), 0, 1, 1);
+        let shard = Shard::new(Arc::new(options), policies.clone(), WorkerId(0), 1, 1);
         Self { shard, policies, now: Time::ZERO, links: HashMap::default(), opened: 0 }
     }
 
@@ -126,7 +127,7 @@ impl Bare {
                     self.shard.handle(self.now, Input::Closed { link });
                 }
                 Output::Authenticate { link, login } => {
-                    let policy = &self.policies[login.listener as usize];
+                    let policy = &self.policies[login.listener.index()];
                     let step = policy.verify(*login, 0, &mut Workspace::default());
                     let Step::Done(verdict) = step else { unreachable!("no hook") };
                     self.shard.handle(self.now, Input::Authenticated { link, verdict });

@@ -1,6 +1,7 @@
 //! A shard with one publisher and many subscribers, driven without a socket: what the hot loop
 //! costs alone, for micro-benchmarks and for counting instructions.
 
+use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Shard};
 use ringmq::options::Options;
@@ -31,7 +32,7 @@ impl HotLoop {
     /// `subscribers` clients of 3.1.1 that subscribe to the one topic, at `qos`.
     pub(crate) fn new(subscribers: u32, qos: QoS) -> Self {
         let options = Options { max_inflight: u16::MAX, ..Options::default() };
-        let mut shard = Shard::new(Arc::new(options), Arc::new([open_policy()]), 0, 1, 1);
+        let mut shard = Shard::new(Arc::new(options), Arc::new([open_policy()]), WorkerId(0), 1, 1);
         let publisher = connect(&mut shard, subscribers);
         for slot in 0..subscribers {
             let link = connect(&mut shard, slot);

@@ -9,7 +9,7 @@ use super::scenario;
 use super::wire::{Phase, Wire};
 use super::world::{Event, World};
 use ringmq::access::Policy;
-use ringmq::base::slots::Slots;
+use ringmq::base::ids::{Slots, WorkerId};
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Origin, Output, Shard};
 use ringmq::options::Options;
@@ -30,7 +30,7 @@ struct Pass {
 pub(super) struct Worker {
     pub(super) shard: Shard,
     /// Link → wire.
-    pub(super) links: Slots<usize>,
+    pub(super) links: Slots<LinkId, usize>,
     ticks_at: Option<Time>,
     is_flush_scheduled: bool,
     is_pass_scheduled: bool,
@@ -53,7 +53,7 @@ impl Worker {
         secret: u64,
     ) -> Self {
         Self {
-            shard: Shard::new(options, policies, index, count, secret),
+            shard: Shard::new(options, policies, WorkerId::at(index), count, secret),
             links: Slots::default(),
             ticks_at: None,
             is_flush_scheduled: false,
@@ -140,7 +140,7 @@ impl World {
                 Output::Handover { link, to, received, origin } => {
                     let wire = self.unlink(worker, link);
                     self.trace(|| format!("wire {wire} moves from worker {worker} to {to}"));
-                    self.wires[wire].worker = to;
+                    self.wires[wire].worker = to.index();
                     self.wires[wire].moving = Some((origin, received));
                     self.schedule_us(Event::Arrive(wire), 2_000);
                 }
@@ -169,11 +169,12 @@ impl World {
                     self.trace(|| format!("wire {wire} resumes"));
                     self.schedule_up(wire);
                 }
-                Output::Mesh { to, message } => {
+                Output::Mesh { to: id, message } => {
+                    let to = id.index();
                     self.trace(|| format!("worker {worker} → {to}: {}", brief(&message)));
                     if self.mesh.push(worker, to, message) {
                         self.trace(|| format!("ring {worker} → {to} is full"));
-                        self.workers[worker].shard.handle(self.now, Input::MeshFull { to });
+                        self.workers[worker].shard.handle(self.now, Input::MeshFull { to: id });
                     }
                     self.schedule_pass(to);
                 }
@@ -395,6 +396,7 @@ impl World {
             for _ in 0..count {
                 let Some(message) = self.mesh.pop(from, worker) else { break };
                 self.trace(|| format!("worker {worker} ← {from}: {}", brief(&message)));
+                let from = WorkerId::at(from);
                 self.feed(worker, Input::Mesh { from, message });
             }
             self.retry_soon(from);
@@ -441,7 +443,7 @@ impl World {
         }
         for to in opened {
             self.trace(|| format!("ring {worker} → {to} is open"));
-            self.feed(worker, Input::MeshOpen { to });
+            self.feed(worker, Input::MeshOpen { to: WorkerId::at(to) });
         }
     }
 }

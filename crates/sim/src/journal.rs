@@ -3,6 +3,7 @@
 
 use super::wire::Phase;
 use super::world::{Event, World};
+use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Counters, Homes, Input, Past, Promise, Shard};
 use ringmq::store::record::Record;
@@ -90,7 +91,7 @@ impl World {
         }
         while let Some(submission) = self.workers[worker].shard.next_submission() {
             if let Some(journal) = &mut self.journal {
-                journal.gatherer.take(worker, submission);
+                journal.gatherer.take(WorkerId::at(worker), submission);
             }
         }
         self.begin_commit();
@@ -119,13 +120,13 @@ impl World {
         }
         if let Some(pass) = &mut journal.pass {
             let of_it = passes.into_iter().filter(|(_, number)| *number == pass.number);
-            pass.done.extend(of_it.map(|(worker, _)| worker));
+            pass.done.extend(of_it.map(|(worker, _)| worker.index()));
         }
         self.trace(|| format!("a commit for {heard:?}"));
-        for (worker, committed) in heard.into_iter().enumerate() {
+        for (worker, committed) in heard.into_iter() {
             if committed.has_batch || !committed.parts.is_empty() {
                 let (has_batch, parts) = (committed.has_batch, committed.parts);
-                self.feed(worker, Input::Committed { has_batch, parts });
+                self.feed(worker.index(), Input::Committed { has_batch, parts });
             }
         }
         self.end_pass();
@@ -237,14 +238,14 @@ impl World {
         let count = self.workers.len();
         self.past_counters = self.counters();
         let homes = Homes::new(count, self.secret);
-        for (index, past) in Past::divide(state, &homes).into_iter().enumerate() {
+        for (index, past) in Past::divide(state, &homes).into_iter() {
             let options = self.scenario.options.clone().into();
             let policies = self.policies.clone();
             let mut shard = Shard::new(options, policies, index, count, self.secret);
             keep(&mut shard, self.scenario.promise);
             open_at(&mut shard, self.now);
             shard.restore(past, EPOCH);
-            self.workers[index].restart(shard);
+            self.workers[index.index()].restart(shard);
         }
         let Journal { disk, stamp, .. } = journal;
         self.journal = Some(Journal { disk, stamp, ..Journal::new(count) });

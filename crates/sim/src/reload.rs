@@ -118,7 +118,7 @@ impl World {
         let credential = self.wires[wire].credential;
         let is_right = self.model.rights.as_ref().is_none_or(|r| r.newest().admits(credential));
         self.wires[wire].verdict = Some(is_right);
-        let policy = &self.policies[login.listener as usize];
+        let policy = &self.policies[login.listener.index()];
         let Step::Done(verdict) = policy.verify(*login, 0, &mut Workspace::default()) else {
             unreachable!("no policy here asks a hook")
         };

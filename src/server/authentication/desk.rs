@@ -7,11 +7,13 @@ use super::hook_client::HookClient;
 use super::queue::{Nothing, Queue, Rank};
 use super::{Answer, DeskSettings};
 use crate::access::{HookAnswer, Identity, Login, Policy, Proof, Step, Verdict, Workspace};
+use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::LinkId;
 use crate::io::clock::Clock;
 use crate::limits::{LOGIN_CACHE_MAX, LOGIN_FAILURES_TABLE_MAX};
 use crate::mqtt::ReasonCode;
+use crate::server::memory::use_huge_pages;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -31,7 +33,7 @@ const NO_POLICY: Verdict = Verdict::Refuse {
 /// A login, and whom to answer.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub worker: usize,
+    pub worker: WorkerId,
     pub link: LinkId,
     pub rank: Rank,
     pub login: Login,
@@ -60,7 +62,7 @@ pub(super) struct Shared {
 
 /// What is needed of a login when its verdict is there; the login itself is gone by then.
 struct Claimant {
-    worker: usize,
+    worker: WorkerId,
     link: LinkId,
     claim: Option<Claim>,
     key: Option<Key>,
@@ -107,7 +109,7 @@ impl Shared {
     }
 
     /// Answers a login at once if it was right a moment ago, and queues any other.
-    pub(super) fn submit(&self, worker: usize, link: LinkId, login: Login) {
+    pub(super) fn submit(&self, worker: WorkerId, link: LinkId, login: Login) {
         let now = self.clock.now();
         let claimant = Claimant::of(worker, link, &login);
         let known = claimant.key.and_then(|key| lock(&self.cache).find(&key, now));
@@ -140,7 +142,7 @@ impl Shared {
 
     /// A thread that hashes.
     pub(super) fn verify_all(&self) {
-        let mut workspace = Workspace::default();
+        let mut workspace = Workspace::new(use_huge_pages);
         let mut patience = Some(IDLE);
         loop {
             match self.logins.pop(patience, || self.clock.now()) {
@@ -149,7 +151,7 @@ impl Shared {
                     patience = Some(IDLE);
                 }
                 Err(Nothing::Idle) => {
-                    workspace = Workspace::default();
+                    workspace = Workspace::new(use_huge_pages);
                     patience = None;
                 }
                 Err(Nothing::Closed) => return,
@@ -165,7 +167,7 @@ impl Shared {
             self.questions.pop(None, || self.clock.now())
         {
             let claimant = Claimant::of(worker, link, &login);
-            let (policies, listener) = (self.policies(), usize::from(login.listener));
+            let (policies, listener) = (self.policies(), login.listener.index());
             let Some(policy) = policies.list.get(listener) else {
                 self.tell(&claimant, NO_POLICY);
                 continue;
@@ -192,7 +194,7 @@ impl Shared {
         let Job { worker, link, rank, login } = job;
         let claimant = Claimant::of(worker, link, &login);
         let policies = self.policies();
-        let listener = usize::from(login.listener);
+        let listener = login.listener.index();
         let Some(policy) = policies.list.get(listener) else {
             return self.tell(&claimant, NO_POLICY);
         };
@@ -214,7 +216,7 @@ impl Shared {
             is_superuser: false,
         };
         let policies = self.policies();
-        let policy = policies.list.get(usize::from(login.listener));
+        let policy = policies.list.get(login.listener.index());
         policy.is_some_and(|policy| policy.still_holds(&identity)).then_some(identity)
     }
 
@@ -289,7 +291,7 @@ impl Shared {
 }
 
 impl Claimant {
-    fn of(worker: usize, link: LinkId, login: &Login) -> Self {
+    fn of(worker: WorkerId, link: LinkId, login: &Login) -> Self {
         let name = login.certificate.as_ref().or(login.user_name.as_ref());
         Self {
             worker,

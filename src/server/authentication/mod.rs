@@ -12,6 +12,7 @@ mod priority;
 mod queue;
 
 use crate::access::{Login, Policy, Verdict};
+use crate::base::ids::WorkerId;
 use crate::broker::LinkId;
 use crate::limits::HOOK_THREADS;
 use desk::Shared;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 /// Takes a verdict, for a worker and a link of it.
-type Answer = Box<dyn Fn(usize, LinkId, Verdict) + Send + Sync>;
+type Answer = Box<dyn Fn(WorkerId, LinkId, Verdict) + Send + Sync>;
 
 /// How a [`Desk`] works.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +63,7 @@ impl Desk {
     /// When the system gives no thread.
     pub fn start(
         settings: DeskSettings,
-        answer: impl Fn(usize, LinkId, Verdict) + Send + Sync + 'static,
+        answer: impl Fn(WorkerId, LinkId, Verdict) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(&settings, Box::new(answer)));
         let mut desk = Self { shared, hashing: Vec::new() };
@@ -89,7 +90,7 @@ impl Desk {
     }
 
     /// Takes a login, and answers it at once or in its turn.
-    pub fn submit(&self, worker: usize, link: LinkId, login: Login) {
+    pub fn submit(&self, worker: WorkerId, link: LinkId, login: Login) {
         self.shared.submit(worker, link, login);
     }
 }

@@ -289,6 +289,7 @@ const fn failures(rank: Rank) -> u32 {
 mod tests {
     use super::*;
     use crate::access::Login;
+    use crate::base::ids::WorkerId;
     use crate::broker::LinkId;
     use std::sync::Arc;
 
@@ -298,7 +299,7 @@ mod tests {
             client_id: name.into(),
             ..Login::default()
         };
-        Job { worker: 0, link: LinkId { slot: 0, generation: 0 }, rank, login }
+        Job { worker: WorkerId(0), link: LinkId { slot: 0, generation: 0 }, rank, login }
     }
 
     fn now() -> Time {
