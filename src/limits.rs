@@ -22,7 +22,7 @@ pub(crate) const HANDSHAKE_STEPS_MAX: usize = 4;
 /// behind TLS or WebSocket, where the kernel cannot hold them.
 pub(crate) const LARGE_CONNECTS_MAX: usize = 16;
 
-/// CONNECT packets above [`UNAUTHENTICATED_BYTES_MAX`] that a worker keeps at a time while it is
+/// CONNECT packets above `UNAUTHENTICATED_BYTES_MAX` that a worker keeps at a time while it is
 /// found out who sent them.
 pub const LARGE_LOGINS_MAX: usize = 64;
 

@@ -49,7 +49,7 @@ pub(crate) struct Flags {
     /// Subscribing connections [1000; fanin: 1, or --share]
     #[arg(long)]
     pub(crate) subscribers: Option<u32>,
-    /// Members of the shared group that subscribes [fanin]
+    /// Members of the shared group that subscribes (fanin)
     #[arg(long, value_name = "MEMBERS", conflicts_with = "subscribers")]
     pub(crate) share: Option<u32>,
     /// Topics that publishers go round and subscribers are spread over
@@ -61,10 +61,10 @@ pub(crate) struct Flags {
     /// Connections to open [connect: 16000, churn: 1000]
     #[arg(long)]
     pub(crate) connections: Option<u32>,
-    /// Sessions whose clients are away [store]
+    /// Sessions whose clients are away (store)
     #[arg(long, default_value_t = 1000)]
     pub(crate) sessions: u32,
-    /// Afterwards each session's client comes back for its messages [store]
+    /// Afterwards each session's client comes back for its messages (store)
     #[arg(long)]
     pub(crate) check: bool,
     /// Retained messages

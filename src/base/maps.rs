@@ -5,7 +5,7 @@ use foldhash::fast::FixedState;
 /// A hash map with a hasher fixed at build time.
 ///
 /// Keys that a peer chooses (topics, client identifiers) are hashed with a seed of the process:
-/// see [`seeded`].
+/// see `seeded`.
 pub type HashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
 
 /// The set to [`HashMap`].

@@ -17,7 +17,7 @@ use std::sync::atomic::{Ordering, fence};
 ///
 /// Messages from one worker to another arrive in the order in which they were sent. What does not
 /// fit into a ring waits in an overflow of the sender, in order. The sender bounds it: once it is
-/// told [`Sent::Full`] it begins nothing that sends to others, until [`Mesh::drain_overflow`] has
+/// told [`Sent::Full`] it begins nothing that sends to others, until `Mesh::drain_overflow` has
 /// called `open`.
 #[derive(Debug)]
 pub struct Mesh<T> {

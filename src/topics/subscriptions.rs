@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Names a shared group while any worker has members of it.
 pub(crate) type GroupId = u32;
 
-/// A set of workers: at most [`crate::limits::WORKERS_MAX`].
+/// A set of workers: at most `limits::WORKERS_MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WorkerSet(u128);
 

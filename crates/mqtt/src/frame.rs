@@ -76,6 +76,8 @@ pub fn next_frame(bytes: &[u8], packet_bytes_max: usize) -> Result<Framed<'_>, P
 /// # Errors
 ///
 /// As [`next_frame`].
+// In the hot loop of whoever reads a stream, in another crate.
+#[inline]
 pub fn next_frame_of(
     bytes: &[u8],
     packet_bytes_max: usize,

@@ -73,6 +73,8 @@ impl<'a> Ack<'a> {
     /// # Errors
     ///
     /// Malformed packet or protocol error, as the specification says.
+    // As `next_frame_of`: a broker reads one of these for each delivery.
+    #[inline]
     pub fn decode(frame: &Frame<'a>, version: Version) -> Result<Self, ProtocolError> {
         let kind = frame.kind().and_then(AckType::from_packet_type);
         let kind = kind.ok_or(ProtocolError::protocol("packet that is no acknowledgement"))?;

@@ -47,6 +47,8 @@ impl<'a> Publish<'a> {
     /// # Errors
     ///
     /// Malformed packet, protocol error, topic name invalid or topic alias invalid.
+    // As `next_frame_of`.
+    #[inline]
     pub fn decode(
         frame: &Frame<'a>,
         version: Version,

@@ -6,6 +6,8 @@ use super::error::ProtocolError;
 pub(crate) const VARINT_MAX: usize = 268_435_455;
 
 /// Reads the wire types of MQTT from the front of a slice.
+///
+/// Functions that the packets of the hot path need are inlined, since those are inlined elsewhere.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -46,6 +48,7 @@ impl<'a> Reader<'a> {
         rest
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], ProtocolError> {
         let taken = self.bytes[self.position..].first_chunk::<N>();
         let taken = taken.ok_or(ProtocolError::malformed("packet ends too early"))?;
@@ -57,6 +60,7 @@ impl<'a> Reader<'a> {
         self.array().map(|[byte]| byte)
     }
 
+    #[inline]
     pub(crate) fn two_bytes(&mut self) -> Result<u16, ProtocolError> {
         self.array().map(u16::from_be_bytes)
     }
@@ -66,6 +70,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A packet identifier, which is never 0: [MQTT-2.2.1-3] [MQTT-2.2.1-4].
+    #[inline]
     pub(crate) fn packet_id(&mut self) -> Result<u16, ProtocolError> {
         match self.two_bytes()? {
             0 => Err(ProtocolError::malformed("packet identifier 0")),

@@ -32,11 +32,11 @@ pub struct Subscribe<'a> {
 pub struct SubscribeFilter<'a> {
     /// The filter as the client wrote it; see [`super::TopicFilter::parse`].
     pub filter: &'a str,
-    /// How its messages are to be delivered.
+    /// The way in which its messages are to be delivered.
     pub options: SubscriptionOptions,
 }
 
-/// How a subscription's messages are to be delivered. MQTT 3 has only the first field.
+/// The way in which a subscription's messages are to be delivered. MQTT 3 has only the first field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SubscriptionOptions {
     /// The highest quality of service of a delivery.
@@ -49,7 +49,7 @@ pub struct SubscriptionOptions {
     pub retain_handling: RetainHandling,
 }
 
-/// When retained messages are sent upon a SUBSCRIBE.
+/// The condition on which retained messages are sent upon a SUBSCRIBE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum RetainHandling {

@@ -121,7 +121,7 @@ pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
     topic.split('/')
 }
 
-/// How many levels a topic name or filter has: at least 1.
+/// The number of levels of a topic name or filter: at least 1.
 #[must_use]
 pub fn level_count(topic: &str) -> usize {
     1 + topic.bytes().filter(|byte| *byte == b'/').count()

@@ -34,10 +34,10 @@ pub enum Operation {
         number: u64,
         /// From where on.
         offset: usize,
-        /// What.
+        /// The bytes.
         bytes: Arc<[u8]>,
     },
-    /// What was written to the segment is to be safe.
+    /// Bytes written to the segment are to be safe.
     Sync(u64),
     /// Files made and removed are to be.
     SyncNames,
