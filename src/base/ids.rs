@@ -167,8 +167,7 @@ impl<T> ByWorker<T> {
     }
 
     /// Everything, from the first worker's.
-    #[allow(clippy::should_implement_trait, reason = "an iterator type of its own is not needed")]
-    pub fn into_iter(self) -> impl Iterator<Item = (WorkerId, T)> {
+    pub fn into_pairs(self) -> impl Iterator<Item = (WorkerId, T)> {
         self.0.into_iter().enumerate().map(|(worker, each)| (WorkerId::at(worker), each))
     }
 }

@@ -148,11 +148,15 @@ impl Shard {
         }
     }
 
+    /// The listener that the connection came by; the first one for a connection that has gone.
+    fn listener_of(&mut self, id: LinkId) -> ListenerId {
+        self.clients.link(id).map_or_else(ListenerId::default, |link| link.origin.listener)
+    }
+
     /// True when the listener makes client identifiers of user names.
     fn takes_user_name(&mut self, id: LinkId) -> bool {
-        let listener =
-            self.clients.link(id).map_or_else(ListenerId::default, |link| link.origin.listener);
-        let listener = self.clients.options.listeners.get(listener.index());
+        let listener = self.listener_of(id).index();
+        let listener = self.clients.options.listeners.get(listener);
         listener.is_some_and(|listener| listener.client_id == ClientIdSource::UserName)
     }
 
@@ -333,8 +337,7 @@ impl Shard {
         let keep_alive_s =
             server_keep_alive(connect, options.max_keep_alive).unwrap_or(connect.keep_alive_s);
         let now = self.clients.now;
-        let listener =
-            self.clients.link(id).map_or_else(ListenerId::default, |link| link.origin.listener);
+        let listener = self.listener_of(id);
         let session = &mut self.clients.sessions[session_id.slot];
         session.link = Some(id);
         session.listener = listener;

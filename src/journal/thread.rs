@@ -237,7 +237,7 @@ impl Journal {
     }
 
     fn tell_committed(&mut self, heard: ByWorker<Committed>) {
-        for (worker, committed) in heard.into_iter() {
+        for (worker, committed) in heard.into_pairs() {
             if committed.has_batch || !committed.parts.is_empty() {
                 self.tell(worker, News::Committed(committed));
             }

@@ -123,7 +123,7 @@ impl World {
             pass.done.extend(of_it.map(|(worker, _)| worker.index()));
         }
         self.trace(|| format!("a commit for {heard:?}"));
-        for (worker, committed) in heard.into_iter() {
+        for (worker, committed) in heard.into_pairs() {
             if committed.has_batch || !committed.parts.is_empty() {
                 let (has_batch, parts) = (committed.has_batch, committed.parts);
                 self.feed(worker.index(), Input::Committed { has_batch, parts });
@@ -238,7 +238,7 @@ impl World {
         let count = self.workers.len();
         self.past_counters = self.counters();
         let homes = Homes::new(count, self.secret);
-        for (index, past) in Past::divide(state, &homes).into_iter() {
+        for (index, past) in Past::divide(state, &homes).into_pairs() {
             let options = self.scenario.options.clone().into();
             let policies = self.policies.clone();
             let mut shard = Shard::new(options, policies, index, count, self.secret);
