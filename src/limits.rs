@@ -71,6 +71,8 @@ pub(crate) const HELD_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
 
 /// What one turn takes from the queues of one session.
 pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;
+/// The same in messages, with those that are dropped.
+pub const PUMP_MESSAGES_MAX: usize = 512;
 
 /// A turn's output; beyond it everything is sent before anything more is received.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -282,6 +284,9 @@ pub(crate) const JOURNAL_LAZY: Duration = Duration::from_millis(100);
 /// Bytes of messages that may gather on a worker while the journal is busy; beyond it clients that
 /// publish at QoS 1 or 2 have to wait.
 pub const JOURNAL_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes that may gather on a worker before what sessions have queued, and what is retained for
+/// them, waits for the journal to take those: a batch more of them would only be longer.
+pub const GATHERING_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long to wait before the journal is tried again after it has failed.
 pub(crate) const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 /// Milliseconds after which a commit notes the journal's time, and by which the wall clock has to

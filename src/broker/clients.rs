@@ -67,6 +67,8 @@ pub(super) struct Clients {
     pub(super) timers: BTreeSet<(Time, TimerKey)>,
     /// Sessions that have more to be sent than one turn should take.
     pub(super) unfinished: VecDeque<SessionId>,
+    /// Sessions that have more to be sent than the journal should be told at once.
+    pub(super) hand_over_awaited: Vec<SessionId>,
     pub(super) counters: Counters,
     /// Links for which there was a packet that their clients do not take.
     pub(super) misfits: Vec<LinkId>,
@@ -95,6 +97,7 @@ impl Clients {
             outputs: VecDeque::new(),
             timers: BTreeSet::new(),
             unfinished: VecDeque::new(),
+            hand_over_awaited: Vec::new(),
             counters: Counters::default(),
             misfits: Vec::new(),
             drops: Drops::default(),

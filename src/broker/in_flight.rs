@@ -246,6 +246,11 @@ impl InFlight {
         }
     }
 
+    /// True when a retained message for a new subscription waits.
+    pub(super) fn has_waiting_replay(&self) -> bool {
+        self.waiting().any(|entry| entry.is_replay)
+    }
+
     /// Which of the exchanges that wait are with retained messages that are `old`.
     pub(super) fn waiting_replays(&self, old: impl Fn(&Message) -> bool) -> SmallVec<[u16; 1]> {
         let is_it = |entry: &&Entry| {

@@ -9,6 +9,7 @@ use super::publication::Publication;
 use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
+use crate::limits::GATHERING_BYTES_MAX;
 use crate::mqtt::{
     Ack, AckType, Frame, Packet, PacketType, Properties, Publish, QoS, ReasonCode,
     SubscriptionOptions, Version,
@@ -34,7 +35,12 @@ impl Shard {
         if let Some(waiting) = ledger.take_needless(now) {
             self.release(waiting);
         }
-        self.clients.ledger.as_mut()?.next_submission(now)
+        let ledger = self.clients.ledger.as_mut()?;
+        let submission = ledger.next_submission(now);
+        if ledger.bytes() < GATHERING_BYTES_MAX {
+            self.clients.note_handed_over();
+        }
+        submission
     }
 
     /// Whatever gathers is to be handed over now.

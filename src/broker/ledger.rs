@@ -57,7 +57,7 @@ pub(super) struct Ledger {
     /// What waits for a part that is not on disk, by its number: while a part gathers, only if
     /// something does.
     awaited_parts: HashMap<u64, AwaitedPart>,
-    /// The bytes of messages that gather.
+    /// The bytes that messages which gather take.
     bytes: usize,
     /// Bytes of messages are written again when they were last written before this pass began.
     pub(super) pass: u32,
@@ -129,6 +129,9 @@ struct Pending {
     is_certain: bool,
     held: Vec<HeldDelivery>,
 }
+
+/// What a message that goes somewhere takes, beside its own bytes.
+const PENDING_BYTES: usize = size_of::<Pending>() + size_of::<Item>() + size_of::<Awaited>();
 
 /// What a record says of a message besides who gets it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -330,7 +333,7 @@ impl Ledger {
             return false;
         }
         let message = message();
-        self.bytes += message.bytes().len();
+        self.bytes += message.bytes().len() + PENDING_BYTES;
         open.message = Some(message);
         self.gathering.held.append(&mut open.held);
         let lingers = open.may_vanish() && self.holds();
@@ -437,7 +440,7 @@ impl Ledger {
         self.bytes > JOURNAL_WAITING_BYTES_MAX
     }
 
-    /// How many bytes of messages gather.
+    /// How many bytes the messages that gather take.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }

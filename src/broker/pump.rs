@@ -5,7 +5,7 @@ use super::in_flight::Wait;
 use super::ledger::{Fate, Noted, stored};
 use super::publication::Publication;
 use super::session::{Delivery, Particulars, SessionId};
-use crate::limits::PUMP_BYTES_MAX;
+use crate::limits::{GATHERING_BYTES_MAX, PUMP_BYTES_MAX, PUMP_MESSAGES_MAX};
 use crate::mqtt::{Ack, AckType, Packet, QoS, ReasonCode};
 use crate::store::record::StoredDelivery;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Clients {
         }
         self.pump_unacknowledged(id, route);
         self.resend(id, route);
-        loop {
+        for _ in 0..PUMP_MESSAGES_MAX {
             let session = &self.sessions[id.slot];
             let may_go_on = !session.in_flight.has_unsent() && session.has_room();
             if !may_go_on || self.has_enough(route, id) || !self.may_dequeue(id) {
@@ -36,13 +36,42 @@ impl Clients {
             let Some(delivery) = self.sessions[id.slot].dequeue() else { return };
             self.send_kept(id, route, delivery, 0);
         }
+        self.pump_later(id.slot);
     }
 
-    /// False when the next queued message waits for the disk: a QoS 2 message of another worker's
-    /// client gets no packet identifier before its record is there.
-    fn may_dequeue(&self, id: SessionId) -> bool {
+    /// False when the next queued message waits for the disk: a QoS 2 message gets no packet
+    /// identifier before the record of it is there, if that is another worker's, nor while enough
+    /// gathers already.
+    fn may_dequeue(&mut self, id: SessionId) -> bool {
         let first = self.sessions[id.slot].first_queued();
-        first.is_none_or(|d| d.qos < QoS::ExactlyOnce || self.is_before_next(d.record))
+        let Some(first) = first.filter(|delivery| delivery.qos == QoS::ExactlyOnce) else {
+            return true;
+        };
+        self.is_before_next(first.record) && !self.waits_for_hand_over(id)
+    }
+
+    /// True when enough gathers for the journal, so that a delivery that needs a record has to wait
+    /// until it is handed over; the session is looked after again then.
+    pub(super) fn waits_for_hand_over(&mut self, id: SessionId) -> bool {
+        let is_stored = self.stored(id.slot) != 0;
+        let Some(ledger) = self.ledger.as_mut().filter(|_| is_stored) else { return false };
+        if ledger.bytes() < GATHERING_BYTES_MAX {
+            return false;
+        }
+        ledger.hurry(self.now);
+        let is_known = std::mem::replace(&mut self.sessions[id.slot].waits_for_hand_over, true);
+        self.hand_over_awaited.extend((!is_known).then_some(id));
+        true
+    }
+
+    /// There is room in what gathers for the journal.
+    pub(super) fn note_handed_over(&mut self) {
+        for id in std::mem::take(&mut self.hand_over_awaited) {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.waits_for_hand_over = false;
+                self.pump_later(id.slot);
+            }
+        }
     }
 
     /// True when the link has enough to send for this turn; the session is looked after again.
@@ -61,7 +90,7 @@ impl Clients {
     }
 
     fn pump_unacknowledged(&mut self, id: SessionId, route: Route) {
-        loop {
+        for _ in 0..PUMP_MESSAGES_MAX {
             let Some(link) = self.link(route.link) else { return };
             let Some(rare) = link.rare.as_deref_mut() else { return };
             let Some(delivery) = rare.queue.pop_front() else { return };
@@ -75,6 +104,7 @@ impl Clients {
                 return;
             }
         }
+        self.pump_later(id.slot);
     }
 
     /// Sends a message for the first time, some time after it was published. `replay` names the
@@ -183,7 +213,10 @@ impl Clients {
     /// waited for its turn, as the window allows.
     // [MQTT-4.4.0-1], [MQTT-4.6.0-1]
     fn resend(&mut self, id: SessionId, route: Route) {
-        while self.sessions[id.slot].in_flight.has_unsent() && !self.has_enough(route, id) {
+        for _ in 0..PUMP_MESSAGES_MAX {
+            if !self.sessions[id.slot].in_flight.has_unsent() || self.has_enough(route, id) {
+                return;
+            }
             let unsent = self.sessions[id.slot].next_unsent();
             let Some((packet_id, delivery, dup)) = unsent else { return };
             let Some(delivery) = delivery else {
@@ -205,5 +238,6 @@ impl Clients {
             let mut publication = Publication::kept(&message, self.now, 0);
             self.send_private(route, &delivery, &mut publication, packet_id, dup);
         }
+        self.pump_later(id.slot);
     }
 }

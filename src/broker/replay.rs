@@ -14,7 +14,7 @@ use super::message::Message;
 use super::session::{Delivery, Session, SessionId};
 use super::shard::Shard;
 use crate::base::ids::WorkerId;
-use crate::limits::{RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
+use crate::limits::{PUMP_MESSAGES_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
 use crate::mqtt::{self, QoS};
 use crate::store::record::Owed;
 use crate::topics::RetainedMessage as _;
@@ -288,7 +288,7 @@ impl Shard {
     /// Sends as many retained messages as the client's window and one turn allow.
     pub(super) fn pump_replays(&mut self, id: SessionId) {
         let Some(route) = self.clients.open_route(id) else { return };
-        loop {
+        for _ in 0..PUMP_MESSAGES_MAX {
             let session = &mut self.clients.sessions[id.slot];
             let Some(replay) = session.replays().first() else { return };
             if replay.waits_for.is_some() {
@@ -297,7 +297,7 @@ impl Shard {
             let source = match replay.next_source() {
                 Ok(Some(source)) => source,
                 // A newer live message may still overtake what waits for the disk.
-                Ok(None) if session.in_flight.waiting_replays(|_| true).is_empty() => {
+                Ok(None) if !session.in_flight.has_waiting_replay() => {
                     self.end_first(id);
                     continue;
                 }
@@ -307,7 +307,7 @@ impl Shard {
             };
             let message = replay.sources[source].page.front();
             let is_acknowledged = message.is_some_and(|m| replay.qos.min(m.qos) > QoS::AtMostOnce);
-            if is_acknowledged && !session.has_window() {
+            if is_acknowledged && (!session.has_window() || self.clients.waits_for_hand_over(id)) {
                 return;
             }
             if self.clients.has_enough(route, id) {
@@ -319,6 +319,7 @@ impl Shard {
                 self.clients.send_kept(id, route, delivery, number);
             }
         }
+        self.clients.pump_later(id.slot);
     }
 
     /// All of the first replay has been sent.

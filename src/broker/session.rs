@@ -76,6 +76,8 @@ pub(super) struct Session {
     pub(super) in_flight: InFlight,
     /// It is among those that have more to be sent than one turn should take.
     pub(super) is_unfinished: bool,
+    /// It is among those that have more to be sent than the journal should be told at once.
+    pub(super) waits_for_hand_over: bool,
     /// The journal knows it.
     pub(super) is_recorded: bool,
     pub(super) rare: Option<Box<Rare>>,
@@ -126,6 +128,7 @@ impl Session {
             window: 0,
             in_flight: InFlight::default(),
             is_unfinished: false,
+            waits_for_hand_over: false,
             is_recorded: false,
             rare: None,
             subscriptions: Vec::new(),
