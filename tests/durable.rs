@@ -8,7 +8,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 use support::folder::Folder;
 use support::server::{Server, eventually};
 
@@ -35,8 +34,15 @@ fn publish(server: &Server, arguments: &[&str]) {
 
 /// What comes within a second: a line each.
 fn receive(server: &Server, arguments: &[&str]) -> Vec<String> {
-    let output = client("mosquitto_sub", server, &[arguments, &["-W", "1", "-v"]].concat());
+    let output = client("mosquitto_sub", server, &[arguments, &["-W", "2", "-v"]].concat());
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// True when a file of the data directory has these bytes.
+fn has_written(folder: &Folder, bytes: &[u8]) -> bool {
+    let files = std::fs::read_dir(folder.path().join("data")).unwrap();
+    let contents = files.filter_map(|file| std::fs::read(file.unwrap().path()).ok());
+    contents.into_iter().any(|content| content.windows(bytes.len()).any(|part| part == bytes))
 }
 
 /// Makes a session that stays, and leaves.
@@ -100,7 +106,7 @@ fn every_durability_survives_an_orderly_stop_and_its_own_interval() {
         assert!(eventually(|| !server.is_alive()));
         let server = start(&folder, &flags);
         publish(&server, &["-t", "a/2", "-m", "2", "-q", "1"]);
-        std::thread::sleep(Duration::from_millis(300));
+        assert!(eventually(|| has_written(&folder, b"a/2")), "{durability}");
         drop(server);
         let server = start(&folder, &flags);
         let mut lines = receive(&server, &["-c", "-i", "one", "-q", "2", "-t", "a/#"]);

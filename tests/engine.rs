@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use support::broker::Broker;
+use support::server::eventually;
 
 /// Workers in this process, with rings and sockets as small as a test wants.
 struct Workers {
@@ -321,8 +322,9 @@ fn connections_above_the_limit_are_closed_at_once() {
     for _ in 0..5 {
         Client::open(broker.address).expect_end();
     }
+    let descriptors = broker.descriptors();
     drop(clients.pop());
-    std::thread::sleep(Duration::from_millis(100));
+    assert!(eventually(|| broker.descriptors() < descriptors));
     clients.push(join(&broker, "in its place"));
     for client in &mut clients {
         client.ping();

@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SETTINGS: DeskSettings =
     DeskSettings { threads: 2, queue: 64, cache_s: 30, login_failures_max: 0 };
@@ -138,27 +138,38 @@ fn what_is_remembered_is_not_hashed_again() {
 fn too_many_failures_delay_that_name_from_that_address_alone() {
     let lines = ["user", "other"]
         .map(|user| format!("{user}:{}\n", hash_password(HashMethod::Scram, b"right")));
-    let policy = super::password_policy(lines.concat()).unwrap();
+    let policy = || super::password_policy(lines.concat()).unwrap();
     let settings = DeskSettings { threads: 1, cache_s: 0, login_failures_max: 3, ..SETTINGS };
-    let office = Office::new(settings, policy);
-    for _ in 0..3 {
-        let verdict = office.ask(from("192.0.2.1", "wrong"));
-        assert_eq!(code(&verdict), ReasonCode::BadUserNameOrPassword);
-    }
-    // It waits for its second. Whoever comes meanwhile does not.
-    let delayed = LinkId { slot: 9, generation: 9 };
-    office.desk.submit(WorkerId(9), delayed, from("192.0.2.1", "right"));
-    for _ in 0..3 {
-        let neighbour = Login { user_name: Some("other".into()), ..from("192.0.2.1", "right") };
-        assert_eq!(code(&office.ask(neighbour)), ReasonCode::Success, "another name");
-        assert_eq!(code(&office.ask(from("192.0.2.2", "right"))), ReasonCode::Success);
-    }
-    let (worker, link, verdict) = office.verdicts.recv_timeout(PATIENCE).unwrap();
-    assert_eq!((worker, link, code(&verdict)), (WorkerId(9), delayed, ReasonCode::Success));
+    // A machine that is busy for the whole second lets all three wait for it.
+    let is_ahead = |_| neighbours_are_ahead(&Office::new(settings, policy()));
+    assert!((0..8).any(is_ahead), "the neighbours wait, too");
+    let office = Office::new(settings, policy());
     for _ in 0..9 {
         let verdict = office.ask(login(Some("user"), Some("wrong")));
         assert_eq!(code(&verdict), ReasonCode::BadUserNameOrPassword, "a Unix socket");
     }
+}
+
+/// Delays the user at one address by wrong passwords; true when a login of another user, and one of
+/// the same user at another address, are both answered before that user's next one.
+fn neighbours_are_ahead(office: &Office) -> bool {
+    for _ in 0..3 {
+        let verdict = office.ask(from("192.0.2.1", "wrong"));
+        assert_eq!(code(&verdict), ReasonCode::BadUserNameOrPassword);
+    }
+    let begun = Instant::now();
+    let other = Login { user_name: Some("other".into()), ..from("192.0.2.1", "right") };
+    let logins = [from("192.0.2.1", "right"), other, from("192.0.2.2", "right")];
+    for (number, login) in (0..).zip(logins) {
+        office.desk.submit(WorkerId(number), LinkId::new(0, 0), login);
+    }
+    let order = [(); 3].map(|()| {
+        let (worker, _, verdict) = office.verdicts.recv_timeout(PATIENCE).expect("an answer");
+        assert_eq!(code(&verdict), ReasonCode::Success, "{worker}");
+        assert!(worker.0 > 0 || begun.elapsed() >= Duration::from_secs(1), "the second is over");
+        worker.0
+    });
+    order[2] == 0
 }
 
 /// What was right a moment ago is answered before anything else happens; what was right before goes
