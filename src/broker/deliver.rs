@@ -4,9 +4,10 @@ use super::boundary::LinkId;
 use super::clients::{Clients, Route};
 use super::drops::DropReason;
 use super::in_flight::Wait;
-use super::ledger::{Fate, stored, way};
+use super::ledger::{Fate, Recording, stored, way};
 use super::outbox::{Outbox, Run};
 use super::publication::{Head, Publication};
+use super::record_ref::RecordRef;
 use super::session::{Delivery, Particulars, SessionId};
 use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
@@ -28,13 +29,14 @@ impl Clients {
         subscriptions: &Subscriptions,
         matches: &Matches,
         publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
     ) {
         if let [node] = *matches.nodes {
             for subscriber in subscriptions.subscribers(node) {
-                self.deliver_one(subscriber, publication);
+                self.deliver_one(subscriber, publication, recording);
             }
         } else if !matches.nodes.is_empty() {
-            self.deliver_overlapping(subscriptions, matches, publication);
+            self.deliver_overlapping(subscriptions, matches, publication, recording);
         }
     }
 
@@ -46,6 +48,7 @@ impl Clients {
         subscriptions: &Subscriptions,
         matches: &Matches,
         publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
     ) {
         let publisher = publication.traits().publisher;
         let mut places: HashMap<u32, usize> = HashMap::default();
@@ -75,10 +78,10 @@ impl Clients {
             if subscription_ids.len() < 2 {
                 let id = subscription_ids.first().copied().unwrap_or(0);
                 let extras = Extras::new(id, subscriber.extras.is_checked());
-                self.deliver_one(&Subscriber { extras, ..subscriber }, publication);
+                self.deliver_one(&Subscriber { extras, ..subscriber }, publication, recording);
             } else {
                 let more = Particulars::new(0, &subscription_ids, None);
-                self.deliver_slowly(&subscriber, publication, more);
+                self.deliver_slowly(&subscriber, publication, more, recording);
             }
         }
     }
@@ -90,7 +93,12 @@ impl Clients {
     }
 
     #[inline(always)]
-    fn deliver_one(&mut self, subscriber: &Subscriber, publication: &mut Publication<'_>) {
+    fn deliver_one(
+        &mut self,
+        subscriber: &Subscriber,
+        publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
+    ) {
         let route = self.routes[subscriber.session as usize];
         let qos = publication.traits().qos.min(subscriber.options.qos);
         let is_plain = subscriber.extras.is_none() && !subscriber.options.no_local;
@@ -100,7 +108,7 @@ impl Clients {
             let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
             self.send_frame(route, run, publication);
         } else if !self.is_own(subscriber, publication.traits().publisher) {
-            self.deliver_slowly(subscriber, publication, None);
+            self.deliver_slowly(subscriber, publication, None, recording);
         }
     }
 
@@ -111,6 +119,7 @@ impl Clients {
         subscriber: &Subscriber,
         publication: &mut Publication<'_>,
         more: Option<Box<Particulars>>,
+        recording: &mut Option<Recording>,
     ) {
         let slot = subscriber.session;
         if subscriber.extras.is_checked() && !self.may_read(slot, publication.topic()) {
@@ -121,7 +130,7 @@ impl Clients {
         let traits = *publication.traits();
         let delivery = Delivery {
             message: publication.message().clone(),
-            record: 0,
+            record: RecordRef::NONE,
             more,
             subscription_id: subscriber.extras.subscription_id().unwrap_or(0),
             qos: traits.qos.min(subscriber.options.qos),
@@ -136,7 +145,8 @@ impl Clients {
         }
         let number = self.stored(slot);
         if number != 0 {
-            return self.deliver_stored((slot, number), route, delivery, publication, &overtakes);
+            let to = (slot, number);
+            return self.deliver_stored(to, route, delivery, publication, &overtakes, recording);
         }
         self.deliver_acknowledged(slot, route, delivery, publication);
     }
@@ -149,20 +159,21 @@ impl Clients {
         mut delivery: Delivery,
         publication: &mut Publication<'_>,
         overtakes: &[u32],
+        recording: &mut Option<Recording>,
     ) {
-        delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
+        delivery.record = recording.as_ref().map_or(RecordRef::NONE, Recording::place);
         let way = way(delivery.qos, delivery.retain);
         let is_plain = delivery.subscription_id == 0 && delivery.more.is_none();
         if is_plain && overtakes.is_empty() {
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);
-            if let Some(ledger) = &mut self.ledger {
-                ledger.add(number, way, fate);
+            if let Some(recording) = recording {
+                recording.add(number, way, fate);
             }
         } else {
             let other = StoredDelivery { overtakes: overtakes.to_vec(), ..stored(&delivery) };
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);
-            if let Some(ledger) = &mut self.ledger {
-                ledger.add_other(number, other, fate);
+            if let Some(recording) = recording {
+                recording.add_other(number, other, fate);
             }
         }
     }
@@ -179,7 +190,7 @@ impl Clients {
         let session = &mut self.sessions[slot];
         // Another worker's record with an identifier could be on disk before an earlier message's.
         let has_room = !is_open || self.outbox.has_room(route.link, publication.is_large());
-        let is_of_another = delivery.qos == QoS::ExactlyOnce && delivery.record & 1 == 1;
+        let is_of_another = delivery.qos == QoS::ExactlyOnce && delivery.record.is_part();
         let may_overtake = is_of_another && session.holds_own();
         let may_send = is_open && session.has_window() && session.is_queue_empty();
         if !may_send || may_overtake || !has_room {
@@ -264,7 +275,7 @@ impl Clients {
         let shared_id = super::publication::packet_id(publication.serial);
         let in_flight = &mut self.sessions[slot].in_flight;
         let packet_id = in_flight.packet_id(publication.serial);
-        let is_exact = qos == QoS::ExactlyOnce && record != 0;
+        let is_exact = qos == QoS::ExactlyOnce && !record.is_none();
         if is_exact && self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
             in_flight.wait(packet_id, publication.serial, delivery, Wait::Disk);
             let id = self.sessions.id_at(slot).expect("it is there");

@@ -1,5 +1,6 @@
 //! A list of what the journal is to be told, and who has acknowledged what of it meanwhile.
 
+use super::record_ref::RecordRef;
 use crate::base::time::Time;
 use crate::limits::{JOURNAL_LINGER, JOURNAL_LINGER_MAX};
 
@@ -19,10 +20,6 @@ pub(super) struct Gathering<T> {
     /// is due.
     linger_until: Option<Time>,
 }
-
-/// The number of the first entry of all: those before it stand for what an earlier process has
-/// noted.
-pub(super) const FIRST: u64 = 3;
 
 /// How many acknowledgements an entry awaits, and whether it is needless once they have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +148,7 @@ impl<T> Gathering<T> {
             list: Vec::new(),
             awaited: Vec::new(),
             acknowledged: Acknowledged::default(),
-            first: FIRST,
+            first: RecordRef::FIRST,
             due: None,
             hopeful: 0,
             linger_until: None,
@@ -262,12 +259,12 @@ mod tests {
         gathering.push((), Awaited::new(1, true));
         gathering.hope(Time::ZERO);
         let by = Acknowledger::Session(9);
-        assert!(gathering.acknowledge(Time::ZERO.after(JOURNAL_LINGER), FIRST + 1, by));
+        assert!(gathering.acknowledge(Time::ZERO.after(JOURNAL_LINGER), RecordRef::FIRST + 1, by));
         assert_eq!(gathering.due, Some(Time::ZERO.after(JOURNAL_LINGER * 2)), "others may, too");
         let late = Time::ZERO.after(JOURNAL_LINGER_MAX - JOURNAL_LINGER / 2);
         gathering.push((), Awaited::new(1, true));
         gathering.hope(late);
-        assert!(gathering.acknowledge(late, FIRST + 2, by));
+        assert!(gathering.acknowledge(late, RecordRef::FIRST + 2, by));
         assert_eq!(gathering.due, Some(Time::ZERO.after(JOURNAL_LINGER_MAX)));
     }
 
@@ -277,15 +274,19 @@ mod tests {
         for recipients in [2, 1, 4] {
             gathering.push((), Awaited::new(recipients, true));
         }
-        let (one, two, three) = (FIRST, FIRST + 1, FIRST + 2);
+        let (one, two, three) = (RecordRef::FIRST, RecordRef::FIRST + 1, RecordRef::FIRST + 2);
         for (number, session) in
             [(one, 9), (two, 9), (three, 9), (three, 7), (one - 1, 7), (three + 1, 7)]
         {
             let by = Acknowledger::Session(session);
             let is_here = gathering.acknowledge(Time::ZERO, number, by);
-            assert_eq!(is_here, (FIRST..FIRST + 3).contains(&number));
+            assert_eq!(is_here, (RecordRef::FIRST..RecordRef::FIRST + 3).contains(&number));
         }
-        assert!(gathering.acknowledge(Time::ZERO, FIRST + 2, Acknowledger::Delivery(70)));
+        assert!(gathering.acknowledge(
+            Time::ZERO,
+            RecordRef::FIRST + 2,
+            Acknowledger::Delivery(70)
+        ));
         let mut acknowledgers = gathering.take_acknowledged();
         let by = |sessions, deliveries| By { sessions, deliveries };
         assert_eq!(acknowledgers.of(0), by(&[9], &[]));
@@ -294,6 +295,6 @@ mod tests {
         let left: Vec<bool> = gathering.take().map(|(_, awaited)| awaited.is_over()).collect();
         assert_eq!(left, [false, true, false]);
         assert!(!gathering.acknowledge(Time::ZERO, three, Acknowledger::Session(8)));
-        assert_eq!(gathering.next(), FIRST + 3);
+        assert_eq!(gathering.next(), RecordRef::FIRST + 3);
     }
 }

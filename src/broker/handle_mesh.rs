@@ -16,20 +16,20 @@ impl Shard {
             MeshMessage::Publish { message, plain, shares, passed, record } => {
                 let serial = self.clients.next_serial();
                 let mut publication = Publication::kept(&message, self.clients.now, serial);
-                self.clients.begin_part(record);
+                let mut recording = self.clients.begin_part(record);
                 // It may have waited in the ring for as long as this worker was busy.
                 // [MQTT-3.3.2-5]
                 if message.is_expired(self.clients.now) {
                     self.clients.counters.dropped_expired += 1;
                 } else {
                     if plain {
-                        self.route_here(&mut publication);
+                        self.route_here(&mut publication, &mut recording);
                     }
                     for share in shares {
-                        self.take_share(&share, &message, passed);
+                        self.take_share(&share, &message, passed, &mut recording);
                     }
                 }
-                self.clients.end_record(Noted::default(), &mut publication);
+                self.clients.end_record(recording, Noted::default(), &mut publication);
             }
             MeshMessage::Interest { news, ticket } => {
                 for News { filter, members, online } in &*news {
@@ -39,11 +39,11 @@ impl Shard {
                 self.answer_interest(from, ticket);
             }
             MeshMessage::Retain { message, ticket, record } => {
-                self.clients.begin_part(record);
+                let recording = self.clients.begin_part(record);
                 let retained = Some(self.store_retained(message.clone()));
                 let noted = Noted { retained, is_retained: true, ..Noted::default() };
                 let mut publication = Publication::kept(&message, self.clients.now, 0);
-                self.clients.end_record(noted, &mut publication);
+                self.clients.end_record(recording, noted, &mut publication);
                 if let Some(ticket) = ticket {
                     self.mesh(from, MeshMessage::Done { ticket });
                 }

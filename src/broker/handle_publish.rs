@@ -95,15 +95,15 @@ impl Shard {
     /// the journal. `noted` says what else of it is to be noted.
     pub(super) fn distribute(&mut self, noted: Noted, publication: &mut Publication<'_>) -> Routed {
         let is_retained = publication.traits().retain;
-        self.clients.begin_record(publication.traits().id);
-        let is_wanted = self.route(publication);
-        let (retained, home) = match is_retained.then(|| self.retain(publication)) {
+        let mut recording = self.clients.begin_record(publication.traits().id);
+        let is_wanted = self.route(publication, &mut recording);
+        let (retained, home) = match is_retained.then(|| self.retain(publication, &mut recording)) {
             None => (None, None),
             Some(Retention::Here(version)) => (Some(version), None),
             Some(Retention::There { to, record }) => (None, Some((to, record))),
         };
         let noted = Noted { retained, is_retained, ..noted };
-        let is_noted = self.clients.end_record(noted, publication);
+        let is_noted = self.clients.end_record(recording, noted, publication);
         Routed { is_wanted, home, is_noted }
     }
 

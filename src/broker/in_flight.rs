@@ -12,6 +12,7 @@
 
 use super::message::Message;
 use super::publication::packet_id;
+use super::record_ref::RecordRef;
 use super::session::{Delivery, Exchange};
 use crate::base::maps::HashMap;
 use smallvec::SmallVec;
@@ -238,7 +239,7 @@ impl InFlight {
 
     /// What was held under this packet identifier may be sent in its turn, if its record
     /// `is_on_disk`: the identifier may have come to stand for another delivery.
-    pub(super) fn unhold(&mut self, packet_id: u16, is_on_disk: impl FnOnce(u64) -> bool) {
+    pub(super) fn unhold(&mut self, packet_id: u16, is_on_disk: impl FnOnce(RecordRef) -> bool) {
         let entry = self.waiting.as_mut().and_then(|waiting| waiting.get_mut(packet_id));
         if let Some(entry) = entry.filter(|entry| entry.is_held && is_on_disk(entry.record())) {
             entry.is_held = false;
@@ -458,7 +459,7 @@ impl Entry {
     }
 
     /// As [`Delivery::record`].
-    pub(super) const fn record(&self) -> u64 {
+    pub(super) const fn record(&self) -> RecordRef {
         match &self.exchange {
             Exchange::Message(delivery) => delivery.record,
             Exchange::Released { record, .. } => *record,
@@ -466,7 +467,7 @@ impl Entry {
     }
 
     /// PUBREC came; of what is in the journal: the record that says so, and the delivery's number.
-    pub(super) fn release(&mut self) -> Option<(u64, u64)> {
+    pub(super) fn release(&mut self) -> Option<(RecordRef, u64)> {
         let Exchange::Message(delivery) = &self.exchange else { return None };
         let (record, stored) = (delivery.record, delivery.stored());
         self.exchange = Exchange::Released { stored, record };
@@ -485,7 +486,14 @@ mod tests {
     fn delivery(message: &Arc<Message>) -> Delivery {
         let message = message.clone();
         let (qos, retain) = (QoS::AtLeastOnce, false);
-        Delivery { message, record: 6, more: None, subscription_id: 0, qos, retain }
+        Delivery {
+            message,
+            record: RecordRef::own(RecordRef::FIRST),
+            more: None,
+            subscription_id: 0,
+            qos,
+            retain,
+        }
     }
 
     fn message() -> Arc<Message> {
@@ -567,7 +575,7 @@ mod tests {
                     62..75 => {
                         let place = prng.below(plain.waiting.len().max(1) as u64) as usize;
                         if let Some((id, is_held)) = plain.waiting.get_mut(place) {
-                            in_flight.unhold(*id, |record| record == 6);
+                            in_flight.unhold(*id, |record| record == delivery(&message).record);
                             *is_held = false;
                         }
                     }

@@ -3,9 +3,10 @@
 use super::boundary::LinkId;
 use super::clients::Clients;
 use super::in_flight::Entry;
-use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Unwritten, Waiting};
+use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Recording, Unwritten, Waiting};
 use super::mesh_message::Ticket;
 use super::publication::Publication;
+use super::record_ref::RecordRef;
 use super::session::{Delivery, Exchange, Session, SessionId};
 use super::shard::Shard;
 use crate::base::time::Time;
@@ -154,42 +155,37 @@ impl Shard {
         let publication = self.publication(&publish, 0, None);
         // The journal does not keep what is said of itself.
         let mut publication = publication.in_memory();
-        self.route(&mut publication);
+        self.route(&mut publication, &mut None);
         self.store_retained(publication.message().clone());
     }
 }
 
 impl Clients {
-    /// A message named `number` is about to be routed.
-    pub(super) fn begin_record(&mut self, number: u64) {
-        if let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0) {
-            ledger.begin(None, number);
-        }
+    /// Begins the record of a message named `number` that is about to be routed; None when nothing
+    /// of the message is for the journal.
+    pub(super) fn begin_record(&mut self, number: u64) -> Option<Recording> {
+        let ledger = self.ledger.as_mut().filter(|_| number != 0);
+        ledger.map(|ledger| ledger.begin(number))
     }
 
-    /// A message is about to be routed whose record another worker has under this name.
-    pub(super) fn begin_part(&mut self, record: u64) {
-        if let Some(ledger) = self.ledger.as_mut().filter(|_| record != 0) {
-            ledger.begin(Some(record), 0);
-        }
+    /// Begins this worker's part of the record that another worker has under the name `record`; 0
+    /// is none.
+    pub(super) fn begin_part(&mut self, record: u64) -> Option<Recording> {
+        let ledger = self.ledger.as_mut().filter(|_| record != 0);
+        ledger.map(|ledger| ledger.begin_part(record))
     }
 
-    /// Another worker is asked to deliver the message as well; by what name its part goes.
-    pub(super) fn expect_part(&mut self, qos: QoS) -> u64 {
-        let ledger = self.ledger.as_mut().filter(|_| qos > QoS::AtMostOnce);
-        ledger.map_or(0, |ledger| ledger.expect_part())
-    }
-
-    /// Another worker is asked to retain the message; by what name its part goes.
-    pub(super) fn expect_retained(&mut self) -> u64 {
-        self.ledger.as_mut().map_or(0, |ledger| ledger.expect_part())
-    }
-
-    /// The message is routed; true when its acknowledgement has to wait for the disk.
-    pub(super) fn end_record(&mut self, noted: Noted, publication: &mut Publication<'_>) -> bool {
+    /// Ends the record of a message that is routed; true when the acknowledgement of the message
+    /// has to wait for the disk.
+    pub(super) fn end_record(
+        &mut self,
+        recording: Option<Recording>,
+        noted: Noted,
+        publication: &mut Publication<'_>,
+    ) -> bool {
         let now = self.now;
-        let ledger = self.ledger.as_mut();
-        ledger.is_some_and(|ledger| ledger.end(now, noted, || publication.message().clone()))
+        let Some((ledger, recording)) = self.ledger.as_mut().zip(recording) else { return false };
+        ledger.end(recording, now, noted, || publication.message().clone())
     }
 
     /// Where the journal stands: see [`Self::is_noted_since`].
@@ -254,14 +250,16 @@ impl Clients {
     }
 
     /// True when a record of its own about a delivery would come after the one that it names.
-    pub(super) fn is_before_next(&self, record: u64) -> bool {
+    pub(super) fn is_before_next(&self, record: RecordRef) -> bool {
         self.ledger.as_ref().is_none_or(|ledger| ledger.is_before_next(record))
     }
 
     /// A delivery that waited is dropped.
     pub(super) fn note_done(&mut self, slot: u32, delivery: &Delivery) {
         let (number, now) = (self.stored(slot), self.now);
-        if let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0 && delivery.record != 0) {
+        if let Some(ledger) =
+            self.ledger.as_mut().filter(|_| number != 0 && !delivery.record.is_none())
+        {
             ledger.acknowledge(now, number, delivery);
         }
     }
@@ -337,7 +335,7 @@ impl Clients {
         let (number, now) = (self.stored(slot), self.now);
         let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0) else { return };
         match entry.exchange {
-            Exchange::Message(delivery) if delivery.record == 0 => {}
+            Exchange::Message(delivery) if delivery.record.is_none() => {}
             Exchange::Message(delivery) => ledger.acknowledge(now, number, &delivery),
             Exchange::Released { stored: 0, .. } => {}
             Exchange::Released { stored, record } => ledger.done_after(now, record, number, stored),

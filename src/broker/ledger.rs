@@ -11,6 +11,7 @@
 use super::boundary::LinkId;
 use super::gathering::{Acknowledger, Awaited, By, Gathering};
 use super::message::Message;
+use super::record_ref::{RecordPlace, RecordRef};
 use super::session::{Delivery, SessionId};
 use super::will::{Author, Will};
 use crate::base::maps::HashMap;
@@ -40,8 +41,6 @@ pub(super) type HeldDelivery = (SessionId, u16);
 pub(super) struct Ledger {
     pub(super) epoch: Epoch,
     promise: Promise,
-    /// The publish that is being routed.
-    open: Option<Box<Pending>>,
     /// The memory of some that were needless.
     #[expect(clippy::vec_box, reason = "they are boxed where they go")]
     spare: Vec<Box<Pending>>,
@@ -93,7 +92,7 @@ pub(super) struct Waiting {
     /// Wills that are noted as gone.
     pub(super) wills: Vec<(Author, Box<Will>)>,
     /// As [`Ledger::passed_on`], each with [`Noted::bytes_with`].
-    passed_on: Vec<(Arc<Message>, u64)>,
+    passed_on: Vec<(Arc<Message>, RecordRef)>,
 }
 
 /// What waits until a part is on disk, so that it stands behind it in the journal.
@@ -115,8 +114,6 @@ enum Item {
 /// A message that goes somewhere.
 #[derive(Debug, Default)]
 struct Pending {
-    /// It came from another worker, which has the record; this is a part of it.
-    is_part: bool,
     /// Names it to the other workers.
     record: u64,
     message: Option<Arc<Message>>,
@@ -128,6 +125,13 @@ struct Pending {
     /// Somebody gets it who will certainly not acknowledge it soon.
     is_certain: bool,
     held: Vec<HeldDelivery>,
+}
+
+/// The record of a message that is being routed, or this worker's part of one.
+#[derive(Debug)]
+pub(super) struct Recording {
+    place: RecordRef,
+    pending: Box<Pending>,
 }
 
 /// What a message that goes somewhere takes, beside its own bytes.
@@ -148,8 +152,8 @@ pub(super) struct Noted {
     /// Nobody waits for it.
     pub(super) is_lazy: bool,
     /// Another worker's record has the message's bytes, and may not be on disk: without it there is
-    /// no such message. 0: none.
-    pub(super) bytes_with: u64,
+    /// no such message.
+    pub(super) bytes_with: RecordRef,
 }
 
 impl Noted {
@@ -187,7 +191,6 @@ impl Ledger {
         Self {
             epoch,
             promise,
-            open: None,
             spare: Vec::new(),
             own: Gathering::new(),
             parts: Gathering::new(),
@@ -252,82 +255,40 @@ impl Ledger {
         self.promised(now).max(now.after(JOURNAL_LAZY))
     }
 
-    /// A message is about to be routed. `part_of` names the record of another worker that this is
-    /// a part of; otherwise `record` names it to other workers.
-    pub(super) fn begin(&mut self, part_of: Option<u64>, record: u64) {
-        debug_assert!(self.open.is_none());
-        let mut open = self.spare.pop().unwrap_or_default();
-        open.is_part = part_of.is_some();
-        open.record = part_of.unwrap_or(record);
-        self.open = Some(open);
+    /// Begins the record of a message that is about to be routed; `name` names it to other workers.
+    pub(super) fn begin(&mut self, name: u64) -> Recording {
+        self.recording(RecordRef::own(self.own.next()), name)
     }
 
-    /// How deliveries of the message that is being routed name its record; 0 when it has none.
-    pub(super) fn open_number(&self) -> u64 {
-        let number = |open: &Pending| match open.is_part {
-            true => self.parts.next() << 1 | 1,
-            false => self.own.next() << 1,
-        };
-        self.open.as_deref().map_or(0, number)
+    /// Begins this worker's part of the record that another worker has under `name`.
+    pub(super) fn begin_part(&mut self, name: u64) -> Recording {
+        self.recording(RecordRef::part(self.parts.next()), name)
     }
 
-    /// Another worker will say who gets the message there; by what name.
-    pub(super) fn expect_part(&mut self) -> u64 {
-        let Some(open) = &mut self.open else { return 0 };
-        open.parts += 1;
-        open.record
+    fn recording(&mut self, place: RecordRef, name: u64) -> Recording {
+        let mut pending = self.spare.pop().unwrap_or_default();
+        pending.record = name;
+        Recording { place, pending }
     }
 
-    /// The session gets the message that is being routed.
-    #[inline]
-    pub(super) fn add(&mut self, session: u64, way: Way, fate: Fate) {
-        if let Some((open, packet_id)) = self.count_recipient(fate) {
-            open.recipients.add(session, Way { packet_id, ..way });
-        }
-    }
-
-    /// As [`Self::add`], in a way of its own.
-    pub(super) fn add_other(&mut self, session: u64, other: StoredDelivery<'static>, fate: Fate) {
-        if let Some((open, packet_id)) = self.count_recipient(fate) {
-            // A QoS 1 message may go under another identifier the next time.
-            let packet_id = if other.qos == 2 { packet_id } else { 0 };
-            open.recipients.add_other(session, StoredDelivery { packet_id, ..other });
-        }
-    }
-
-    #[inline]
-    fn count_recipient(&mut self, fate: Fate) -> Option<(&mut Pending, u16)> {
-        let open = self.open.as_deref_mut()?;
-        let packet_id = match fate {
-            Fate::Dropped => return None,
-            Fate::Queued(_) | Fate::Sent => 0,
-            Fate::Held(_, packet_id) | Fate::SentAs(packet_id) => packet_id,
-        };
-        open.recipient_count += 1;
-        open.is_certain |= fate != Fate::Sent;
-        match fate {
-            Fate::Held(id, packet_id) => open.held.push((id, packet_id)),
-            // It may not get a packet identifier before the record is on disk.
-            Fate::Queued(id) if open.is_part => open.held.push((id, 0)),
-            _ => {}
-        }
-        Some((open, packet_id))
-    }
-
-    /// The message is routed; true when its acknowledgement has to wait. `message` makes it.
+    /// Ends the record of a message that is routed; true when its acknowledgement has to wait.
+    /// `message` makes the message.
     pub(super) fn end(
         &mut self,
+        recording: Recording,
         now: Time,
         noted: Noted,
         message: impl FnOnce() -> Arc<Message>,
     ) -> bool {
-        let Some(mut open) = self.open.take() else { return false };
+        let Recording { place, pending: mut open } = recording;
         open.noted = noted;
-        if open.is_part {
+        if place.is_part() {
+            debug_assert_eq!(place, RecordRef::part(self.parts.next()));
             open.message = Some(message());
             self.end_part(now, *open);
             return false;
         }
+        debug_assert_eq!(place, RecordRef::own(self.own.next()));
         if open.recipient_count == 0 && open.parts == 0 && !noted.any() {
             self.recycle(open);
             return false;
@@ -364,14 +325,14 @@ impl Ledger {
     /// A session's client has acknowledged a message.
     #[inline]
     pub(super) fn acknowledge(&mut self, now: Time, session: u64, delivery: &Delivery) {
-        let number = delivery.record >> 1;
         let by = match delivery.own_number() {
             None => Acknowledger::Session(session),
             Some(number) => Acknowledger::Delivery(number),
         };
-        let is_gathering = match delivery.record & 1 {
-            1 => self.parts.acknowledge(now, number, by),
-            _ => self.own.acknowledge(now, number, by),
+        let is_gathering = match delivery.record.place() {
+            RecordPlace::Part(number) => self.parts.acknowledge(now, number, by),
+            RecordPlace::Own(number) => self.own.acknowledge(now, number, by),
+            _ => false,
         };
         if !is_gathering {
             self.done_after(now, delivery.record, session, delivery.number());
@@ -379,7 +340,7 @@ impl Ledger {
     }
 
     /// As [`Self::done`], but behind the record that the delivery names.
-    pub(super) fn done_after(&mut self, now: Time, record: u64, session: u64, delivery: u64) {
+    pub(super) fn done_after(&mut self, now: Time, record: RecordRef, session: u64, delivery: u64) {
         match self.awaited_part(record) {
             Some(part) => part.done.push((session, delivery)),
             None => self.done(now, session, delivery),
@@ -387,7 +348,7 @@ impl Ledger {
     }
 
     /// The client of a session has sent PUBREC for a delivery that this record has brought.
-    pub(super) fn release(&mut self, now: Time, record: u64, session: u64, delivery: u64) {
+    pub(super) fn release(&mut self, now: Time, record: RecordRef, session: u64, delivery: u64) {
         match self.awaited_part(record) {
             Some(part) => part.released.push((session, delivery)),
             None => self.note(now, Record::Released { session, delivery }),
@@ -395,13 +356,12 @@ impl Ledger {
     }
 
     /// The part that a delivery names, unless a record of its own would come after it.
-    fn awaited_part(&mut self, number: u64) -> Option<&mut AwaitedPart> {
-        let (part, is_part) = (number >> 1, number & 1 == 1);
-        let is_gathering = is_part && part >= self.parts.first();
-        if is_gathering {
+    fn awaited_part(&mut self, record: RecordRef) -> Option<&mut AwaitedPart> {
+        let RecordPlace::Part(part) = record.place() else { return None };
+        if part >= self.parts.first() {
             return Some(self.awaited_parts.entry(part).or_default());
         }
-        self.awaited_parts.get_mut(&part).filter(|_| is_part)
+        self.awaited_parts.get_mut(&part)
     }
 
     /// A delivery that is over whatever gathers here.
@@ -451,15 +411,19 @@ impl Ledger {
     }
 
     /// True when a record of its own about a delivery would come after the one that it names.
-    pub(super) fn is_before_next(&self, number: u64) -> bool {
-        let part = number >> 1;
-        number & 1 == 0 || part < self.parts.first() && !self.awaited_parts.contains_key(&part)
+    pub(super) fn is_before_next(&self, record: RecordRef) -> bool {
+        let RecordPlace::Part(part) = record.place() else { return true };
+        part < self.parts.first() && !self.awaited_parts.contains_key(&part)
     }
 
     /// True when the record that a delivery names is on disk or will be before what gathers now.
-    pub(super) fn has_handed_over(&self, number: u64) -> bool {
-        let is_own = number & 1 == 0;
-        number != 0 && self.is_before_next(number) && !(is_own && number >> 1 >= self.own.first())
+    pub(super) fn has_handed_over(&self, record: RecordRef) -> bool {
+        match record.place() {
+            RecordPlace::None => false,
+            RecordPlace::Restored | RecordPlace::RestoredUnsent => true,
+            RecordPlace::Own(entry) => entry < self.own.first(),
+            RecordPlace::Part(_) => self.is_before_next(record),
+        }
     }
 
     /// The number of the first entry that is not on disk.
@@ -468,10 +432,10 @@ impl Ledger {
     }
 
     /// True when the record that a delivery names is on disk.
-    pub(super) fn is_on_disk(&self, record: u64) -> bool {
-        match record & 1 {
-            1 => self.is_before_next(record),
-            _ => record >> 1 < self.own_committed(),
+    pub(super) fn is_on_disk(&self, record: RecordRef) -> bool {
+        match record.place() {
+            RecordPlace::Own(entry) => entry < self.own_committed(),
+            _ => self.is_before_next(record),
         }
     }
 
@@ -603,6 +567,57 @@ impl Ledger {
     }
 }
 
+impl Recording {
+    /// The place of the record, by which its deliveries name it.
+    pub(super) const fn place(&self) -> RecordRef {
+        self.place
+    }
+
+    /// Counts another worker, which will say who gets the message there; the name by which it does.
+    pub(super) const fn expect_part(&mut self) -> u64 {
+        self.pending.parts += 1;
+        self.pending.record
+    }
+
+    /// Adds a session that gets the message.
+    #[inline]
+    pub(super) fn add(&mut self, session: u64, way: Way, fate: Fate) {
+        if let Some(packet_id) = self.count_recipient(fate) {
+            self.pending.recipients.add(session, Way { packet_id, ..way });
+        }
+    }
+
+    /// Adds a session that gets the message in a way of its own.
+    pub(super) fn add_other(&mut self, session: u64, other: StoredDelivery<'static>, fate: Fate) {
+        if let Some(packet_id) = self.count_recipient(fate) {
+            // A QoS 1 message may go under another identifier the next time.
+            let packet_id = if other.qos == 2 { packet_id } else { 0 };
+            self.pending.recipients.add_other(session, StoredDelivery { packet_id, ..other });
+        }
+    }
+
+    /// Counts a recipient with this fate, unless the message was dropped; the packet identifier
+    /// that is to be recorded.
+    #[inline]
+    fn count_recipient(&mut self, fate: Fate) -> Option<u16> {
+        let packet_id = match fate {
+            Fate::Dropped => return None,
+            Fate::Queued(_) | Fate::Sent => 0,
+            Fate::Held(_, packet_id) | Fate::SentAs(packet_id) => packet_id,
+        };
+        let pending = &mut *self.pending;
+        pending.recipient_count += 1;
+        pending.is_certain |= fate != Fate::Sent;
+        match fate {
+            Fate::Held(id, packet_id) => pending.held.push((id, packet_id)),
+            // A queued message may not get a packet identifier before the record is on disk.
+            Fate::Queued(id) if self.place.is_part() => pending.held.push((id, 0)),
+            _ => {}
+        }
+        Some(packet_id)
+    }
+}
+
 impl Item {
     const fn is_needless(&self, awaited: Awaited) -> bool {
         match self {
@@ -700,16 +715,16 @@ mod tests {
         let message = Arc::new(message);
         message.note_stored(1);
         let mut ledger = Ledger::new(Epoch::default(), Promise::Commit);
-        ledger.begin(Some(1), 0);
-        let bytes_with = ledger.open_number();
+        let mut recording = ledger.begin_part(1);
+        let bytes_with = recording.place();
         let queued = Fate::Queued(SessionId::new(0, 0));
-        ledger.add(MEMBER, way(QoS::AtLeastOnce, false), queued);
-        ledger.end(NOW, Noted::default(), || message.clone());
+        recording.add(MEMBER, way(QoS::AtLeastOnce, false), queued);
+        ledger.end(recording, NOW, Noted::default(), || message.clone());
         let Some(Submission::Parts(parts)) = ledger.next_submission(NOW) else { panic!("a part") };
-        ledger.begin(None, 2);
-        ledger.expect_part();
+        let mut recording = ledger.begin(2);
+        recording.expect_part();
         let noted = Noted { taken: Some((MEMBER, 1)), bytes_with, ..Noted::default() };
-        ledger.end(NOW, noted, || message.clone());
+        ledger.end(recording, NOW, noted, || message.clone());
         (ledger, parts[0].number)
     }
 

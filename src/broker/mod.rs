@@ -28,6 +28,7 @@ mod permission;
 mod publication;
 mod pump;
 mod rate;
+mod record_ref;
 mod reload;
 mod replay;
 mod restore;

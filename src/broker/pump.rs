@@ -2,8 +2,9 @@
 
 use super::clients::{Clients, Route};
 use super::in_flight::Wait;
-use super::ledger::{Fate, Noted, stored};
+use super::ledger::{Fate, Noted, Recording, stored};
 use super::publication::Publication;
+use super::record_ref::RecordRef;
 use super::session::{Delivery, Particulars, SessionId};
 use crate::limits::{GATHERING_BYTES_MAX, PUMP_BYTES_MAX, PUMP_MESSAGES_MAX};
 use crate::mqtt::{Ack, AckType, Packet, QoS, ReasonCode};
@@ -159,15 +160,16 @@ impl Clients {
             _ => Wait::DiskAsReplay,
         };
         let number = self.next_number();
-        self.begin_record(number);
-        delivery.record = self.ledger.as_ref().map_or(0, |ledger| ledger.open_number());
+        let mut recording = self.begin_record(number);
+        delivery.record = recording.as_ref().map_or(RecordRef::NONE, Recording::place);
         let message = delivery.message.clone();
         let other = StoredDelivery { replay, ..stored(&delivery) };
         let fate = self.hold(id, route, delivery, wait);
-        if let Some(ledger) = &mut self.ledger {
-            ledger.add_other(session, other, fate);
+        if let Some(recording) = &mut recording {
+            recording.add_other(session, other, fate);
         }
-        self.end_record(Noted::default(), &mut Publication::kept(&message, self.now, 0));
+        let mut publication = Publication::kept(&message, self.now, 0);
+        self.end_record(recording, Noted::default(), &mut publication);
     }
 
     /// Sends a message behind those that were published before it and wait for the disk.

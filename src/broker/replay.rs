@@ -11,6 +11,7 @@
 use super::clients::Clients;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::message::Message;
+use super::record_ref::RecordRef;
 use super::session::{Delivery, Session, SessionId};
 use super::shard::Shard;
 use crate::base::ids::WorkerId;
@@ -135,7 +136,14 @@ impl Replay {
         }
         let subscription_id = self.subscription_id;
         // [MQTT-3.3.1-8]
-        Some(Delivery { message, record: 0, more: None, subscription_id, qos, retain: true })
+        Some(Delivery {
+            message,
+            record: RecordRef::NONE,
+            more: None,
+            subscription_id,
+            qos,
+            retain: true,
+        })
     }
 
     /// The subscription's whole filter.

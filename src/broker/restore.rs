@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use super::permission::{policy, worth_keeping};
+use super::record_ref::RecordRef;
 use super::replay::Wanted;
 use super::session::{Delivery, Exchange, Particulars, Session, SessionId};
 use super::shard::Shard;
@@ -212,9 +213,9 @@ impl Session {
         }
         for copy in copies {
             let record = match sent_as.get(&copy.1.number_of(copy.0)) {
-                Some(0) => RESTORED,
+                Some(0) => RecordRef::RESTORED,
                 Some(_) => continue,
-                None => RESTORED_UNSENT,
+                None => RecordRef::RESTORED_UNSENT,
             };
             let delivery = restored_delivery(copy, record, messages);
             delivery.into_iter().for_each(|delivery| self.requeue(delivery));
@@ -245,7 +246,7 @@ impl Session {
                     }
                 }
                 None => {
-                    let delivery = restored_delivery(copy, RESTORED, messages);
+                    let delivery = restored_delivery(copy, RecordRef::RESTORED, messages);
                     delivery.into_iter().for_each(|delivery| self.requeue(delivery));
                 }
             }
@@ -256,14 +257,17 @@ impl Session {
 fn restored_exchange(copy: &StoredCopy, messages: &HashMap<u64, Arc<Message>>) -> Option<Exchange> {
     let (id, way) = copy;
     if way.is_released {
-        return Some(Exchange::Released { stored: way.number_of(*id), record: RESTORED });
+        return Some(Exchange::Released {
+            stored: way.number_of(*id),
+            record: RecordRef::RESTORED,
+        });
     }
-    restored_delivery(copy, RESTORED, messages).map(Exchange::Message)
+    restored_delivery(copy, RecordRef::RESTORED, messages).map(Exchange::Message)
 }
 
 fn restored_delivery(
     (id, way): &StoredCopy,
-    record: u64,
+    record: RecordRef,
     messages: &HashMap<u64, Arc<Message>>,
 ) -> Option<Delivery> {
     let message = messages.get(id).filter(|_| !way.is_released)?;
@@ -278,11 +282,3 @@ fn restored_delivery(
         retain: way.retain,
     })
 }
-
-/// The record of a delivery that is no longer here, since the journal has it; the process before
-/// may have sent it.
-pub(super) const RESTORED: u64 = 2;
-/// The same, but it has certainly not been sent.
-const RESTORED_UNSENT: u64 = 4;
-
-const _: () = assert!(RESTORED_UNSENT >> 1 < super::gathering::FIRST);

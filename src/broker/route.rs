@@ -1,11 +1,13 @@
 //! Where a publish goes: to subscribers here, to other workers, into the retained store.
 
+use super::ledger::Recording;
 use super::mesh_message::{MeshMessage, Ticket};
 use super::message::Message;
 use super::publication::Publication;
 use super::shard::Shard;
 use super::share::Pick;
 use crate::base::ids::WorkerId;
+use crate::mqtt::QoS;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -33,7 +35,11 @@ struct Errand {
 
 impl Shard {
     /// Sends a publish to everyone who wants it; true when there was anyone.
-    pub(super) fn route(&mut self, publication: &mut Publication<'_>) -> bool {
+    pub(super) fn route(
+        &mut self,
+        publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
+    ) -> bool {
         let mut matches = std::mem::take(&mut self.matches);
         self.subscriptions.matching(publication.topic(), &mut matches);
         let mut errands: SmallVec<[Errand; 2]> = matches
@@ -41,10 +47,12 @@ impl Shard {
             .iter()
             .map(|to| Errand { to, plain: true, shares: SmallVec::new() })
             .collect();
-        self.clients.deliver(&self.subscriptions, &matches, publication);
+        self.clients.deliver(&self.subscriptions, &matches, publication, recording);
         for &group in &matches.groups {
             match self.pick(group, publication.topic(), publication.traits().qos) {
-                Pick::Here(subscriber) => self.deliver_share(group, &subscriber, publication),
+                Pick::Here(subscriber) => {
+                    self.deliver_share(group, &subscriber, publication, recording);
+                }
                 Pick::There(to) => {
                     let share = self.subscriptions.group(group).filter.clone();
                     match errands.iter_mut().find(|errand| errand.to == to) {
@@ -60,7 +68,7 @@ impl Shard {
         }
         for Errand { to, plain, shares } in errands {
             let message = publication.message().clone();
-            let record = self.clients.expect_part(message.qos);
+            let record = expect_part(recording, message.qos);
             self.mesh(to, MeshMessage::Publish { message, plain, shares, passed: 0, record });
         }
         let is_wanted =
@@ -70,22 +78,29 @@ impl Shard {
     }
 
     /// Delivers a publish from another worker to the subscribers here.
-    pub(super) fn route_here(&mut self, publication: &mut Publication<'_>) {
+    pub(super) fn route_here(
+        &mut self,
+        publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
+    ) {
         let mut matches = std::mem::take(&mut self.matches);
         self.subscriptions.matching(publication.topic(), &mut matches);
-        self.clients.deliver(&self.subscriptions, &matches, publication);
+        self.clients.deliver(&self.subscriptions, &matches, publication, recording);
         self.matches = matches;
     }
 
-    /// Retains a publish that asks for it, and notes in the open record that it does: at once where
-    /// its topic lives here; otherwise the topic's home is still to be told, by
-    /// [`Self::retain_there`].
-    pub(super) fn retain(&mut self, publication: &mut Publication<'_>) -> Retention {
+    /// Retains a publish that asks for it, and says so in its record: at once where its topic lives
+    /// here; otherwise the topic's home is still to be told, by [`Self::retain_there`].
+    pub(super) fn retain(
+        &mut self,
+        publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
+    ) -> Retention {
         let to = self.topic_home(publication.topic());
         if to == self.index {
             return Retention::Here(self.store_retained(publication.message().clone()));
         }
-        Retention::There { to, record: self.clients.expect_retained() }
+        Retention::There { to, record: recording.as_mut().map_or(0, Recording::expect_part) }
     }
 
     /// Tells a topic's home to retain a publish. `ticket` waits until it is done.
@@ -124,4 +139,11 @@ impl Shard {
             self.retained.forget_cleared(&message);
         }
     }
+}
+
+/// Counts another worker that is to deliver a message as well; the name by which its part goes, 0
+/// for none.
+pub(super) fn expect_part(recording: &mut Option<Recording>, qos: QoS) -> u64 {
+    let recording = recording.as_mut().filter(|_| qos > QoS::AtMostOnce);
+    recording.map_or(0, Recording::expect_part)
 }

@@ -3,8 +3,8 @@
 use super::boundary::LinkId;
 use super::in_flight::{InFlight, Unsent};
 use super::message::{Message, Source};
+use super::record_ref::RecordRef;
 use super::replay::Replay;
-use super::restore::RESTORED;
 use super::will::Will;
 use crate::access::{Grants, Identity};
 pub(super) use crate::base::ids::{ListenerId, SessionId};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub(super) struct Delivery {
     pub(super) message: Arc<Message>,
     /// Names what the journal is told of it; 0 when that is nothing.
-    pub(super) record: u64,
+    pub(super) record: RecordRef,
     /// What few deliveries have.
     pub(super) more: Option<Box<Particulars>>,
     /// The Subscription Identifier when there is one; 0 when there is none.
@@ -51,7 +51,7 @@ pub(super) enum Exchange {
         /// The delivery's number in the journal; 0 when it is not there.
         stored: u64,
         /// As [`Delivery::record`].
-        record: u64,
+        record: RecordRef,
     },
 }
 
@@ -184,7 +184,7 @@ impl Session {
 
     /// True when the last exchange that waits for the disk waits for a record of this worker's own.
     pub(super) fn holds_own(&self) -> bool {
-        self.in_flight.last_held().is_some_and(|entry| entry.record() & 1 == 0)
+        self.in_flight.last_held().is_some_and(|entry| !entry.record().is_part())
     }
 
     /// What waits for the connection or the window, in order.
@@ -280,7 +280,7 @@ impl Delivery {
     /// True of a queued message when the process before may have sent it: at QoS 2 that would have
     /// a packet identifier.
     pub(super) fn may_have_been_sent(&self) -> bool {
-        self.record == RESTORED && self.qos == QoS::AtLeastOnce
+        self.record == RecordRef::RESTORED && self.qos == QoS::AtLeastOnce
     }
 
     /// The Subscription Identifiers that it carries.
@@ -309,7 +309,7 @@ impl Delivery {
 
     /// Its number in the journal; 0 when it is not there.
     pub(super) fn stored(&self) -> u64 {
-        if self.record == 0 { 0 } else { self.number() }
+        if self.record.is_none() { 0 } else { self.number() }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Shared subscriptions: one member of the group gets the message, wherever it is connected.
 
 use super::clients::Clients;
-use super::ledger::Noted;
+use super::ledger::{Noted, Recording};
 use super::mesh_message::MeshMessage;
 use super::message::Message;
 use super::publication::Publication;
+use super::record_ref::RecordRef;
+use super::route::expect_part;
 use super::session::{Delivery, Particulars};
 use super::shard::Shard;
 use crate::base::ids::WorkerId;
@@ -80,46 +82,66 @@ impl Shard {
         group: GroupId,
         subscriber: &Subscriber,
         publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
     ) {
         let share = self.subscriptions.group(group).filter.clone();
         // The member may get the message as an ordinary subscriber, or by another group, as well.
         let is_durable = self.clients.ledger.is_some();
         let number = if is_durable { self.clients.next_number() } else { 0 };
         let more = Particulars::new(number, &[], Some(share));
-        self.clients.deliver_slowly(subscriber, publication, more);
+        self.clients.deliver_slowly(subscriber, publication, more, recording);
     }
 
     /// Another worker picked this one for a message to the group `share` (a whole filter).
     /// `passed`: so many workers before this one had no member any more.
-    pub(super) fn take_share(&mut self, share: &str, message: &Arc<Message>, passed: u8) {
+    pub(super) fn take_share(
+        &mut self,
+        share: &str,
+        message: &Arc<Message>,
+        passed: u8,
+        recording: &mut Option<Recording>,
+    ) {
         let Some(group) = self.find_group(share) else {
             self.clients.counters.dropped_no_member += 1;
             return;
         };
         if let Some(subscriber) = self.pick_here(group, message.topic(), message.qos) {
-            return self.give(group, &subscriber, message);
+            return self.give(group, &subscriber, message, recording);
         }
         let elsewhere = self.subscriptions.group(group).elsewhere.iter();
         let best = elsewhere.max_by_key(|worker| (worker.online, worker.members));
         match best.map(|worker| worker.worker).filter(|_| passed < SHARE_PASSES_MAX) {
-            Some(to) => self.send_share(to, share, message, passed + 1),
+            Some(to) => self.send_share(to, share, message, passed + 1, recording),
             None => self.clients.counters.dropped_no_member += 1,
         }
     }
 
     /// Delivers a message that was kept to a member here.
-    fn give(&mut self, group: GroupId, subscriber: &Subscriber, message: &Arc<Message>) {
+    fn give(
+        &mut self,
+        group: GroupId,
+        subscriber: &Subscriber,
+        message: &Arc<Message>,
+        recording: &mut Option<Recording>,
+    ) {
         let serial = self.clients.next_serial();
         let mut publication = Publication::kept(message, self.clients.now, serial);
-        self.deliver_share(group, subscriber, &mut publication);
+        self.deliver_share(group, subscriber, &mut publication, recording);
     }
 
     /// Sends a message to another worker, for one member there. `passed`: as with
     /// [`Self::take_share`].
-    fn send_share(&mut self, to: WorkerId, share: &str, message: &Arc<Message>, passed: u8) {
+    fn send_share(
+        &mut self,
+        to: WorkerId,
+        share: &str,
+        message: &Arc<Message>,
+        passed: u8,
+        recording: &mut Option<Recording>,
+    ) {
         let shares = SmallVec::from_elem(share.into(), 1);
         let message = message.clone();
-        let record = self.clients.expect_part(message.qos);
+        let record = expect_part(recording, message.qos);
         self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed, record });
     }
 
@@ -134,28 +156,35 @@ impl Shard {
                 continue;
             }
             let name = self.clients.next_number();
-            self.clients.begin_record(name);
-            self.redistribute_one(share, message);
-            let taken = (*record != 0).then(|| (from, delivery.number()));
+            let mut recording = self.clients.begin_record(name);
+            self.redistribute_one(share, message, &mut recording);
+            let taken = (!record.is_none()).then(|| (from, delivery.number()));
             // What is not on disk yet comes whole with another worker's record, or not at all; and
             // it is to be taken from what that says, too.
             let is_on_disk = self.clients.is_before_next(*record);
-            let bytes_with = if is_on_disk { 0 } else { *record };
+            let bytes_with = if is_on_disk { RecordRef::NONE } else { *record };
             if !is_on_disk {
                 self.clients.note_taken(from, &delivery);
             }
             let noted = Noted { taken, bytes_with, ..Noted::default() };
             let mut publication = Publication::kept(message, self.clients.now, 0);
-            self.clients.end_record(noted, &mut publication);
+            self.clients.end_record(recording, noted, &mut publication);
         }
     }
 
-    fn redistribute_one(&mut self, share: &str, message: &Arc<Message>) {
+    fn redistribute_one(
+        &mut self,
+        share: &str,
+        message: &Arc<Message>,
+        recording: &mut Option<Recording>,
+    ) {
         let group = self.find_group(share);
         let pick = group.map(|group| (group, self.pick(group, message.topic(), message.qos)));
         match pick {
-            Some((group, Pick::Here(subscriber))) => self.give(group, &subscriber, message),
-            Some((_, Pick::There(to))) => self.send_share(to, share, message, 0),
+            Some((group, Pick::Here(subscriber))) => {
+                self.give(group, &subscriber, message, recording)
+            }
+            Some((_, Pick::There(to))) => self.send_share(to, share, message, 0, recording),
             Some((_, Pick::Nobody)) | None => self.clients.counters.dropped_no_member += 1,
         }
     }

@@ -150,6 +150,7 @@ fn too_many_failures_delay_that_name_from_that_address_alone() {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 /// Delays the user at one address by wrong passwords; true when a login of another user, and one of
 /// the same user at another address, are both answered before that user's next one.
 fn neighbours_are_ahead(office: &Office) -> bool {
