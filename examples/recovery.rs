@@ -7,8 +7,7 @@
 //!
 //! Every session has one subscription and its part of the messages, queued at QoS 1 with payloads
 //! of 64 bytes.
-
-use ringmq::base::ids::ListenerId;
+use ringmq::base::ids::{ListenerId, MessageId, SessionNumber};
 use ringmq::store::record::{
     Attributes, Body, Group, Numbers, Owner, Published, Record, Subscription, Whole,
 };
@@ -44,7 +43,7 @@ fn whole(session: u64) -> Record<'static> {
     let owner = Owner { user: None, client_id: None, is_superuser: false, listener: ListenerId(0) };
     Record::Whole(Whole {
         attributes: Attributes {
-            session,
+            session: SessionNumber(session),
             client_id: format!("client-{session}").into(),
             owner,
             expiry_s: u32::MAX,
@@ -67,9 +66,9 @@ fn whole(session: u64) -> Record<'static> {
 fn published(message: u64, session: u64) -> Record<'static> {
     let topic = format!("devices/{session}/commands");
     let bytes = [topic.as_bytes(), &[b'x'; 64]].concat();
-    let sessions = Numbers(Cow::Owned(vec![session]));
+    let sessions = Numbers(Cow::Owned(vec![SessionNumber(session)]));
     Record::Published(Published {
-        message,
+        message: MessageId(message),
         body: Some(Body {
             qos: 1,
             retain: false,

@@ -5,6 +5,7 @@
 
 mod support;
 
+use ringmq::base::ids::MessageId;
 use ringmq::base::time::Time;
 use ringmq::store::record::{Body, ClockNote, Published, Record, StoredExpiry};
 use ringmq::store::{Epoch, State};
@@ -233,7 +234,7 @@ fn points_in_time_become_those_of_the_new_epoch() {
         bytes: b"ax"[..].into(),
     };
     state.apply(Record::Published(Published {
-        message: 1,
+        message: MessageId(1),
         body: Some(body),
         retained: Some(1),
         received: None,

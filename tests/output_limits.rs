@@ -8,7 +8,7 @@ mod pki;
 mod support;
 
 use everywhere::Everywhere;
-use ringmq::base::ids::{ListenerId, WorkerId};
+use ringmq::base::ids::{ListenerId, SessionNumber, WorkerId};
 use ringmq::broker::{Input, LinkId};
 use ringmq::limits::{
     COMMIT_BYTES_MAX, LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, PAYLOAD_COPIED_MAX, TURN_BYTES_MAX,
@@ -186,7 +186,7 @@ const STAMP: Stamp = Stamp { salt: 1, number: 1 };
 fn session(number: u64, bytes: usize) -> Record<'static> {
     let owner = Owner { user: None, client_id: None, is_superuser: false, listener: ListenerId(0) };
     Record::Session(Attributes {
-        session: number,
+        session: SessionNumber(number),
         client_id: "x".repeat(bytes).into(),
         owner,
         expiry_s: 1,

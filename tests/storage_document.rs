@@ -1,5 +1,6 @@
 //! The example in `docs/STORAGE.md` is what the code writes.
 
+use ringmq::base::ids::{DeliveryName, DeliveryNumber, MessageId, SessionNumber};
 use ringmq::store::record::{Body, Group, Numbers, Published, Record};
 use ringmq::store::{CommitWriter, FORMAT, SegmentHeader, Stamp};
 use std::path::Path;
@@ -11,7 +12,7 @@ fn example() -> Vec<u8> {
     let header = SegmentHeader { format: FORMAT, number: 1, end_before: 0, salt: SALT };
     let mut commit = CommitWriter::new(Stamp { salt: SALT, number: 1 }, Vec::new());
     commit.write(&Record::Published(Published {
-        message: 300,
+        message: MessageId(300),
         body: Some(Body {
             qos: 1,
             retain: false,
@@ -27,11 +28,14 @@ fn example() -> Vec<u8> {
             qos: 1,
             retain: false,
             packet_id: 0,
-            sessions: Numbers(vec![5, 6].into()),
+            sessions: Numbers([5, 6].map(SessionNumber).to_vec().into()),
         }],
         others: Vec::new(),
     }));
-    commit.write(&Record::Done(vec![(5, 300)]));
+    commit.write(&Record::Done(vec![DeliveryName {
+        session: SessionNumber(5),
+        number: DeliveryNumber(300),
+    }]));
     [header.encode(), commit.finish()].concat()
 }
 

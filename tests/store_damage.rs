@@ -7,8 +7,7 @@
 mod run;
 #[path = "store/workload.rs"]
 mod workload;
-
-use ringmq::base::ids::ListenerId;
+use ringmq::base::ids::{ListenerId, MessageId, SessionNumber};
 use ringmq::store::record::{Attributes, Body, Owner, Published, Record};
 use ringmq::store::{
     COMMIT_HEADER, CommitWriter, Epoch, FORMAT, Fault, Found, Limits, Log, Past, RECORD_HEADER,
@@ -21,7 +20,7 @@ use std::ops::Range;
 use workload::{Payloads, Workload, canonical, encoded, payloads};
 
 /// The session that a client would like to have.
-const FORGED: u64 = 0xF0_46ED;
+const FORGED: SessionNumber = SessionNumber(0xF0_46ED);
 
 /// What stands somewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +118,7 @@ impl Journal {
 fn session(session: u64, client_id: &str) -> Record<'static> {
     let owner = Owner { user: None, client_id: None, is_superuser: true, listener: ListenerId(0) };
     Record::Session(Attributes {
-        session,
+        session: SessionNumber(session),
         client_id: client_id.to_owned().into(),
         owner,
         expiry_s: 7,
@@ -133,11 +132,11 @@ fn session(session: u64, client_id: &str) -> Record<'static> {
 /// A message whose payload is a commit of another journal.
 fn forged_commit(stamp: Stamp) -> Vec<u8> {
     let mut forged = CommitWriter::new(Stamp { salt: SALT + 1, ..stamp }, Vec::new());
-    forged.write(&session(FORGED, "forged"));
+    forged.write(&session(FORGED.0, "forged"));
     let forged = [b"t".to_vec(), forged.finish()].concat();
     let mut commit = CommitWriter::new(stamp, Vec::new());
     commit.write(&Record::Published(Published {
-        message: 1_000_000,
+        message: MessageId(1_000_000),
         body: Some(Body {
             qos: 1,
             retain: true,

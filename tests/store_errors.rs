@@ -8,6 +8,7 @@ mod run;
 #[path = "store/workload.rs"]
 mod workload;
 
+use ringmq::base::ids::SessionNumber;
 use ringmq::store::record::Record;
 use ringmq::store::{self, CommitWriter, Limits, Log, Past, Sealed};
 use ringmq::testing::{self, disk};
@@ -65,7 +66,7 @@ fn a_new_process_goes_on_after_an_error_and_a_crash() {
 
 fn small_commit(log: &mut Log<Disk>) {
     let mut commit = CommitWriter::new(log.next_stamp(), Vec::new());
-    commit.write(&Record::Ended { session: 1 });
+    commit.write(&Record::Ended { session: SessionNumber(1) });
     at_once(log.commit(commit.finish())).0.unwrap();
 }
 
@@ -169,23 +170,23 @@ fn nothing_is_done_that_the_next_start_would_not_find() {
         assert_eq!(log.next_stamp().number, done + 1);
     };
     for session in 0..20 {
-        commit(&mut log, session, true);
+        commit(&mut log, SessionNumber(session), true);
     }
     for attempt in 0..3 {
         is_away.set(true);
-        commit(&mut log, 20 + attempt, false);
+        commit(&mut log, SessionNumber(20 + attempt), false);
         assert!(at_once(log.begin_pass()).is_err());
         is_away.set(false);
-        commit(&mut log, 20 + attempt, true);
+        commit(&mut log, SessionNumber(20 + attempt), true);
     }
     // An older one is missed when it is looked for.
     lacks.set(1);
-    commit(&mut log, 30, true);
+    commit(&mut log, SessionNumber(30), true);
     log.look_at_older();
-    commit(&mut log, 31, false);
-    commit(&mut log, 31, false);
+    commit(&mut log, SessionNumber(31), false);
+    commit(&mut log, SessionNumber(31), false);
     lacks.set(0);
-    commit(&mut log, 31, true);
+    commit(&mut log, SessionNumber(31), true);
     let recovered = recover(&testing::disk(&log).disk.contents());
     assert_eq!((recovered.faults, recovered.records), (Vec::new(), done));
 }

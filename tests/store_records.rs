@@ -5,7 +5,9 @@
 mod workload;
 
 use proptest::prelude::*;
-use ringmq::base::ids::WorkerId;
+use ringmq::base::ids::{
+    DeliveryName, DeliveryNumber, MessageId, PartNumber, RecordName, SessionNumber, WorkerId,
+};
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{Numbers, Owed, Record, StoredDelivery, Subscription};
 use ringmq::store::{
@@ -52,12 +54,13 @@ proptest! {
     fn numbers_come_back(numbers in prop::collection::vec(any::<u64>(), 0..50)) {
         let way = Way { qos: 1, retain: false, packet_id: 0 };
         let mut recipients = Recipients::default();
-        numbers.iter().for_each(|&number| recipients.add(number, way));
+        numbers.iter().for_each(|&number| recipients.add(SessionNumber(number), way));
         let publish = publish(message(1, 1, b"x"), recipients, 0);
         let record = publish.record(Epoch(0), true);
         let bytes = encoded(&record);
         let Record::Published(published) = Record::decode(&bytes).unwrap() else { panic!() };
-        let found: Vec<u64> = published.groups.iter().flat_map(|g| g.sessions.0.to_vec()).collect();
+        let groups = published.groups.iter();
+        let found: Vec<u64> = groups.flat_map(|g| g.sessions.0.iter().map(|s| s.0)).collect();
         prop_assert_eq!(found, numbers);
     }
 
@@ -65,7 +68,8 @@ proptest! {
     fn a_commit_holds_its_records(salt in any::<u64>(), number in 1_u64.., count in 1_u64..20) {
         let stamp = Stamp { salt, number };
         let mut writer = CommitWriter::new(stamp, Vec::new());
-        let records: Vec<_> = (0..count).map(|i| Record::Ended { session: (i * i) << i }).collect();
+        let session = |i: u64| SessionNumber((i * i) << i);
+        let records: Vec<_> = (0..count).map(|i| Record::Ended { session: session(i) }).collect();
         records.iter().for_each(|record| writer.write(record));
         let bytes = [vec![0; SEGMENT_HEADER], writer.finish()].concat();
         let read = |salt| -> Vec<Vec<u8>> {
@@ -124,23 +128,33 @@ proptest! {
 }
 
 fn message(id: u64, version: u64, payload: &[u8]) -> Arc<Message> {
-    let traits = Traits { qos: QoS::AtLeastOnce, retain: true, expires: None, publisher: 0, id };
+    let traits = Traits {
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        expires: None,
+        publisher: SessionNumber(0),
+        id: MessageId(id),
+    };
     let message = Message::new("t", &Properties::from_bytes(&[]), payload, traits, None);
     message.set_version(version);
     Arc::new(message)
 }
 
+fn name(session: u64, number: u64) -> DeliveryName {
+    DeliveryName { session: SessionNumber(session), number: DeliveryNumber(number) }
+}
+
 fn to(sessions: &[u64]) -> Recipients {
     let mut recipients = Recipients::default();
     let way = Way { qos: 1, retain: false, packet_id: 0 };
-    sessions.iter().for_each(|&session| recipients.add(session, way));
+    sessions.iter().for_each(|&session| recipients.add(SessionNumber(session), way));
     recipients
 }
 
 fn publish(message: Arc<Message>, recipients: Recipients, parts: u32) -> Publish {
     Publish {
         is_new: message.note_stored(1),
-        record: message.id,
+        record: message.id.into(),
         message,
         retained: None,
         received: None,
@@ -156,11 +170,21 @@ fn batch(publish: Publish) -> Submission {
 }
 
 fn part(number: u64, record: u64, sessions: &[u64], more: u32) -> Submission {
-    Submission::Parts(vec![Part { number, record, recipients: to(sessions), retained: None, more }])
+    Submission::Parts(vec![Part {
+        number: PartNumber(number),
+        record: RecordName(record),
+        recipients: to(sessions),
+        retained: None,
+        more,
+    }])
 }
 
 fn deliveries(state: &State, session: u64) -> Vec<u64> {
-    state.sessions[&session].deliveries().iter().map(|(message, _)| *message).collect()
+    state.sessions[&SessionNumber(session)]
+        .deliveries()
+        .iter()
+        .map(|(message, _)| message.0)
+        .collect()
 }
 
 #[test]
@@ -179,11 +203,11 @@ fn parts_may_come_before_the_record_or_after_it() {
             let Some(commit) = commit else { continue };
             assert!(commit.heard[WorkerId(0)].has_batch && !commit.heard[WorkerId(1)].has_batch);
             let parts = [&commit.heard[WorkerId(1)].parts, &commit.heard[WorkerId(2)].parts];
-            assert_eq!(parts, [&vec![11], &vec![12]]);
+            assert_eq!(parts, [&vec![PartNumber(11)], &vec![PartNumber(12)]]);
             let list = payloads(&commit.bytes);
             let Record::Published(record) = Record::decode(&list[0]).unwrap() else { panic!() };
             let mut sessions: Vec<_> =
-                record.groups.iter().flat_map(|g| g.sessions.0.to_vec()).collect();
+                record.groups.iter().flat_map(|g| g.sessions.0.iter().map(|s| s.0)).collect();
             sessions.sort_unstable();
             assert_eq!((list.len(), sessions), (1, vec![1, 2, 3]));
         }
@@ -199,7 +223,7 @@ fn two_workers_that_wait_for_each_other_both_get_what_they_wait_for() {
     gatherer.take(WorkerId(0), part(1, 5, &[8], 0));
     gatherer.take(WorkerId(1), part(1, 4, &[9], 0));
     let commit = gatherer.next(STAMP).unwrap();
-    assert!(commit.heard.values().all(|heard| heard.has_batch && heard.parts == [1]));
+    assert!(commit.heard.values().all(|heard| heard.has_batch && heard.parts == [PartNumber(1)]));
     assert_eq!(payloads(&commit.bytes).len(), 2);
 }
 
@@ -207,11 +231,12 @@ fn two_workers_that_wait_for_each_other_both_get_what_they_wait_for() {
 fn parts_are_found_by_the_records_name_and_not_by_the_messages() {
     let mut gatherer = Gatherer::new(2, Epoch(0));
     // A share that goes on to another worker: the message keeps its id, the record has a new name.
-    let handed_over = Publish { record: 77, ..publish(message(5, 1, b"x"), to(&[]), 1) };
+    let handed_over =
+        Publish { record: RecordName(77), ..publish(message(5, 1, b"x"), to(&[]), 1) };
     gatherer.take(WorkerId(0), batch(handed_over));
     gatherer.take(WorkerId(1), part(1, 77, &[2], 0));
     let commit = gatherer.next(STAMP).expect("all parts are there");
-    assert_eq!(commit.heard[WorkerId(1)].parts, [1]);
+    assert_eq!(commit.heard[WorkerId(1)].parts, [PartNumber(1)]);
     let list = payloads(&commit.bytes);
     let Record::Published(record) = Record::decode(&list[0]).unwrap() else { panic!() };
     assert_eq!(record.groups.len(), 1);
@@ -228,7 +253,10 @@ fn a_message_for_nobody_leaves_no_record_but_whoever_counts_on_its_bytes_gets_th
         }
         gatherer.take(WorkerId(1), part(3, 5, &[], 0));
         let commit = gatherer.next(STAMP).unwrap();
-        assert!(commit.heard[WorkerId(0)].has_batch && commit.heard[WorkerId(1)].parts == [3]);
+        assert!(
+            commit.heard[WorkerId(0)].has_batch
+                && commit.heard[WorkerId(1)].parts == [PartNumber(3)]
+        );
         assert_eq!(commit.bytes.is_empty(), !is_wanted);
         assert_eq!(void.note_stored(1), !is_wanted);
     }
@@ -238,7 +266,8 @@ fn a_message_for_nobody_leaves_no_record_but_whoever_counts_on_its_bytes_gets_th
 fn a_record_without_its_bytes_does_not_claim_to_have_them() {
     let mut gatherer = Gatherer::new(2, Epoch(0));
     let unwanted = message(5, 1, b"x");
-    let received = Publish { received: Some((1, 9)), ..publish(unwanted.clone(), to(&[]), 1) };
+    let received =
+        Publish { received: Some((SessionNumber(1), 9)), ..publish(unwanted.clone(), to(&[]), 1) };
     gatherer.take(WorkerId(0), batch(received));
     gatherer.take(WorkerId(1), part(3, 5, &[], 0));
     let list = payloads(&gatherer.next(STAMP).unwrap().bytes);
@@ -259,7 +288,7 @@ fn state() -> State {
     let attributes = workload.state_after(workload.commits.len());
     let (_, session) = attributes.sessions.into_iter().next().unwrap();
     let mut attributes = session.attributes;
-    attributes.session = 1;
+    attributes.session = SessionNumber(1);
     state.apply(Record::Session(attributes));
     state
 }
@@ -271,7 +300,7 @@ fn apply(state: &mut State, publish: &Publish) {
 #[test]
 fn a_share_may_be_taken_before_it_is_there() {
     let mut state = state();
-    let taken = Publish { taken: Some((1, 5)), ..publish(message(5, 1, b"x"), to(&[]), 0) };
+    let taken = Publish { taken: Some(name(1, 5)), ..publish(message(5, 1, b"x"), to(&[]), 0) };
     apply(&mut state, &taken);
     apply(&mut state, &publish(message(5, 1, b"x"), to(&[1]), 0));
     apply(&mut state, &publish(message(6, 2, b"x"), to(&[1]), 0));
@@ -279,9 +308,12 @@ fn a_share_may_be_taken_before_it_is_there() {
     apply(&mut state, &taken);
     // The share comes back: another delivery, which what ended the first one does not end.
     let mut back = Recipients::default();
-    back.add_other(1, StoredDelivery { number: 9, qos: 1, ..Default::default() });
+    back.add_other(
+        SessionNumber(1),
+        StoredDelivery { number: DeliveryNumber(9), qos: 1, ..Default::default() },
+    );
     apply(&mut state, &publish(message(5, 1, b"x"), back, 0));
-    state.apply(Record::Done(vec![(1, 5)]));
+    state.apply(Record::Done(vec![name(1, 5)]));
     state.finish();
     assert_eq!(deliveries(&state, 1), [6, 5]);
 }
@@ -291,13 +323,16 @@ fn a_member_that_is_given_back_its_own_message_keeps_it() {
     let mut state = state();
     apply(&mut state, &publish(message(5, 1, b"x"), to(&[1]), 0));
     let mut back = Recipients::default();
-    back.add_other(1, StoredDelivery { number: 9, qos: 1, ..Default::default() });
-    let given_back = Publish { taken: Some((1, 5)), ..publish(message(5, 1, b"x"), back, 0) };
+    back.add_other(
+        SessionNumber(1),
+        StoredDelivery { number: DeliveryNumber(9), qos: 1, ..Default::default() },
+    );
+    let given_back = Publish { taken: Some(name(1, 5)), ..publish(message(5, 1, b"x"), back, 0) };
     for _ in 0..2 {
         apply(&mut state, &given_back);
-        assert_eq!(state.sessions[&1].deliveries().len(), 1);
+        assert_eq!(state.sessions[&SessionNumber(1)].deliveries().len(), 1);
     }
-    state.apply(Record::Done(vec![(1, 9)]));
+    state.apply(Record::Done(vec![name(1, 9)]));
     assert!(deliveries(&state, 1).is_empty());
 }
 
@@ -306,33 +341,36 @@ fn every_copy_of_a_message_has_an_end_of_its_own() {
     let mut state = state();
     let mut copies = to(&[1]);
     for number in [8, 9] {
-        copies.add_other(1, StoredDelivery { number, qos: 2, ..Default::default() });
+        copies.add_other(
+            SessionNumber(1),
+            StoredDelivery { number: DeliveryNumber(number), qos: 2, ..Default::default() },
+        );
     }
     apply(&mut state, &publish(message(5, 1, b"x"), copies, 0));
     assert_eq!(deliveries(&state, 1), [5, 5, 5]);
-    state.apply(Record::Done(vec![(1, 8)]));
-    state.apply(Record::Released { session: 1, delivery: 9 });
-    let ways = state.sessions[&1].deliveries();
-    let ways: Vec<_> = ways.iter().map(|(_, way)| (way.number, way.is_released)).collect();
+    state.apply(Record::Done(vec![name(1, 8)]));
+    state.apply(Record::Released { session: SessionNumber(1), delivery: DeliveryNumber(9) });
+    let ways = state.sessions[&SessionNumber(1)].deliveries();
+    let ways: Vec<_> = ways.iter().map(|(_, way)| (way.number.0, way.is_released)).collect();
     assert_eq!(ways, [(0, false), (9, true)]);
 }
 
 #[test]
 fn what_was_acknowledged_of_a_record_leaves_other_copies_and_what_it_overtakes() {
     let other = |number, overtakes: Vec<u32>| StoredDelivery {
-        number,
+        number: DeliveryNumber(number),
         qos: 1,
         overtakes,
         ..Default::default()
     };
     let mut recipients = to(&[1, 2]);
-    recipients.add_other(1, other(8, vec![]));
-    recipients.add_other(2, other(0, vec![3]));
-    recipients.leave_out(&[1, 2], &[]);
+    recipients.add_other(SessionNumber(1), other(8, vec![]));
+    recipients.add_other(SessionNumber(2), other(0, vec![3]));
+    recipients.leave_out(&[SessionNumber(1), SessionNumber(2)], &[]);
     let publish = publish(message(5, 1, b"x"), recipients, 0);
     let Record::Published(left) = publish.record(Epoch(0), true) else { panic!() };
     assert!(left.groups.is_empty());
-    let left: Vec<_> = left.others.iter().map(|(s, way)| (*s, way.number, way.qos)).collect();
+    let left: Vec<_> = left.others.iter().map(|(s, way)| (s.0, way.number.0, way.qos)).collect();
     assert_eq!(left, [(1, 8, 1), (2, 0, 0)]);
 }
 
@@ -344,16 +382,17 @@ fn owed(state: &mut State, number: u32) {
         subscription_id: 0,
         owed: Some(Owed { number, ..Owed::default() }),
     };
-    state.apply(Record::Subscribed { session: 1, subscription });
+    state.apply(Record::Subscribed { session: SessionNumber(1), subscription });
 }
 
 #[test]
 fn what_a_replay_has_sent_and_what_went_live_is_not_owed_any_more() {
-    let replay = StoredDelivery { number: 20, qos: 2, replay: 7, ..Default::default() };
+    let replay =
+        StoredDelivery { number: DeliveryNumber(20), qos: 2, replay: 7, ..Default::default() };
     let live = StoredDelivery { qos: 1, overtakes: vec![7], ..Default::default() };
     let to_one = |way: &StoredDelivery<'static>| {
         let mut recipients = Recipients::default();
-        recipients.add_other(1, way.clone());
+        recipients.add_other(SessionNumber(1), way.clone());
         recipients
     };
     // Workers are not in step: what went live may be written before the subscription.
@@ -369,17 +408,17 @@ fn what_a_replay_has_sent_and_what_went_live_is_not_owed_any_more() {
         if !live_first {
             apply(&mut state, &retained);
         }
-        state.apply(Record::Done(vec![(1, 20), (1, 6)]));
+        state.apply(Record::Done(vec![name(1, 20), name(1, 6)]));
         state.finish();
-        let owed = state.sessions[&1].subscriptions["#"].owed.as_ref().unwrap();
-        assert_eq!((&*owed.after, owed.overtaken.as_slice()), ("t", &[6][..]));
+        let owed = state.sessions[&SessionNumber(1)].subscriptions["#"].owed.as_ref().unwrap();
+        assert_eq!((&*owed.after, owed.overtaken.as_slice()), ("t", &[MessageId(6)][..]));
     }
 }
 
 #[test]
 fn what_was_done_says_nothing_of_what_comes_later() {
     let mut state = state();
-    state.apply(Record::Done(vec![(1, 5)]));
+    state.apply(Record::Done(vec![name(1, 5)]));
     apply(&mut state, &publish(message(5, 1, b"x"), to(&[1]), 0));
     state.finish();
     assert_eq!(deliveries(&state, 1), [5]);
@@ -391,7 +430,7 @@ fn an_older_version_loses_and_an_empty_payload_clears() {
         let publish = publish(message(id, version, payload), to(&[]), 0);
         apply(state, &Publish { retained: Some(version), ..publish });
     };
-    let retained = |state: &State| state.retained().map(|message| message.id).collect::<Vec<_>>();
+    let retained = |state: &State| state.retained().map(|message| message.id.0).collect::<Vec<_>>();
     let mut state = state();
     retain(&mut state, 5, 10, b"new");
     retain(&mut state, 6, 9, b"old");
@@ -412,11 +451,11 @@ fn every_number_that_was_ever_used_counts() {
     let mut with_delivery = state();
     let bytes = with_delivery.records().map(|record| encoded(&record)).next().unwrap();
     let Record::Whole(mut whole) = Record::decode(&bytes).unwrap() else { panic!() };
-    whole.deliveries.push((900, way));
+    whole.deliveries.push((MessageId(900), way));
     with_delivery.apply(Record::Whole(whole));
     assert_eq!(with_delivery.number_max, 900, "of which only PUBREL is left");
     let mut done = state();
-    done.apply(Record::Done(vec![(1, 901)]));
+    done.apply(Record::Done(vec![name(1, 901)]));
     assert_eq!(done.number_max, 901);
 }
 
@@ -425,5 +464,6 @@ fn numbers_that_follow_each_other_take_a_byte_each() {
     let list: Vec<u64> = (1_000_000..1_000_100).collect();
     let published = publish(message(1, 1, b""), to(&list), 0);
     assert!(encoded(&published.record(Epoch(0), false)).len() < 115);
+    let list: Vec<_> = list.into_iter().map(SessionNumber).collect();
     assert_eq!(Numbers(Cow::Borrowed(&list)).0.len(), 100);
 }

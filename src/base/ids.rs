@@ -194,6 +194,88 @@ impl<T> std::ops::IndexMut<WorkerId> for ByWorker<T> {
     }
 }
 
+macro_rules! number {
+    ($(#[$docs:meta])* $name:ident) => {
+        $(#[$docs])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        #[derive(Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// Names nothing.
+            pub const NONE: Self = Self(0);
+
+            /// True for [`Self::NONE`].
+            #[must_use]
+            pub const fn is_none(self) -> bool {
+                self.0 == 0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(formatter)
+            }
+        }
+    };
+}
+
+number! {
+    /// Names a session, also to later processes: no other session ever has the same number.
+    SessionNumber
+}
+
+number! {
+    /// Names a message in the journal: no other message ever has the same id. A message of which
+    /// nothing is ever to be there has none.
+    MessageId
+}
+
+number! {
+    /// Names a delivery among those of its session: the message's id where the session gets the
+    /// message as an ordinary subscriber, a number of its own for any other copy.
+    DeliveryNumber
+}
+
+number! {
+    /// Names a record to other workers, whose parts of it are awaited: the id of its message, or a
+    /// number of its own where a message goes on to another member of a group.
+    RecordName
+}
+
+number! {
+    /// Numbers a shard's publishes, in order: the packet identifier that most subscribers share
+    /// follows from it.
+    Serial
+}
+
+number! {
+    /// Numbers a worker's parts of other workers' records, in order.
+    PartNumber
+}
+
+/// Names a delivery: whose, and which of the session's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeliveryName {
+    /// The session.
+    pub session: SessionNumber,
+    /// The delivery among those of the session.
+    pub number: DeliveryNumber,
+}
+
+impl From<MessageId> for DeliveryNumber {
+    fn from(id: MessageId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl From<MessageId> for RecordName {
+    fn from(id: MessageId) -> Self {
+        Self(id.0)
+    }
+}
+
 /// A slab whose occupants are found by ids of the type `Key`.
 ///
 /// Each occupant has an allocation of its own: when the slab grows only pointers move, and its

@@ -7,7 +7,7 @@
 
 use super::mesh_message::MeshMessage;
 use crate::access::{Login, Policy, Verdict};
-pub use crate::base::ids::LinkId;
+use crate::base::ids::{LinkId, PartNumber};
 use crate::base::ids::{ListenerId, WorkerId};
 use crate::options::Options;
 use std::fmt;
@@ -107,7 +107,7 @@ pub enum Input<'a> {
     Tick,
     /// The batch that was handed over last, where there is one, and these parts of other workers'
     /// records are as safe as they are to be.
-    Committed { has_batch: bool, parts: Vec<u64> },
+    Committed { has_batch: bool, parts: Vec<PartNumber> },
     /// All that lives is to be handed over anew.
     PassBegun { pass: u32 },
     /// The journal cannot be written, for this reason; or it can again.

@@ -1,13 +1,13 @@
 //! The clients of this worker: their links, their sessions, and what is to be sent to them.
 
-use super::boundary::{LinkId, Output};
+use super::boundary::Output;
 use super::counters::Counters;
 use super::drops::Drops;
 use super::ledger::Ledger;
 use super::link::{Link, State};
 use super::outbox::{Outbox, PRIVATE};
-use super::session::{Session, SessionId};
-use crate::base::ids::Slots;
+use super::session::Session;
+use crate::base::ids::{LinkId, Serial, SessionId, SessionNumber, Slots};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::limits::BACKLOG_BYTES_MAX;
@@ -59,7 +59,7 @@ pub(super) struct Clients {
     pub(super) sessions: Slots<SessionId, Session>,
     pub(super) routes: Vec<Route>,
     /// By slot: the number of a session whose messages the journal keeps; 0 for others.
-    stored: Vec<u64>,
+    stored: Vec<SessionNumber>,
     by_client_id: HashTable<SessionId>,
     hasher: FixedState,
     pub(super) outbox: Outbox,
@@ -76,7 +76,7 @@ pub(super) struct Clients {
     pub(super) drops: Drops,
     /// What the journal is to be told; None when nothing outlives the process.
     pub(super) ledger: Option<Box<Ledger>>,
-    serial: u64,
+    serial: Serial,
     /// The next number for a session or a message, and how far the one after it is.
     numbers: (u64, u64),
 }
@@ -102,7 +102,7 @@ impl Clients {
             misfits: Vec::new(),
             drops: Drops::default(),
             ledger: None,
-            serial: 0,
+            serial: Serial::NONE,
             numbers: (first, step),
         }
     }
@@ -119,7 +119,7 @@ impl Clients {
     pub(super) const fn go_on_after(&mut self, number_max: u64) {
         self.numbers.0 += number_max;
         // Packet identifiers that are still in flight are noticed by how old their serials are.
-        self.serial = 65_535;
+        self.serial = Serial(65_535);
     }
 
     /// The link `id`, unless it has gone.
@@ -159,7 +159,7 @@ impl Clients {
         self.by_client_id.insert_unique(hash, id, rehash);
         if id.slot as usize >= self.routes.len() {
             self.routes.resize(id.slot as usize + 1, Route::NONE);
-            self.stored.resize(id.slot as usize + 1, 0);
+            self.stored.resize(id.slot as usize + 1, SessionNumber::NONE);
         }
         self.routes[id.slot as usize] = Route::NONE;
         id
@@ -172,7 +172,7 @@ impl Clients {
             entry.remove();
         }
         self.routes[id.slot as usize] = Route::NONE;
-        self.stored[id.slot as usize] = 0;
+        self.stored[id.slot as usize] = SessionNumber::NONE;
         let session = self.sessions.remove(id)?;
         if let Some(due) = session.timer {
             self.timers.remove(&(due, TimerKey::Session(id)));
@@ -195,7 +195,7 @@ impl Clients {
 
     /// The number of the session in `slot` if the journal keeps its messages, else 0.
     #[inline]
-    pub(super) fn stored(&self, slot: u32) -> u64 {
+    pub(super) fn stored(&self, slot: u32) -> SessionNumber {
         self.stored[slot as usize]
     }
 
@@ -203,7 +203,8 @@ impl Clients {
     pub(super) fn refresh_stored(&mut self, id: SessionId) {
         let session = &self.sessions[id.slot];
         let is_stored = session.is_recorded && session.expiry_s > 0;
-        self.stored[id.slot as usize] = if is_stored { session.number } else { 0 };
+        self.stored[id.slot as usize] =
+            if is_stored { session.number } else { SessionNumber::NONE };
     }
 
     /// How long a peer that has not come in may be silent.
@@ -246,8 +247,8 @@ impl Clients {
     }
 
     /// A number no other publish of this worker has.
-    pub(super) const fn next_serial(&mut self) -> u64 {
-        self.serial += 1;
+    pub(super) const fn next_serial(&mut self) -> Serial {
+        self.serial.0 += 1;
         self.serial
     }
 

@@ -1,6 +1,5 @@
 //! The hot loop: one publish to every local subscriber that matched.
 
-use super::boundary::LinkId;
 use super::clients::{Clients, Route};
 use super::drops::DropReason;
 use super::in_flight::Wait;
@@ -8,7 +7,8 @@ use super::ledger::{Fate, Recording, stored, way};
 use super::outbox::{Outbox, Run};
 use super::publication::{Head, Publication};
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Particulars, SessionId};
+use super::session::{Delivery, Particulars};
+use crate::base::ids::{DeliveryNumber, LinkId, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
 use crate::store::record::StoredDelivery;
@@ -80,7 +80,7 @@ impl Clients {
                 let extras = Extras::new(id, subscriber.extras.is_checked());
                 self.deliver_one(&Subscriber { extras, ..subscriber }, publication, recording);
             } else {
-                let more = Particulars::new(0, &subscription_ids, None);
+                let more = Particulars::new(DeliveryNumber::NONE, &subscription_ids, None);
                 self.deliver_slowly(&subscriber, publication, more, recording);
             }
         }
@@ -88,7 +88,7 @@ impl Clients {
 
     /// No Local, and the subscriber is the publisher.
     // [MQTT-3.8.3-3]
-    fn is_own(&self, subscriber: &Subscriber, publisher: u64) -> bool {
+    fn is_own(&self, subscriber: &Subscriber, publisher: SessionNumber) -> bool {
         subscriber.options.no_local && self.sessions[subscriber.session].number == publisher
     }
 
@@ -144,7 +144,7 @@ impl Clients {
             return self.deliver_unacknowledged(route, delivery, publication);
         }
         let number = self.stored(slot);
-        if number != 0 {
+        if !number.is_none() {
             let to = (slot, number);
             return self.deliver_stored(to, route, delivery, publication, &overtakes, recording);
         }
@@ -154,7 +154,7 @@ impl Clients {
     /// Delivers to a session that outlives the process.
     fn deliver_stored(
         &mut self,
-        (slot, number): (u32, u64),
+        (slot, number): (u32, SessionNumber),
         route: Route,
         mut delivery: Delivery,
         publication: &mut Publication<'_>,

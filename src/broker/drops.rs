@@ -2,8 +2,8 @@
 //! minute, and when it is over.
 
 use super::clients::Clients;
-use super::session::SessionId;
 use super::told::Shown;
+use crate::base::ids::SessionId;
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::limits::{DROPS_INTERVAL, DROPS_TOLD_MAX};

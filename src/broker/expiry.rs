@@ -1,10 +1,11 @@
 //! What the passing of time does: peers that are silent, sessions and messages that expire.
 
-use super::boundary::{LinkId, Output};
+use super::boundary::Output;
 use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
 use super::told::Departure;
+use crate::base::ids::LinkId;
 use crate::limits::{LOOK_AGAIN, LOOKS_MAX, TURN_LATE};
 use crate::mqtt::{ProtocolError, ReasonCode};
 use std::time::Duration;

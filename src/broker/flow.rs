@@ -5,14 +5,13 @@
 //! that they are gone. So what waits for a ring in its sender is what one burst caused, what a link
 //! that closes or a message of another worker causes, and answers to what other workers have asked.
 
-use super::boundary::{LinkId, Output};
+use super::boundary::Output;
 use super::link::State;
 use super::mesh_message::MeshMessage;
-use super::session::SessionId;
 use super::shard::Shard;
 use super::will::{Author, Will};
 use crate::access::Verdict;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::limits::MESH_BURST_MAX;
 use crate::mqtt::{Frame, PacketType};
 use crate::topics::WorkerSet;

@@ -1,6 +1,7 @@
 //! A list of what the journal is to be told, and who has acknowledged what of it meanwhile.
 
 use super::record_ref::RecordRef;
+use crate::base::ids::{DeliveryNumber, SessionNumber};
 use crate::base::time::Time;
 use crate::limits::{JOURNAL_LINGER, JOURNAL_LINGER_MAX};
 
@@ -51,9 +52,9 @@ impl Awaited {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledger {
     /// This session, what the message's id names.
-    Session(u64),
+    Session(SessionNumber),
     /// A session, the delivery of this number.
-    Delivery(u64),
+    Delivery(DeliveryNumber),
 }
 
 /// Who has acknowledged which entries: most clients acknowledge many in their order, so what is
@@ -62,13 +63,13 @@ pub(super) enum Acknowledger {
 struct Acknowledged {
     runs: Vec<Run>,
     /// (place, number) of deliveries with numbers of their own.
-    deliveries: Vec<(u32, u64)>,
+    deliveries: Vec<(u32, DeliveryNumber)>,
 }
 
 /// A session whose client has acknowledged `count` entries from `place` on.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    session: u64,
+    session: SessionNumber,
     place: u32,
     count: u32,
 }
@@ -76,15 +77,15 @@ struct Run {
 /// Who has acknowledged each entry, in the order of entries.
 #[derive(Debug)]
 pub(super) struct Acknowledgers {
-    sessions: Sorted,
-    deliveries: Sorted,
+    sessions: Sorted<SessionNumber>,
+    deliveries: Sorted<DeliveryNumber>,
 }
 
 /// Who has acknowledged one entry: sorted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct By<'a> {
-    pub(super) sessions: &'a [u64],
-    pub(super) deliveries: &'a [u64],
+    pub(super) sessions: &'a [SessionNumber],
+    pub(super) deliveries: &'a [DeliveryNumber],
 }
 
 impl By<'_> {
@@ -94,12 +95,12 @@ impl By<'_> {
 }
 
 #[derive(Debug)]
-struct Sorted {
+struct Sorted<T> {
     /// (place, number), sorted.
-    pairs: Vec<(u32, u64)>,
+    pairs: Vec<(u32, T)>,
     /// Those before are of entries that have been asked for.
     start: usize,
-    numbers: Vec<u64>,
+    numbers: Vec<T>,
 }
 
 impl Acknowledged {
@@ -125,13 +126,13 @@ impl Acknowledgers {
     }
 }
 
-impl Sorted {
-    fn new(mut pairs: Vec<(u32, u64)>) -> Self {
+impl<T: Ord + Copy> Sorted<T> {
+    fn new(mut pairs: Vec<(u32, T)>) -> Self {
         pairs.sort_unstable();
         Self { pairs, start: 0, numbers: Vec::new() }
     }
 
-    fn of(&mut self, place: u32) -> &[u64] {
+    fn of(&mut self, place: u32) -> &[T] {
         let rest = &self.pairs[self.start..];
         let rest = &rest[rest.partition_point(|pair| pair.0 < place)..];
         let mine = &rest[..rest.partition_point(|pair| pair.0 == place)];
@@ -258,7 +259,7 @@ mod tests {
         assert_eq!(gathering.due, Some(Time::ZERO.after(JOURNAL_LINGER)));
         gathering.push((), Awaited::new(1, true));
         gathering.hope(Time::ZERO);
-        let by = Acknowledger::Session(9);
+        let by = Acknowledger::Session(SessionNumber(9));
         assert!(gathering.acknowledge(Time::ZERO.after(JOURNAL_LINGER), RecordRef::FIRST + 1, by));
         assert_eq!(gathering.due, Some(Time::ZERO.after(JOURNAL_LINGER * 2)), "others may, too");
         let late = Time::ZERO.after(JOURNAL_LINGER_MAX - JOURNAL_LINGER / 2);
@@ -278,23 +279,26 @@ mod tests {
         for (number, session) in
             [(one, 9), (two, 9), (three, 9), (three, 7), (one - 1, 7), (three + 1, 7)]
         {
-            let by = Acknowledger::Session(session);
+            let by = Acknowledger::Session(SessionNumber(session));
             let is_here = gathering.acknowledge(Time::ZERO, number, by);
             assert_eq!(is_here, (RecordRef::FIRST..RecordRef::FIRST + 3).contains(&number));
         }
         assert!(gathering.acknowledge(
             Time::ZERO,
             RecordRef::FIRST + 2,
-            Acknowledger::Delivery(70)
+            Acknowledger::Delivery(DeliveryNumber(70))
         ));
         let mut acknowledgers = gathering.take_acknowledged();
         let by = |sessions, deliveries| By { sessions, deliveries };
-        assert_eq!(acknowledgers.of(0), by(&[9], &[]));
+        assert_eq!(acknowledgers.of(0), by(&[SessionNumber(9)], &[]));
         assert!(acknowledgers.of(1).is_empty(), "nobody is left to be told apart");
-        assert_eq!(acknowledgers.of(2), by(&[7, 9], &[70]));
+        assert_eq!(
+            acknowledgers.of(2),
+            by(&[SessionNumber(7), SessionNumber(9)], &[DeliveryNumber(70)])
+        );
         let left: Vec<bool> = gathering.take().map(|(_, awaited)| awaited.is_over()).collect();
         assert_eq!(left, [false, true, false]);
-        assert!(!gathering.acknowledge(Time::ZERO, three, Acknowledger::Session(8)));
+        assert!(!gathering.acknowledge(Time::ZERO, three, Acknowledger::Session(SessionNumber(8))));
         assert_eq!(gathering.next(), RecordRef::FIRST + 3);
     }
 }

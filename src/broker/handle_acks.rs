@@ -1,8 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
 
-use super::boundary::LinkId;
-use super::session::SessionId;
 use super::shard::Shard;
+use crate::base::ids::{LinkId, SessionId};
 use crate::mqtt::{Ack, AckType, Frame, Packet, ProtocolError, QoS, ReasonCode, Version};
 use crate::store::record::Record;
 
@@ -63,7 +62,7 @@ impl Shard {
         let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
         let session = self.clients.stored(id.slot);
         let mark = self.clients.mark();
-        if is_known && session != 0 {
+        if is_known && !session.is_none() {
             self.clients.note(Record::Forgotten { session, packet_id });
         }
         let code = match is_known {

@@ -3,14 +3,14 @@
 //! The shard verifies nothing itself, since that may take long: it hands a [`Login`] out and goes
 //! on when the [`Verdict`] comes. Until then the CONNECT is kept as it came.
 
-use super::boundary::{LinkId, Output};
+use super::boundary::Output;
 use super::handle_connect::Admitted;
 use super::link::{Link, PendingLogin, State};
 use super::permission::{policy, worth_keeping};
-use super::session::SessionId;
 use super::shard::Shard;
 use super::told::{self, Claim, Departure};
 use crate::access::{Identity, Login, Secret, Verdict};
+use crate::base::ids::{LinkId, SessionId};
 use crate::limits::{LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
 use crate::mqtt::{
     Auth, Connect, Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode,

@@ -1,13 +1,13 @@
 //! CONNECT: whose session it is, where that lives, and what both sides agree on.
 
-use super::boundary::{Excess, LinkId, Output};
+use super::boundary::{Excess, Output};
 use super::link::State;
-use super::session::{Session, SessionId};
+use super::session::Session;
 use super::shard::Shard;
 use super::told::{self, Claim, Departure};
 use super::will::Will;
 use crate::access::{Grants, Identity};
-use crate::base::ids::ListenerId;
+use crate::base::ids::{LinkId, ListenerId, SessionId, SessionNumber};
 use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
@@ -322,7 +322,7 @@ impl Shard {
 
     fn make_session(&mut self, client_id: &str) -> SessionId {
         let number = self.clients.next_number();
-        self.clients.insert_session(Session::new(client_id, number))
+        self.clients.insert_session(Session::new(client_id, SessionNumber(number)))
     }
 
     /// The session belongs to the link from now on.

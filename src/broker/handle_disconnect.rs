@@ -1,11 +1,10 @@
 //! DISCONNECT, and every other way in which a client loses its connection or its session.
 
-use super::boundary::LinkId;
 use super::mesh_message::News;
-use super::session::SessionId;
 use super::shard::Shard;
 use super::told::Departure;
 use super::will::Author;
+use crate::base::ids::{LinkId, SessionId};
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender, Version};
 use crate::topics::Place;
 

@@ -1,12 +1,11 @@
 //! What other workers say.
 
-use super::boundary::LinkId;
 use super::ledger::Noted;
 use super::link::{Link, State};
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
 use super::shard::Shard;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{LinkId, Serial, WorkerId};
 use crate::mqtt::TopicFilter;
 use crate::topics::Interest;
 
@@ -42,7 +41,7 @@ impl Shard {
                 let recording = self.clients.begin_part(record);
                 let retained = Some(self.store_retained(message.clone()));
                 let noted = Noted { retained, is_retained: true, ..Noted::default() };
-                let mut publication = Publication::kept(&message, self.clients.now, 0);
+                let mut publication = Publication::kept(&message, self.clients.now, Serial::NONE);
                 self.clients.end_record(recording, noted, &mut publication);
                 if let Some(ticket) = ticket {
                     self.mesh(from, MeshMessage::Done { ticket });

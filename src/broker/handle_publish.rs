@@ -1,15 +1,13 @@
 //! PUBLISH from a client: everything is decided here, once, whoever gets it.
 
-use super::boundary::LinkId;
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
 use super::message::{Expiry, Source, Traits};
 use super::publication::Publication;
 use super::route::Retention;
-use super::session::SessionId;
 use super::shard::Shard;
 use super::told;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{LinkId, MessageId, RecordName, SessionId, SessionNumber, WorkerId};
 use crate::mqtt::{
     Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, Version,
     level_count,
@@ -21,7 +19,7 @@ pub(super) struct Routed {
     /// Somebody wants it.
     pub(super) is_wanted: bool,
     /// The worker that is still to be told to retain it: see [`Shard::retain_there`].
-    pub(super) home: Option<(WorkerId, u64)>,
+    pub(super) home: Option<(WorkerId, RecordName)>,
     /// Its acknowledgement waits for the disk.
     pub(super) is_noted: bool,
 }
@@ -62,7 +60,7 @@ impl Shard {
         let author = &self.clients.sessions[session.slot];
         let source = author.source().filter(|_| publish.retain);
         let stored = self.clients.stored(session.slot);
-        let is_once = publish.qos == QoS::ExactlyOnce && stored != 0;
+        let is_once = publish.qos == QoS::ExactlyOnce && !stored.is_none();
         let received = is_once.then_some((stored, publish.packet_id));
         let mut publication = self.publication(&publish, author.number, source);
         let is_lazy = publish.qos == QoS::AtMostOnce;
@@ -95,7 +93,7 @@ impl Shard {
     /// the journal. `noted` says what else of it is to be noted.
     pub(super) fn distribute(&mut self, noted: Noted, publication: &mut Publication<'_>) -> Routed {
         let is_retained = publication.traits().retain;
-        let mut recording = self.clients.begin_record(publication.traits().id);
+        let mut recording = self.clients.begin_record(publication.traits().id.into());
         let is_wanted = self.route(publication, &mut recording);
         let (retained, home) = match is_retained.then(|| self.retain(publication, &mut recording)) {
             None => (None, None),
@@ -108,17 +106,17 @@ impl Shard {
     }
 
     /// What names the message in the journal; 0 when nothing of it can get there.
-    fn message_id(&mut self, publish: &Publish<'_>) -> u64 {
+    fn message_id(&mut self, publish: &Publish<'_>) -> MessageId {
         let may_be_stored = publish.qos > QoS::AtMostOnce || publish.retain;
         let is_stored = self.clients.ledger.is_some() && may_be_stored;
-        if is_stored { self.clients.next_number() } else { 0 }
+        if is_stored { MessageId(self.clients.next_number()) } else { MessageId::NONE }
     }
 
     /// What is decided of a PUBLISH that came just now from the session numbered `publisher`.
     pub(super) fn publication<'a>(
         &mut self,
         publish: &Publish<'a>,
-        publisher: u64,
+        publisher: SessionNumber,
         source: Option<Source>,
     ) -> Publication<'a> {
         let now = self.clients.now;

@@ -1,11 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::boundary::LinkId;
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::replay::Wanted;
-use super::session::SessionId;
 use super::shard::Shard;
 use super::told;
+use crate::base::ids::{LinkId, SessionId};
 use crate::mqtt::{
     Frame, Packet, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
     TopicFilter, UnsubAck, Unsubscribe, Version,

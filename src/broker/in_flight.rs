@@ -14,6 +14,7 @@ use super::message::Message;
 use super::publication::packet_id;
 use super::record_ref::RecordRef;
 use super::session::{Delivery, Exchange};
+use crate::base::ids::{DeliveryNumber, Serial};
 use crate::base::maps::HashMap;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -66,8 +67,8 @@ pub(super) struct InFlight {
     fresh: u64,
     /// The serial of the publish with which the exchanges began that are there now, and the
     /// greatest one since.
-    since: u64,
-    latest: u64,
+    since: Serial,
+    latest: Serial,
     /// How many of them have another identifier than the one that belongs to their publish.
     odd: u32,
     /// The identifiers that are taken: only where a search for a free one would be long.
@@ -120,10 +121,10 @@ impl InFlight {
     /// The identifier for a delivery of the publish `serial`: the one that belongs to it, unless
     /// that is taken.
     // [MQTT-2.2.1-3], [MQTT-2.2.1-4]
-    pub(super) fn packet_id(&mut self, serial: u64) -> u16 {
+    pub(super) fn packet_id(&mut self, serial: Serial) -> u16 {
         let own = packet_id(serial);
         // One publish may come several times: by several groups.
-        let is_new = serial > self.latest && serial - self.since < 65_535;
+        let is_new = serial > self.latest && serial.0 - self.since.0 < 65_535;
         let is_certain = self.odd == 0 && is_new;
         if is_certain || self.len() == 0 || !self.is_taken(own) {
             return own;
@@ -164,13 +165,13 @@ impl InFlight {
     }
 
     /// A delivery of the publish `serial` is sent now, as [`Self::packet_id`] said.
-    pub(super) fn send(&mut self, packet_id: u16, serial: u64, delivery: Delivery) {
+    pub(super) fn send(&mut self, packet_id: u16, serial: Serial, delivery: Delivery) {
         self.begin(packet_id, serial);
         self.sent.push(Entry::new(packet_id, Exchange::Message(delivery)));
     }
 
     /// A delivery of the publish `serial` waits, behind those that wait already.
-    pub(super) fn wait(&mut self, packet_id: u16, serial: u64, delivery: Delivery, wait: Wait) {
+    pub(super) fn wait(&mut self, packet_id: u16, serial: Serial, delivery: Delivery, wait: Wait) {
         self.begin(packet_id, serial);
         let entry = Entry {
             is_held: wait != Wait::Turn,
@@ -185,12 +186,12 @@ impl InFlight {
     /// An exchange that an earlier process has, perhaps, begun.
     pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange) {
         // Not one that belongs to a publish of this process.
-        self.begin(packet_id, u64::from(packet_id));
+        self.begin(packet_id, Serial(u64::from(packet_id)));
         self.sent.push(Entry::new(packet_id, exchange));
         self.forget_sent();
     }
 
-    fn begin(&mut self, packet_id: u16, serial: u64) {
+    fn begin(&mut self, packet_id: u16, serial: Serial) {
         if self.len() == 0 {
             self.since = serial;
             self.odd = 0;
@@ -451,7 +452,7 @@ impl Entry {
     }
 
     /// The delivery's number in the journal; 0 when it is not there.
-    pub(super) fn stored(&self) -> u64 {
+    pub(super) fn stored(&self) -> DeliveryNumber {
         match &self.exchange {
             Exchange::Message(delivery) => delivery.stored(),
             Exchange::Released { stored, .. } => *stored,
@@ -467,17 +468,18 @@ impl Entry {
     }
 
     /// PUBREC came; of what is in the journal: the record that says so, and the delivery's number.
-    pub(super) fn release(&mut self) -> Option<(RecordRef, u64)> {
+    pub(super) fn release(&mut self) -> Option<(RecordRef, DeliveryNumber)> {
         let Exchange::Message(delivery) = &self.exchange else { return None };
         let (record, stored) = (delivery.record, delivery.stored());
         self.exchange = Exchange::Released { stored, record };
-        (stored != 0).then_some((record, stored))
+        (!stored.is_none()).then_some((record, stored))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::{MessageId, SessionNumber};
     use crate::base::prng::Prng;
     use crate::broker::message::Traits;
     use crate::mqtt::{Properties, QoS};
@@ -498,7 +500,13 @@ mod tests {
 
     fn message() -> Arc<Message> {
         let qos = QoS::AtLeastOnce;
-        let traits = Traits { qos, retain: false, expires: None, publisher: 0, id: 1 };
+        let traits = Traits {
+            qos,
+            retain: false,
+            expires: None,
+            publisher: SessionNumber::NONE,
+            id: MessageId(1),
+        };
         Arc::new(Message::new("t", &Properties::from_bytes(&[]), b"", traits, None))
     }
 
@@ -538,9 +546,9 @@ mod tests {
             let message = message();
             let (mut in_flight, mut plain) = (InFlight::default(), Plain::default());
             let most = 1 + prng.below(120) as usize;
-            let mut serial = 0;
+            let mut serial = Serial::NONE;
             for _ in 0..3_000 {
-                serial += match prng.below(100) {
+                serial.0 += match prng.below(100) {
                     0 => prng.below(100_000),
                     // Another copy of the same publish.
                     1..15 => 0,
@@ -606,14 +614,14 @@ mod tests {
     fn the_last_free_identifier_is_found() {
         let message = message();
         let mut in_flight = InFlight::default();
-        for serial in 0..65_534 {
+        for serial in (0..65_534).map(Serial) {
             let packet_id = in_flight.packet_id(serial);
             in_flight.send(packet_id, serial, delivery(&message));
         }
-        assert_eq!(in_flight.packet_id(65_534), 65_535);
-        in_flight.send(65_535, 65_534, delivery(&message));
-        for serial in 65_535..67_535 {
-            let gone = (serial * 7919 % 65_535 + 1) as u16;
+        assert_eq!(in_flight.packet_id(Serial(65_534)), 65_535);
+        in_flight.send(65_535, Serial(65_534), delivery(&message));
+        for serial in (65_535..67_535).map(Serial) {
+            let gone = (serial.0 * 7919 % 65_535 + 1) as u16;
             assert!(in_flight.complete(gone).is_some());
             assert_eq!(in_flight.packet_id(serial), gone, "the only one that is free");
             in_flight.send(gone, serial, delivery(&message));

@@ -1,14 +1,16 @@
 //! How a shard speaks to the journal: what it notes, what waits for it, what it hears.
 
-use super::boundary::LinkId;
 use super::clients::Clients;
 use super::in_flight::Entry;
 use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Recording, Unwritten, Waiting};
 use super::mesh_message::Ticket;
 use super::publication::Publication;
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Exchange, Session, SessionId};
+use super::session::{Delivery, Exchange, Session};
 use super::shard::Shard;
+use crate::base::ids::{
+    DeliveryName, DeliveryNumber, LinkId, PartNumber, RecordName, SessionId, SessionNumber,
+};
 use crate::base::time::Time;
 use crate::limits::GATHERING_BYTES_MAX;
 use crate::mqtt::{
@@ -70,7 +72,7 @@ impl Shard {
         if pass { Some(Time::ZERO) } else { ledger.deadline() }
     }
 
-    pub(super) fn committed(&mut self, has_batch: bool, parts: &[u64]) {
+    pub(super) fn committed(&mut self, has_batch: bool, parts: &[PartNumber]) {
         let now = self.clients.now;
         let Some(ledger) = &mut self.clients.ledger else { return };
         let waiting = ledger.committed(now, has_batch, parts);
@@ -128,7 +130,7 @@ impl Shard {
     /// The session has been sent what was retained for a subscription.
     pub(super) fn note_replayed(&mut self, id: SessionId, filter: &str) {
         let (session, now) = (self.clients.stored(id.slot), self.clients.now);
-        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| session != 0) {
+        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| !session.is_none()) {
             let filter = filter.to_owned().into();
             ledger.note_lazily(now, Record::Replayed { session, filter });
         }
@@ -152,7 +154,7 @@ impl Shard {
             properties: Properties::from_bytes(&[]),
             payload: text.as_bytes(),
         };
-        let publication = self.publication(&publish, 0, None);
+        let publication = self.publication(&publish, SessionNumber::NONE, None);
         // The journal does not keep what is said of itself.
         let mut publication = publication.in_memory();
         self.route(&mut publication, &mut None);
@@ -161,18 +163,17 @@ impl Shard {
 }
 
 impl Clients {
-    /// Begins the record of a message named `number` that is about to be routed; None when nothing
-    /// of the message is for the journal.
-    pub(super) fn begin_record(&mut self, number: u64) -> Option<Recording> {
-        let ledger = self.ledger.as_mut().filter(|_| number != 0);
-        ledger.map(|ledger| ledger.begin(number))
+    /// Begins the record of a message that is about to be routed; None when it has no name, since
+    /// nothing of the message is for the journal.
+    pub(super) fn begin_record(&mut self, name: RecordName) -> Option<Recording> {
+        let ledger = self.ledger.as_mut().filter(|_| !name.is_none());
+        ledger.map(|ledger| ledger.begin(name))
     }
 
-    /// Begins this worker's part of the record that another worker has under the name `record`; 0
-    /// is none.
-    pub(super) fn begin_part(&mut self, record: u64) -> Option<Recording> {
-        let ledger = self.ledger.as_mut().filter(|_| record != 0);
-        ledger.map(|ledger| ledger.begin_part(record))
+    /// Begins this worker's part of another worker's record, if the record has a name.
+    pub(super) fn begin_part(&mut self, name: RecordName) -> Option<Recording> {
+        let ledger = self.ledger.as_mut().filter(|_| !name.is_none());
+        ledger.map(|ledger| ledger.begin_part(name))
     }
 
     /// Ends the record of a message that is routed; true when the acknowledgement of the message
@@ -233,7 +234,7 @@ impl Clients {
         owed: Option<Owed<'static>>,
     ) {
         let session = self.stored(id.slot);
-        if session != 0 {
+        if !session.is_none() {
             let filter = filter.to_owned().into();
             let options = options.to_byte(Version::V5);
             let subscription = Subscription { filter, options, subscription_id, owed };
@@ -243,7 +244,7 @@ impl Clients {
 
     pub(super) fn note_unsubscribed(&mut self, id: SessionId, filter: &str) {
         let session = self.stored(id.slot);
-        if session != 0 {
+        if !session.is_none() {
             let filter = filter.to_owned().into();
             self.note(Record::Unsubscribed { session, filter });
         }
@@ -258,17 +259,17 @@ impl Clients {
     pub(super) fn note_done(&mut self, slot: u32, delivery: &Delivery) {
         let (number, now) = (self.stored(slot), self.now);
         if let Some(ledger) =
-            self.ledger.as_mut().filter(|_| number != 0 && !delivery.record.is_none())
+            self.ledger.as_mut().filter(|_| !number.is_none() && !delivery.record.is_none())
         {
             ledger.acknowledge(now, number, delivery);
         }
     }
 
     /// A delivery is taken from the session of this number, before the record of it is on disk.
-    pub(super) fn note_taken(&mut self, session: u64, delivery: &Delivery) {
+    pub(super) fn note_taken(&mut self, session: SessionNumber, delivery: &Delivery) {
         let now = self.now;
         if let Some(ledger) = &mut self.ledger {
-            ledger.done_after(now, delivery.record, session, delivery.number());
+            ledger.done_after(now, delivery.record, delivery.name(session));
         }
     }
 
@@ -305,9 +306,9 @@ impl Clients {
         let entry = self.sessions[slot].in_flight.get_mut(packet_id);
         let released = entry.and_then(Entry::release);
         let (session, mark, now) = (self.stored(slot), self.mark(), self.now);
-        let ledger = self.ledger.as_mut().filter(|_| session != 0);
+        let ledger = self.ledger.as_mut().filter(|_| !session.is_none());
         if let (Some(ledger), Some((record, delivery))) = (ledger, released) {
-            ledger.release(now, record, session, delivery);
+            ledger.release(now, record, DeliveryName { session, number: delivery });
         }
         let pubrel = Ack::new(AckType::PubRel, packet_id, ReasonCode::Success);
         let bytes = self.encode(link, &Packet::Ack(pubrel));
@@ -333,12 +334,15 @@ impl Clients {
         let session = &mut self.sessions[slot];
         let Some(entry) = session.in_flight.complete(packet_id) else { return };
         let (number, now) = (self.stored(slot), self.now);
-        let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0) else { return };
+        let Some(ledger) = self.ledger.as_mut().filter(|_| !number.is_none()) else { return };
         match entry.exchange {
             Exchange::Message(delivery) if delivery.record.is_none() => {}
             Exchange::Message(delivery) => ledger.acknowledge(now, number, &delivery),
-            Exchange::Released { stored: 0, .. } => {}
-            Exchange::Released { stored, record } => ledger.done_after(now, record, number, stored),
+            Exchange::Released { stored: DeliveryNumber::NONE, .. } => {}
+            Exchange::Released { stored, record } => {
+                let over = DeliveryName { session: number, number: stored };
+                ledger.done_after(now, record, over);
+            }
         }
     }
 }

@@ -8,12 +8,12 @@
 //! While a batch is with the journal the next one gathers here. A message that all its recipients
 //! acknowledge meanwhile needs no record. Where that may still happen the batch lingers a moment.
 
-use super::boundary::LinkId;
 use super::gathering::{Acknowledger, Awaited, By, Gathering};
 use super::message::Message;
 use super::record_ref::{RecordPlace, RecordRef};
-use super::session::{Delivery, SessionId};
+use super::session::Delivery;
 use super::will::{Author, Will};
+use crate::base::ids::{DeliveryName, LinkId, PartNumber, RecordName, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::limits::{JOURNAL_LAZY, JOURNAL_WAITING_BYTES_MAX};
@@ -46,16 +46,16 @@ pub(super) struct Ledger {
     spare: Vec<Box<Pending>>,
     own: Gathering<Item>,
     parts: Gathering<Pending>,
-    done: Vec<(u64, u64)>,
+    done: Vec<DeliveryName>,
     /// What waits for the batch that gathers.
     gathering: Waiting,
     /// The batch that is with the journal.
     outstanding: Option<Outstanding>,
     /// Parts that say what is retained here, until they are on disk.
-    retained_parts: BTreeSet<u64>,
+    retained_parts: BTreeSet<PartNumber>,
     /// What waits for a part that is not on disk, by its number: while a part gathers, only if
     /// something does.
-    awaited_parts: HashMap<u64, AwaitedPart>,
+    awaited_parts: HashMap<PartNumber, AwaitedPart>,
     /// The bytes that messages which gather take.
     bytes: usize,
     /// Bytes of messages are written again when they were last written before this pass began.
@@ -70,7 +70,7 @@ const SPARE_MAX: usize = 256;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RetainedMark {
     own: u64,
-    part: u64,
+    part: PartNumber,
 }
 
 /// A batch that is with the journal.
@@ -100,9 +100,9 @@ pub(super) struct Waiting {
 struct AwaitedPart {
     held: Vec<HeldDelivery>,
     /// As [`Ledger::done`].
-    done: Vec<(u64, u64)>,
+    done: Vec<DeliveryName>,
     /// As in [`Record::Released`].
-    released: Vec<(u64, u64)>,
+    released: Vec<DeliveryName>,
 }
 
 #[derive(Debug)]
@@ -115,7 +115,7 @@ enum Item {
 #[derive(Debug, Default)]
 struct Pending {
     /// Names it to the other workers.
-    record: u64,
+    record: RecordName,
     message: Option<Arc<Message>>,
     noted: Noted,
     recipients: Recipients,
@@ -145,10 +145,9 @@ pub(super) struct Noted {
     /// It is retained, here or by another worker.
     pub(super) is_retained: bool,
     /// The publisher's session, and the packet identifier of its QoS 2 PUBLISH.
-    pub(super) received: Option<(u64, u16)>,
-    /// The delivery, (session, number), that ends because a member of its group gets the message
-    /// instead.
-    pub(super) taken: Option<(u64, u64)>,
+    pub(super) received: Option<(SessionNumber, u16)>,
+    /// The delivery that ends because a member of its group gets the message instead.
+    pub(super) taken: Option<DeliveryName>,
     /// Nobody waits for it.
     pub(super) is_lazy: bool,
     /// Another worker's record has the message's bytes, and may not be on disk: without it there is
@@ -256,16 +255,16 @@ impl Ledger {
     }
 
     /// Begins the record of a message that is about to be routed; `name` names it to other workers.
-    pub(super) fn begin(&mut self, name: u64) -> Recording {
+    pub(super) fn begin(&mut self, name: RecordName) -> Recording {
         self.recording(RecordRef::own(self.own.next()), name)
     }
 
     /// Begins this worker's part of the record that another worker has under `name`.
-    pub(super) fn begin_part(&mut self, name: u64) -> Recording {
-        self.recording(RecordRef::part(self.parts.next()), name)
+    pub(super) fn begin_part(&mut self, name: RecordName) -> Recording {
+        self.recording(RecordRef::part(PartNumber(self.parts.next())), name)
     }
 
-    fn recording(&mut self, place: RecordRef, name: u64) -> Recording {
+    fn recording(&mut self, place: RecordRef, name: RecordName) -> Recording {
         let mut pending = self.spare.pop().unwrap_or_default();
         pending.record = name;
         Recording { place, pending }
@@ -283,7 +282,7 @@ impl Ledger {
         let Recording { place, pending: mut open } = recording;
         open.noted = noted;
         if place.is_part() {
-            debug_assert_eq!(place, RecordRef::part(self.parts.next()));
+            debug_assert_eq!(place, RecordRef::part(PartNumber(self.parts.next())));
             open.message = Some(message());
             self.end_part(now, *open);
             return false;
@@ -312,7 +311,7 @@ impl Ledger {
         let lingers = open.may_vanish() && open.recipient_count > 0;
         let awaited = open.awaited();
         if open.noted.is_retained {
-            self.retained_parts.insert(self.parts.next());
+            self.retained_parts.insert(PartNumber(self.parts.next()));
         }
         self.parts.push(open, awaited);
         if lingers {
@@ -324,49 +323,53 @@ impl Ledger {
 
     /// A session's client has acknowledged a message.
     #[inline]
-    pub(super) fn acknowledge(&mut self, now: Time, session: u64, delivery: &Delivery) {
+    pub(super) fn acknowledge(&mut self, now: Time, session: SessionNumber, delivery: &Delivery) {
         let by = match delivery.own_number() {
             None => Acknowledger::Session(session),
             Some(number) => Acknowledger::Delivery(number),
         };
         let is_gathering = match delivery.record.place() {
-            RecordPlace::Part(number) => self.parts.acknowledge(now, number, by),
+            RecordPlace::Part(PartNumber(part)) => self.parts.acknowledge(now, part, by),
             RecordPlace::Own(number) => self.own.acknowledge(now, number, by),
             _ => false,
         };
         if !is_gathering {
-            self.done_after(now, delivery.record, session, delivery.number());
+            self.done_after(now, delivery.record, delivery.name(session));
         }
     }
 
     /// As [`Self::done`], but behind the record that the delivery names.
-    pub(super) fn done_after(&mut self, now: Time, record: RecordRef, session: u64, delivery: u64) {
+    pub(super) fn done_after(&mut self, now: Time, record: RecordRef, over: DeliveryName) {
         match self.awaited_part(record) {
-            Some(part) => part.done.push((session, delivery)),
-            None => self.done(now, session, delivery),
+            Some(part) => part.done.push(over),
+            None => self.done(now, over),
         }
     }
 
     /// The client of a session has sent PUBREC for a delivery that this record has brought.
-    pub(super) fn release(&mut self, now: Time, record: RecordRef, session: u64, delivery: u64) {
+    pub(super) fn release(&mut self, now: Time, record: RecordRef, released: DeliveryName) {
         match self.awaited_part(record) {
-            Some(part) => part.released.push((session, delivery)),
-            None => self.note(now, Record::Released { session, delivery }),
+            Some(part) => part.released.push(released),
+            None => self.note_released(now, released),
         }
     }
 
     /// The part that a delivery names, unless a record of its own would come after it.
     fn awaited_part(&mut self, record: RecordRef) -> Option<&mut AwaitedPart> {
         let RecordPlace::Part(part) = record.place() else { return None };
-        if part >= self.parts.first() {
+        if part.0 >= self.parts.first() {
             return Some(self.awaited_parts.entry(part).or_default());
         }
         self.awaited_parts.get_mut(&part)
     }
 
+    fn note_released(&mut self, now: Time, DeliveryName { session, number }: DeliveryName) {
+        self.note(now, Record::Released { session, delivery: number });
+    }
+
     /// A delivery that is over whatever gathers here.
-    pub(super) fn done(&mut self, now: Time, session: u64, delivery: u64) {
-        self.done.push((session, delivery));
+    pub(super) fn done(&mut self, now: Time, over: DeliveryName) {
+        self.done.push(over);
         let due = self.lazily(now);
         self.own.hurry(due);
     }
@@ -413,7 +416,7 @@ impl Ledger {
     /// True when a record of its own about a delivery would come after the one that it names.
     pub(super) fn is_before_next(&self, record: RecordRef) -> bool {
         let RecordPlace::Part(part) = record.place() else { return true };
-        part < self.parts.first() && !self.awaited_parts.contains_key(&part)
+        part.0 < self.parts.first() && !self.awaited_parts.contains_key(&part)
     }
 
     /// True when the record that a delivery names is on disk or will be before what gathers now.
@@ -442,7 +445,7 @@ impl Ledger {
     /// A mark behind everything that has been retained here and is not on disk; None when there is
     /// nothing.
     pub(super) fn mark_retained(&self) -> Option<RetainedMark> {
-        let mark = RetainedMark { own: self.own.next(), part: self.parts.next() };
+        let mark = RetainedMark { own: self.own.next(), part: PartNumber(self.parts.next()) };
         (!self.has_committed(mark)).then_some(mark)
     }
 
@@ -534,7 +537,7 @@ impl Ledger {
         let mut acknowledged = self.parts.take_acknowledged();
         let mut parts = Vec::new();
         for (place, (mut pending, awaited)) in (0..).zip(self.parts.take()) {
-            let number = first + u64::from(place);
+            let number = PartNumber(first + u64::from(place));
             pending.leave_out(awaited, &acknowledged.of(place));
             if !pending.recipients.is_empty() {
                 let held = std::mem::take(&mut pending.held);
@@ -547,7 +550,12 @@ impl Ledger {
     }
 
     /// What waited for the batch that is on disk now, and for these parts of others.
-    pub(super) fn committed(&mut self, now: Time, has_batch: bool, parts: &[u64]) -> Waiting {
+    pub(super) fn committed(
+        &mut self,
+        now: Time,
+        has_batch: bool,
+        parts: &[PartNumber],
+    ) -> Waiting {
         let mut waiting = match has_batch {
             true => self.outstanding.take().map(|batch| batch.waiting).unwrap_or_default(),
             false => Waiting::default(),
@@ -556,12 +564,8 @@ impl Ledger {
             self.retained_parts.remove(part);
             let Some(part) = self.awaited_parts.remove(part) else { continue };
             waiting.held.extend(part.held);
-            for (session, delivery) in part.released {
-                self.note(now, Record::Released { session, delivery });
-            }
-            for (session, delivery) in part.done {
-                self.done(now, session, delivery);
-            }
+            part.released.into_iter().for_each(|released| self.note_released(now, released));
+            part.done.into_iter().for_each(|over| self.done(now, over));
         }
         waiting
     }
@@ -574,21 +578,26 @@ impl Recording {
     }
 
     /// Counts another worker, which will say who gets the message there; the name by which it does.
-    pub(super) const fn expect_part(&mut self) -> u64 {
+    pub(super) const fn expect_part(&mut self) -> RecordName {
         self.pending.parts += 1;
         self.pending.record
     }
 
     /// Adds a session that gets the message.
     #[inline]
-    pub(super) fn add(&mut self, session: u64, way: Way, fate: Fate) {
+    pub(super) fn add(&mut self, session: SessionNumber, way: Way, fate: Fate) {
         if let Some(packet_id) = self.count_recipient(fate) {
             self.pending.recipients.add(session, Way { packet_id, ..way });
         }
     }
 
     /// Adds a session that gets the message in a way of its own.
-    pub(super) fn add_other(&mut self, session: u64, other: StoredDelivery<'static>, fate: Fate) {
+    pub(super) fn add_other(
+        &mut self,
+        session: SessionNumber,
+        other: StoredDelivery<'static>,
+        fate: Fate,
+    ) {
         if let Some(packet_id) = self.count_recipient(fate) {
             // A QoS 1 message may go under another identifier the next time.
             let packet_id = if other.qos == 2 { packet_id } else { 0 };
@@ -663,7 +672,7 @@ impl Pending {
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
         let is_new = needs_bytes && !has_bytes && message.note_stored(pass);
         // The first record of a message has its bytes, whoever else is about to write them.
-        let is_first = needs_bytes && self.record == message.id;
+        let is_first = needs_bytes && self.record == message.id.into();
         Publish {
             is_new: is_new || is_first,
             message,
@@ -680,7 +689,7 @@ impl Pending {
 /// A delivery, as the journal keeps it.
 pub(super) fn stored(delivery: &Delivery) -> StoredDelivery<'static> {
     StoredDelivery {
-        number: delivery.own_number().unwrap_or(0),
+        number: delivery.own_number().unwrap_or_default(),
         qos: delivery.qos as u8,
         retain: delivery.retain,
         subscription_ids: delivery.subscription_ids().to_vec(),
@@ -698,32 +707,42 @@ pub(super) const fn way(qos: QoS, retain: bool) -> Way {
 mod tests {
     use super::super::message::Traits;
     use super::*;
+    use crate::base::ids::{DeliveryNumber, MessageId};
 
     use crate::mqtt::Properties;
 
     const NOW: Time = Time::ZERO;
     /// The session that another worker's record brings the message.
-    const MEMBER: u64 = 7;
+    const MEMBER: SessionNumber = SessionNumber(7);
 
     /// A ledger with a part of another worker's record, which has the message's bytes, and a record
     /// by which the message goes on to another worker's session before that part is on disk; the
     /// part's number.
-    fn passed_on() -> (Ledger, u64) {
-        let traits =
-            Traits { qos: QoS::AtLeastOnce, retain: false, expires: None, publisher: 0, id: 1 };
+    fn passed_on() -> (Ledger, PartNumber) {
+        let traits = Traits {
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires: None,
+            publisher: SessionNumber::NONE,
+            id: MessageId(1),
+        };
         let message = Message::new("t", &Properties::from_bytes(&[]), b"", traits, None);
         let message = Arc::new(message);
         message.note_stored(1);
         let mut ledger = Ledger::new(Epoch::default(), Promise::Commit);
-        let mut recording = ledger.begin_part(1);
+        let mut recording = ledger.begin_part(RecordName(1));
         let bytes_with = recording.place();
         let queued = Fate::Queued(SessionId::new(0, 0));
         recording.add(MEMBER, way(QoS::AtLeastOnce, false), queued);
         ledger.end(recording, NOW, Noted::default(), || message.clone());
         let Some(Submission::Parts(parts)) = ledger.next_submission(NOW) else { panic!("a part") };
-        let mut recording = ledger.begin(2);
+        let mut recording = ledger.begin(RecordName(2));
         recording.expect_part();
-        let noted = Noted { taken: Some((MEMBER, 1)), bytes_with, ..Noted::default() };
+        let noted = Noted {
+            taken: Some(DeliveryName { session: MEMBER, number: DeliveryNumber(1) }),
+            bytes_with,
+            ..Noted::default()
+        };
         ledger.end(recording, NOW, noted, || message.clone());
         (ledger, parts[0].number)
     }

@@ -1,10 +1,11 @@
 //! A connection, as far as the broker knows of it.
 
-use super::boundary::{LinkId, Origin};
+use super::boundary::Origin;
 use super::rate::Rate;
-use super::session::{Delivery, SessionId};
+use super::session::Delivery;
 use super::told::Departure;
 use crate::access::Exchange;
+use crate::base::ids::{LinkId, SessionId};
 use crate::base::maps::HashMap;
 use crate::base::queue::Queue;
 use crate::base::time::Time;

@@ -1,8 +1,7 @@
 //! What workers say to each other.
 
-use super::boundary::LinkId;
 use super::message::Message;
-use crate::base::ids::SessionId;
+use crate::base::ids::{LinkId, RecordName, SessionId};
 use crate::topics::Interest;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ pub enum MeshMessage {
         /// So many workers that were picked before you had no member any more.
         passed: u8,
         /// The record that the journal waits for your part of; 0 when there is none.
-        record: u64,
+        record: RecordName,
     },
     /// The sender now has this of some filters. Answer a ticket with [`MeshMessage::Done`].
     Interest {
@@ -48,7 +47,7 @@ pub enum MeshMessage {
         ticket: Option<Ticket>,
         /// The record that the journal waits for your part of, which says under which version; 0
         /// when there is none.
-        record: u64,
+        record: RecordName,
     },
     /// What the ticket stood for is done.
     Done {

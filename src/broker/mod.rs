@@ -39,7 +39,8 @@ mod share;
 mod told;
 mod will;
 
-pub use boundary::{Excess, Input, LinkId, Origin, Output};
+pub use crate::base::ids::LinkId;
+pub use boundary::{Excess, Input, Origin, Output};
 pub use counters::Counters;
 pub use ledger::{Promise, Unwritten};
 pub use mesh_message::{MeshMessage, Ticket};

@@ -3,8 +3,9 @@
 use super::in_flight::Entry;
 use super::ledger::{Ledger, stored};
 use super::message::Message;
-use super::session::{Session, SessionId};
+use super::session::Session;
 use super::shard::Shard;
+use crate::base::ids::{DeliveryNumber, MessageId, SessionId};
 use crate::limits::{PASS_SLICE_BYTES, RETAINED_PAGE_MESSAGES};
 use crate::mqtt::Version;
 use crate::store::record::{Body, Published, Record, StoredDelivery, Subscription, Whole};
@@ -96,7 +97,7 @@ impl Shard {
     fn write_retained(&mut self, after: Option<&str>) -> Option<Pass> {
         let page = self.retained.after(after, RETAINED_PAGE_MESSAGES);
         let page: Vec<Arc<Message>> = page.cloned().collect();
-        for message in page.iter().filter(|message| message.id != 0) {
+        for message in page.iter().filter(|message| !message.id.is_none()) {
             self.write_message(message, true);
         }
         page.last().map(|last| Pass::Retained(Some(last.topic().into())))
@@ -139,7 +140,7 @@ impl Session {
     fn stored_deliveries(
         &self,
         ledger: &Ledger,
-    ) -> (Vec<Arc<Message>>, Vec<(u64, StoredDelivery<'static>)>) {
+    ) -> (Vec<Arc<Message>>, Vec<(MessageId, StoredDelivery<'static>)>) {
         let (mut messages, mut deliveries) = (Vec::new(), Vec::new());
         if self.expiry_s == 0 {
             return (messages, deliveries);
@@ -149,7 +150,7 @@ impl Session {
             let (id, delivery) = match entry.delivery() {
                 Some(delivery) => (delivery.message.id, stored(delivery)),
                 // The message is not needed any more, only the number.
-                None => (entry.stored(), released()),
+                None => (MessageId::NONE, released(entry.stored())),
             };
             // A QoS 1 message may go under another identifier the next time.
             let packet_id = if delivery.qos == 2 { entry.packet_id } else { 0 };
@@ -174,12 +175,12 @@ impl Session {
         let waiting = self.in_flight.waiting().filter_map(Entry::delivery);
         let maybe = waiting.chain(self.queued()).filter(|delivery| delivery.may_have_been_sent());
         let maybe = maybe.map(|delivery| (delivery.stored(), 0));
-        let deliveries = sent.chain(maybe).filter(|(number, _)| *number != 0).collect();
+        let deliveries = sent.chain(maybe).filter(|(number, _)| !number.is_none()).collect();
         Some(Record::Sent { session: self.number, deliveries })
     }
 }
 
 /// An exchange of which only PUBREL is left.
-fn released() -> StoredDelivery<'static> {
-    StoredDelivery { qos: 2, is_released: true, ..StoredDelivery::default() }
+fn released(number: DeliveryNumber) -> StoredDelivery<'static> {
+    StoredDelivery { number, qos: 2, is_released: true, ..StoredDelivery::default() }
 }

@@ -7,10 +7,10 @@
 
 use super::clients::Clients;
 use super::message::{Message, Source};
-use super::session::{Session, SessionId};
+use super::session::Session;
 use super::shard::Shard;
 use crate::access::{Grants, Identity, Policy, Reach};
-use crate::base::ids::ListenerId;
+use crate::base::ids::{ListenerId, SessionId};
 use crate::topics::Extras;
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 
 use super::message::{Message, Source, Traits};
 use super::outbox::{Outbox, PRIVATE, Run};
+use crate::base::ids::{MessageId, Serial};
 use crate::base::time::Time;
 use crate::limits::PAYLOAD_COPIED_MAX;
 use crate::mqtt::{Properties, Publish, QoS, Version};
@@ -20,7 +21,7 @@ pub(super) struct Publication<'a> {
     message: Option<Arc<Message>>,
     frames: [Option<Run>; 12],
     /// Identifies the publish within the shard; its packet identifier follows from it.
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 /// How one subscriber's copy differs from that of others.
@@ -39,7 +40,7 @@ impl<'a> Publication<'a> {
         publish: &Publish<'a>,
         traits: Traits,
         source: Option<Source>,
-        serial: u64,
+        serial: Serial,
     ) -> Self {
         Self {
             topic: publish.topic,
@@ -55,7 +56,7 @@ impl<'a> Publication<'a> {
     }
 
     /// A message that was kept.
-    pub(super) fn kept(message: &'a Arc<Message>, now: Time, serial: u64) -> Self {
+    pub(super) fn kept(message: &'a Arc<Message>, now: Time, serial: Serial) -> Self {
         Self {
             topic: message.topic(),
             properties: message.properties(),
@@ -71,7 +72,7 @@ impl<'a> Publication<'a> {
 
     /// The same, but nothing of it is ever in the journal.
     pub(super) fn in_memory(self) -> Self {
-        Self { traits: Traits { id: 0, ..self.traits }, ..self }
+        Self { traits: Traits { id: MessageId::NONE, ..self.traits }, ..self }
     }
 
     pub(super) const fn topic(&self) -> &'a str {
@@ -191,6 +192,6 @@ impl<'a> Publication<'a> {
 
 /// The packet identifier that subscribers share for the publish `serial`: never 0, and the same
 /// again only after 65,535 others.
-pub(super) const fn packet_id(serial: u64) -> u16 {
-    (serial % 65_535) as u16 + 1
+pub(super) const fn packet_id(serial: Serial) -> u16 {
+    (serial.0 % 65_535) as u16 + 1
 }

@@ -5,7 +5,8 @@ use super::in_flight::Wait;
 use super::ledger::{Fate, Noted, Recording, stored};
 use super::publication::Publication;
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Particulars, SessionId};
+use super::session::{Delivery, Particulars};
+use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionId};
 use crate::limits::{GATHERING_BYTES_MAX, PUMP_BYTES_MAX, PUMP_MESSAGES_MAX};
 use crate::mqtt::{Ack, AckType, Packet, QoS, ReasonCode};
 use crate::store::record::StoredDelivery;
@@ -54,7 +55,7 @@ impl Clients {
     /// True when enough gathers for the journal, so that a delivery that needs a record has to wait
     /// until it is handed over; the session is looked after again then.
     pub(super) fn waits_for_hand_over(&mut self, id: SessionId) -> bool {
-        let is_stored = self.stored(id.slot) != 0;
+        let is_stored = !self.stored(id.slot).is_none();
         let Some(ledger) = self.ledger.as_mut().filter(|_| is_stored) else { return false };
         if ledger.bytes() < GATHERING_BYTES_MAX {
             return false;
@@ -145,12 +146,12 @@ impl Clients {
         replay: u32,
     ) {
         let session = self.stored(id.slot);
-        if session == 0 || (replay == 0 && delivery.qos < QoS::ExactlyOnce) {
+        if session.is_none() || (replay == 0 && delivery.qos < QoS::ExactlyOnce) {
             return self.send_in_turn(id, route, delivery);
         }
         if replay != 0 {
             // The same message may be on its way to the session already, as it was published.
-            delivery.more = Particulars::new(self.next_number(), &[], None);
+            delivery.more = Particulars::new(DeliveryNumber(self.next_number()), &[], None);
         }
         let ledger = self.ledger.as_ref();
         let is_known = ledger.is_some_and(|ledger| ledger.has_handed_over(delivery.record));
@@ -159,8 +160,8 @@ impl Clients {
             0 => Wait::Disk,
             _ => Wait::DiskAsReplay,
         };
-        let number = self.next_number();
-        let mut recording = self.begin_record(number);
+        let name = RecordName(self.next_number());
+        let mut recording = self.begin_record(name);
         delivery.record = recording.as_ref().map_or(RecordRef::NONE, Recording::place);
         let message = delivery.message.clone();
         let other = StoredDelivery { replay, ..stored(&delivery) };
@@ -168,7 +169,7 @@ impl Clients {
         if let Some(recording) = &mut recording {
             recording.add_other(session, other, fate);
         }
-        let mut publication = Publication::kept(&message, self.now, 0);
+        let mut publication = Publication::kept(&message, self.now, Serial::NONE);
         self.end_record(recording, Noted::default(), &mut publication);
     }
 
@@ -237,7 +238,7 @@ impl Clients {
                 self.give_up(id.slot, route.link, packet_id, dup);
                 continue;
             }
-            let mut publication = Publication::kept(&message, self.now, 0);
+            let mut publication = Publication::kept(&message, self.now, Serial::NONE);
             self.send_private(route, &delivery, &mut publication, packet_id, dup);
         }
         self.pump_later(id.slot);

@@ -1,5 +1,7 @@
 //! Which record in the journal brought a delivery.
 
+use crate::base::ids::PartNumber;
+
 /// The record that brought a delivery, in 64 bits: a delivery has one, and many are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct RecordRef(u64);
@@ -16,7 +18,7 @@ pub(super) enum RecordPlace {
     /// The entry of this number among this worker's own.
     Own(u64),
     /// Another worker's record; this worker's part of it has this number.
-    Part(u64),
+    Part(PartNumber),
 }
 
 impl RecordRef {
@@ -31,9 +33,9 @@ impl RecordRef {
         Self(number << 1)
     }
 
-    /// The part `number` of this worker, from [`Self::FIRST`] on.
-    pub(super) const fn part(number: u64) -> Self {
-        Self(number << 1 | 1)
+    /// The part of this number of this worker, from [`Self::FIRST`] on.
+    pub(super) const fn part(number: PartNumber) -> Self {
+        Self(number.0 << 1 | 1)
     }
 
     pub(super) const fn is_none(self) -> bool {
@@ -50,7 +52,7 @@ impl RecordRef {
             Self::NONE => RecordPlace::None,
             Self::RESTORED => RecordPlace::Restored,
             Self::RESTORED_UNSENT => RecordPlace::RestoredUnsent,
-            Self(bits) if bits & 1 == 1 => RecordPlace::Part(bits >> 1),
+            Self(bits) if bits & 1 == 1 => RecordPlace::Part(PartNumber(bits >> 1)),
             Self(bits) => RecordPlace::Own(bits >> 1),
         }
     }

@@ -1,12 +1,11 @@
 //! New settings while clients are connected: who may come in and who may do what is judged anew.
 
-use super::boundary::LinkId;
 use super::handle_auth::NOT_ANY_MORE;
 use super::permission::{policy, worth_keeping};
-use super::session::SessionId;
 use super::shard::Shard;
 use super::told::Departure;
 use crate::access::Policy;
+use crate::base::ids::{LinkId, SessionId};
 use crate::mqtt::TopicFilter;
 use crate::options::Options;
 use std::sync::Arc;

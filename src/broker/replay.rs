@@ -12,9 +12,9 @@ use super::clients::Clients;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::message::Message;
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Session, SessionId};
+use super::session::{Delivery, Session};
 use super::shard::Shard;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{SessionId, WorkerId};
 use crate::limits::{PUMP_MESSAGES_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
 use crate::mqtt::{self, QoS};
 use crate::store::record::Owed;
@@ -154,7 +154,7 @@ impl Replay {
     /// How far it has come, for the journal.
     pub(super) fn owed(&self) -> Owed<'static> {
         let live = self.fresh.iter().flat_map(|fresh| &fresh.0);
-        let overtaken = live.map(|live| live.id).filter(|&id| id != 0);
+        let overtaken = live.map(|live| live.id).filter(|id| !id.is_none());
         Owed {
             number: self.number,
             after: self.after.to_string().into(),

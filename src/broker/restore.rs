@@ -4,10 +4,10 @@ use super::message::Message;
 use super::permission::{policy, worth_keeping};
 use super::record_ref::RecordRef;
 use super::replay::Wanted;
-use super::session::{Delivery, Exchange, Particulars, Session, SessionId};
+use super::session::{Delivery, Exchange, Particulars, Session};
 use super::shard::Shard;
 use super::will::Will;
-use crate::base::ids::{ByWorker, ListenerId, WorkerId};
+use crate::base::ids::{ByWorker, DeliveryNumber, ListenerId, MessageId, SessionId, WorkerId};
 use crate::base::maps::{HashMap, HashSet};
 use crate::mqtt::{SubscriptionOptions, TopicFilter, Version};
 use crate::store::record::{StoredDelivery, Subscription};
@@ -44,7 +44,7 @@ pub struct Past {
     sessions: Vec<StoredSession>,
     retained: Vec<Arc<Message>>,
     /// Every message that the sessions refer to.
-    messages: Arc<HashMap<u64, Arc<Message>>>,
+    messages: Arc<HashMap<MessageId, Arc<Message>>>,
     /// How many subscribers the other workers have: (worker, whole filter, how many).
     interest: Vec<(WorkerId, Box<str>, u32)>,
     number_max: u64,
@@ -109,7 +109,7 @@ impl Shard {
     fn restore_session(
         &mut self,
         stored: &StoredSession,
-        messages: &HashMap<u64, Arc<Message>>,
+        messages: &HashMap<MessageId, Arc<Message>>,
         epoch: Epoch,
     ) {
         let now = self.clients.now;
@@ -154,7 +154,7 @@ impl Shard {
         &mut self,
         id: SessionId,
         subscription: &Subscription<'_>,
-        messages: &HashMap<u64, Arc<Message>>,
+        messages: &HashMap<MessageId, Arc<Message>>,
     ) {
         let filter = TopicFilter::parsed(&subscription.filter);
         let Ok(options) = SubscriptionOptions::decode(subscription.options, Version::V5) else {
@@ -185,7 +185,7 @@ impl Session {
     fn restore_deliveries(
         &mut self,
         stored: &StoredSession,
-        messages: &HashMap<u64, Arc<Message>>,
+        messages: &HashMap<MessageId, Arc<Message>>,
     ) {
         let copies = stored.deliveries();
         match &stored.sent {
@@ -199,13 +199,13 @@ impl Session {
     fn restore_sent(
         &mut self,
         copies: &[&StoredCopy],
-        sent: &[(u64, u16)],
-        messages: &HashMap<u64, Arc<Message>>,
+        sent: &[(DeliveryNumber, u16)],
+        messages: &HashMap<MessageId, Arc<Message>>,
     ) {
         let by_number = copies.iter().map(|copy| (copy.1.number_of(copy.0), *copy));
-        let by_number: HashMap<u64, &StoredCopy> = by_number.collect();
+        let by_number: HashMap<DeliveryNumber, &StoredCopy> = by_number.collect();
         // By number: the packet identifier, or 0 when it is not known and may have been sent.
-        let sent_as: HashMap<u64, u16> = sent.iter().copied().collect();
+        let sent_as: HashMap<DeliveryNumber, u16> = sent.iter().copied().collect();
         for (number, packet_id) in sent.iter().filter(|(_, packet_id)| *packet_id != 0) {
             let copy = by_number.get(number);
             let exchange = copy.and_then(|copy| restored_exchange(copy, messages));
@@ -229,7 +229,7 @@ impl Session {
     fn restore_perhaps_sent(
         &mut self,
         copies: &[&StoredCopy],
-        messages: &HashMap<u64, Arc<Message>>,
+        messages: &HashMap<MessageId, Arc<Message>>,
     ) {
         let taken: HashSet<u16> = copies.iter().map(|copy| copy.1.packet_id).collect();
         let mut free = (1..=u16::MAX).rev().filter(|packet_id| !taken.contains(packet_id));
@@ -254,7 +254,10 @@ impl Session {
     }
 }
 
-fn restored_exchange(copy: &StoredCopy, messages: &HashMap<u64, Arc<Message>>) -> Option<Exchange> {
+fn restored_exchange(
+    copy: &StoredCopy,
+    messages: &HashMap<MessageId, Arc<Message>>,
+) -> Option<Exchange> {
     let (id, way) = copy;
     if way.is_released {
         return Some(Exchange::Released {
@@ -268,7 +271,7 @@ fn restored_exchange(copy: &StoredCopy, messages: &HashMap<u64, Arc<Message>>) -
 fn restored_delivery(
     (id, way): &StoredCopy,
     record: RecordRef,
-    messages: &HashMap<u64, Arc<Message>>,
+    messages: &HashMap<MessageId, Arc<Message>>,
 ) -> Option<Delivery> {
     let message = messages.get(id).filter(|_| !way.is_released)?;
     message.note_stored(1);

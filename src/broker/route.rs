@@ -6,7 +6,7 @@ use super::message::Message;
 use super::publication::Publication;
 use super::shard::Shard;
 use super::share::Pick;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{RecordName, WorkerId};
 use crate::mqtt::QoS;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) enum Retention {
         /// The worker.
         to: WorkerId,
         /// As in [`MeshMessage::Retain`].
-        record: u64,
+        record: RecordName,
     },
 }
 
@@ -100,13 +100,16 @@ impl Shard {
         if to == self.index {
             return Retention::Here(self.store_retained(publication.message().clone()));
         }
-        Retention::There { to, record: recording.as_mut().map_or(0, Recording::expect_part) }
+        Retention::There {
+            to,
+            record: recording.as_mut().map_or(RecordName::NONE, Recording::expect_part),
+        }
     }
 
     /// Tells a topic's home to retain a publish. `ticket` waits until it is done.
     pub(super) fn retain_there(
         &mut self,
-        (to, record): (WorkerId, u64),
+        (to, record): (WorkerId, RecordName),
         publication: &mut Publication<'_>,
         ticket: Option<Ticket>,
     ) {
@@ -143,7 +146,7 @@ impl Shard {
 
 /// Counts another worker that is to deliver a message as well; the name by which its part goes, 0
 /// for none.
-pub(super) fn expect_part(recording: &mut Option<Recording>, qos: QoS) -> u64 {
+pub(super) fn expect_part(recording: &mut Option<Recording>, qos: QoS) -> RecordName {
     let recording = recording.as_mut().filter(|_| qos > QoS::AtMostOnce);
-    recording.map_or(0, Recording::expect_part)
+    recording.map_or(RecordName::NONE, Recording::expect_part)
 }

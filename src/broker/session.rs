@@ -1,14 +1,13 @@
 //! A client's session: what outlives its connection.
 
-use super::boundary::LinkId;
 use super::in_flight::{InFlight, Unsent};
 use super::message::{Message, Source};
 use super::record_ref::RecordRef;
 use super::replay::Replay;
 use super::will::Will;
 use crate::access::{Grants, Identity};
-pub(super) use crate::base::ids::{ListenerId, SessionId};
-use crate::base::queue::Queue;
+use crate::base::ids::{DeliveryName, DeliveryNumber, LinkId, ListenerId, SessionNumber};
+pub(super) use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
 use crate::topics::Place;
@@ -34,7 +33,7 @@ pub(super) struct Delivery {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Particulars {
     /// Names the delivery in the journal, where the message's id names another copy; 0 otherwise.
-    pub(super) number: u64,
+    pub(super) number: DeliveryNumber,
     /// The Subscription Identifiers when there are several.
     pub(super) subscription_ids: SmallVec<[u32; 4]>,
     /// The whole filter of the shared group that the session got it as a member of.
@@ -49,7 +48,7 @@ pub(super) enum Exchange {
     /// PUBREC came, and PUBCOMP is awaited.
     Released {
         /// The delivery's number in the journal; 0 when it is not there.
-        stored: u64,
+        stored: DeliveryNumber,
         /// As [`Delivery::record`].
         record: RecordRef,
     },
@@ -59,7 +58,7 @@ pub(super) enum Exchange {
 pub(super) struct Session {
     pub(super) client_id: Box<str>,
     /// Unlike that of any other session of this process.
-    pub(super) number: u64,
+    pub(super) number: SessionNumber,
     /// The listener by which its client came last.
     pub(super) listener: ListenerId,
     /// Who its client is; None when there is nothing to tell clients by.
@@ -116,7 +115,7 @@ pub(super) struct Enqueued {
 }
 
 impl Session {
-    pub(super) fn new(client_id: &str, number: u64) -> Self {
+    pub(super) fn new(client_id: &str, number: SessionNumber) -> Self {
         Self {
             client_id: client_id.into(),
             number,
@@ -297,31 +296,36 @@ impl Delivery {
         self.more.as_ref()?.share.as_deref()
     }
 
+    /// Names the delivery, one of this session's.
+    pub(super) fn name(&self, session: SessionNumber) -> DeliveryName {
+        DeliveryName { session, number: self.number() }
+    }
+
     /// Names the delivery among the session's.
-    pub(super) fn number(&self) -> u64 {
-        self.own_number().unwrap_or(self.message.id)
+    pub(super) fn number(&self) -> DeliveryNumber {
+        self.own_number().unwrap_or(self.message.id.into())
     }
 
     /// Its number, where that is not the message's id.
-    pub(super) fn own_number(&self) -> Option<u64> {
-        self.more.as_ref().map(|more| more.number).filter(|&number| number != 0)
+    pub(super) fn own_number(&self) -> Option<DeliveryNumber> {
+        self.more.as_ref().map(|more| more.number).filter(|number| !number.is_none())
     }
 
     /// Its number in the journal; 0 when it is not there.
-    pub(super) fn stored(&self) -> u64 {
-        if self.record.is_none() { 0 } else { self.number() }
+    pub(super) fn stored(&self) -> DeliveryNumber {
+        if self.record.is_none() { DeliveryNumber::NONE } else { self.number() }
     }
 }
 
 impl Particulars {
     /// None when there are none.
     pub(super) fn new(
-        number: u64,
+        number: DeliveryNumber,
         subscription_ids: &[u32],
         share: Option<Arc<str>>,
     ) -> Option<Box<Self>> {
         let several = if subscription_ids.len() < 2 { &[] } else { subscription_ids };
-        let is_any = number != 0 || share.is_some() || !several.is_empty();
+        let is_any = !number.is_none() || share.is_some() || !several.is_empty();
         is_any.then(|| Box::new(Self { number, subscription_ids: several.into(), share }))
     }
 }

@@ -1,6 +1,6 @@
 //! The sans-io broker of one worker.
 
-use super::boundary::{Input, LinkId, Origin, Output};
+use super::boundary::{Input, Origin, Output};
 use super::clients::Clients;
 use super::counters::Counters;
 use super::flow::Flow;
@@ -14,7 +14,7 @@ use super::pass::Pass;
 use super::restore::Homes;
 use super::told::{self, Departure};
 use crate::access::Policy;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::base::prng::Prng;
 use crate::base::time::Time;
 use crate::limits::{CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX};
@@ -367,7 +367,7 @@ impl Shard {
     }
 
     /// Sends what waits for the session's client.
-    pub(super) fn pump(&mut self, id: super::session::SessionId) {
+    pub(super) fn pump(&mut self, id: SessionId) {
         self.clients.pump(id);
         self.pump_replays(id);
     }

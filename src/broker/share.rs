@@ -9,7 +9,7 @@ use super::record_ref::RecordRef;
 use super::route::expect_part;
 use super::session::{Delivery, Particulars};
 use super::shard::Shard;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionNumber, WorkerId};
 use crate::limits::{SHARE_PASSES_MAX, SHARE_PROBES_MAX};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::topics::{GroupId, Interest, Subscriber};
@@ -88,7 +88,7 @@ impl Shard {
         // The member may get the message as an ordinary subscriber, or by another group, as well.
         let is_durable = self.clients.ledger.is_some();
         let number = if is_durable { self.clients.next_number() } else { 0 };
-        let more = Particulars::new(number, &[], Some(share));
+        let more = Particulars::new(DeliveryNumber(number), &[], Some(share));
         self.clients.deliver_slowly(subscriber, publication, more, recording);
     }
 
@@ -147,7 +147,7 @@ impl Shard {
 
     /// Gives messages that a member, the session numbered `from`, has lost or will not take soon to
     /// other members.
-    pub(super) fn redistribute(&mut self, from: u64, deliveries: Vec<Delivery>) {
+    pub(super) fn redistribute(&mut self, from: SessionNumber, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let Some(share) = delivery.share() else { continue };
             let Delivery { message, record, .. } = &delivery;
@@ -155,10 +155,10 @@ impl Shard {
                 self.clients.counters.dropped_expired += 1;
                 continue;
             }
-            let name = self.clients.next_number();
+            let name = RecordName(self.clients.next_number());
             let mut recording = self.clients.begin_record(name);
             self.redistribute_one(share, message, &mut recording);
-            let taken = (!record.is_none()).then(|| (from, delivery.number()));
+            let taken = (!record.is_none()).then(|| delivery.name(from));
             // What is not on disk yet comes whole with another worker's record, or not at all; and
             // it is to be taken from what that says, too.
             let is_on_disk = self.clients.is_before_next(*record);
@@ -167,7 +167,7 @@ impl Shard {
                 self.clients.note_taken(from, &delivery);
             }
             let noted = Noted { taken, bytes_with, ..Noted::default() };
-            let mut publication = Publication::kept(message, self.clients.now, 0);
+            let mut publication = Publication::kept(message, self.clients.now, Serial::NONE);
             self.clients.end_record(recording, noted, &mut publication);
         }
     }

@@ -5,6 +5,7 @@ use super::message::Source;
 use super::session::Session;
 use super::shard::Shard;
 use crate::access::Grants;
+use crate::base::ids::SessionNumber;
 use crate::mqtt::{self, Properties, Publish, QoS};
 use crate::store::qos;
 use crate::store::record::StoredWill;
@@ -68,7 +69,7 @@ impl Will {
 /// Whose will it is.
 #[derive(Debug)]
 pub(super) struct Author {
-    number: u64,
+    number: SessionNumber,
     /// The journal knows of the will, or will.
     is_recorded: bool,
     source: Option<Source>,

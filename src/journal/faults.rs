@@ -4,6 +4,7 @@
 
 #[cfg(feature = "faults")]
 mod planted {
+    use crate::base::ids::{DeliveryName, DeliveryNumber, SessionNumber};
     use crate::store::record::Record;
     use crate::store::{Batch, Entry, Epoch, Limits, Submission};
     use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ mod planted {
     }
 
     /// Deliveries of a session that are copies of one message.
-    static COPIES: Mutex<BTreeMap<(u64, u64), Vec<u64>>> = Mutex::new(BTreeMap::new());
+    static COPIES: Mutex<BTreeMap<DeliveryName, Vec<DeliveryNumber>>> = Mutex::new(BTreeMap::new());
 
     /// Ends every copy of a message that a session gets with the first one.
     fn end_copies(batch: &mut Batch) {
@@ -97,25 +98,25 @@ mod planted {
             let Entry::Publish(publish) = entry else { continue };
             let Record::Published(published) = publish.record(Epoch(0), false) else { continue };
             let plain = published.groups.iter().flat_map(|group| group.sessions.0.iter());
-            let mut known: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+            let mut known: BTreeMap<SessionNumber, Vec<DeliveryNumber>> = BTreeMap::new();
             for session in plain {
-                known.entry(*session).or_default().push(published.message);
+                known.entry(*session).or_default().push(published.message.into());
             }
             for (session, delivery) in &published.others {
                 known.entry(*session).or_default().push(delivery.number_of(published.message));
             }
             for (session, numbers) in known.into_iter().filter(|(_, numbers)| numbers.len() > 1) {
-                for number in &numbers {
-                    copies.insert((session, *number), numbers.clone());
+                for &number in &numbers {
+                    copies.insert(DeliveryName { session, number }, numbers.clone());
                 }
             }
         }
-        let others = |(session, number): &(u64, u64)| {
-            let numbers = copies.get(&(*session, *number)).cloned().unwrap_or_default();
-            let others = numbers.into_iter().filter(|other| *other != *number);
-            others.map(|other| (*session, other)).collect::<Vec<_>>()
+        let others = |over: &DeliveryName| {
+            let numbers = copies.get(over).cloned().unwrap_or_default();
+            let others = numbers.into_iter().filter(|other| *other != over.number);
+            others.map(|number| DeliveryName { number, ..*over }).collect::<Vec<_>>()
         };
-        let ended: Vec<(u64, u64)> = batch.done.iter().flat_map(others).collect();
+        let ended: Vec<DeliveryName> = batch.done.iter().flat_map(others).collect();
         batch.done.extend(ended);
     }
 

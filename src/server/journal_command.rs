@@ -3,6 +3,7 @@
 
 use super::durable::salt;
 use super::failure::Failure;
+use crate::base::ids::DeliveryName;
 use crate::journal::{self, Directory, Segment};
 use crate::store::record::{Attributes, Body, ClockNote, Published, Record, StoredDelivery};
 use crate::store::{Epoch, Fault, Found, Reader, Recovered, Watch};
@@ -252,7 +253,9 @@ impl Display for Shown<'_> {
             Record::Released { session, delivery } => write!(out, "released {session}:{delivery}"),
             Record::Done(done) => {
                 out.write_str("done")?;
-                done.iter().try_for_each(|(session, delivery)| write!(out, " {session}:{delivery}"))
+                done.iter().try_for_each(|DeliveryName { session, number }| {
+                    write!(out, " {session}:{number}")
+                })
             }
             Record::Forgotten { session, packet_id } => {
                 write!(out, "forgotten {session} packet {packet_id}")
@@ -296,7 +299,8 @@ fn show_published(out: &mut fmt::Formatter<'_>, published: &Published<'_>) -> fm
     show_option(out, "retained version", published.retained)?;
     let received = published.received.map(|(session, packet)| format!("{session} packet {packet}"));
     show_option(out, "received", received)?;
-    let taken = published.taken.map(|(session, delivery)| format!("{session}:{delivery}"));
+    let taken =
+        published.taken.map(|DeliveryName { session, number }| format!("{session}:{number}"));
     show_option(out, "taken", taken)?;
     for group in &published.groups {
         write!(out, " to {:?} qos {} retain {}", group.sessions, group.qos, group.retain)?;
@@ -319,7 +323,7 @@ fn show_body(out: &mut fmt::Formatter<'_>, body: &Body<'_>) -> fmt::Result {
 }
 
 fn show_way(out: &mut fmt::Formatter<'_>, way: &StoredDelivery<'_>) -> fmt::Result {
-    show_option(out, "as", (way.number != 0).then_some(way.number))?;
+    show_option(out, "as", (!way.number.is_none()).then_some(way.number))?;
     write!(out, " qos {} retain {}", way.qos, way.retain)?;
     show_option(out, "replay", (way.replay != 0).then_some(way.replay))?;
     way.overtakes.iter().try_for_each(|replay| write!(out, " overtakes {replay}"))?;

@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use super::record::{Body, Group, Numbers, Published, Record, StoredDelivery};
+use crate::base::ids::{DeliveryName, DeliveryNumber, PartNumber, RecordName, SessionNumber};
 use crate::base::time::Time;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ impl Epoch {
 pub struct Batch {
     /// The changes.
     pub entries: Vec<Entry>,
-    /// Deliveries that are over: (session, number). They belong behind the entries.
-    pub done: Vec<(u64, u64)>,
+    /// Deliveries that are over. They belong behind the entries.
+    pub done: Vec<DeliveryName>,
     /// The worker has written all that lives since the pass of this number began.
     pub finishes_pass: Option<u32>,
 }
@@ -56,13 +57,13 @@ pub struct Publish {
     /// As [`Published::retained`]; a part may bring it.
     pub retained: Option<u64>,
     /// As [`Published::received`].
-    pub received: Option<(u64, u16)>,
+    pub received: Option<(SessionNumber, u16)>,
     /// As [`Published::taken`].
-    pub taken: Option<(u64, u64)>,
+    pub taken: Option<DeliveryName>,
     /// Who gets it here.
     pub recipients: Recipients,
     /// Names this record to the other workers.
-    pub record: u64,
+    pub record: RecordName,
     /// How many other workers have to say who gets it there.
     pub parts: u32,
 }
@@ -71,9 +72,9 @@ pub struct Publish {
 #[derive(Debug)]
 pub struct Part {
     /// Names it to the worker that sent it.
-    pub number: u64,
+    pub number: PartNumber,
     /// Names the record that it is a part of.
-    pub record: u64,
+    pub record: RecordName,
     /// Who gets it here.
     pub recipients: Recipients,
     /// Its version, where it is retained here.
@@ -85,10 +86,10 @@ pub struct Part {
 /// Who gets a message.
 #[derive(Debug, Default)]
 pub struct Recipients {
-    groups: Vec<(Way, Vec<u64>)>,
-    others: Vec<(u64, StoredDelivery<'static>)>,
+    groups: Vec<(Way, Vec<SessionNumber>)>,
+    others: Vec<(SessionNumber, StoredDelivery<'static>)>,
     /// Memory for the next group.
-    spare: Vec<u64>,
+    spare: Vec<SessionNumber>,
 }
 
 /// How the sessions of a group get a message.
@@ -105,7 +106,7 @@ pub struct Way {
 impl Recipients {
     /// One more session.
     #[inline]
-    pub fn add(&mut self, session: u64, way: Way) {
+    pub fn add(&mut self, session: SessionNumber, way: Way) {
         match self.groups.last_mut() {
             Some((known, sessions)) if *known == way => sessions.push(session),
             _ => {
@@ -117,7 +118,7 @@ impl Recipients {
     }
 
     /// One more session, that gets it in a way of its own.
-    pub fn add_other(&mut self, session: u64, delivery: StoredDelivery<'static>) {
+    pub fn add_other(&mut self, session: SessionNumber, delivery: StoredDelivery<'static>) {
         self.others.push((session, delivery));
     }
 
@@ -139,14 +140,14 @@ impl Recipients {
 
     /// Leaves out each of the sorted `sessions`, as far as the message's own id names what they
     /// get, and each delivery with one of the `numbers`.
-    pub fn leave_out(&mut self, sessions: &[u64], numbers: &[u64]) {
-        let stays = |session: &u64| sessions.binary_search(session).is_err();
+    pub fn leave_out(&mut self, sessions: &[SessionNumber], numbers: &[DeliveryNumber]) {
+        let stays = |session: &SessionNumber| sessions.binary_search(session).is_err();
         for (_, group) in &mut self.groups {
             group.retain(stays);
         }
         self.groups.retain(|(_, group)| !group.is_empty());
         self.leave_out_others(|session, delivery| match delivery.number {
-            0 => !stays(&session),
+            DeliveryNumber::NONE => !stays(&session),
             number => numbers.contains(&number),
         });
     }
@@ -158,7 +159,7 @@ impl Recipients {
     }
 
     /// What a delivery says besides that it is one stays.
-    fn leave_out_others(&mut self, is_over: impl Fn(u64, &StoredDelivery<'_>) -> bool) {
+    fn leave_out_others(&mut self, is_over: impl Fn(SessionNumber, &StoredDelivery<'_>) -> bool) {
         for (session, delivery) in &mut self.others {
             if is_over(*session, delivery) {
                 delivery.qos = 0;

@@ -7,7 +7,7 @@
 use super::batch::{Batch, Entry, Epoch, Part, Publish};
 use super::commit::{CommitWriter, Stamp};
 use super::record::{ClockNote, Record};
-use crate::base::ids::{ByWorker, WorkerId};
+use crate::base::ids::{ByWorker, PartNumber, RecordName, WorkerId};
 use crate::base::maps::HashMap;
 use crate::limits::COMMIT_BYTES_MAX;
 
@@ -29,7 +29,7 @@ pub struct Committed {
     /// Its batch is in it.
     pub has_batch: bool,
     /// The numbers of its parts in it.
-    pub parts: Vec<u64>,
+    pub parts: Vec<PartNumber>,
 }
 
 /// What the journal tells a worker.
@@ -66,7 +66,7 @@ pub struct Gatherer {
     epoch: Epoch,
     /// By worker.
     batches: ByWorker<Option<Batch>>,
-    parts: HashMap<u64, Parts>,
+    parts: HashMap<RecordName, Parts>,
     /// What the next commit notes of the journal's time.
     clock: Option<ClockNote>,
     /// The memory of an earlier commit.

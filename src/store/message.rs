@@ -2,7 +2,7 @@
 //! another worker. One allocation holds its bytes, however many refer to it.
 
 use crate::access::Identity;
-use crate::base::ids::ListenerId;
+use crate::base::ids::{ListenerId, MessageId, SessionNumber};
 use crate::base::time::Time;
 use crate::mqtt::{Properties, QoS};
 use std::num::NonZeroU64;
@@ -23,7 +23,7 @@ pub struct Message {
     /// When it is not worth delivering any more.
     pub expires: Option<Expiry>,
     /// The session that published it: for No Local.
-    pub publisher: u64,
+    pub publisher: SessionNumber,
     /// Who published it, where that matters later: a retained message is withheld when its
     /// publisher may not write there any more.
     pub source: Option<Source>,
@@ -31,7 +31,7 @@ pub struct Message {
     /// writes it, when the message comes there; 0 before.
     version: AtomicU64,
     /// Names it in the journal; 0 when nothing of it is ever to be there.
-    pub id: u64,
+    pub id: MessageId,
     /// Twice the latest pass since whose beginning its bytes are in the journal, or on their way
     /// there, and 1 more when somebody counts on that; 0 for none. Whoever needs them there looks
     /// at it, whichever worker that is.
@@ -54,8 +54,8 @@ pub struct Traits {
     pub qos: QoS,
     pub retain: bool,
     pub expires: Option<Expiry>,
-    pub publisher: u64,
-    pub id: u64,
+    pub publisher: SessionNumber,
+    pub id: MessageId,
 }
 
 /// Until when a message is worth delivering.

@@ -7,7 +7,7 @@
 //! Points in time are milliseconds of the journal's own time: the clock of a process ends with it,
 //! and the wall clock may be set.
 
-use crate::base::ids::ListenerId;
+use crate::base::ids::{DeliveryName, DeliveryNumber, ListenerId, MessageId, SessionNumber};
 use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,12 +27,12 @@ pub enum Record<'a> {
     /// The session is over.
     Ended {
         /// Its number.
-        session: u64,
+        session: SessionNumber,
     },
     /// The session subscribed, or replaced a subscription.
     Subscribed {
         /// Its number.
-        session: u64,
+        session: SessionNumber,
         /// To what.
         #[serde(borrow)]
         subscription: Subscription<'a>,
@@ -40,7 +40,7 @@ pub enum Record<'a> {
     /// The session unsubscribed.
     Unsubscribed {
         /// Its number.
-        session: u64,
+        session: SessionNumber,
         /// From this whole filter.
         #[serde(borrow)]
         filter: Cow<'a, str>,
@@ -48,7 +48,7 @@ pub enum Record<'a> {
     /// The session has been sent the retained messages that it was owed for a subscription.
     Replayed {
         /// Its number.
-        session: u64,
+        session: SessionNumber,
         /// The whole filter.
         #[serde(borrow)]
         filter: Cow<'a, str>,
@@ -59,16 +59,16 @@ pub enum Record<'a> {
     /// The session's client has sent PUBREC: only the PUBREL part of the exchange is left.
     Released {
         /// The session's number.
-        session: u64,
+        session: SessionNumber,
         /// The delivery's number.
-        delivery: u64,
+        delivery: DeliveryNumber,
     },
-    /// Deliveries that are over: (session, number of the delivery).
-    Done(Vec<(u64, u64)>),
+    /// Deliveries that are over.
+    Done(Vec<DeliveryName>),
     /// The session's client has sent PUBREL: the identifier may name another message now.
     Forgotten {
         /// The session's number.
-        session: u64,
+        session: SessionNumber,
         /// The packet identifier that its client chose.
         packet_id: u16,
     },
@@ -76,10 +76,10 @@ pub enum Record<'a> {
     /// have been sent. Holds until its client connects.
     Sent {
         /// The session's number.
-        session: u64,
+        session: SessionNumber,
         /// (number of the delivery, packet identifier), in the order in which they were sent; 0 for
         /// an identifier that is not known.
-        deliveries: Vec<(u64, u16)>,
+        deliveries: Vec<(DeliveryNumber, u16)>,
     },
     /// What the journal's time was, and what the clocks said then.
     Clock(ClockNote),
@@ -103,7 +103,7 @@ pub struct ClockNote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes<'a> {
     /// Names the session in the journal; no other one ever has the same.
-    pub session: u64,
+    pub session: SessionNumber,
     /// Its client's identifier.
     #[serde(borrow)]
     pub client_id: Cow<'a, str>,
@@ -166,7 +166,7 @@ pub struct Whole<'a> {
     pub subscriptions: Vec<Subscription<'a>>,
     /// What its client is to be sent: (message, how), in order.
     #[serde(borrow)]
-    pub deliveries: Vec<(u64, StoredDelivery<'a>)>,
+    pub deliveries: Vec<(MessageId, StoredDelivery<'a>)>,
     /// Packet identifiers of QoS 2 messages received and not released.
     pub received: Vec<u16>,
 }
@@ -195,7 +195,7 @@ pub struct Owed<'a> {
     #[serde(borrow)]
     pub after: Cow<'a, str>,
     /// Ids of messages that were delivered as they were published: they are not owed.
-    pub overtaken: Vec<u64>,
+    pub overtaken: Vec<MessageId>,
 }
 
 /// A message on its way to one session, and how.
@@ -206,7 +206,7 @@ pub struct Owed<'a> {
 pub struct StoredDelivery<'a> {
     /// Names the delivery; no other one of the session ever has the same. 0 stands for the
     /// message's id, which names the copy that an ordinary subscriber gets.
-    pub number: u64,
+    pub number: DeliveryNumber,
     /// 1 or 2; 0 for one that is over already.
     pub qos: u8,
     /// RETAIN.
@@ -230,8 +230,8 @@ pub struct StoredDelivery<'a> {
 impl StoredDelivery<'_> {
     /// The number that names the delivery, one of the message with the id `message`.
     #[must_use]
-    pub const fn number_of(&self, message: u64) -> u64 {
-        if self.number == 0 { message } else { self.number }
+    pub const fn number_of(&self, message: MessageId) -> DeliveryNumber {
+        if self.number.is_none() { DeliveryNumber(message.0) } else { self.number }
     }
 }
 
@@ -239,7 +239,7 @@ impl StoredDelivery<'_> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published<'a> {
     /// Names the message in the journal; no other one ever has the same.
-    pub message: u64,
+    pub message: MessageId,
     /// The message, unless it is in the journal already.
     #[serde(borrow)]
     pub body: Option<Body<'a>>,
@@ -247,15 +247,14 @@ pub struct Published<'a> {
     /// version stands there.
     pub retained: Option<u64>,
     /// The publisher's session, and the packet identifier of the QoS 2 PUBLISH that brought it.
-    pub received: Option<(u64, u16)>,
-    /// The delivery that ends with this, (session, number), because a member of its group gets the
-    /// message instead.
-    pub taken: Option<(u64, u64)>,
+    pub received: Option<(SessionNumber, u16)>,
+    /// The delivery that ends with this, because a member of its group gets the message instead.
+    pub taken: Option<DeliveryName>,
     /// Sessions that get it in the same way.
     pub groups: Vec<Group<'a>>,
     /// Sessions that get it each in a way of its own.
     #[serde(borrow)]
-    pub others: Vec<(u64, StoredDelivery<'a>)>,
+    pub others: Vec<(SessionNumber, StoredDelivery<'a>)>,
 }
 
 /// Sessions that get a message in the same way, and for no subscription identifier.
@@ -302,7 +301,7 @@ pub struct Body<'a> {
 /// Numbers, encoded as the first and then the differences: sessions that were made one after the
 /// other take one byte each.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Numbers<'a>(pub Cow<'a, [u64]>);
+pub struct Numbers<'a>(pub Cow<'a, [SessionNumber]>);
 
 impl fmt::Debug for Numbers<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -314,7 +313,7 @@ impl Serialize for Numbers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(self.0.len()))?;
         let mut last = 0;
-        for &number in &*self.0 {
+        for &SessionNumber(number) in &*self.0 {
             list.serialize_element(&(number.wrapping_sub(last) as i64))?;
             last = number;
         }
@@ -331,18 +330,18 @@ impl<'de> Deserialize<'de> for Numbers<'_> {
 struct Differences;
 
 impl<'de> Visitor<'de> for Differences {
-    type Value = Vec<u64>;
+    type Value = Vec<SessionNumber>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a list of differences")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u64>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<SessionNumber>, A::Error> {
         let mut numbers = Vec::new();
         let mut last = 0_u64;
         while let Some(difference) = list.next_element::<i64>()? {
             last = last.wrapping_add_signed(difference);
-            numbers.push(last);
+            numbers.push(SessionNumber(last));
         }
         Ok(numbers)
     }

@@ -7,7 +7,7 @@ use super::record::{
     StoredWill, Subscription, Whole,
 };
 use crate::access::{Identity, Proof};
-use crate::base::ids::ListenerId;
+use crate::base::ids::{DeliveryName, DeliveryNumber, ListenerId, MessageId, SessionNumber};
 use crate::base::maps::{HashMap, HashSet};
 use crate::mqtt::QoS;
 use std::borrow::Cow;
@@ -18,23 +18,23 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct State {
     /// By number.
-    pub sessions: HashMap<u64, StoredSession>,
+    pub sessions: HashMap<SessionNumber, StoredSession>,
     /// By id.
-    pub messages: HashMap<u64, Arc<Message>>,
+    pub messages: HashMap<MessageId, Arc<Message>>,
     /// By topic: the id of the message that is retained there, and its version; none when it was
     /// cleared.
     retained: HashMap<Box<str>, Register>,
     /// Messages that are retained, and whose bytes are still to come: their versions.
-    retained_early: HashMap<u64, u64>,
-    /// (session, number) of deliveries that were taken from the session before it was known that
-    /// there are such: workers are not in step with each other.
-    taken_early: HashSet<(u64, u64)>,
+    retained_early: HashMap<MessageId, u64>,
+    /// Deliveries that were taken from their session before it was known that there are such:
+    /// workers are not in step with each other.
+    taken_early: HashSet<DeliveryName>,
     /// (session, [`Owed::number`]) of what is not known to be owed yet, and which messages are not
     /// part of it.
-    overtaken_early: HashMap<(u64, u32), Vec<u64>>,
+    overtaken_early: HashMap<(SessionNumber, u32), Vec<MessageId>>,
     /// What goes to sessions of which nothing is known yet: they live on workers whose records come
     /// later.
-    for_later: HashMap<u64, Vec<StoredCopy>>,
+    for_later: HashMap<SessionNumber, Vec<StoredCopy>>,
     /// The greatest number or id seen.
     pub number_max: u64,
     /// The greatest version seen.
@@ -46,10 +46,10 @@ pub struct State {
 }
 
 /// The id of a retained message, and its version.
-type Register = (Option<u64>, u64);
+type Register = (Option<MessageId>, u64);
 
 /// A delivery: the message's id, and how it goes.
-pub type StoredCopy = (u64, StoredDelivery<'static>);
+pub type StoredCopy = (MessageId, StoredDelivery<'static>);
 
 /// A session.
 #[derive(Debug)]
@@ -59,15 +59,15 @@ pub struct StoredSession {
     /// By whole filter.
     pub subscriptions: BTreeMap<Box<str>, Subscription<'static>>,
     /// By number: where it stands in the order, and what it is.
-    deliveries: HashMap<u64, (u64, StoredCopy)>,
+    deliveries: HashMap<DeliveryNumber, (u64, StoredCopy)>,
     /// As [`Record::Sent`] says; None when nothing is known of it.
-    pub sent: Option<Vec<(u64, u16)>>,
+    pub sent: Option<Vec<(DeliveryNumber, u16)>>,
     /// Packet identifiers received and not released.
     pub received: BTreeSet<u16>,
 }
 
 /// The message of this id is not part of what is owed.
-fn note_overtaken(owed: &mut Owed<'_>, id: u64) {
+fn note_overtaken(owed: &mut Owed<'_>, id: MessageId) {
     if !owed.overtaken.contains(&id) {
         owed.overtaken.push(id);
     }
@@ -142,15 +142,15 @@ impl State {
             }
             Record::Published(published) => self.publish(published),
             Record::Released { session, delivery } => {
-                self.number_max = self.number_max.max(delivery);
+                self.number_max = self.number_max.max(delivery.0);
                 let known = self.sessions.get_mut(&session);
                 if let Some((_, (_, way))) = known.and_then(|s| s.deliveries.get_mut(&delivery)) {
                     way.is_released = true;
                 }
             }
             Record::Done(done) => {
-                for (session, number) in done {
-                    self.complete(session, number);
+                for delivery in done {
+                    self.complete(delivery);
                 }
             }
             Record::Forgotten { session, packet_id } => {
@@ -173,7 +173,7 @@ impl State {
         self.retained_early.clear();
         self.overtaken_early.clear();
         self.for_later.clear();
-        let retained: HashSet<u64> =
+        let retained: HashSet<MessageId> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
         let mut wanted = retained.clone();
         for session in self.sessions.values_mut() {
@@ -243,7 +243,7 @@ impl State {
         clock.into_iter().chain(bodies).chain(wholes).chain(sent)
     }
 
-    fn body(&self, id: u64) -> Record<'_> {
+    fn body(&self, id: MessageId) -> Record<'_> {
         let message = &self.messages[&id];
         let retained = self.retained.get(message.topic());
         Record::Published(Published {
@@ -257,7 +257,7 @@ impl State {
         })
     }
 
-    fn whole(&self, number: u64) -> Record<'_> {
+    fn whole(&self, number: SessionNumber) -> Record<'_> {
         let session = &self.sessions[&number];
         let deliveries = session.deliveries().into_iter();
         Record::Whole(Whole {
@@ -268,13 +268,13 @@ impl State {
         })
     }
 
-    fn sent(&self, number: u64) -> Option<Record<'_>> {
+    fn sent(&self, number: SessionNumber) -> Option<Record<'_>> {
         let deliveries = self.sessions[&number].sent.clone()?;
         Some(Record::Sent { session: number, deliveries })
     }
 
     fn set_attributes(&mut self, attributes: Attributes<'_>) {
-        self.number_max = self.number_max.max(attributes.session);
+        self.number_max = self.number_max.max(attributes.session.0);
         let attributes = attributes.owned();
         match self.sessions.get_mut(&attributes.session) {
             Some(known) => {
@@ -297,7 +297,7 @@ impl State {
     /// this: that may stand before it. What was done stands in the worker's own order.
     fn set_whole(&mut self, whole: Whole<'_>) {
         let number = whole.attributes.session;
-        self.number_max = self.number_max.max(number);
+        self.number_max = self.number_max.max(number.0);
         let mut before = self.sessions.remove(&number);
         let mut session = StoredSession::new(whole.attributes.owned());
         for subscription in whole.subscriptions {
@@ -316,7 +316,7 @@ impl State {
         session.received = whole.received.into_iter().collect();
         for (id, way) in whole.deliveries {
             let number = way.number_of(id);
-            self.number_max = self.number_max.max(id).max(number);
+            self.number_max = self.number_max.max(id.0).max(number.0);
             self.deliveries_made += 1;
             session.deliveries.insert(number, (self.deliveries_made, (id, way.owned())));
         }
@@ -333,7 +333,7 @@ impl State {
 
     fn publish(&mut self, published: Published<'_>) {
         let id = published.message;
-        self.number_max = self.number_max.max(id);
+        self.number_max = self.number_max.max(id.0);
         if let Some(body) = published.body.filter(Body::is_sound)
             && !self.messages.contains_key(&id)
         {
@@ -358,15 +358,15 @@ impl State {
         for (session, way) in published.others {
             self.deliver(session, id, way.owned());
         }
-        if let Some((session, number)) = published.taken
-            && !self.complete(session, number)
+        if let Some(taken) = published.taken
+            && !self.complete(taken)
         {
-            self.taken_early.insert((session, number));
+            self.taken_early.insert(taken);
         }
     }
 
     /// What is owed under this number is known now, and so what is not part of it.
-    fn apply_overtaken_early(&mut self, session: u64, owed: u32) {
+    fn apply_overtaken_early(&mut self, session: SessionNumber, owed: u32) {
         if let Some(early) = self.overtaken_early.remove(&(session, owed))
             && let Some(owed) = self.sessions.get_mut(&session).and_then(|s| s.owed(owed))
         {
@@ -374,10 +374,12 @@ impl State {
         }
     }
 
-    fn deliver(&mut self, session: u64, id: u64, mut way: StoredDelivery<'static>) {
+    fn deliver(&mut self, session: SessionNumber, id: MessageId, mut way: StoredDelivery<'static>) {
         let number = way.number_of(id);
-        self.number_max = self.number_max.max(number);
-        if !self.taken_early.is_empty() && self.taken_early.remove(&(session, number)) {
+        self.number_max = self.number_max.max(number.0);
+        if !self.taken_early.is_empty()
+            && self.taken_early.remove(&DeliveryName { session, number })
+        {
             return;
         }
         let Some(known) = self.sessions.get_mut(&session) else {
@@ -411,19 +413,19 @@ impl State {
     }
 
     /// The delivery is over; false when it is not known that there is one.
-    fn complete(&mut self, session: u64, delivery: u64) -> bool {
-        self.number_max = self.number_max.max(delivery);
+    fn complete(&mut self, DeliveryName { session, number }: DeliveryName) -> bool {
+        self.number_max = self.number_max.max(number.0);
         if let Some(known) = self.sessions.get_mut(&session) {
-            return known.deliveries.remove(&delivery).is_some();
+            return known.deliveries.remove(&number).is_some();
         }
         let Some(later) = self.for_later.get_mut(&session) else { return false };
         let before = later.len();
-        later.retain(|(id, way)| way.number_of(*id) != delivery);
+        later.retain(|(id, way)| way.number_of(*id) != number);
         later.len() < before
     }
 
     /// The message is its topic's now, or clears it, unless what stands there is newer.
-    fn retain(&mut self, id: u64, version: u64) {
+    fn retain(&mut self, id: MessageId, version: u64) {
         let Some(message) = self.messages.get(&id) else {
             self.retained_early.insert(id, version);
             return;
@@ -488,12 +490,12 @@ impl Body<'_> {
         text && self.bytes.len() - topic >= properties
     }
 
-    fn message(self, id: u64, epoch: Epoch) -> Message {
+    fn message(self, id: MessageId, epoch: Epoch) -> Message {
         let traits = Traits {
             qos: qos(self.qos),
             retain: self.retain,
             expires: self.expires.map(|expires| expires.expiry(epoch)),
-            publisher: 0,
+            publisher: SessionNumber::NONE,
             id,
         };
         let source = self.owner.map(|owner| {

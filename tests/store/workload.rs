@@ -1,7 +1,10 @@
 //! Changes as workers hand them over: every kind of record, messages of which several workers say
 //! who gets them, and passes that write anew all that lives. A seed makes every choice.
 
-use ringmq::base::ids::{ListenerId, WorkerId};
+use ringmq::base::ids::{
+    DeliveryName, DeliveryNumber, ListenerId, MessageId, PartNumber, RecordName, SessionNumber,
+    WorkerId,
+};
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{
     Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
@@ -39,12 +42,12 @@ pub struct Workload {
     retaining: [bool; WORKERS],
     parts: Vec<(usize, Part)>,
     /// Deliveries that went to another session.
-    ended: BTreeSet<(u64, u64)>,
+    ended: BTreeSet<DeliveryName>,
     /// Sessions that are over.
-    over: BTreeSet<u64>,
+    over: BTreeSet<SessionNumber>,
     pass: u32,
     /// What is still to be written anew, by worker.
-    pass_left: [Option<Vec<u64>>; WORKERS],
+    pass_left: [Option<Vec<SessionNumber>>; WORKERS],
 }
 
 impl Workload {
@@ -95,8 +98,8 @@ impl Workload {
     pub fn begin_pass(&mut self, pass: u32) {
         self.pass = pass;
         for (worker, left) in self.pass_left.iter_mut().enumerate() {
-            let mut sessions: Vec<u64> = self.state.sessions.keys().copied().collect();
-            sessions.retain(|session| home(*session) == worker);
+            let mut sessions: Vec<SessionNumber> = self.state.sessions.keys().copied().collect();
+            sessions.retain(|session| home(session.0) == worker);
             sessions.sort_unstable();
             *left = Some(sessions);
         }
@@ -183,7 +186,7 @@ impl Workload {
         let mut batch = Batch::default();
         if left.is_empty() {
             let mut retained: Vec<_> = self.state.retained().map(|message| message.id).collect();
-            retained.retain(|id| home(*id) == worker);
+            retained.retain(|id| home(id.0) == worker);
             retained.sort_unstable();
             records.extend(retained.into_iter().filter_map(|id| self.body(id, true)));
             batch.finishes_pass = Some(self.pass);
@@ -196,7 +199,7 @@ impl Workload {
     }
 
     /// A message written anew, unless that has been done in this pass.
-    fn body(&self, id: u64, is_retained: bool) -> Option<Record<'static>> {
+    fn body(&self, id: MessageId, is_retained: bool) -> Option<Record<'static>> {
         let message = self.state.messages.get(&id)?;
         let is_new = message.note_stored(self.pass);
         let anew = self.state.records().find_map(|record| match record {
@@ -215,7 +218,7 @@ impl Workload {
         (is_new || is_retained).then_some(Record::Published(published))
     }
 
-    fn entry(&mut self, worker: usize, done: &mut Vec<(u64, u64)>) -> Option<Entry> {
+    fn entry(&mut self, worker: usize, done: &mut Vec<DeliveryName>) -> Option<Entry> {
         let session = self.session_of(worker);
         let Some(session) = session.filter(|_| !self.prng.chance(15)) else {
             return self.new_session(worker);
@@ -244,20 +247,19 @@ impl Workload {
             4 => Record::Forgotten { session, packet_id: self.prng.below(20) as u16 },
             5 | 6 => {
                 let (message, way) = self.delivery_of(session)?;
-                let delivery = way.number_of(message);
-                if done.contains(&(session, delivery)) || self.ended.contains(&(session, delivery))
-                {
+                let delivery = DeliveryName { session, number: way.number_of(message) };
+                if done.contains(&delivery) || self.ended.contains(&delivery) {
                     return None;
                 }
                 if way.qos == 1 || way.is_released {
-                    done.push((session, delivery));
+                    done.push(delivery);
                     return None;
                 }
-                Record::Released { session, delivery }
+                Record::Released { session, delivery: delivery.number }
             }
             7 => {
                 let (message, way) = self.delivery_of(session)?;
-                let delivery = (session, way.number_of(message));
+                let delivery = DeliveryName { session, number: way.number_of(message) };
                 if !done.contains(&delivery) && !self.ended.contains(&delivery) {
                     done.push(delivery);
                 }
@@ -275,27 +277,27 @@ impl Workload {
         Some(Entry::Record(Box::new(record)))
     }
 
-    fn sessions_of(&self, worker: usize) -> Vec<u64> {
-        let mut sessions: Vec<u64> = self.state.sessions.keys().copied().collect();
-        sessions.retain(|session| home(*session) == worker && !self.over.contains(session));
+    fn sessions_of(&self, worker: usize) -> Vec<SessionNumber> {
+        let mut sessions: Vec<SessionNumber> = self.state.sessions.keys().copied().collect();
+        sessions.retain(|session| home(session.0) == worker && !self.over.contains(session));
         sessions.sort_unstable();
         sessions
     }
 
-    fn session_of(&mut self, worker: usize) -> Option<u64> {
+    fn session_of(&mut self, worker: usize) -> Option<SessionNumber> {
         let sessions = self.sessions_of(worker);
         let place = self.prng.below(sessions.len().max(1) as u64) as usize;
         sessions.get(place).copied()
     }
 
-    fn delivery_of(&mut self, session: u64) -> Option<StoredCopy> {
+    fn delivery_of(&mut self, session: SessionNumber) -> Option<StoredCopy> {
         let deliveries = self.state.sessions.get(&session)?.deliveries();
         let place = self.prng.below(deliveries.len().max(1) as u64) as usize;
         deliveries.get(place).copied().cloned()
     }
 
     /// What the session is owed: a message that it gets may overtake that.
-    fn owed_to(&self, session: u64) -> Vec<u32> {
+    fn owed_to(&self, session: SessionNumber) -> Vec<u32> {
         let subscriptions = self.state.sessions[&session].subscriptions.values();
         subscriptions.filter_map(|s| Some(s.owed.as_ref()?.number)).collect()
     }
@@ -309,14 +311,15 @@ impl Workload {
         if self.state.sessions.len() >= SESSIONS_MAX {
             return None;
         }
-        let mut session = self.number();
-        while home(session) != worker {
-            session = self.number();
+        let mut number = self.number();
+        while home(number) != worker {
+            number = self.number();
         }
-        Some(Entry::Record(Box::new(Record::Session(self.attributes(session)))))
+        let attributes = self.attributes(SessionNumber(number));
+        Some(Entry::Record(Box::new(Record::Session(attributes))))
     }
 
-    fn attributes(&mut self, session: u64) -> Attributes<'static> {
+    fn attributes(&mut self, session: SessionNumber) -> Attributes<'static> {
         let will = self.prng.chance(30).then(|| StoredWill {
             topic: "gone".into(),
             payload: vec![7; self.prng.below(900) as usize].into(),
@@ -348,10 +351,10 @@ impl Workload {
             _ => 1 + self.prng.below(1500),
         };
         self.version += 1;
-        let id = self.number();
-        let payload = vec![id as u8; length as usize];
-        let traits =
-            Traits { qos: QoS::AtLeastOnce, retain: true, expires: None, publisher: 0, id };
+        let id = MessageId(self.number());
+        let payload = vec![id.0 as u8; length as usize];
+        let (qos, publisher) = (QoS::AtLeastOnce, SessionNumber::NONE);
+        let traits = Traits { qos, retain: true, expires: None, publisher, id };
         let message = Message::new(&topic, &Properties::from_bytes(&[]), &payload, traits, None);
         message.set_version(self.version);
         Arc::new(message)
@@ -362,7 +365,8 @@ impl Workload {
         let mut recipients = Recipients::default();
         for session in self.sessions_of(worker) {
             if self.prng.chance(30) {
-                let way = StoredDelivery { number: self.number(), qos: 1, ..Default::default() };
+                let number = DeliveryNumber(self.number());
+                let way = StoredDelivery { number, qos: 1, ..Default::default() };
                 recipients.add_other(session, way);
             }
         }
@@ -380,7 +384,7 @@ impl Workload {
                 2 => {
                     // As an ordinary subscriber, as a member of groups, or both.
                     for copy in 0..1 + self.prng.below(3) {
-                        let number = if copy == 0 { 0 } else { self.number() };
+                        let number = DeliveryNumber(if copy == 0 { 0 } else { self.number() });
                         let share = (copy > 0).then(|| "$share/g/t/#".into());
                         let way = StoredDelivery { qos, retain, packet_id, ..Default::default() };
                         let subscription_ids = vec![1, 300];
@@ -404,7 +408,7 @@ impl Workload {
         let received = received.map(|session| (session, self.prng.below(20) as u16));
         let publish = Publish {
             is_new: message.note_stored(self.pass),
-            record: message.id,
+            record: message.id.into(),
             message,
             retained: is_retained.then_some(self.version),
             received,
@@ -416,9 +420,14 @@ impl Workload {
     }
 
     /// A member's share of a message goes to others, under another name than the message's.
-    fn hand_over(&mut self, worker: usize, session: u64, done: &[(u64, u64)]) -> Option<Entry> {
+    fn hand_over(
+        &mut self,
+        worker: usize,
+        session: SessionNumber,
+        done: &[DeliveryName],
+    ) -> Option<Entry> {
         let (message, way) = self.delivery_of(session)?;
-        let delivery = (session, way.number_of(message));
+        let delivery = DeliveryName { session, number: way.number_of(message) };
         // A delivery ends once.
         if done.contains(&delivery) || !self.ended.insert(delivery) {
             return None;
@@ -427,7 +436,7 @@ impl Workload {
         let publish = Publish {
             // It may be in a session by then that has been written anew without it.
             is_new: true,
-            record: self.number(),
+            record: RecordName(self.number()),
             message,
             retained: None,
             received: None,
@@ -438,7 +447,8 @@ impl Workload {
         let mut publish = publish;
         if self.prng.chance(40) {
             // The member gets it back.
-            let way = StoredDelivery { number: self.number(), qos: 1, ..Default::default() };
+            let number = DeliveryNumber(self.number());
+            let way = StoredDelivery { number, qos: 1, ..Default::default() };
             publish.recipients.add_other(session, way);
         }
         Some(self.with_parts(worker, publish))
@@ -465,7 +475,8 @@ impl Workload {
                 recipients.add(session, Way { qos: 1, retain: false, packet_id: 0 });
             }
             let more = if place == 0 { more } else { 0 };
-            let part = Part { number: record, record, recipients, retained: None, more };
+            let number = PartNumber(record.0);
+            let part = Part { number, record, recipients, retained: None, more };
             if self.prng.chance(40) {
                 self.gatherer.take(WorkerId::at(other), Submission::Parts(vec![part]));
             } else {

@@ -3,7 +3,7 @@
 
 use super::wire::Phase;
 use super::world::{Event, World};
-use ringmq::base::ids::WorkerId;
+use ringmq::base::ids::{MessageId, WorkerId};
 use ringmq::base::time::Time;
 use ringmq::broker::{Counters, Homes, Input, Past, Promise, Shard};
 use ringmq::store::record::Record;
@@ -269,7 +269,7 @@ impl World {
 fn described(state: &State, now: Time) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     // What has expired is of no use, but may still be in the journal.
-    let is_expired = |id: &u64| state.messages.get(id).is_some_and(|m| m.is_expired(now));
+    let is_expired = |id: &MessageId| state.messages.get(id).is_some_and(|m| m.is_expired(now));
     for session in state.sessions.values() {
         let number = session.attributes.session;
         let (id, expiry_s) = (&session.attributes.client_id, session.attributes.expiry_s);
