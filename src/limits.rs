@@ -64,10 +64,10 @@ pub(crate) const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 
 /// Responses of one link that may wait for the disk or other workers; beyond it nothing more is
 /// taken from the link until half of them have gone.
-pub const HELD_RESPONSES_MAX: usize = 4096;
+pub const DEFERRED_RESPONSES_MAX: usize = 4096;
 
 /// The same in bytes.
-pub(crate) const HELD_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
+pub(crate) const DEFERRED_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
 
 /// What one turn takes from the queues of one session.
 pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;

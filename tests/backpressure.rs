@@ -5,7 +5,7 @@ mod support;
 use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Homes, Input, LinkId, Output, Shard};
-use ringmq::limits::{HELD_RESPONSES_MAX, MESH_BURST_MAX};
+use ringmq::limits::{DEFERRED_RESPONSES_MAX, MESH_BURST_MAX};
 use ringmq::options::Options;
 use ringmq::testing::{census, open_policy};
 use std::net::SocketAddr;
@@ -161,10 +161,10 @@ fn responses_that_wait_are_bounded() {
     let mut alone = Alone::new(2);
     let link = alone.connected(true, 0);
     alone.sent = 0;
-    for number in 0..2 * HELD_RESPONSES_MAX {
+    for number in 0..2 * DEFERRED_RESPONSES_MAX {
         alone.input(Input::Received { link, bytes: &subscribe(&format!("s/{number}")) });
     }
-    assert!(alone.sent <= HELD_RESPONSES_MAX + 1, "{} were taken", alone.sent);
+    assert!(alone.sent <= DEFERRED_RESPONSES_MAX + 1, "{} were taken", alone.sent);
     assert!(alone.sent >= 1000);
 }
 

@@ -255,7 +255,7 @@ impl Clients {
     /// Sends a response, behind those that wait for other workers.
     pub(super) fn respond(&mut self, id: LinkId, packet: &Packet<'_>) {
         match self.link(id) {
-            Some(link) if link.holds() => {
+            Some(link) if link.defers() => {
                 let bytes = self.encode(id, packet);
                 self.respond_bytes(id, &bytes);
             }
@@ -266,9 +266,9 @@ impl Clients {
     /// As [`Self::respond`]; encoded already.
     pub(super) fn respond_bytes(&mut self, id: LinkId, bytes: &[u8]) {
         match self.link(id) {
-            Some(link) if link.holds() => {
-                link.write_behind_held(bytes);
-                self.limit_held(id);
+            Some(link) if link.defers() => {
+                link.write_behind_deferred(bytes);
+                self.limit_deferred(id);
             }
             _ => self.send_bytes(id, bytes),
         }
@@ -287,9 +287,9 @@ impl Clients {
     }
 
     /// Takes nothing more from a link of which too many responses wait.
-    pub(super) fn limit_held(&mut self, id: LinkId) {
-        if self.link(id).is_some_and(|link| link.holds_much(1)) {
-            self.pause(id, |pauses| pauses.held = true);
+    pub(super) fn limit_deferred(&mut self, id: LinkId) {
+        if self.link(id).is_some_and(|link| link.defers_much(1)) {
+            self.pause(id, |pauses| pauses.deferred = true);
         }
     }
 

@@ -191,7 +191,7 @@ impl Clients {
         // Another worker's record with an identifier could be on disk before an earlier message's.
         let has_room = !is_open || self.outbox.has_room(route.link, publication.is_large());
         let is_of_another = delivery.qos == QoS::ExactlyOnce && delivery.record.is_part();
-        let may_overtake = is_of_another && session.holds_own();
+        let may_overtake = is_of_another && session.parks_own();
         let may_send = is_open && session.has_window() && session.is_queue_empty();
         if !may_send || may_overtake || !has_room {
             if !has_room {
@@ -276,10 +276,10 @@ impl Clients {
         let in_flight = &mut self.sessions[slot].in_flight;
         let packet_id = in_flight.packet_id(publication.serial);
         let is_exact = qos == QoS::ExactlyOnce && !record.is_none();
-        if is_exact && self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
+        if is_exact && self.ledger.as_ref().is_some_and(|ledger| ledger.waits_for_disk()) {
             in_flight.wait(packet_id, publication.serial, delivery, Wait::Disk);
             let id = self.sessions.id_at(slot).expect("it is there");
-            return Fate::Held(id, packet_id);
+            return Fate::Parked(id, packet_id);
         }
         let sent = if is_exact { Fate::SentAs(packet_id) } else { Fate::Sent };
         if packet_id != shared_id || !delivery.subscription_ids().is_empty() || !route.is_plain {

@@ -63,7 +63,7 @@ impl Shard {
                 self.clients.set_link_timer(id, Some(now.after(LOOK_AGAIN)));
             }
             (State::Closing, _) => {
-                link.forget_held();
+                link.forget_deferred();
                 self.finish(id);
             }
             _ if link.is_finished && !link.pauses.login => {

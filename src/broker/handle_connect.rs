@@ -247,7 +247,7 @@ impl Shard {
         let is = (kept.is_some(), is_assigned);
         let answer = self.connack(id, connect, client_id, is, admitted);
         if waits {
-            self.clients.hold_response(id, 0, true, answer);
+            self.clients.defer_response(id, 0, true, answer);
         } else {
             self.clients.send_bytes(id, &answer);
         }
@@ -311,7 +311,7 @@ impl Shard {
             self.clients.counters.takeovers += 1;
             // What it is still owed would come after the new connection's CONNACK.
             if let Some(link) = self.clients.link(link) {
-                link.forget_held();
+                link.forget_deferred();
             }
             self.disconnect(link, Departure::TakenOver);
         }

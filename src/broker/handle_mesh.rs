@@ -1,7 +1,7 @@
 //! What other workers say.
 
 use super::ledger::Noted;
-use super::link::{Link, State};
+use super::link::{Link, ResponseId, State};
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
 use super::shard::Shard;
@@ -68,20 +68,25 @@ impl Shard {
         }
     }
 
-    pub(super) fn ticket_done(&mut self, ticket: Ticket) {
+    fn ticket_done(&mut self, ticket: Ticket) {
         self.interests_awaited -= usize::from(ticket.is_interest);
-        let Some(link) = self.clients.link(ticket.link) else { return };
-        if link.release(ticket.serial) {
-            self.send_released(ticket.link);
+        self.response_ready(ticket.link, ticket.response);
+    }
+
+    /// Counts one thing done that a deferred response waited for; sends the response when that was
+    /// the last.
+    pub(super) fn response_ready(&mut self, id: LinkId, response: ResponseId) {
+        if self.clients.link(id).is_some_and(|link| link.count_done(response)) {
+            self.send_ready(id);
         }
     }
 
-    /// Sends the responses that need not wait any more, whatever it was they waited for, and then
-    /// what waited behind them.
-    fn send_released(&mut self, id: LinkId) {
+    /// Sends the deferred responses that wait for nothing any more, and then what waited behind
+    /// them.
+    fn send_ready(&mut self, id: LinkId) {
         let mut is_welcome = false;
-        while let Some((serial, held)) = self.clients.link(id).and_then(Link::next_released) {
-            if held.is_connack {
+        while let Some((sent, response)) = self.clients.link(id).and_then(Link::next_ready) {
+            if response.is_connack {
                 is_welcome = true;
                 self.set_blocked(id, |blocks| blocks.connack = false);
                 let now = self.clients.now;
@@ -90,29 +95,29 @@ impl Shard {
                     link.heard = now;
                 }
             }
-            self.clients.send_bytes(id, &held.bytes);
-            self.end_wait(id, serial);
+            self.clients.send_bytes(id, &response.bytes);
+            self.end_wait(id, sent);
         }
         let Some(link) = self.clients.link(id) else { return };
-        if link.state == State::Closing && !link.holds() {
+        if link.state == State::Closing && !link.defers() {
             return self.finish(id);
         }
-        let has_room = !link.holds_much(2);
+        let has_room = !link.defers_much(2);
         let Some(session) = link.session() else { return };
         match is_welcome {
             true => self.pump(session),
             false => self.pump_replays(session),
         }
-        if has_room && self.clients.resume(id, |pauses| pauses.held = false) {
+        if has_room && self.clients.resume(id, |pauses| pauses.deferred = false) {
             self.go_on(id);
         }
     }
 
-    /// The response `serial` has gone: retained messages may follow it.
-    fn end_wait(&mut self, id: LinkId, serial: u32) {
+    /// Lets the retained messages follow that waited until the response `sent` had gone.
+    fn end_wait(&mut self, id: LinkId, sent: ResponseId) {
         let Some(session) = self.clients.link(id).and_then(|link| link.session()) else { return };
         for replay in self.clients.sessions[session.slot].replays() {
-            replay.waits_for = replay.waits_for.filter(|known| *known != serial);
+            replay.waits_for = replay.waits_for.filter(|known| *known != sent);
         }
     }
 }

@@ -77,9 +77,9 @@ impl Shard {
         if waits || waits_for_home {
             let ack = Packet::Ack(Ack::new(ack_type(publish.qos), publish.packet_id, code));
             let bytes = self.clients.encode(id, &ack);
-            let serial = self.clients.hold_response(id, u32::from(waits_for_home), waits, bytes);
-            let named = |serial| Ticket { link: id, serial, is_interest: false };
-            ticket = serial.filter(|_| waits_for_home).map(named);
+            let response = self.clients.defer_response(id, u32::from(waits_for_home), waits, bytes);
+            let named = |response| Ticket { link: id, response, is_interest: false };
+            ticket = response.filter(|_| waits_for_home).map(named);
         } else {
             self.acknowledge(id, &publish, code);
         }

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use super::link::ResponseId;
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::replay::Wanted;
 use super::shard::Shard;
@@ -46,9 +47,9 @@ impl Shard {
         let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
         let bytes = self.clients.encode(id, &Packet::SubAck(suback));
         let is_noted = self.clients.is_noted_since(mark);
-        let serial = self.hold_for_news(id, bytes, outcome.news, is_noted);
+        let response = self.defer_for_news(id, bytes, outcome.news, is_noted);
         for wanted in outcome.wanted {
-            self.begin_replay(session, wanted, serial);
+            self.begin_replay(session, wanted, response);
         }
         self.pump_replays(session);
         Ok(())
@@ -134,25 +135,25 @@ impl Shard {
         }
     }
 
-    /// Sends a response once every other worker has applied the news; its serial if it waits.
+    /// Sends a response once every other worker has applied the news; names it if it waits.
     /// Otherwise a publish through another worker could be missed after SUBACK.
-    fn hold_for_news(
+    fn defer_for_news(
         &mut self,
         id: LinkId,
         bytes: Vec<u8>,
         news: Vec<News>,
         is_noted: bool,
-    ) -> Option<u32> {
+    ) -> Option<ResponseId> {
         let waits = if news.is_empty() { 0 } else { self.workers - 1 };
         if waits == 0 && !is_noted {
             self.clients.respond_bytes(id, &bytes);
             return None;
         }
-        let serial = self.clients.hold_response(id, waits as u32, is_noted, bytes)?;
+        let response = self.clients.defer_response(id, waits as u32, is_noted, bytes)?;
         self.interests_awaited += waits;
-        let ticket = Some(Ticket { link: id, serial, is_interest: true });
+        let ticket = Some(Ticket { link: id, response, is_interest: true });
         self.tell_interest(news, ticket);
-        Some(serial)
+        Some(response)
     }
 
     /// Tells every other worker what this one has of filters, in one message.
@@ -194,7 +195,7 @@ impl Shard {
         let unsuback = UnsubAck { packet_id, codes, ..UnsubAck::default() };
         let bytes = self.clients.encode(id, &Packet::UnsubAck(unsuback));
         let is_noted = self.clients.is_noted_since(mark);
-        self.hold_for_news(id, bytes, Vec::new(), is_noted);
+        self.defer_for_news(id, bytes, Vec::new(), is_noted);
         Ok(())
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Entry {
     pub(super) exchange: Exchange,
     pub(super) packet_id: u16,
     /// It waits until its packet identifier is on disk.
-    is_held: bool,
+    is_parked: bool,
     /// It is a retained message for a new subscription.
     is_replay: bool,
     /// The journal had the delivery before it came here.
@@ -40,7 +40,7 @@ const _: () = assert!(size_of::<Option<Entry>>() <= 40);
 pub(super) enum Wait {
     /// For those before it.
     Turn,
-    /// For [`InFlight::unhold`] as well.
+    /// For [`InFlight::unpark`] as well.
     Disk,
     /// The same; the journal has the delivery, and lacks only the packet identifier.
     DiskForId,
@@ -58,8 +58,8 @@ pub(super) struct InFlight {
     sent: List,
     /// Few sessions have any.
     waiting: Option<Box<List>>,
-    /// How many of `waiting` are held.
-    held: u32,
+    /// How many of `waiting` are parked.
+    parked: u32,
     /// How many of `sent` are still to be sent again: those from the place `resent` on that stand
     /// before the place `fresh`.
     unsent: u32,
@@ -105,7 +105,7 @@ impl InFlight {
     /// True when a new message may be sent before everything that waits, since that waits for the
     /// disk.
     pub(super) fn is_clear(&self) -> bool {
-        self.unsent == 0 && self.waiting_len() == self.held
+        self.unsent == 0 && self.waiting_len() == self.parked
     }
 
     /// True when something waits to be sent for the first time.
@@ -174,12 +174,12 @@ impl InFlight {
     pub(super) fn wait(&mut self, packet_id: u16, serial: Serial, delivery: Delivery, wait: Wait) {
         self.begin(packet_id, serial);
         let entry = Entry {
-            is_held: wait != Wait::Turn,
+            is_parked: wait != Wait::Turn,
             is_replay: wait == Wait::DiskAsReplay,
             is_known: wait == Wait::DiskForId,
             ..Entry::new(packet_id, Exchange::Message(delivery))
         };
-        self.held += u32::from(entry.is_held);
+        self.parked += u32::from(entry.is_parked);
         self.waiting.get_or_insert_default().push(entry);
     }
 
@@ -238,13 +238,13 @@ impl InFlight {
         Some(unsent)
     }
 
-    /// What was held under this packet identifier may be sent in its turn, if its record
+    /// What was parked under this packet identifier may be sent in its turn, if its record
     /// `is_on_disk`: the identifier may have come to stand for another delivery.
-    pub(super) fn unhold(&mut self, packet_id: u16, is_on_disk: impl FnOnce(RecordRef) -> bool) {
+    pub(super) fn unpark(&mut self, packet_id: u16, is_on_disk: impl FnOnce(RecordRef) -> bool) {
         let entry = self.waiting.as_mut().and_then(|waiting| waiting.get_mut(packet_id));
-        if let Some(entry) = entry.filter(|entry| entry.is_held && is_on_disk(entry.record())) {
-            entry.is_held = false;
-            self.held -= 1;
+        if let Some(entry) = entry.filter(|entry| entry.is_parked && is_on_disk(entry.record())) {
+            entry.is_parked = false;
+            self.parked -= 1;
         }
     }
 
@@ -262,11 +262,11 @@ impl InFlight {
     }
 
     /// The last exchange that waits for the disk.
-    pub(super) fn last_held(&self) -> Option<&Entry> {
-        if self.held == 0 {
+    pub(super) fn last_parked(&self) -> Option<&Entry> {
+        if self.parked == 0 {
             return None;
         }
-        self.waiting.as_ref()?.entries.iter().rev().flatten().find(|entry| entry.is_held)
+        self.waiting.as_ref()?.entries.iter().rev().flatten().find(|entry| entry.is_parked)
     }
 
     /// What is in flight, in order.
@@ -314,7 +314,7 @@ impl InFlight {
     fn complete_waiting(&mut self, packet_id: u16) -> Option<Entry> {
         let waiting = self.waiting.as_mut()?;
         let entry = waiting.place(packet_id).and_then(|place| waiting.remove(place))?;
-        self.held -= u32::from(entry.is_held);
+        self.parked -= u32::from(entry.is_parked);
         if waiting.len == 0 {
             self.waiting = None;
         } else if waiting.has_gaps() {
@@ -405,7 +405,7 @@ impl List {
 
     /// True when the first may be sent, as far as the disk goes.
     fn is_ready(&self) -> bool {
-        self.iter().next().is_some_and(|entry| !entry.is_held)
+        self.iter().next().is_some_and(|entry| !entry.is_parked)
     }
 
     fn has_gaps(&self) -> bool {
@@ -435,7 +435,7 @@ impl List {
 
 impl Entry {
     const fn new(packet_id: u16, exchange: Exchange) -> Self {
-        Self { exchange, packet_id, is_held: false, is_replay: false, is_known: false }
+        Self { exchange, packet_id, is_parked: false, is_replay: false, is_known: false }
     }
 
     /// True when the journal had the delivery before the record that it names.
@@ -515,7 +515,7 @@ mod tests {
     struct Plain {
         /// Packet identifier, and whether it is sent on the present connection.
         sent: Vec<(u16, bool)>,
-        /// Packet identifier, and whether it is held.
+        /// Packet identifier, and whether it is parked.
         waiting: Vec<(u16, bool)>,
     }
 
@@ -528,7 +528,7 @@ mod tests {
                 *is_sent = true;
                 return Some((*id, true));
             }
-            let first = self.waiting.first().filter(|(_, is_held)| !*is_held)?.0;
+            let first = self.waiting.first().filter(|(_, is_parked)| !*is_parked)?.0;
             self.waiting.remove(0);
             self.sent.push((first, true));
             Some((first, false))
@@ -582,9 +582,9 @@ mod tests {
                     }
                     62..75 => {
                         let place = prng.below(plain.waiting.len().max(1) as u64) as usize;
-                        if let Some((id, is_held)) = plain.waiting.get_mut(place) {
-                            in_flight.unhold(*id, |record| record == delivery(&message).record);
-                            *is_held = false;
+                        if let Some((id, is_parked)) = plain.waiting.get_mut(place) {
+                            in_flight.unpark(*id, |record| record == delivery(&message).record);
+                            *is_parked = false;
                         }
                     }
                     _ => {
@@ -603,7 +603,7 @@ mod tests {
                 assert_eq!(ids, plain.ids(), "seed {seed}");
                 assert_eq!(in_flight.len(), ids.len());
                 let has_unsent = plain.sent.iter().any(|(_, is_sent)| !*is_sent)
-                    || plain.waiting.first().is_some_and(|(_, is_held)| !*is_held);
+                    || plain.waiting.first().is_some_and(|(_, is_parked)| !*is_parked);
                 assert_eq!(in_flight.has_unsent(), has_unsent);
                 assert!(in_flight.sent.entries.len() <= 2 * most + 64);
             }

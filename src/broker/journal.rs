@@ -2,8 +2,8 @@
 
 use super::clients::Clients;
 use super::in_flight::Entry;
-use super::ledger::{HeldDelivery, Ledger, Noted, Promise, Recording, Unwritten, Waiting};
-use super::mesh_message::Ticket;
+use super::ledger::{Ledger, Noted, ParkedDelivery, Promise, Recording, Unwritten, Waiting};
+use super::link::ResponseId;
 use super::publication::Publication;
 use super::record_ref::RecordRef;
 use super::session::{Delivery, Exchange, Session};
@@ -36,7 +36,7 @@ impl Shard {
         self.go_on_with_pass();
         let ledger = self.clients.ledger.as_mut()?;
         if let Some(waiting) = ledger.take_needless(now) {
-            self.release(waiting);
+            self.on_committed(waiting);
         }
         let ledger = self.clients.ledger.as_mut()?;
         let submission = ledger.next_submission(now);
@@ -76,26 +76,26 @@ impl Shard {
         let now = self.clients.now;
         let Some(ledger) = &mut self.clients.ledger else { return };
         let waiting = ledger.committed(now, has_batch, parts);
-        self.release(waiting);
+        self.on_committed(waiting);
         self.forget_cleared();
         self.resume_publishers();
     }
 
-    /// Sends what has waited for the disk.
-    fn release(&mut self, waiting: Waiting) {
+    /// Sends what has waited for the disk, which has it now.
+    fn on_committed(&mut self, waiting: Waiting) {
         self.publish_wills(waiting.wills);
-        for (session, packet_id) in waiting.held {
-            self.unhold((session, packet_id));
+        for (session, packet_id) in waiting.parked {
+            self.unpark((session, packet_id));
         }
-        for (link, serial) in waiting.tickets {
-            self.ticket_done(Ticket { link, serial, is_interest: false });
+        for (link, response) in waiting.responses {
+            self.response_ready(link, response);
         }
     }
 
-    fn unhold(&mut self, (session, packet_id): HeldDelivery) {
+    fn unpark(&mut self, (session, packet_id): ParkedDelivery) {
         let Some(ledger) = &self.clients.ledger else { return };
         if let Some(known) = self.clients.sessions.get_mut(session) {
-            known.in_flight.unhold(packet_id, |record| ledger.is_on_disk(record));
+            known.in_flight.unpark(packet_id, |record| ledger.is_on_disk(record));
             self.pump(session);
         }
     }
@@ -196,7 +196,7 @@ impl Clients {
 
     /// True when something was noted since `mark` for which a response has to wait.
     pub(super) fn is_noted_since(&self, mark: u64) -> bool {
-        self.ledger.as_ref().is_some_and(|ledger| ledger.holds() && ledger.mark() != mark)
+        self.ledger.as_ref().is_some_and(|ledger| ledger.waits_for_disk() && ledger.mark() != mark)
     }
 
     pub(super) fn note(&mut self, record: Record<'static>) {
@@ -273,27 +273,27 @@ impl Clients {
         }
     }
 
-    /// Holds a response until so many tickets and, if it `waits`, what was noted last is done; its
-    /// serial.
-    pub(super) fn hold_response(
+    /// Defers a response until so many tickets are done and, if it `waits`, what was noted last is
+    /// on disk.
+    pub(super) fn defer_response(
         &mut self,
         id: LinkId,
         tickets: u32,
         waits: bool,
         bytes: Vec<u8>,
-    ) -> Option<u32> {
-        let serial = self.link(id)?.hold(tickets + u32::from(waits), bytes);
+    ) -> Option<ResponseId> {
+        let response = self.link(id)?.defer(tickets + u32::from(waits), bytes);
         if let Some(ledger) = self.ledger.as_mut().filter(|_| waits) {
-            ledger.wait(id, serial);
+            ledger.wait(id, response);
         }
-        self.limit_held(id);
-        Some(serial)
+        self.limit_deferred(id);
+        Some(response)
     }
 
     /// Sends the response when what was noted since `mark` is on disk.
     pub(super) fn respond_noted(&mut self, id: LinkId, mark: u64, bytes: Vec<u8>) {
         if self.is_noted_since(mark) {
-            self.hold_response(id, 0, true, bytes);
+            self.defer_response(id, 0, true, bytes);
         } else {
             self.respond_bytes(id, &bytes);
         }

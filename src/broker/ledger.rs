@@ -9,6 +9,7 @@
 //! acknowledge meanwhile needs no record. Where that may still happen the batch lingers a moment.
 
 use super::gathering::{Acknowledger, Awaited, By, Gathering};
+use super::link::ResponseId;
 use super::message::Message;
 use super::record_ref::{RecordPlace, RecordRef};
 use super::session::Delivery;
@@ -34,7 +35,7 @@ pub enum Promise {
 }
 
 /// A delivery that waits for a commit: whose, and under which packet identifier.
-pub(super) type HeldDelivery = (SessionId, u16);
+pub(super) type ParkedDelivery = (SessionId, u16);
 
 /// One worker's way to the journal.
 #[derive(Debug)]
@@ -87,8 +88,8 @@ struct Outstanding {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// Responses.
-    pub(super) tickets: Vec<(LinkId, u32)>,
-    pub(super) held: Vec<HeldDelivery>,
+    pub(super) responses: Vec<(LinkId, ResponseId)>,
+    pub(super) parked: Vec<ParkedDelivery>,
     /// Wills that are noted as gone.
     pub(super) wills: Vec<(Author, Box<Will>)>,
     /// As [`Ledger::passed_on`], each with [`Noted::bytes_with`].
@@ -98,7 +99,7 @@ pub(super) struct Waiting {
 /// What waits until a part is on disk, so that it stands behind it in the journal.
 #[derive(Debug, Default)]
 struct AwaitedPart {
-    held: Vec<HeldDelivery>,
+    parked: Vec<ParkedDelivery>,
     /// As [`Ledger::done`].
     done: Vec<DeliveryName>,
     /// As in [`Record::Released`].
@@ -124,7 +125,7 @@ struct Pending {
     parts: u32,
     /// Somebody gets it who will certainly not acknowledge it soon.
     is_certain: bool,
-    held: Vec<HeldDelivery>,
+    parked: Vec<ParkedDelivery>,
 }
 
 /// The record of a message that is being routed, or this worker's part of one.
@@ -171,7 +172,7 @@ pub(super) enum Fate {
     /// It was sent.
     Sent,
     /// It has this packet identifier, and is sent when that is on disk.
-    Held(SessionId, u16),
+    Parked(SessionId, u16),
     /// It was sent under this packet identifier, and must be again under the same.
     SentAs(u16),
 }
@@ -205,7 +206,7 @@ impl Ledger {
     }
 
     /// True when responses wait for the disk.
-    pub(super) fn holds(&self) -> bool {
+    pub(super) fn waits_for_disk(&self) -> bool {
         self.promise == Promise::Commit
     }
 
@@ -227,9 +228,9 @@ impl Ledger {
         self.own.hurry(self.lazily(now));
     }
 
-    /// The response `serial` of the link waits for what was noted last.
-    pub(super) fn wait(&mut self, link: LinkId, serial: u32) {
-        self.gathering.tickets.push((link, serial));
+    /// Lets a deferred response of the link wait for what was noted last.
+    pub(super) fn wait(&mut self, link: LinkId, response: ResponseId) {
+        self.gathering.responses.push((link, response));
     }
 
     /// A will waits for what was noted last.
@@ -295,8 +296,8 @@ impl Ledger {
         let message = message();
         self.bytes += message.bytes().len() + PENDING_BYTES;
         open.message = Some(message);
-        self.gathering.held.append(&mut open.held);
-        let lingers = open.may_vanish() && self.holds();
+        self.gathering.parked.append(&mut open.parked);
+        let lingers = open.may_vanish() && self.waits_for_disk();
         let awaited = open.awaited();
         self.own.push(Item::Publish(open), awaited);
         match (lingers, noted.is_lazy) {
@@ -304,7 +305,7 @@ impl Ledger {
             (false, true) => self.own.hurry(self.lazily(now)),
             (false, false) => self.own.hurry(self.promised(now)),
         }
-        self.holds()
+        self.waits_for_disk()
     }
 
     fn end_part(&mut self, now: Time, open: Pending) {
@@ -540,8 +541,8 @@ impl Ledger {
             let number = PartNumber(first + u64::from(place));
             pending.leave_out(awaited, &acknowledged.of(place));
             if !pending.recipients.is_empty() {
-                let held = std::mem::take(&mut pending.held);
-                self.awaited_parts.entry(number).or_default().held = held;
+                let parked = std::mem::take(&mut pending.parked);
+                self.awaited_parts.entry(number).or_default().parked = parked;
             }
             let Pending { record, recipients, parts: more, noted, .. } = pending;
             parts.push(Part { number, record, recipients, retained: noted.retained, more });
@@ -563,7 +564,7 @@ impl Ledger {
         for part in parts {
             self.retained_parts.remove(part);
             let Some(part) = self.awaited_parts.remove(part) else { continue };
-            waiting.held.extend(part.held);
+            waiting.parked.extend(part.parked);
             part.released.into_iter().for_each(|released| self.note_released(now, released));
             part.done.into_iter().for_each(|over| self.done(now, over));
         }
@@ -612,15 +613,15 @@ impl Recording {
         let packet_id = match fate {
             Fate::Dropped => return None,
             Fate::Queued(_) | Fate::Sent => 0,
-            Fate::Held(_, packet_id) | Fate::SentAs(packet_id) => packet_id,
+            Fate::Parked(_, packet_id) | Fate::SentAs(packet_id) => packet_id,
         };
         let pending = &mut *self.pending;
         pending.recipient_count += 1;
         pending.is_certain |= fate != Fate::Sent;
         match fate {
-            Fate::Held(id, packet_id) => pending.held.push((id, packet_id)),
+            Fate::Parked(id, packet_id) => pending.parked.push((id, packet_id)),
             // A queued message may not get a packet identifier before the record is on disk.
-            Fate::Queued(id) if self.place.is_part() => pending.held.push((id, 0)),
+            Fate::Queued(id) if self.place.is_part() => pending.parked.push((id, 0)),
             _ => {}
         }
         Some(packet_id)

@@ -10,7 +10,7 @@ use crate::base::maps::HashMap;
 use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::limits::{
-    CONNECT_TIME_FACTOR, HELD_BYTES_MAX, HELD_RESPONSES_MAX, TURNED_AWAY_TIME_MAX,
+    CONNECT_TIME_FACTOR, DEFERRED_BYTES_MAX, DEFERRED_RESPONSES_MAX, TURNED_AWAY_TIME_MAX,
 };
 use crate::mqtt::Version;
 use std::collections::VecDeque;
@@ -49,11 +49,11 @@ pub(super) struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// Responses that wait for other workers, and those behind them.
-    held: VecDeque<Held>,
-    /// The serial of the first of `held`.
-    held_first: u32,
-    /// The bytes of `held`.
-    held_bytes: usize,
+    deferred: VecDeque<Deferred>,
+    /// Names the first of `deferred`.
+    deferred_first: ResponseId,
+    /// The bytes of `deferred`.
+    deferred_bytes: usize,
     /// Responses that wait until the link is writable.
     pub(super) backlog: Vec<u8>,
     /// QoS 0 messages that wait until the link is writable.
@@ -101,7 +101,7 @@ pub(super) enum State {
     Authenticating,
     /// CONNECT was accepted.
     Connected { session: SessionId },
-    /// Nothing the peer says counts any more; it is closed when no response is held any more.
+    /// Nothing the peer says counts any more; it is closed when no response is deferred any more.
     Closing,
 }
 
@@ -129,7 +129,7 @@ pub(super) struct Pauses {
     /// Its next packet may send to another worker, and a ring is full.
     pub(super) mesh: bool,
     /// Too many of its responses wait.
-    pub(super) held: bool,
+    pub(super) deferred: bool,
     /// Its CONNECT or AUTH is being looked at. Unlike with the others, some input is still taken,
     /// so that it shows when the peer has gone.
     pub(super) login: bool,
@@ -146,13 +146,23 @@ impl Pauses {
 
     /// True when nothing at all is taken from the peer.
     pub(super) const fn stops_input(self) -> bool {
-        self.backlog || self.mesh || self.held || self.early || self.journal
+        self.backlog || self.mesh || self.deferred || self.early || self.journal
+    }
+}
+
+/// Names a deferred response among those of its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct ResponseId(u32);
+
+impl ResponseId {
+    const fn after(self, count: usize) -> Self {
+        Self(self.0.wrapping_add(count as u32))
     }
 }
 
 /// A response that waits, or stands behind one that does.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Deferred {
     waits: u32,
     /// It is CONNACK, before which the link is sent nothing else: see [`Blocks::connack`].
     pub(super) is_connack: bool,
@@ -214,10 +224,11 @@ impl Link {
         }
     }
 
-    /// True when it is the broker that holds the peer up, so that its silence says nothing.
+    /// True when the broker keeps the peer from going on, so that the silence of the peer says
+    /// nothing.
     pub(super) const fn is_held_up(&self) -> bool {
-        let Pauses { backlog, mesh, login, early: _, journal, held } = self.pauses;
-        (mesh || login || journal || held || self.blocked.connack) && !backlog
+        let Pauses { backlog, mesh, login, early: _, journal, deferred } = self.pauses;
+        (mesh || login || journal || deferred || self.blocked.connack) && !backlog
     }
 
     pub(super) fn session(&self) -> Option<SessionId> {
@@ -234,14 +245,15 @@ impl Link {
     }
 
     /// True when a response must wait behind others that wait for other workers.
-    pub(super) fn holds(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| !rare.held.is_empty())
+    pub(super) fn defers(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.deferred.is_empty())
     }
 
     /// True when more than one `share`th of the responses that may wait do.
-    pub(super) fn holds_much(&self, share: usize) -> bool {
+    pub(super) fn defers_much(&self, share: usize) -> bool {
         self.rare.as_ref().is_some_and(|rare| {
-            rare.held.len() > HELD_RESPONSES_MAX / share || rare.held_bytes > HELD_BYTES_MAX / share
+            rare.deferred.len() > DEFERRED_RESPONSES_MAX / share
+                || rare.deferred_bytes > DEFERRED_BYTES_MAX / share
         })
     }
 
@@ -251,56 +263,56 @@ impl Link {
     }
 
     /// Writes a response that must wait behind others.
-    pub(super) fn write_behind_held(&mut self, bytes: &[u8]) {
+    pub(super) fn write_behind_deferred(&mut self, bytes: &[u8]) {
         let rare = self.rare();
-        let held = &mut rare.held;
-        if held.back().is_none_or(|last| last.waits > 0) {
-            held.push_back(Held { waits: 0, is_connack: false, bytes: Vec::new() });
+        let deferred = &mut rare.deferred;
+        if deferred.back().is_none_or(|last| last.waits > 0) {
+            deferred.push_back(Deferred { waits: 0, is_connack: false, bytes: Vec::new() });
         }
-        let last = held.back_mut().expect("one was just put there");
+        let last = deferred.back_mut().expect("one was just put there");
         last.bytes.extend_from_slice(bytes);
-        rare.held_bytes += bytes.len();
+        rare.deferred_bytes += bytes.len();
     }
 
-    /// Holds a response back until [`Self::release`] was called `waits` times; its serial. CONNACK
-    /// is the first one held, since nothing is handled before it.
-    pub(super) fn hold(&mut self, waits: u32, bytes: Vec<u8>) -> u32 {
+    /// Defers a response until [`Self::count_done`] was called `waits` times, and names it. CONNACK
+    /// is the first one deferred, since nothing is handled before it.
+    pub(super) fn defer(&mut self, waits: u32, bytes: Vec<u8>) -> ResponseId {
         let is_connack = self.blocked.connack;
         let rare = self.rare();
-        let is_connack = is_connack && rare.held.is_empty();
-        let serial = rare.held_first.wrapping_add(rare.held.len() as u32);
-        rare.held_bytes += bytes.len();
-        rare.held.push_back(Held { waits, is_connack, bytes });
-        serial
+        let is_connack = is_connack && rare.deferred.is_empty();
+        let response = rare.deferred_first.after(rare.deferred.len());
+        rare.deferred_bytes += bytes.len();
+        rare.deferred.push_back(Deferred { waits, is_connack, bytes });
+        response
     }
 
     /// One thing that the response `serial` waited for is done; true when that was the last.
-    pub(super) fn release(&mut self, serial: u32) -> bool {
+    pub(super) fn count_done(&mut self, response: ResponseId) -> bool {
         let rare = self.rare();
-        let place = serial.wrapping_sub(rare.held_first) as usize;
-        rare.held.get_mut(place).is_some_and(|held| {
-            held.waits = held.waits.saturating_sub(1);
-            held.waits == 0
+        let place = response.0.wrapping_sub(rare.deferred_first.0) as usize;
+        rare.deferred.get_mut(place).is_some_and(|deferred| {
+            deferred.waits = deferred.waits.saturating_sub(1);
+            deferred.waits == 0
         })
     }
 
-    /// Drops the responses that are held.
-    pub(super) fn forget_held(&mut self) {
+    /// Drops the responses that are deferred.
+    pub(super) fn forget_deferred(&mut self) {
         if let Some(rare) = &mut self.rare {
-            rare.held_first = rare.held_first.wrapping_add(rare.held.len() as u32);
-            rare.held.clear();
-            rare.held_bytes = 0;
+            rare.deferred_first = rare.deferred_first.after(rare.deferred.len());
+            rare.deferred.clear();
+            rare.deferred_bytes = 0;
         }
     }
 
     /// The next response that need not wait any more, and its serial.
-    pub(super) fn next_released(&mut self) -> Option<(u32, Held)> {
+    pub(super) fn next_ready(&mut self) -> Option<(ResponseId, Deferred)> {
         let rare = self.rare.as_mut()?;
-        rare.held.front().filter(|held| held.waits == 0)?;
-        let serial = rare.held_first;
-        rare.held_first = serial.wrapping_add(1);
-        let held = rare.held.pop_front()?;
-        rare.held_bytes -= held.bytes.len();
-        Some((serial, held))
+        rare.deferred.front().filter(|deferred| deferred.waits == 0)?;
+        let response = rare.deferred_first;
+        rare.deferred_first = response.after(1);
+        let deferred = rare.deferred.pop_front()?;
+        rare.deferred_bytes -= deferred.bytes.len();
+        Some((response, deferred))
     }
 }

@@ -1,5 +1,6 @@
 //! What workers say to each other.
 
+use super::link::ResponseId;
 use super::message::Message;
 use crate::base::ids::{LinkId, RecordName, SessionId};
 use crate::topics::Interest;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     pub(super) link: LinkId,
-    pub(super) serial: u32,
+    pub(super) response: ResponseId,
     /// It came with [`MeshMessage::Interest`].
     pub(super) is_interest: bool,
 }

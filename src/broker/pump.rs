@@ -165,7 +165,7 @@ impl Clients {
         delivery.record = recording.as_ref().map_or(RecordRef::NONE, Recording::place);
         let message = delivery.message.clone();
         let other = StoredDelivery { replay, ..stored(&delivery) };
-        let fate = self.hold(id, route, delivery, wait);
+        let fate = self.park(id, route, delivery, wait);
         if let Some(recording) = &mut recording {
             recording.add_other(session, other, fate);
         }
@@ -201,15 +201,15 @@ impl Clients {
     }
 
     /// Lets a message wait until the disk has it, if it has to be there.
-    fn hold(&mut self, id: SessionId, route: Route, delivery: Delivery, wait: Wait) -> Fate {
-        if !self.ledger.as_ref().is_some_and(|ledger| ledger.holds()) {
+    fn park(&mut self, id: SessionId, route: Route, delivery: Delivery, wait: Wait) -> Fate {
+        if !self.ledger.as_ref().is_some_and(|ledger| ledger.waits_for_disk()) {
             return self.send_now(id, route, delivery);
         }
         let serial = self.next_serial();
         let in_flight = &mut self.sessions[id.slot].in_flight;
         let packet_id = in_flight.packet_id(serial);
         in_flight.wait(packet_id, serial, delivery, wait);
-        Fate::Held(id, packet_id)
+        Fate::Parked(id, packet_id)
     }
 
     /// Sends again what was in flight when the connection before this one ended, and what has

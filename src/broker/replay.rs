@@ -9,6 +9,7 @@
 #![expect(clippy::mutable_key_type, reason = "the order is that of topics, which stay")]
 
 use super::clients::Clients;
+use super::link::ResponseId;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::message::Message;
 use super::record_ref::RecordRef;
@@ -36,7 +37,7 @@ pub(super) struct Replay {
     /// An earlier process has sent a part of it: what needs no acknowledgement does not come again.
     is_restored: bool,
     /// The SUBACK that must go first, as the link knows it.
-    pub(super) waits_for: Option<u32>,
+    pub(super) waits_for: Option<ResponseId>,
     /// The workers on which topics live that match.
     sources: SmallVec<[Source; 1]>,
     /// Topics up to this one are done with.
@@ -229,7 +230,12 @@ impl Clients {
 
 impl Shard {
     /// The subscription is owed what is retained, once the response `waits_for` has gone.
-    pub(super) fn begin_replay(&mut self, id: SessionId, wanted: Wanted, waits_for: Option<u32>) {
+    pub(super) fn begin_replay(
+        &mut self,
+        id: SessionId,
+        wanted: Wanted,
+        waits_for: Option<ResponseId>,
+    ) {
         let number = wanted.number;
         self.replay(id, wanted, &Owed { number, ..Owed::default() }, BTreeSet::new());
         if let Some(replay) = self.clients.sessions[id.slot].replays().last_mut() {

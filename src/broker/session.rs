@@ -182,8 +182,8 @@ impl Session {
     }
 
     /// True when the last exchange that waits for the disk waits for a record of this worker's own.
-    pub(super) fn holds_own(&self) -> bool {
-        self.in_flight.last_held().is_some_and(|entry| !entry.record().is_part())
+    pub(super) fn parks_own(&self) -> bool {
+        self.in_flight.last_parked().is_some_and(|entry| !entry.record().is_part())
     }
 
     /// What waits for the connection or the window, in order.

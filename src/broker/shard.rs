@@ -506,7 +506,7 @@ impl Shard {
         if let Some(rare) = &mut link.rare {
             rare.login = None;
         }
-        if link.holds() {
+        if link.defers() {
             self.clients.set_link_timer(id, Some(due));
         } else {
             self.finish(id);
@@ -536,7 +536,7 @@ impl Shard {
                 self.clients.sessions[session.slot].will = None;
             }
             self.disconnect(id, Departure::Stop);
-            if self.clients.link(id).is_some_and(|link| link.holds()) {
+            if self.clients.link(id).is_some_and(|link| link.defers()) {
                 let due = self.clients.now.after(STOP_WAIT_MAX);
                 self.clients.set_link_timer(id, Some(due));
             }

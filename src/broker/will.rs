@@ -93,7 +93,7 @@ impl Shard {
     // [MQTT-4.3.1-1]
     pub(super) fn send_will(&mut self, author: Author, will: Box<Will>) {
         let waits = will.qos == QoS::AtMostOnce && author.is_recorded;
-        match self.clients.ledger.as_mut().filter(|ledger| waits && ledger.holds()) {
+        match self.clients.ledger.as_mut().filter(|ledger| waits && ledger.waits_for_disk()) {
             Some(ledger) => ledger.wait_to_publish(author, will),
             None => self.publish_will(&author, &will),
         }
