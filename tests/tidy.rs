@@ -93,7 +93,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("argon2", &["access"]),
     ("base64", &["access"]),
     ("crossbeam_channel", &["server", "worker"]),
-    ("getrandom", &["access"]),
+    ("getrandom", &["base"]),
     ("hmac", &["access"]),
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),

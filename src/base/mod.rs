@@ -1,4 +1,4 @@
-//! What knows neither MQTT nor the kernel.
+//! What everything else may stand on: it knows no MQTT, no ring and no socket.
 #![forbid(unsafe_code)]
 
 pub mod ids;
@@ -6,4 +6,5 @@ pub mod maps;
 pub(crate) mod operator_file;
 pub(crate) mod prng;
 pub(crate) mod queue;
+pub(crate) mod random;
 pub mod time;

@@ -1,8 +1,8 @@
 //! `ringmq journal`: looks into a data directory, and makes it smaller.
 #![forbid(unsafe_code)]
 
-use super::durable::salt;
 use super::failure::Failure;
+use crate::base::random;
 use crate::journal::{self, Directory, Segment};
 use crate::store::record::{Attributes, Body, ClockNote, Published, Record, StoredDelivery};
 use crate::store::{Epoch, Fault, Found, Reader, Recovered, Watch};
@@ -207,7 +207,7 @@ fn compact(path: &Path, matches: &ArgMatches) -> Result<ExitCode, String> {
         return Ok(Failure::start(line).report());
     }
     let segments = recovered.past.segments.len();
-    let after = journal::compact(directory, recovered, salt()?)?;
+    let after = journal::compact(directory, recovered, random::number())?;
     let line = format!("{segments} segments of {before} bytes became one of {after} bytes\n");
     let _ = io::stdout().write_all(line.as_bytes());
     Ok(ExitCode::SUCCESS)

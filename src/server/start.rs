@@ -13,6 +13,7 @@ use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
 use super::{descriptors, durable, kernel, settings};
 use crate::base::ids::WorkerId;
+use crate::base::random;
 use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
@@ -23,7 +24,7 @@ use crate::options::{Given, Options};
 use crate::worker::{Desk, Notice, Places, Report, Settings, Setup, Worker};
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
-use std::io::{self, Read};
+use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -140,7 +141,8 @@ fn start_workers(
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
     let notices = Notices { senders: senders.into(), doorbells: Arc::clone(&doorbells) };
     let desk = start_desk(settings, notices.clone()).map_err(not_started)?;
-    let (seed, clock) = (seed().map_err(not_started)?, Clock::start());
+    // Peers must not be able to guess the seed, so that they cannot prepare collisions.
+    let (seed, clock) = (random::number(), Clock::start());
     let places = Arc::new(Places::new(connections, seed));
     let durable = durable::open(&settings.options, &doorbells, seed, clock)?;
     let mut journals = durable.ends.into_iter();
@@ -224,13 +226,6 @@ fn start_worker(
         }
     };
     thread::Builder::new().name(name).spawn(body).map(drop).map_err(not_started)
-}
-
-/// What peers must not be able to guess, so that they cannot prepare collisions.
-fn seed() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn not_started(error: impl Display) -> Failure {
