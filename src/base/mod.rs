@@ -1,6 +1,7 @@
 //! What everything else may stand on: it knows no MQTT, no ring and no socket.
 #![forbid(unsafe_code)]
 
+pub mod causes;
 pub mod ids;
 pub mod maps;
 pub(crate) mod operator_file;
