@@ -8,6 +8,7 @@
 
 mod acl_file;
 mod claims;
+mod error;
 mod files;
 mod grants;
 mod hook;
@@ -23,6 +24,7 @@ mod secret;
 mod sources;
 mod token;
 
+pub use error::PolicyError;
 pub use grants::{Grants, Reach};
 pub use hook::{HookAnswer, hook_question};
 pub use login::{Identity, Login, Proof, Step, Verdict};

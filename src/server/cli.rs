@@ -117,7 +117,7 @@ fn given_as(option: &OptionDef, matches: &ArgMatches) -> String {
 fn one_line(message: &str) -> Failure {
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
-    Failure::usage(format_args!("{line}; see ringmq --help"))
+    Failure::usage(format!("{line}; see ringmq --help"))
 }
 
 #[cfg(test)]

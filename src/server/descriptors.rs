@@ -13,7 +13,7 @@ const PER_WORKER: usize = 4;
 /// Raises the limit as far as this process may, and says what it is then.
 pub(super) fn raise_limit() -> Result<usize, Failure> {
     let refused = |error: io::Error| {
-        Failure::start(format_args!("cannot read the limit of open files (RLIMIT_NOFILE): {error}"))
+        Failure::start(format!("cannot read the limit of open files (RLIMIT_NOFILE): {error}"))
     };
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a writable rlimit for the duration of the call.
@@ -36,7 +36,7 @@ pub(super) fn connections(
 ) -> Result<usize, Failure> {
     let others = RESERVED + workers * (PER_WORKER + addresses);
     match limit.saturating_sub(others) {
-        0 => Err(Failure::start(format_args!(
+        0 => Err(Failure::start(format!(
             "the limit of {limit} open files leaves none for connections: raise it above {others} \
              (ulimit -n, LimitNOFILE=) or run fewer --workers"
         ))),

@@ -161,7 +161,7 @@ fn raise_limit() -> Result<libc::rlim_t, Failure> {
     // SAFETY: `limit` is a writable rlimit for the duration of the call.
     if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } != 0 {
         let error = io::Error::last_os_error();
-        return Err(Failure::start(format_args!(
+        return Err(Failure::start(format!(
             "cannot read the limit of locked memory (RLIMIT_MEMLOCK): {error}"
         )));
     }

@@ -57,7 +57,7 @@ pub(super) fn serve(
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
-    let settings = settings::load(&options, None).map_err(Failure::usage)?;
+    let settings = settings::load(&options, None)?;
     let ending = runtime.block_on(async {
         let signals = Signals::heed()?;
         let running = start_workers(&settings, &plan, sizes, connections, sockets)?;
@@ -229,5 +229,5 @@ fn start_worker(
 }
 
 fn not_started(error: impl Display) -> Failure {
-    Failure::start(format_args!("cannot start the workers: {error}"))
+    Failure::start(format!("cannot start the workers: {error}"))
 }

@@ -113,6 +113,8 @@ impl fmt::Display for UnknownFormat {
     }
 }
 
+impl std::error::Error for UnknownFormat {}
+
 /// A segment as it was found.
 #[derive(Debug)]
 pub struct Found {
