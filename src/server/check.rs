@@ -1,5 +1,4 @@
 //! `ringmq check`: tells what is wrong with a configuration file, and with the files that it names.
-#![forbid(unsafe_code)]
 
 use super::configuration::{Contents, example};
 use super::failure::Failure;

@@ -1,5 +1,4 @@
 //! The command line, made from the table of options.
-#![forbid(unsafe_code)]
 
 use super::configuration::Configuration;
 use super::failure::Failure;

@@ -1,5 +1,4 @@
 //! The control thread: waits for signals, stops the workers, collects their reports.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use super::listening::SocketFile;

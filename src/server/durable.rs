@@ -1,5 +1,4 @@
 //! Opens the data directory: takes up what an earlier process has left, and starts the journal.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::base::random;

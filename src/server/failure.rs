@@ -1,5 +1,4 @@
 //! Why the broker does not start, or keeps its old settings: one line with the cause and the fix.
-#![forbid(unsafe_code)]
 
 use super::logging::line;
 use crate::base::causes;

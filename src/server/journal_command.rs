@@ -1,5 +1,4 @@
 //! `ringmq journal`: looks into a data directory, and makes it smaller.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::base::random;

@@ -1,5 +1,4 @@
 //! Which kernel this is.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 

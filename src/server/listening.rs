@@ -1,5 +1,4 @@
 //! The listening sockets: one per address and worker.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::io::socket::{Listener, check_free};

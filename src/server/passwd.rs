@@ -1,5 +1,4 @@
 //! `ringmq passwd`: changes a password file.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::access::{HashMethod, Secret, hash_password};

@@ -1,5 +1,4 @@
 //! Which worker runs on which core.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::limits::WORKERS_MAX;

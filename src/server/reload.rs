@@ -1,5 +1,4 @@
 //! New settings for a running broker: all of them or none.
-#![forbid(unsafe_code)]
 
 use super::authentication::Desk;
 use super::configuration::Configuration;

@@ -1,5 +1,4 @@
 //! What the options' files hold: everything a worker goes by, read at the start and upon a reload.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources};

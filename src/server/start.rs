@@ -1,5 +1,4 @@
 //! Starting: everything that can fail is tried before the first connection is accepted.
-#![forbid(unsafe_code)]
 
 use super::authentication::{self, DeskSettings};
 use super::configuration::Configuration;
@@ -39,9 +38,9 @@ pub(super) fn serve(
     log: Log,
 ) -> Result<ExitCode, Failure> {
     let release = kernel::release()?;
-    let descriptors = descriptors::raise_limit()?;
+    let descriptors = descriptors::raise_limit();
     let mut plan = pinning::plan(&options)?;
-    let Rings { sizes, workers } = memory::plan_rings(plan.cores.len())?;
+    let Rings { sizes, workers } = memory::plan_rings(plan.cores.len());
     let features = probe().map_err(Failure::start)?;
     plan.cores.truncate(workers);
     let allowed = descriptors::connections(descriptors, workers, options.listeners.len())?;

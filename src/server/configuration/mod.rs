@@ -1,5 +1,4 @@
 //! Where the options come from: the command line, the environment, a configuration file.
-#![forbid(unsafe_code)]
 
 mod example;
 mod mosquitto;

@@ -1,5 +1,4 @@
 //! Listeners.
-#![forbid(unsafe_code)]
 
 use super::super::Contents;
 use super::places::{LOCAL, resolve, usable};

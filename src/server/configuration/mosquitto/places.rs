@@ -1,5 +1,4 @@
 //! Where a listener is: Mosquitto takes names and listens on all that they stand for.
-#![forbid(unsafe_code)]
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};

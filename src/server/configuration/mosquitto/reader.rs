@@ -3,7 +3,6 @@
 //! A section is a listener: what stands between its `listener` line and the next. The lines above
 //! all listeners are the section of the default listener, also those of an included file. After an
 //! included file, the section goes on in which it was included.
-#![forbid(unsafe_code)]
 
 use super::super::source::{self, nearest, shown};
 use super::table::{Kind, Meaning, meaning, names};
