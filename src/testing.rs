@@ -3,7 +3,7 @@
 
 pub use crate::base::prng::Prng;
 
-use crate::access::{Policy, Sources};
+use crate::access::{Policy, PolicyError, Sources};
 use crate::base::time::Time;
 use crate::broker::{Outbox, Shard, Unsent};
 use crate::store::{CommitWriter, Disk, Log};
@@ -24,12 +24,12 @@ pub fn open_policy() -> Policy {
 ///
 /// # Errors
 ///
-/// One line with the number of the line that is wrong, and the cause.
+/// Names the number of the line that is wrong, and the cause.
 pub fn policy(
     allow_anonymous: bool,
     passwords: Option<&str>,
     acl: Option<&str>,
-) -> Result<Policy, String> {
+) -> Result<Policy, PolicyError> {
     Policy::parse(allow_anonymous, passwords, acl)
 }
 

@@ -22,16 +22,22 @@ mod tokens;
 
 use folder::Folder;
 use ringmq::access::{Identity, Login, Policy, Proof, Secret, Sources, Step, Verdict, Workspace};
+use ringmq::base::causes;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Some time in 2033, so that no test depends on the clock.
 const NOW_S: u64 = 2_000_000_000;
 
+/// The policy, or the line that an operator sees.
+fn load(sources: &Sources) -> Result<Policy, String> {
+    Policy::load(sources).map_err(|error| causes::line(&error))
+}
+
 fn acl_policy(text: &str) -> Result<Policy, String> {
     let folder = Folder::new();
     let acl_file = Some(folder.write("acl", text));
-    Policy::load(&Sources { allow_anonymous: true, acl_file, ..Sources::default() })
+    load(&Sources { allow_anonymous: true, acl_file, ..Sources::default() })
 }
 
 fn password_policy(text: impl AsRef<[u8]>) -> Result<Policy, String> {
@@ -41,7 +47,7 @@ fn password_policy(text: impl AsRef<[u8]>) -> Result<Policy, String> {
 }
 
 fn load_passwords(path: &Path) -> Result<Policy, String> {
-    Policy::load(&Sources { password_file: Some(path.into()), ..Sources::default() })
+    load(&Sources { password_file: Some(path.into()), ..Sources::default() })
 }
 
 fn identity(client_id: &str, user: Option<&str>) -> Identity {

@@ -9,7 +9,9 @@ mod support;
 #[path = "store/workload.rs"]
 mod workload;
 
-use ringmq::store::SegmentHeader;
+use ringmq::base::ids::{MessageId, SessionNumber};
+use ringmq::store::record::{Body, Published, Record};
+use ringmq::store::{CommitWriter, FORMAT, SegmentHeader, Stamp};
 use ringmq::testing;
 use ringmq_sim::disk::Image;
 use run::recover;
@@ -96,6 +98,43 @@ fn a_sound_journal_is_verified_dumped_and_compacted() {
     assert!(image_in(&folder).len() == 1 && compacted.faults.is_empty());
     assert_eq!(journal(&["compact"], Some(folder.path())).0, 0, "and once more");
     assert!(canonical(&recover(&image_in(&folder)).state) == canonical(&wanted.state));
+}
+
+/// A segment with a record whose checksum is right and whose topic is no text, and one behind it.
+fn segment_with_an_unreadable_record() -> Vec<u8> {
+    let (salt, number) = (7, 1);
+    let body = Body {
+        qos: 1,
+        retain: false,
+        expires: None,
+        owner: None,
+        lengths: (2, 0),
+        bytes: b"t\xff"[..].into(),
+    };
+    let published = Published {
+        message: MessageId(1),
+        body: Some(body),
+        retained: None,
+        received: None,
+        taken: None,
+        groups: Vec::new(),
+        others: Vec::new(),
+    };
+    let mut commit = CommitWriter::new(Stamp { salt, number }, Vec::new());
+    commit.write(&Record::Published(published));
+    commit.write(&Record::Ended { session: SessionNumber(1) });
+    let header = SegmentHeader { format: FORMAT, number, end_before: 0, salt };
+    [header.encode(), commit.finish()].concat()
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_told_with_the_reason() {
+    let folder = folder_with(&Image::from([(1, segment_with_an_unreadable_record())]));
+    let told = "segment 1, byte 148: a record is left out: a text in it is not UTF-8\n";
+    let (status, out, _) = journal(&["verify"], Some(folder.path()));
+    assert!(status == 1 && out.contains(&format!("damage: {told}")), "{out}");
+    let (status, out, _) = journal(&["dump"], Some(folder.path()));
+    assert!(status == 1 && out.contains(&format!("# {told}")) && out.contains("ended 1"), "{out}");
 }
 
 #[test]

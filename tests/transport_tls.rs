@@ -6,6 +6,7 @@ mod layouts;
 mod transport_peer;
 
 use proptest::prelude::*;
+use ringmq::base::causes;
 use ringmq::transport::{Flow, Protocol, TlsFiles, TlsSettings, TlsVersion};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
@@ -14,6 +15,11 @@ use std::sync::Arc;
 use transport_peer::Server;
 use transport_peer::client::{Client, Pair, VERSIONS, give_input, protocol, records, take_output};
 use transport_peer::pki::{self, Site};
+
+/// The line that an operator sees of files that cannot be used.
+fn refusal(files: &TlsFiles) -> String {
+    causes::line(&TlsSettings::load(files).unwrap_err())
+}
 
 fn pair(version: &'static rustls::SupportedProtocolVersion) -> Pair {
     let site = Site::new();
@@ -274,7 +280,7 @@ fn files_that_cannot_be_used_say_why() {
     let with = |change: &dyn Fn(&mut TlsFiles)| {
         let mut files = site.files.clone();
         change(&mut files);
-        let error = TlsSettings::load(&files).unwrap_err();
+        let error = refusal(&files);
         assert!(!error.contains('\n'), "one line: {error}");
         error
     };
@@ -366,7 +372,7 @@ fn keys_are_read_in_every_form() {
     openssl(&format!("genrsa -traditional -out {plain} 2048"));
     openssl(&format!("rsa -traditional -aes128 -passout pass:x -in {plain} -out {secret}"));
     site.files.keys = vec![secret.into()];
-    assert!(TlsSettings::load(&site.files).unwrap_err().contains("encrypted"));
+    assert!(refusal(&site.files).contains("encrypted"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a client presents, and what comes of it.
 
-use super::random::{process_hash, process_number};
+use super::keyed_hash::{process_hash, process_number};
 use super::rules::Rules;
 use super::scram::Exchange;
 use super::secret::Secret;

@@ -8,21 +8,23 @@
 
 mod acl_file;
 mod claims;
+mod error;
 mod files;
 mod grants;
 mod hook;
+mod keyed_hash;
 mod login;
 mod overlap;
 mod password_file;
 mod password_hash;
 mod policy;
-mod random;
 mod rules;
 mod scram;
 mod secret;
 mod sources;
 mod token;
 
+pub use error::PolicyError;
 pub use grants::{Grants, Reach};
 pub use hook::{HookAnswer, hook_question};
 pub use login::{Identity, Login, Proof, Step, Verdict};

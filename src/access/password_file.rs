@@ -1,7 +1,7 @@
 //! Password files: who there is, and what their passwords are compared with.
 
+use super::keyed_hash::process_number;
 use super::password_hash::{PasswordHash, Workspace};
-use super::random::process_number;
 use crate::base::maps::HashMap;
 
 /// A password file.

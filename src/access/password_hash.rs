@@ -9,7 +9,8 @@
 //!
 //! The fields are base64, with or without `=` at the end.
 
-use super::random::{hmac_sha256, process_number, random};
+use super::keyed_hash::{hmac_sha256, process_number};
+use crate::base::random;
 use crate::limits::{HASH_ITERATIONS_MAX, HASH_LANES_MAX, HASH_MEMORY_KIB_MAX, HASH_PASSES_MAX};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine;
@@ -92,7 +93,7 @@ pub enum HashMethod {
 /// file.
 #[must_use]
 pub fn hash_password(method: HashMethod, password: &[u8]) -> String {
-    let mut salt = &random::<16>()[..];
+    let mut salt = &random::bytes::<16>()[..];
     let cost = match method {
         HashMethod::Argon2id => {
             let (memory, passes, lanes) = NEW_ARGON2;

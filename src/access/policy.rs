@@ -1,6 +1,7 @@
 //! One listener's policy.
 
 use super::acl_file::Acl;
+use super::error::PolicyError;
 use super::files;
 use super::grants::Grants;
 use super::hook::HookAnswer;
@@ -32,9 +33,9 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// One line with the file, the line in it, the cause and the fix. Whatever is wrong in a file
-    /// refuses all of it: half a policy may allow what the other half denies.
-    pub fn load(sources: &Sources) -> Result<Self, String> {
+    /// Names the file, the line in it, the cause and the fix. Whatever is wrong in a file refuses
+    /// all of it: half a policy may allow what the other half denies.
+    pub fn load(sources: &Sources) -> Result<Self, PolicyError> {
         let mut policy = Self {
             allow_anonymous: sources.allow_anonymous,
             hook: sources.hook.clone(),
@@ -52,7 +53,7 @@ impl Policy {
             let path = &source.key_file;
             let key = policy.read_secret(path, "token key")?;
             let tokens = Tokens::new(source, &key);
-            let failed = |cause| format!("the token key {} is wrong: {cause}", path.display());
+            let failed = |cause| PolicyError::token_key(path, cause);
             policy.tokens = Some(tokens.map_err(failed)?);
         }
         policy.look_for_mistakes(sources);
@@ -63,19 +64,19 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// One line with the number of the line that is wrong, and the cause.
+    /// Names the number of the line that is wrong, and the cause.
     pub(crate) fn parse(
         allow_anonymous: bool,
         passwords: Option<&str>,
         acl: Option<&str>,
-    ) -> Result<Self, String> {
-        let failed = |(line, cause)| format!("line {line}: {cause}");
+    ) -> Result<Self, PolicyError> {
+        let failed = |(line, cause)| PolicyError::line(None, line, cause);
         let passwords = passwords.map(PasswordFile::parse).transpose().map_err(failed)?;
         let acl = acl.map(Acl::parse).transpose().map_err(failed)?;
         Ok(Self { allow_anonymous, passwords, acl, ..Self::default() })
     }
 
-    fn read_secret(&mut self, path: &Path, what: &str) -> Result<Vec<u8>, String> {
+    fn read_secret(&mut self, path: &Path, what: &str) -> Result<Vec<u8>, PolicyError> {
         let contents = files::read(path, what)?;
         if contents.is_public() {
             let path = path.display();

@@ -5,9 +5,10 @@
 //!
 //! Names and passwords are taken as they are, without SASLprep; for ASCII that is the same.
 
+use super::keyed_hash::{hmac_sha256, process_hash};
 use super::password_file::PasswordFile;
 use super::password_hash::BASE64;
-use super::random::{hmac_sha256, process_hash, random};
+use crate::base::random;
 use crate::limits::EXCHANGE_BYTES_MAX;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -56,7 +57,7 @@ impl Exchange {
         data: &[u8],
         passwords: &PasswordFile,
     ) -> Result<(Self, Box<[u8]>), &'static str> {
-        Self::begin_with(data, passwords, &BASE64_STANDARD.encode(random::<18>()))
+        Self::begin_with(data, passwords, &BASE64_STANDARD.encode(random::bytes::<18>()))
     }
 
     fn begin_with(

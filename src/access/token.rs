@@ -1,7 +1,7 @@
 //! JSON Web Tokens in the place of passwords.
 
 use super::claims;
-use super::random::process_number;
+use super::keyed_hash::process_number;
 use super::rules::Rules;
 use super::sources::{Algorithm, JwtSource};
 use crate::limits::TOKEN_BYTES_MAX;

@@ -53,7 +53,15 @@ impl fmt::Display for Unreadable {
     }
 }
 
-impl std::error::Error for Unreadable {}
+impl std::error::Error for Unreadable {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Its text is the error's own already.
+            Self::Io(error) => error.source(),
+            Self::NotRegular(_) | Self::TooLarge(_) => None,
+        }
+    }
+}
 
 impl From<io::Error> for Unreadable {
     fn from(error: io::Error) -> Self {

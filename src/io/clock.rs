@@ -1,6 +1,8 @@
 //! The only place that reads a clock.
+#![forbid(unsafe_code)]
 
 use crate::base::time::Time;
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock, for what has a date: certificates and tokens.
@@ -19,9 +21,7 @@ pub(crate) fn wall_ms() -> u64 {
 /// The time since the machine was booted, suspension included (`CLOCK_BOOTTIME`), in milliseconds.
 #[must_use]
 pub(crate) fn boot_ms() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of this frame, which the call fills or leaves alone.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let time = clock_gettime(ClockId::Boottime);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 

@@ -1,13 +1,14 @@
 //! The kernel and nothing else: one ring per worker, its buffers, sockets, wake-ups and the clock.
 //!
 //! [`ring::Ring`] is safe to use: what the kernel reads or writes is owned by the ring or borrowed
-//! until the kernel has finished with it. Its `unsafe` blocks are in `ring`, `send`, `buffers`,
-//! `gather`, `socket` and `wake`.
+//! until the kernel has finished with it. All `unsafe` blocks of the broker are in `buffers`,
+//! `gather`, `pages`, `ring`, `send` and `socket`.
 
 pub(crate) mod buffers;
 pub mod clock;
 pub mod event;
 mod gather;
+pub(crate) mod pages;
 pub mod ring;
 mod send;
 pub mod setup;

@@ -108,12 +108,19 @@ impl fmt::Display for RingError {
                 "no descriptor left for io_uring (EMFILE): raise the limit of open files (ulimit \
                  -n, LimitNOFILE=)"
             }
-            Self::Other(error) => return write!(formatter, "io_uring cannot start: {error}"),
+            Self::Other(_) => "io_uring cannot start",
         })
     }
 }
 
-impl std::error::Error for RingError {}
+impl std::error::Error for RingError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Other(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// What a ring of this kernel uses beyond the least that ringmq needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,13 +175,14 @@ pub(super) fn build(submissions: u32, completions: u32) -> Result<(IoUring, Feat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::causes;
 
     /// T20: each refusal is one line that names its cause and the fix.
     #[test]
     fn every_refusal_is_one_line() {
         for code in [libc::EPERM, libc::ENOSYS, libc::EINVAL, libc::ENOMEM, libc::EMFILE, libc::EIO]
         {
-            let line = RingError::from(io::Error::from_raw_os_error(code)).to_string();
+            let line = causes::line(&RingError::from(io::Error::from_raw_os_error(code)));
             assert!(!line.contains('\n') && line.contains("io_uring"), "{line}");
         }
     }

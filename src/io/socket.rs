@@ -140,10 +140,8 @@ pub fn abandon(socket: BorrowedFd<'_>) {
 
 /// How many bytes wait to be received.
 pub(crate) fn waiting_bytes(socket: BorrowedFd<'_>) -> usize {
-    let mut count: libc::c_int = 0;
-    // SAFETY: the call writes one `c_int`, to this frame. When it fails, nothing waits.
-    unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
-    usize::try_from(count).unwrap_or(0)
+    // When the call fails, nothing waits.
+    rustix::io::ioctl_fionread(socket).map_or(0, |count| count as usize)
 }
 
 /// Makes the socket readable only when `count` bytes wait; 1 is usual. The kernel cuts `count` to

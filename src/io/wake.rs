@@ -1,7 +1,9 @@
 //! Waking a worker that sleeps in the kernel.
+#![forbid(unsafe_code)]
 
+use rustix::event::{EventfdFlags, eventfd};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A counter in the kernel (`eventfd`) that a ring watches and other threads add to.
 #[derive(Debug)]
@@ -15,13 +17,8 @@ impl Waker {
     /// # Errors
     /// When no descriptor is left.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: eventfd takes no pointers; its result is checked before it is used.
-        let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the call above has just opened this descriptor, and nobody else knows it.
-        Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(descriptor) } })
+        let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { descriptor })
     }
 
     /// Wakes whoever watches.
@@ -29,9 +26,7 @@ impl Waker {
     /// Adding cannot fail before the counter is near 2⁶⁴: it is never read, because every addition
     /// wakes a watching poll.
     pub fn wake(&self) {
-        let one = 1_u64.to_ne_bytes();
-        // SAFETY: `one` is eight readable bytes for the duration of the call.
-        unsafe { libc::write(self.descriptor.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
     }
 }
 

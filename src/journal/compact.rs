@@ -2,21 +2,21 @@
 
 use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
+use super::error::JournalError;
 use crate::store::{self, Limits, Log, Recovered};
-use std::io;
 
 /// Replaces all segments by what they come to; how many bytes there are then. `salt` is for a
 /// journal that is still to begin.
 ///
 /// # Errors
-/// One line with the cause. The journal is as good as before then.
+/// The cause. The journal is as good as before then.
 pub(crate) fn compact(
     directory: Directory,
     recovered: Recovered,
     salt: u64,
-) -> Result<u64, String> {
-    let path = directory.path().display().to_string();
-    let cannot = |error: io::Error| format!("cannot compact the journal in {path}: {error}");
+) -> Result<u64, JournalError> {
+    let path = directory.path().to_owned();
+    let cannot = |error| JournalError::at(&path, "cannot compact the journal in", error);
     cut_torn_tails(&directory, &recovered.faults)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(cannot)?;
     runtime.block_on(async move {

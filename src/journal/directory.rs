@@ -1,5 +1,6 @@
 //! The directory of a journal: its lock and its segments.
 
+use super::error::JournalError;
 use crate::store::{Epoch, Fault, Found, Reader, Recovered};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -51,10 +52,9 @@ impl Directory {
     /// Makes the directory if need be, and keeps other processes out.
     ///
     /// # Errors
-    /// One line with the cause and the fix.
-    pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let unusable =
-            |error: io::Error| format!("cannot use the data directory {}: {error}", path.display());
+    /// When the directory cannot be used, or another process uses it.
+    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
+        let unusable = |error| JournalError::at(path, "cannot use the data directory", error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let name = path.join("lock");
         let mut options = OpenOptions::new();
@@ -62,11 +62,11 @@ impl Directory {
         let lock = options.open(&name).map_err(unusable)?;
         let directory = File::open(path).map_err(unusable)?;
         let in_use = || {
-            format!(
+            JournalError::new(format!(
                 "the data directory {} is in use by another ringmq: stop that one, or choose \
                  another directory",
                 path.display()
-            )
+            ))
         };
         match lock.try_lock() {
             Ok(()) => {}
@@ -165,10 +165,10 @@ impl Directory {
     /// Its segments, in order.
     ///
     /// # Errors
-    /// One line with the cause.
-    pub(crate) fn segments(&self) -> Result<Vec<Segment>, String> {
+    /// When the directory cannot be read.
+    pub(crate) fn segments(&self) -> Result<Vec<Segment>, JournalError> {
         let unreadable =
-            |error| format!("cannot read the data directory {}: {error}", self.path.display());
+            |error| JournalError::at(&self.path, "cannot read the data directory", error);
         let mut segments = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -191,10 +191,10 @@ impl Segment {
     /// All of it.
     ///
     /// # Errors
-    /// One line with the cause.
-    pub(crate) fn read(&self) -> Result<Found, String> {
+    /// When the file cannot be read.
+    pub(crate) fn read(&self) -> Result<Found, JournalError> {
         let bytes = fs::read(&self.path)
-            .map_err(|error| format!("cannot read {}: {error}", self.path.display()))?;
+            .map_err(|error| JournalError::at(&self.path, "cannot read", error))?;
         Ok(Found { number: self.number, bytes })
     }
 
@@ -211,17 +211,16 @@ impl Segment {
 /// become those of a clock with another epoch by [`State::set_epoch`](crate::store::State).
 ///
 /// # Errors
-/// One line with the cause and the fix.
+/// When a segment cannot be read, or another version wrote it.
 pub(crate) fn recover(
     directory: &Directory,
     mut progress: impl FnMut(usize, usize),
-) -> Result<Recovered, String> {
+) -> Result<Recovered, JournalError> {
     let segments = directory.segments()?;
     let mut reader = Reader::new(Epoch(0));
     for (index, segment) in segments.iter().enumerate() {
         progress(index, segments.len());
-        let refused = |newer| format!("cannot use the data directory: {newer}");
-        reader.read(segment.read()?).map_err(refused)?;
+        reader.read(segment.read()?)?;
     }
     Ok(reader.finish())
 }
@@ -229,14 +228,14 @@ pub(crate) fn recover(
 /// Cuts off what a crash has torn, so that nothing of it is ever read again.
 ///
 /// # Errors
-/// One line with the cause.
-pub(super) fn cut_torn_tails(directory: &Directory, faults: &[Fault]) -> Result<(), String> {
+/// When a segment cannot be cut off.
+pub(super) fn cut_torn_tails(directory: &Directory, faults: &[Fault]) -> Result<(), JournalError> {
     for fault in faults {
         if let Fault::TornTail { segment, offset, .. } = *fault {
             let path = directory.segment_path(segment);
             Segment { number: segment, path: path.clone() }
                 .cut(offset)
-                .map_err(|error| format!("cannot cut off {}: {error}", path.display()))?;
+                .map_err(|error| JournalError::at(&path, "cannot cut off", error))?;
         }
     }
     Ok(())

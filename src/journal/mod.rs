@@ -4,10 +4,12 @@
 mod compact;
 mod directory;
 mod disk;
+mod error;
 mod faults;
 mod thread;
 
 pub(crate) use compact::compact;
 pub(crate) use directory::{Directory, Segment, recover};
+pub(crate) use error::JournalError;
 pub(crate) use faults::wall_ms;
 pub(crate) use thread::{Setup, start};

@@ -2,6 +2,7 @@
 
 use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
+use super::error::JournalError;
 use super::faults;
 use crate::base::ids::{ByWorker, WorkerId};
 use crate::limits::{CLOCK_CHECK, JOURNAL_RETRY};
@@ -56,10 +57,10 @@ impl std::fmt::Debug for Setup {
 /// and all they handed over is written; or, with false, cannot be.
 ///
 /// # Errors
-/// One line with the cause.
-pub(crate) fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
+/// When the thread does not start, or the journal cannot be written.
+pub(crate) fn start(setup: Setup) -> Result<JoinHandle<bool>, JournalError> {
     let (opened_in, opened) = mpsc::channel();
-    let cannot = |error: io::Error| format!("cannot write the journal: {error}");
+    let cannot = |error: io::Error| JournalError::io("cannot write the journal", error);
     let body = move || {
         let runtime = match tokio_uring::Runtime::new(&tokio_uring::builder()) {
             Ok(runtime) => runtime,
@@ -76,15 +77,15 @@ pub(crate) fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
                     drop(opened_in);
                     journal.run().await
                 }
-                Err(line) => {
-                    opened_in.send(Err(line)).unwrap_or(());
+                Err(error) => {
+                    opened_in.send(Err(error)).unwrap_or(());
                     false
                 }
             }
         })
     };
     let thread = thread::Builder::new().name("journal".into()).spawn(body).map_err(cannot)?;
-    opened.recv().unwrap_or_else(|_| Err("the journal's thread has ended".into()))?;
+    opened.recv().unwrap_or_else(|_| Err(JournalError::new("the journal's thread has ended")))?;
     Ok(thread)
 }
 
@@ -110,12 +111,13 @@ struct Journal {
 }
 
 impl Journal {
-    async fn open(setup: Setup) -> Result<Self, String> {
+    async fn open(setup: Setup) -> Result<Self, JournalError> {
         let Setup { directory, past, faults, epoch, clock, syncs, salt, lines, wake, bell } = setup;
         cut_torn_tails(&directory, &faults)?;
-        let cannot = format!("cannot write the journal in {}", directory.path().display());
+        let path = directory.path().to_owned();
+        let cannot = |error| JournalError::at(&path, "cannot write the journal in", error);
         let mut log = Log::new(Files { directory }, past, syncs, salt, faults::LIMITS);
-        log.open().await.map_err(|error| format!("{cannot}: {error}"))?;
+        log.open().await.map_err(cannot)?;
         faults::pass("recovered");
         let gatherer = Gatherer::new(lines.workers(), epoch);
         let untold = ByWorker::new(lines.workers(), |_| VecDeque::new());

@@ -78,6 +78,8 @@ impl fmt::Display for Wrong {
     }
 }
 
+impl std::error::Error for Wrong {}
+
 impl Wrong {
     /// The value is not what it should have been.
     #[must_use]
@@ -174,8 +176,7 @@ impl GivenListener {
             wrong.extend(set.and_then(|()| option.set_of(&mut listener, values)).err());
         }
         if wrong.is_empty() {
-            let check = listener.check();
-            wrong.extend(check.err().map(|cause| Wrong::new(&self.listen.origin, cause)));
+            wrong.extend(listener.check(&self.listen.origin).err());
         }
         if wrong.is_empty() { Ok(listener) } else { Err(wrong) }
     }

@@ -280,35 +280,36 @@ impl ListenerOptions {
         Ok(())
     }
 
-    /// What does not go together.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Refuses what does not go together in a listener from `origin`.
+    pub(super) fn check(&self, origin: &str) -> Result<(), Wrong> {
+        let refused = |cause: &str| Err(Wrong::new(origin, format!("{self} {cause}")));
         let with_tls = self.scheme.has_tls();
         if with_tls && self.tls_cert.is_empty() {
-            return Err(format!("{self} needs a certificate: --tls-cert FILE --tls-key FILE"));
+            return refused("needs a certificate: --tls-cert FILE --tls-key FILE");
         }
         if with_tls && self.tls_cert.len() != self.tls_key.len() {
             let (certs, keys) = (self.tls_cert.len(), self.tls_key.len());
-            return Err(format!(
-                "{self} has {certs} tls-cert and {keys} tls-key: give one key for each, in order"
+            return refused(&format!(
+                "has {certs} tls-cert and {keys} tls-key: give one key for each, in order"
             ));
         }
         let asks = self.client_certificates != ClientCertificates::None;
         if with_tls && asks && self.tls_client_ca.is_empty() {
-            return Err(format!(
-                "{self} asks for client certificates: say who signs them, --tls-client-ca FILE"
-            ));
+            return refused(
+                "asks for client certificates: say who signs them, --tls-client-ca FILE",
+            );
         }
         if with_tls && !asks && (!self.tls_client_ca.is_empty() || !self.tls_crl.is_empty()) {
-            return Err(format!(
-                "{self} has a client CA or CRL but asks for no client certificates: \
-                 --client-certificates optional or required"
-            ));
+            return refused(
+                "has a client CA or CRL but asks for no client certificates: \
+                 --client-certificates optional or required",
+            );
         }
         if self.certificate_user != CertificateUser::None && with_tls && !asks {
-            return Err(format!(
-                "{self} takes user names from client certificates but asks for none: \
-                 --client-certificates required"
-            ));
+            return refused(
+                "takes user names from client certificates but asks for none: \
+                 --client-certificates required",
+            );
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! `ringmq check`: tells what is wrong with a configuration file, and with the files that it names.
-#![forbid(unsafe_code)]
 
 use super::configuration::{Contents, example};
 use super::failure::Failure;
 use super::{listening, settings};
+use crate::base::causes;
 use crate::options::Options;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -26,7 +26,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let text = error.render().to_string();
             let line = text.lines().next().unwrap_or_default();
             let line = line.strip_prefix("error: ").unwrap_or(line);
-            return Failure::usage(format_args!("{line}; see ringmq check --help")).report();
+            return Failure::usage(format!("{line}; see ringmq check --help")).report();
         }
     };
     // Whoever has closed the standard output still gets the status.
@@ -93,14 +93,14 @@ fn load(options: &Options, report: &mut Report) {
     for listener in &options.listeners {
         match settings::policy(listener) {
             Ok(policy) => policy.warnings().iter().for_each(|warning| report.warn(warning)),
-            Err(cause) => report.refuse(cause),
+            Err(error) => report.refuse(causes::line(&error)),
         }
         match settings::protocol(listener, None) {
             Ok(protocol) => {
                 let warnings = protocol.tls.iter().flat_map(|tls| tls.warnings());
                 warnings.for_each(|warning| report.warn(warning));
             }
-            Err(cause) => report.refuse(cause),
+            Err(error) => report.refuse(causes::line(&error)),
         }
     }
 }

@@ -1,5 +1,4 @@
 //! The command line, made from the table of options.
-#![forbid(unsafe_code)]
 
 use super::configuration::Configuration;
 use super::failure::Failure;
@@ -117,7 +116,7 @@ fn given_as(option: &OptionDef, matches: &ArgMatches) -> String {
 fn one_line(message: &str) -> Failure {
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
-    Failure::usage(format_args!("{line}; see ringmq --help"))
+    Failure::usage(format!("{line}; see ringmq --help"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
 //! The control thread: waits for signals, stops the workers, collects their reports.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use super::listening::SocketFile;
@@ -30,9 +29,8 @@ pub(super) struct Signals {
 impl Signals {
     /// Heeds them from now on; needs the runtime.
     pub(super) fn heed() -> Result<Self, Failure> {
-        let heed = |kind| {
-            signal(kind).map_err(|error| Failure::start(format_args!("no signals: {error}")))
-        };
+        let heed =
+            |kind| signal(kind).map_err(|error| Failure::start(format!("no signals: {error}")));
         Ok(Self {
             interrupt: heed(SignalKind::interrupt())?,
             terminate: heed(SignalKind::terminate())?,

@@ -1,8 +1,9 @@
 //! How many descriptors this process may have.
 
 use super::failure::Failure;
+use super::resource;
 use crate::limits::TURNED_AWAY_MAX;
-use std::io;
+use rustix::process::Resource;
 
 /// Descriptors left for everything that is not a connection, besides those of the workers, and for
 /// connections that are only turned away.
@@ -11,21 +12,9 @@ const RESERVED: usize = 64 + TURNED_AWAY_MAX;
 const PER_WORKER: usize = 4;
 
 /// Raises the limit as far as this process may, and says what it is then.
-pub(super) fn raise_limit() -> Result<usize, Failure> {
-    let refused = |error: io::Error| {
-        Failure::start(format_args!("cannot read the limit of open files (RLIMIT_NOFILE): {error}"))
-    };
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a writable rlimit for the duration of the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(refused(io::Error::last_os_error()));
-    }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-    // SAFETY: `raised` is a readable rlimit for the duration of the call.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
-        limit = raised;
-    }
-    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+pub(super) fn raise_limit() -> usize {
+    let limit = resource::raise_limit(Resource::Nofile);
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// How many connections fit under a descriptor limit.
@@ -36,7 +25,7 @@ pub(super) fn connections(
 ) -> Result<usize, Failure> {
     let others = RESERVED + workers * (PER_WORKER + addresses);
     match limit.saturating_sub(others) {
-        0 => Err(Failure::start(format_args!(
+        0 => Err(Failure::start(format!(
             "the limit of {limit} open files leaves none for connections: raise it above {others} \
              (ulimit -n, LimitNOFILE=) or run fewer --workers"
         ))),
@@ -50,8 +39,8 @@ mod tests {
 
     #[test]
     fn the_limit_becomes_the_hard_one() {
-        let limit = raise_limit().unwrap();
-        assert_eq!(raise_limit().unwrap(), limit);
+        let limit = raise_limit();
+        assert_eq!(raise_limit(), limit);
         assert!(limit > 64);
     }
 

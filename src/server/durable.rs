@@ -1,7 +1,7 @@
 //! Opens the data directory: takes up what an earlier process has left, and starts the journal.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
+use crate::base::random;
 use crate::broker::{Homes, Past, TOLD};
 use crate::io::clock::{self, Clock};
 use crate::journal::{self, Directory};
@@ -10,7 +10,6 @@ use crate::mesh::{Doorbell, line};
 use crate::options::{Durability, Options};
 use crate::store::{Epoch, Reading, Recovered};
 use crate::worker::Journal;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -55,7 +54,7 @@ pub(super) fn open(
         epoch,
         clock: Box::new(move || read_clocks(boot).note(epoch.milliseconds(clock.now()))),
         syncs: options.durability != Durability::None,
-        salt: salt().map_err(Failure::start)?,
+        salt: random::number(),
         lines: lines.into_iter().collect(),
         wake: Box::new(move |worker| doorbells[worker.index()].call()),
         bell: Arc::clone(&bell),
@@ -101,14 +100,6 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
 /// What the machine's clocks say, in this boot.
 fn read_clocks(boot: [u8; 16]) -> Reading {
     Reading { wall_ms: journal::wall_ms(clock::wall_ms()), boot, boot_ms: clock::boot_ms() }
-}
-
-/// What no client can guess.
-pub(super) fn salt() -> Result<u64, String> {
-    let mut bytes = [0; 8];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|error| format!("cannot read /dev/urandom: {error}"))?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// What the start says of where state is.

@@ -1,9 +1,9 @@
-//! Why the broker does not start: one line with the cause and the fix.
-#![forbid(unsafe_code)]
+//! Why the broker does not start, or keeps its old settings: one line with the cause and the fix.
 
 use super::logging::line;
+use crate::base::causes;
 use crate::options::LogFormat;
-use std::fmt::Display;
+use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 use tracing::Level;
@@ -23,14 +23,18 @@ impl std::fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The options are wrong.
-    pub(super) fn usage(line: impl Display) -> Self {
-        Self { line: line.to_string(), status: 2, format: LogFormat::Text }
+    /// The options are wrong: an error, or a line that is one.
+    pub(super) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::new(&*error.into(), 2)
     }
 
-    /// The options are right, but the machine does not allow it.
-    pub(super) fn start(line: impl Display) -> Self {
-        Self { line: line.to_string(), status: 1, format: LogFormat::Text }
+    /// The options are right, but the machine does not allow it: an error, or a line that is one.
+    pub(super) fn start(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::new(&*error.into(), 1)
+    }
+
+    fn new(error: &dyn Error, status: u8) -> Self {
+        Self { line: causes::line(error), status, format: LogFormat::Text }
     }
 
     /// The line is to look as those of the log do.

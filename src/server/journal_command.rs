@@ -1,10 +1,9 @@
 //! `ringmq journal`: looks into a data directory, and makes it smaller.
-#![forbid(unsafe_code)]
 
-use super::durable::salt;
 use super::failure::Failure;
 use crate::base::ids::DeliveryName;
-use crate::journal::{self, Directory, Segment};
+use crate::base::random;
+use crate::journal::{self, Directory, JournalError, Segment};
 use crate::store::record::{Attributes, Body, ClockNote, Published, Record, StoredDelivery};
 use crate::store::{Epoch, Fault, Found, Reader, Recovered, Watch};
 use clap::error::ErrorKind;
@@ -32,7 +31,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         "dump" => dump(directory),
         _ => compact(directory, matches),
     };
-    outcome.unwrap_or_else(|line| Failure::usage(line).report())
+    outcome.unwrap_or_else(|error| Failure::usage(error).report())
 }
 
 fn command() -> Command {
@@ -79,30 +78,30 @@ fn refuse(error: &clap::Error) -> ExitCode {
         _ => {
             let line = text.lines().next().unwrap_or_default();
             let line = line.strip_prefix("error: ").unwrap_or(line);
-            Failure::usage(format_args!("{line}; see ringmq journal --help")).report()
+            Failure::usage(format!("{line}; see ringmq journal --help")).report()
         }
     }
 }
 
 /// What is read of a directory, perhaps while a broker writes to it.
-fn read<W: Watch>(directory: &Directory, watch: W) -> Result<(Recovered, W, u64), String> {
+fn read<W: Watch>(directory: &Directory, watch: W) -> Result<(Recovered, W, u64), JournalError> {
     let mut reader = Reader::watched(Epoch(0), watch);
     let mut bytes = 0;
     for segment in directory.segments()? {
         let Some(found) = read_segment(directory, &segment)? else { continue };
         bytes += found.bytes.len() as u64;
-        reader.read(found).map_err(|newer| newer.to_string())?;
+        reader.read(found)?;
     }
     let (recovered, watch) = reader.finish_watched();
     Ok((recovered, watch, bytes))
 }
 
 /// The segment, unless a running broker has removed it meanwhile.
-fn read_segment(directory: &Directory, segment: &Segment) -> Result<Option<Found>, String> {
+fn read_segment(directory: &Directory, segment: &Segment) -> Result<Option<Found>, JournalError> {
     match segment.read() {
         Ok(found) => Ok(Some(found)),
         Err(_) if !directory.segment_path(segment.number).exists() => Ok(None),
-        Err(line) => Err(line),
+        Err(error) => Err(error),
     }
 }
 
@@ -113,7 +112,7 @@ fn status(recovered: &Recovered) -> ExitCode {
     }
 }
 
-fn verify(path: &Path) -> Result<ExitCode, String> {
+fn verify(path: &Path) -> Result<ExitCode, JournalError> {
     let directory = Directory::peek(path);
     let (recovered, tallies, bytes) = read(&directory, Tallies::default())?;
     let mut out = BufWriter::new(io::stdout());
@@ -175,7 +174,7 @@ impl Watch for Tallies {
     fn fault(&mut self, _: &Fault) {}
 }
 
-fn dump(path: &Path) -> Result<ExitCode, String> {
+fn dump(path: &Path) -> Result<ExitCode, JournalError> {
     let lines = Lines(BufWriter::new(io::stdout().lock()));
     let (recovered, mut lines, _) = read(&Directory::peek(path), lines)?;
     let _ = lines.0.flush();
@@ -196,7 +195,7 @@ impl<W: Write> Watch for Lines<W> {
     }
 }
 
-fn compact(path: &Path, matches: &ArgMatches) -> Result<ExitCode, String> {
+fn compact(path: &Path, matches: &ArgMatches) -> Result<ExitCode, JournalError> {
     // Only a directory that is there is opened: nothing is made by mistake.
     Directory::peek(path).segments()?;
     let directory = Directory::open(path)?;
@@ -208,7 +207,7 @@ fn compact(path: &Path, matches: &ArgMatches) -> Result<ExitCode, String> {
         return Ok(Failure::start(line).report());
     }
     let segments = recovered.past.segments.len();
-    let after = journal::compact(directory, recovered, salt()?)?;
+    let after = journal::compact(directory, recovered, random::number())?;
     let line = format!("{segments} segments of {before} bytes became one of {after} bytes\n");
     let _ = io::stdout().write_all(line.as_bytes());
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,4 @@
 //! Which kernel this is.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 
@@ -10,7 +9,7 @@ pub(super) fn release() -> Result<String, Failure> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned());
     match version(&release) {
-        Some(version) if version < OLDEST => Err(Failure::start(format_args!(
+        Some(version) if version < OLDEST => Err(Failure::start(format!(
             "Linux {release} is too old: run on Linux {}.{} or newer",
             OLDEST.0, OLDEST.1
         ))),

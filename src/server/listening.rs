@@ -1,5 +1,4 @@
 //! The listening sockets: one per address and worker.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::io::socket::{Listener, check_free};
@@ -78,7 +77,7 @@ pub(super) fn check_distinct(listeners: &[ListenerOptions]) -> Result<(), Failur
         let endpoint = &listener.endpoint;
         let is_free = matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
         if !is_free && listeners[..index].iter().any(|other| other.endpoint == *endpoint) {
-            return Err(Failure::usage(format_args!("--listen: {listener} is given twice")));
+            return Err(Failure::usage(format!("--listen: {listener} is given twice")));
         }
     }
     Ok(())
@@ -155,7 +154,7 @@ fn refused(listener: &ListenerOptions, error: &io::Error) -> Failure {
         }
         _ => error.to_string(),
     };
-    Failure::start(format_args!("cannot listen on {listener}: {cause}"))
+    Failure::start(format!("cannot listen on {listener}: {cause}"))
 }
 
 #[cfg(test)]

@@ -1,43 +1,10 @@
-//! How the kernel backs this process's memory, and how much of it may be locked.
+//! How large the rings can be: how much memory this process may lock.
 
-use super::failure::Failure;
+use super::resource::raise_limit;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::limits::{LOCKED_RESERVE_BYTES, SUBMISSIONS_FEW};
-use std::io;
-use std::ops::Range;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::time::Duration;
-
-/// `PR_THP_DISABLE_EXCEPT_ADVISED` of Linux 6.18.
-const EXCEPT_ADVISED: libc::c_ulong = 2;
-
-/// Has memory backed by ordinary pages, not by huge ones, but where [`use_huge_pages`] asks for
-/// them.
-///
-/// Connections are many small allocations: with huge pages 16,000 idle ones took 1,178 bytes each
-/// instead of 862, and fan-out, pairs and QoS 1 cost the same CPU per delivery. A kernel that does
-/// not know the exception has no huge pages at all, and one that does not know the call loses
-/// nothing but memory.
-pub(super) fn use_ordinary_pages() {
-    for flags in [EXCEPT_ADVISED, 0] {
-        // SAFETY: the call takes numbers only, and concerns this process alone.
-        if unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, flags, 0, 0) } == 0 {
-            return;
-        }
-    }
-}
-
-/// Asks for huge pages behind memory that is about to be written for the first time: an Argon2
-/// hash, which reads its 46 MiB in random order, takes 18 ms with them and 22 ms without.
-pub(super) fn use_huge_pages(memory: Range<*const u8>) {
-    let page = 2 << 20;
-    let start = memory.start.addr().next_multiple_of(page);
-    let end = memory.end.addr() / page * page;
-    if start < end {
-        let start = memory.start.with_addr(start).cast_mut().cast();
-        // SAFETY: the advice changes no byte, wherever it is.
-        let _ = unsafe { libc::madvise(start, end - start.addr(), libc::MADV_HUGEPAGE) };
-    }
-}
 
 /// How often it is tried again whether there is room for rings.
 const ROOM_TRIES: u32 = 40;
@@ -56,24 +23,21 @@ pub(super) struct Rings {
 /// Plans the rings of so many workers. Some kernels count them as locked memory, for all processes
 /// of a user together: then the rings are as small as the limit wants, or there are fewer workers,
 /// which the log says.
-///
-/// # Errors
-/// When the limit cannot be read.
-pub(super) fn plan_rings(workers: usize) -> Result<Rings, Failure> {
-    let limit = raise_limit()?;
-    let rings = wait_for_room(workers, limit);
-    let is_usual = rings.sizes.submissions == RingSizes::default().submissions;
+pub(super) fn plan_rings(workers: usize) -> Rings {
+    let usual = Rings { sizes: RingSizes::default(), workers };
+    let Some(limit) = raise_limit(Resource::Memlock) else { return usual };
+    let rings = wait_for_room(usual, limit);
+    let is_usual = rings.sizes.submissions == usual.sizes.submissions;
     if !is_usual || rings.workers < workers {
         warn(rings, workers, limit);
     }
-    Ok(rings)
+    rings
 }
 
 /// The kernel gives the rings of a process back a moment after the process has gone; a broker that
 /// is started again at once has to wait for that.
-fn wait_for_room(workers: usize, limit: libc::rlim_t) -> Rings {
-    let usual = Rings { sizes: RingSizes::default(), workers };
-    let most = fitting(workers, |bytes| bytes as libc::rlim_t <= limit);
+fn wait_for_room(usual: Rings, limit: u64) -> Rings {
+    let most = fitting(usual.workers, |bytes| bytes as u64 <= limit);
     for _ in 0..ROOM_TRIES {
         for rings in [usual, most] {
             if has_room(limit, locked_bytes(rings.sizes, rings.workers)) {
@@ -82,7 +46,7 @@ fn wait_for_room(workers: usize, limit: libc::rlim_t) -> Rings {
         }
         std::thread::sleep(ROOM_INTERVAL);
     }
-    fitting(workers, |bytes| has_room(limit, bytes))
+    fitting(usual.workers, |bytes| has_room(limit, bytes))
 }
 
 /// The largest rings for which there is room, for as many workers as possible, and for one of them
@@ -119,7 +83,7 @@ fn locked_bytes(sizes: RingSizes, workers: usize) -> usize {
     sizes.locked_bytes() * workers + LOCKED_RESERVE_BYTES
 }
 
-fn warn(rings: Rings, wanted: usize, limit: libc::rlim_t) {
+fn warn(rings: Rings, wanted: usize, limit: u64) {
     let needed = locked_bytes(RingSizes::default(), wanted) as u64;
     // When that is less than the limit, other processes of this user have the rest.
     let set = if needed > limit { needed } else { limit.saturating_add(needed) };
@@ -138,11 +102,8 @@ fn warn(rings: Rings, wanted: usize, limit: libc::rlim_t) {
 
 /// True when so much more memory may be locked. The kernel tells nobody how much is, and whether it
 /// counts rings at all; so the limit is lowered by as much for the moment of a trial.
-fn has_room(limit: libc::rlim_t, bytes: usize) -> bool {
-    if limit == libc::RLIM_INFINITY {
-        return true;
-    }
-    let Some(rest) = limit.checked_sub(bytes as libc::rlim_t) else {
+fn has_room(limit: u64, bytes: usize) -> bool {
+    let Some(rest) = limit.checked_sub(bytes as u64) else {
         // More than the limit is too much only where it counts.
         return has_room(limit, limit as usize);
     };
@@ -155,27 +116,8 @@ fn has_room(limit: libc::rlim_t, bytes: usize) -> bool {
     !is_refused
 }
 
-/// Raises the limit as far as this process may, and says what it is then.
-fn raise_limit() -> Result<libc::rlim_t, Failure> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a writable rlimit for the duration of the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } != 0 {
-        let error = io::Error::last_os_error();
-        return Err(Failure::start(format_args!(
-            "cannot read the limit of locked memory (RLIMIT_MEMLOCK): {error}"
-        )));
-    }
-    let raised = set_limit(limit.rlim_max, limit.rlim_max);
-    Ok(if raised.is_ok() { limit.rlim_max } else { limit.rlim_cur })
-}
-
-fn set_limit(now: libc::rlim_t, most: libc::rlim_t) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: now, rlim_max: most };
-    // SAFETY: `limit` is a readable rlimit for the duration of the call.
-    match unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+fn set_limit(now: u64, most: u64) -> rustix::io::Result<()> {
+    setrlimit(Resource::Memlock, Rlimit { current: Some(now), maximum: Some(most) })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! Composition: reads the options, starts the workers, and stops them when told to.
+#![forbid(unsafe_code)]
 
 pub mod authentication;
 mod check;
@@ -16,10 +17,12 @@ mod memory;
 mod passwd;
 mod pinning;
 mod reload;
+mod resource;
 mod settings;
 mod start;
 mod summary;
 
+use crate::io::pages::use_ordinary_pages;
 use crate::options::{LogFormat, Options};
 use cli::Command;
 use configuration::Configuration;
@@ -53,11 +56,11 @@ fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
     let options = Options::build(&contents.given).map_err(wrong)?;
     // What was logged has to be out before a last line may follow: the guard sees to that.
     let started = logging::start(options.log_level, options.log_format);
-    let not_started = |error| Failure::start(format_args!("cannot log: {error}")).in_format(format);
+    let not_started = |error| Failure::start(format!("cannot log: {error}")).in_format(format);
     let (log, _guard) = started.map_err(not_started)?;
     let given = contents.log();
     abort_on_panic(options.log_format);
-    memory::use_ordinary_pages();
+    use_ordinary_pages();
     let ended = start::serve(options, given, configuration, log);
     ended.map_err(|failure| failure.in_format(format))
 }

@@ -1,5 +1,4 @@
 //! `ringmq passwd`: changes a password file.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::access::{HashMethod, Secret, hash_password};
@@ -76,7 +75,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         _ => {
             let line = text.lines().next().unwrap_or_default();
             let line = line.strip_prefix("error: ").unwrap_or(line);
-            Failure::usage(format_args!("{line}; see ringmq passwd --help")).report()
+            Failure::usage(format!("{line}; see ringmq passwd --help")).report()
         }
     }
 }
@@ -132,7 +131,7 @@ impl Request {
             }
         };
         let edited = edit(&text, &self.user, entry.as_deref()).ok_or_else(|| {
-            Failure::start(format_args!("{} has no user {:?}", self.file.display(), self.user))
+            Failure::start(format!("{} has no user {:?}", self.file.display(), self.user))
         })?;
         replace(&path, old.as_ref(), &edited).map_err(|error| self.failed("write", &error))
     }
@@ -142,7 +141,7 @@ impl Request {
         let shown = self.file.display();
         let creates = matches!(self.change, Change::Set { creates: true, .. });
         match (fs::canonicalize(&self.file), creates) {
-            (Ok(_), true) => Err(Failure::start(format_args!(
+            (Ok(_), true) => Err(Failure::start(format!(
                 "{shown} exists already: leave out --create to add to it, or remove it first"
             ))),
             (Ok(path), false) => {
@@ -154,14 +153,14 @@ impl Request {
                 Ok((self.file.clone(), None))
             }
             (Err(error), false) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Failure::start(format_args!("{shown} does not exist: make it with --create")))
+                Err(Failure::start(format!("{shown} does not exist: make it with --create")))
             }
             (Err(error), _) => Err(self.failed("read", &error)),
         }
     }
 
     fn failed(&self, what: &str, error: &dyn Display) -> Failure {
-        Failure::start(format_args!("cannot {what} {}: {error}", self.file.display()))
+        Failure::start(format!("cannot {what} {}: {error}", self.file.display()))
     }
 }
 
@@ -173,7 +172,7 @@ fn check_name(user: &str) -> Result<(), Failure> {
         _ if user.starts_with('#') => "a line that begins with # is a comment",
         _ => return Ok(()),
     };
-    Err(Failure::usage(format_args!("the user name {user:?} cannot be used: {cause}")))
+    Err(Failure::usage(format!("the user name {user:?} cannot be used: {cause}")))
 }
 
 fn check_password(password: &Secret, method: HashMethod) -> Result<(), Failure> {
@@ -193,7 +192,7 @@ fn check_password(password: &Secret, method: HashMethod) -> Result<(), Failure> 
 /// The password from the terminal, asked for twice, or from the standard input.
 fn read_password(request: &Request) -> Result<Secret, Failure> {
     let failed = |error: io::Error| {
-        Failure::start(format_args!("cannot read the password: {error}; see --batch"))
+        Failure::start(format!("cannot read the password: {error}; see --batch"))
     };
     if request.is_batch {
         return first_line(io::stdin().lock()).map_err(failed);

@@ -1,5 +1,4 @@
 //! Which worker runs on which core.
-#![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use crate::limits::WORKERS_MAX;
@@ -67,7 +66,7 @@ fn physical(usable: &[usize], siblings: impl Fn(usize) -> Option<Vec<usize>>) ->
 fn allowed<'a>(cores: &'a [usize], usable: &[usize]) -> Result<&'a [usize], Failure> {
     match cores.iter().find(|core| !usable.contains(core)) {
         None => Ok(cores),
-        Some(core) => Err(Failure::usage(format_args!(
+        Some(core) => Err(Failure::usage(format!(
             "--pin: core {core} is not one this process may use ({})",
             ranges(usable)
         ))),

@@ -1,11 +1,12 @@
 //! New settings for a running broker: all of them or none.
-#![forbid(unsafe_code)]
 
 use super::authentication::Desk;
 use super::configuration::Configuration;
+use super::failure::Failure;
 use super::logging::Log;
 use super::settings;
 use super::start::Notices;
+use crate::base::causes;
 use crate::options::{Given, ListenerOptions, OPTIONS, Options};
 use crate::transport::certificate_files;
 use crate::worker::Settings;
@@ -35,9 +36,9 @@ impl Reloader {
         }
     }
 
-    fn read(&mut self) -> Result<(), String> {
-        let given = self.configuration.read().map_err(|failure| failure.to_string())?;
-        let mut options = Options::build(&given).map_err(|wrong| wrong.to_string())?;
+    fn read(&mut self) -> Result<(), Failure> {
+        let given = self.configuration.read()?;
+        let mut options = Options::build(&given).map_err(Failure::usage)?;
         keep_endpoints(&mut options.listeners, &self.settings.options.listeners)?;
         for option in OPTIONS.iter().filter(|option| !option.is_reloaded) {
             if !given.agrees_with(&self.given, option) {
@@ -69,7 +70,10 @@ impl Reloader {
                 tracing::info!("Certificates have changed: reloaded");
                 self.apply(Settings { protocols, ..self.settings.clone() });
             }
-            Err(cause) => tracing::error!("Certificates not reloaded, the old stay: {cause}"),
+            Err(error) => {
+                let error = causes::line(&error);
+                tracing::error!("Certificates not reloaded, the old stay: {error}");
+            }
         }
     }
 
@@ -84,12 +88,12 @@ impl Reloader {
 fn keep_endpoints(
     listeners: &mut [ListenerOptions],
     before: &[ListenerOptions],
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let is_same = |(new, old): (&ListenerOptions, &ListenerOptions)| {
         new.scheme == old.scheme && new.endpoint.is_at(&old.endpoint)
     };
     if listeners.len() != before.len() || !listeners.iter().zip(before).all(is_same) {
-        return Err("the listeners have changed, which needs a restart".to_owned());
+        return Err(Failure::usage("the listeners have changed, which needs a restart"));
     }
     for (new, old) in listeners.iter_mut().zip(before) {
         new.endpoint = old.endpoint.clone();

@@ -1,9 +1,9 @@
 //! What the options' files hold: everything a worker goes by, read at the start and upon a reload.
-#![forbid(unsafe_code)]
 
-use crate::access::{Algorithm, HookSource, JwtSource, Policy, Sources};
+use super::failure::Failure;
+use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources};
 use crate::options::{CertificateUser, JwtAlgorithm, ListenerOptions, Options};
-use crate::transport::{Protocol, TlsFiles, TlsSettings, WebSocketSettings};
+use crate::transport::{Protocol, TlsError, TlsFiles, TlsSettings, WebSocketSettings};
 use crate::worker::Settings;
 use std::sync::Arc;
 
@@ -11,15 +11,16 @@ use std::sync::Arc;
 /// many listeners.
 ///
 /// # Errors
-/// One line about the first that cannot be used.
-pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<Settings, String> {
-    let policies = options.listeners.iter().map(policy).collect::<Result<Vec<_>, _>>()?;
+/// Names the first that cannot be used.
+pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<Settings, Failure> {
+    let policies = options.listeners.iter().map(policy).collect::<Result<Vec<_>, _>>();
+    let policies = policies.map_err(Failure::usage)?;
     for (listener, policy) in options.listeners.iter().zip(&policies) {
         for warning in policy.warnings() {
             tracing::warn!(%listener, "{warning}");
         }
     }
-    let protocols = protocols(options, before)?;
+    let protocols = protocols(options, before).map_err(Failure::usage)?;
     Ok(Settings { options: Arc::clone(options), policies: policies.into(), protocols })
 }
 
@@ -30,7 +31,7 @@ pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<
 pub(super) fn protocols(
     options: &Options,
     before: Option<&Settings>,
-) -> Result<Arc<[Protocol]>, String> {
+) -> Result<Arc<[Protocol]>, TlsError> {
     let protocols = options.listeners.iter().enumerate().map(|(index, listener)| {
         let before = before.and_then(|before| before.protocols[index].tls.as_deref());
         let protocol = protocol(listener, before)?;
@@ -49,7 +50,7 @@ pub(super) fn protocols(
 pub(super) fn protocol(
     listener: &ListenerOptions,
     before: Option<&TlsSettings>,
-) -> Result<Protocol, String> {
+) -> Result<Protocol, TlsError> {
     let files = listener.scheme.has_tls().then(|| TlsFiles {
         certificates: listener.tls_cert.clone(),
         keys: listener.tls_key.clone(),
@@ -76,7 +77,7 @@ pub(super) fn protocol(
 ///
 /// # Errors
 /// As [`load`].
-pub(super) fn policy(listener: &ListenerOptions) -> Result<Policy, String> {
+pub(super) fn policy(listener: &ListenerOptions) -> Result<Policy, PolicyError> {
     let jwt = listener.jwt_key_file.clone().map(|key_file| JwtSource {
         key_file,
         algorithm: match listener.jwt_algorithm {

@@ -1,5 +1,4 @@
 //! Starting: everything that can fail is tried before the first connection is accepted.
-#![forbid(unsafe_code)]
 
 use super::authentication::{self, DeskSettings};
 use super::configuration::Configuration;
@@ -13,6 +12,7 @@ use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
 use super::{descriptors, durable, kernel, settings};
 use crate::base::ids::WorkerId;
+use crate::base::random;
 use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
@@ -23,7 +23,7 @@ use crate::options::{Given, Options};
 use crate::worker::{Desk, Notice, Places, Report, Settings, Setup, Worker};
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
-use std::io::{self, Read};
+use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -38,9 +38,9 @@ pub(super) fn serve(
     log: Log,
 ) -> Result<ExitCode, Failure> {
     let release = kernel::release()?;
-    let descriptors = descriptors::raise_limit()?;
+    let descriptors = descriptors::raise_limit();
     let mut plan = pinning::plan(&options)?;
-    let Rings { sizes, workers } = memory::plan_rings(plan.cores.len())?;
+    let Rings { sizes, workers } = memory::plan_rings(plan.cores.len());
     let features = probe().map_err(Failure::start)?;
     plan.cores.truncate(workers);
     let allowed = descriptors::connections(descriptors, workers, options.listeners.len())?;
@@ -56,7 +56,7 @@ pub(super) fn serve(
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
-    let settings = settings::load(&options, None).map_err(Failure::usage)?;
+    let settings = settings::load(&options, None)?;
     let ending = runtime.block_on(async {
         let signals = Signals::heed()?;
         let running = start_workers(&settings, &plan, sizes, connections, sockets)?;
@@ -140,7 +140,8 @@ fn start_workers(
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
     let notices = Notices { senders: senders.into(), doorbells: Arc::clone(&doorbells) };
     let desk = start_desk(settings, notices.clone()).map_err(not_started)?;
-    let (seed, clock) = (seed().map_err(not_started)?, Clock::start());
+    // Peers must not be able to guess the seed, so that they cannot prepare collisions.
+    let (seed, clock) = (random::number(), Clock::start());
     let places = Arc::new(Places::new(connections, seed));
     let durable = durable::open(&settings.options, &doorbells, seed, clock)?;
     let mut journals = durable.ends.into_iter();
@@ -226,13 +227,6 @@ fn start_worker(
     thread::Builder::new().name(name).spawn(body).map(drop).map_err(not_started)
 }
 
-/// What peers must not be able to guess, so that they cannot prepare collisions.
-fn seed() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
-}
-
 fn not_started(error: impl Display) -> Failure {
-    Failure::start(format_args!("cannot start the workers: {error}"))
+    Failure::start(format!("cannot start the workers: {error}"))
 }

@@ -1,5 +1,4 @@
 //! What is told at the start, on the standard output, and at the end, in the log.
-#![forbid(unsafe_code)]
 
 use super::logging::{Field, line};
 use super::pinning::Plan;

@@ -6,6 +6,7 @@ mod batch;
 mod clock;
 mod commit;
 mod compact;
+mod decode;
 mod gather;
 mod log;
 mod message;
@@ -19,6 +20,7 @@ pub use commit::{
     COMMIT_HEADER, CommitWriter, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
 };
 pub use compact::compact;
+pub use decode::DecodeError;
 pub use gather::{Commit, Committed, Gatherer, News, Submission};
 pub use log::{Disk, Limits, Log, Past, Sealed};
 pub use message::{Expiry, Message, Source, Traits};

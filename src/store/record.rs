@@ -354,16 +354,3 @@ impl Record<'_> {
         *out = filled.expect("a vector takes everything");
     }
 }
-
-impl<'a> Record<'a> {
-    /// The record that `bytes` hold, all of them.
-    ///
-    /// # Errors
-    /// When they hold none: they are damaged, or a newer version wrote them.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, postcard::Error> {
-        match postcard::take_from_bytes(bytes)? {
-            (record, []) => Ok(record),
-            _ => Err(postcard::Error::DeserializeBadEncoding),
-        }
-    }
-}

@@ -5,9 +5,11 @@ use super::commit::{
     COMMIT_HEADER, CommitHeader, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
     record_payload,
 };
+use super::decode::DecodeError;
 use super::log::{Past, Sealed};
 use super::record::Record;
 use super::state::State;
+use crate::base::causes;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -38,12 +40,14 @@ pub enum Fault {
         /// Of which segment.
         segment: u64,
     },
-    /// A record is whole, but this version does not know it.
-    UnknownRecord {
+    /// A record is as it was written, but cannot be read.
+    Unreadable {
         /// In which segment.
         segment: u64,
         /// From which byte on.
         offset: u64,
+        /// Why not.
+        cause: DecodeError,
     },
     /// Segments between others are not there.
     Missing {
@@ -70,10 +74,10 @@ impl fmt::Display for Fault {
             Self::DamagedHeader { segment } => {
                 write!(formatter, "segment {segment}: its header is damaged; the rest is kept")
             }
-            Self::UnknownRecord { segment, offset } => write!(
-                formatter,
-                "segment {segment}, byte {offset}: a record of a kind that is not known is left out"
-            ),
+            Self::Unreadable { segment, offset, cause } => {
+                let cause = causes::line(cause);
+                write!(formatter, "segment {segment}, byte {offset}: a record is left out: {cause}")
+            }
             Self::Missing { first, last } => {
                 write!(formatter, "segments {first} to {last} are missing; the rest is kept")
             }
@@ -108,6 +112,8 @@ impl fmt::Display for UnknownFormat {
         )
     }
 }
+
+impl std::error::Error for UnknownFormat {}
 
 /// A segment as it was found.
 #[derive(Debug)]
@@ -317,7 +323,7 @@ impl<W: Watch> Reader<W> {
                 self.watch.record(segment, offset, commit, &record);
                 self.state.apply(record);
             }
-            Err(_) => self.note(Fault::UnknownRecord { segment, offset }),
+            Err(cause) => self.note(Fault::Unreadable { segment, offset, cause }),
         }
     }
 }

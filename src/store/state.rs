@@ -334,7 +334,7 @@ impl State {
     fn publish(&mut self, published: Published<'_>) {
         let id = published.message;
         self.number_max = self.number_max.max(id.0);
-        if let Some(body) = published.body.filter(Body::is_sound)
+        if let Some(body) = published.body
             && !self.messages.contains_key(&id)
         {
             self.messages.insert(id, Arc::new(body.message(id, self.epoch)));
@@ -481,13 +481,6 @@ impl Body<'_> {
             expires: self.expires,
             lengths: self.lengths,
         }
-    }
-
-    /// True when its lengths fit its bytes and its topic is text.
-    fn is_sound(&self) -> bool {
-        let (topic, properties) = (self.lengths.0 as usize, self.lengths.1 as usize);
-        let text = self.bytes.get(..topic).is_some_and(|topic| std::str::from_utf8(topic).is_ok());
-        text && self.bytes.len() - topic >= properties
     }
 
     fn message(self, id: MessageId, epoch: Epoch) -> Message {

@@ -1,6 +1,7 @@
 //! Certificates of authorities, from files and from folders of files.
 
 use super::pem;
+use super::tls_error::TlsError;
 use crate::base::maps::HashSet;
 use crate::limits::AUTHORITY_FILES_MAX;
 use rustls::pki_types::CertificateDer;
@@ -12,7 +13,7 @@ const ENDINGS: &[&str] = &["pem", "crt", "cer"];
 const NEEDED: &str = "they must be PEM with BEGIN CERTIFICATE";
 
 /// All certificates in files and folders, each once.
-pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let mut found = Vec::new();
     for path in paths {
         if path.is_dir() {
@@ -26,18 +27,18 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, St
     Ok(found)
 }
 
-fn load_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn load_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let files = files_in(folder)?;
     if files.is_empty() {
         let cause = "the folder holds no certificates: no names like 9d66eef0.0, .pem or .crt";
         let fix = format!("put them there, then: openssl rehash {}", pem::shell(folder, ""));
-        return Err(pem::failure(folder, cause, &fix));
+        return Err(TlsError::of(folder, cause, &fix));
     }
-    let all: Result<Vec<_>, String> =
+    let all: Result<Vec<_>, TlsError> =
         files.iter().map(|file| pem::authorities_if_any(file)).collect();
     let all = all?.concat();
     match all.is_empty() {
-        true => Err(pem::failure(folder, "no file in the folder holds a certificate", NEEDED)),
+        true => Err(TlsError::of(folder, "no file in the folder holds a certificate", NEEDED)),
         false => Ok(all),
     }
 }
@@ -53,9 +54,9 @@ pub(crate) fn certificate_files(path: &Path) -> Vec<PathBuf> {
 
 /// The files in a folder, in the order of their names: as OpenSSL, only those that are named by
 /// their hash, as `openssl rehash` does; where there is none, those that are named as certificates.
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let failed =
-        |error| pem::failure(folder, error, "give a folder that the broker's user may read");
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, TlsError> {
+    let fix = "give a folder that the broker's user may read";
+    let failed = |error| TlsError::of(folder, "cannot be read", fix).because(error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -69,7 +70,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
     }
     if files.len() > AUTHORITY_FILES_MAX {
         let cause = format!("the folder holds more than {AUTHORITY_FILES_MAX} certificates");
-        return Err(pem::failure(folder, cause, "keep those that are needed"));
+        return Err(TlsError::of(folder, cause, "keep those that are needed"));
     }
     files.sort();
     Ok(files)

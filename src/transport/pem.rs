@@ -2,6 +2,7 @@
 //! what to do.
 
 use super::public_key;
+use super::tls_error::TlsError;
 use crate::base::operator_file::{self, Contents, Unreadable};
 use crate::limits::{AUTHORITY_FILE_BYTES_MAX, CRL_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX};
 use rustls::pki_types::pem::{Error, PemObject};
@@ -23,21 +24,21 @@ pub(super) struct KeyFile {
 }
 
 /// A server's own certificates, at least one.
-pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates(path, KEY_FILE_BYTES_MAX)
 }
 
 /// The certificates of authorities in a file, at least one.
-pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates(path, AUTHORITY_FILE_BYTES_MAX)
 }
 
 /// The same, of a file that may hold something else.
-pub(super) fn authorities_if_any(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn authorities_if_any(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     sections(&read(path, AUTHORITY_FILE_BYTES_MAX)?.bytes, path)
 }
 
-fn certificates(path: &Path, bytes_max: u64) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(path: &Path, bytes_max: u64) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path, bytes_max)?.bytes;
     let found = sections::<CertificateDer<'static>>(&text, path)?;
     match found.is_empty() {
@@ -47,7 +48,7 @@ fn certificates(path: &Path, bytes_max: u64) -> Result<Vec<CertificateDer<'stati
 }
 
 /// The one private key in a file.
-pub(super) fn key(path: &Path) -> Result<KeyFile, String> {
+pub(super) fn key(path: &Path) -> Result<KeyFile, TlsError> {
     let Contents { bytes: text, mode } = read(path, KEY_FILE_BYTES_MAX)?;
     if contains(&text, b"BEGIN ENCRYPTED") || contains(&text, b"4,ENCRYPTED") {
         let fix = format!(
@@ -55,7 +56,7 @@ pub(super) fn key(path: &Path) -> Result<KeyFile, String> {
             shell(path, ""),
             shell(path, ".plain")
         );
-        return Err(failure(path, "the key is encrypted with a passphrase", &fix));
+        return Err(TlsError::of(path, "the key is encrypted with a passphrase", &fix));
     }
     let mut keys = sections::<PrivateKeyDer<'static>>(&text, path)?;
     let kinds = "BEGIN PRIVATE KEY, BEGIN RSA PRIVATE KEY or BEGIN EC PRIVATE KEY";
@@ -65,12 +66,12 @@ pub(super) fn key(path: &Path) -> Result<KeyFile, String> {
             key: keys.remove(0),
             is_public: Contents { bytes: Vec::new(), mode }.is_public(),
         }),
-        _ => Err(failure(path, "holds several private keys", "put each in a file of its own")),
+        _ => Err(TlsError::of(path, "holds several private keys", "put each in a file of its own")),
     }
 }
 
 /// All revocation lists in a file, at least one.
-pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let bytes = read(path, CRL_FILE_BYTES_MAX)?.bytes;
     // Authorities publish their lists as bare DER.
     if !contains(&bytes, PEM_START) && bytes.first() == Some(&DER_START) {
@@ -83,11 +84,6 @@ pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'stat
     }
 }
 
-/// One line about a file.
-pub(super) fn failure(path: &Path, cause: impl std::fmt::Display, fix: &str) -> String {
-    format!("{}: {cause}; {fix}", path.display())
-}
-
 /// A path, with something behind it, as a word for a shell.
 pub(super) fn shell(path: &Path, more: &str) -> String {
     let text = format!("{}{more}", path.display());
@@ -98,12 +94,13 @@ pub(super) fn shell(path: &Path, more: &str) -> String {
     }
 }
 
-fn read(path: &Path, bytes_max: u64) -> Result<Contents, String> {
+fn read(path: &Path, bytes_max: u64) -> Result<Contents, TlsError> {
     let mut contents = operator_file::read(path, bytes_max).map_err(|error| match error {
         Unreadable::Io(error) => {
-            failure(path, error, "give a file that exists and that the broker's user may read")
+            let fix = "give a file that exists and that the broker's user may read";
+            TlsError::of(path, "cannot be read", fix).because(error)
         }
-        error => format!("{}: {error}", path.display()),
+        error => TlsError::new(path.display().to_string()).because(error),
     })?;
     if contains(&contents.bytes, BYTE_ORDER_MARK) && contains(&contents.bytes, PEM_START) {
         contents.bytes = without_marks(&contents.bytes);
@@ -126,20 +123,21 @@ fn without_marks(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-fn sections<T: PemObject>(text: &[u8], path: &Path) -> Result<Vec<T>, String> {
+fn sections<T: PemObject>(text: &[u8], path: &Path) -> Result<Vec<T>, TlsError> {
     T::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|error| {
+        // The error's own text shows bytes of the file, which may be a key's.
         let cause = match error {
             Error::MissingSectionEnd { .. } => "a section has no END line",
             Error::IllegalSectionStart { .. } => "a BEGIN line is malformed",
             Error::Base64Decode(_) => "a section holds something that is not base64",
             _ => "a section cannot be read",
         };
-        failure(path, cause, "it is damaged or cut off: copy the file anew")
+        TlsError::of(path, cause, "it is damaged or cut off: copy the file anew")
     })
 }
 
 /// What there is in a file instead of a `wanted`, and the way from there to one.
-fn without(text: &[u8], path: &Path, wanted: &str, labels: &str) -> String {
+fn without(text: &[u8], path: &Path, wanted: &str, labels: &str) -> TlsError {
     let (from, to) = (shell(path, ""), shell(path, ".pem"));
     let convert = |with: &str| format!("convert it and name the new file: openssl {with}");
     let (cause, fix) = match text {
@@ -166,7 +164,7 @@ fn without(text: &[u8], path: &Path, wanted: &str, labels: &str) -> String {
             None => (format!("holds no {wanted}"), format!("it must be PEM with {labels}")),
         },
     };
-    failure(path, cause, &fix)
+    TlsError::of(path, cause, &fix)
 }
 
 /// What a file in DER is, and how OpenSSL makes PEM of it.

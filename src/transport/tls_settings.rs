@@ -3,6 +3,7 @@
 use super::client_verifier::ClientVerifier;
 use super::hello::Hello;
 use super::own_certificate::CertificateChooser;
+use super::tls_error::{TlsError, about};
 use super::tls_files::TlsFiles;
 use super::{authorities, pem, public_key};
 use crate::limits::TLS_RECORD_BYTES_MAX;
@@ -77,8 +78,8 @@ impl TlsSettings {
     /// Reads everything from its files.
     ///
     /// # Errors
-    /// One line that names the file, what is wrong with it, and what to do.
-    pub fn load(files: &TlsFiles) -> Result<Self, String> {
+    /// Names the file, what is wrong with it, and what to do.
+    pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         Self::build(files, None)
     }
 
@@ -87,7 +88,7 @@ impl TlsSettings {
     ///
     /// # Errors
     /// As for [`TlsSettings::load`]; then `self` is to be kept.
-    pub fn reload(&self, files: &TlsFiles) -> Result<Self, String> {
+    pub fn reload(&self, files: &TlsFiles) -> Result<Self, TlsError> {
         Self::build(files, Some(self))
     }
 
@@ -97,7 +98,7 @@ impl TlsSettings {
         &self.warnings
     }
 
-    fn build(files: &TlsFiles, previous: Option<&Self>) -> Result<Self, String> {
+    fn build(files: &TlsFiles, previous: Option<&Self>) -> Result<Self, TlsError> {
         let provider = Arc::new(default_provider());
         let mut warnings = Vec::new();
         let chooser = Arc::new(CertificateChooser::load(files, &provider, &mut warnings)?);
@@ -105,7 +106,7 @@ impl TlsSettings {
         let verifier = trust.verifier(files, &provider)?;
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(files.min_version))
-            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+            .map_err(not_set_up)?;
         let builder = match &verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
             None => builder.with_no_client_auth(),
@@ -121,7 +122,8 @@ impl TlsSettings {
         // MQTT clients connect once at a time; a second ticket would only make handshakes longer.
         config.send_tls13_tickets = 1;
         let now = config.time_provider.current_time();
-        let now = now.ok_or("TLS cannot be set up: the clock is before 1970")?;
+        let before_1970 = || TlsError::new("TLS cannot be set up: the clock is before 1970");
+        let now = now.ok_or_else(before_1970)?;
         warn_of_validity(files, &chooser, now, &mut warnings);
         warn_of_lists(&trust, now, &mut warnings);
         let mut without_protocol = config.clone();
@@ -192,7 +194,7 @@ impl TlsSettings {
 }
 
 impl Trust {
-    fn load(files: &TlsFiles) -> Result<Self, String> {
+    fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let mut trust = Self {
             client_certificates: files.client_certificates,
             authorities: Vec::new(),
@@ -202,9 +204,10 @@ impl Trust {
             return Ok(trust);
         }
         if files.client_cas.is_empty() {
-            return Err("client certificates cannot be checked: no file of authorities is given; \
-                        give one, or ask for no client certificates"
-                .to_string());
+            return Err(TlsError::new(
+                "client certificates cannot be checked: no file of authorities is given; give one, \
+                 or ask for no client certificates",
+            ));
         }
         trust.authorities = authorities::load(&files.client_cas)?;
         for path in &files.crls {
@@ -221,20 +224,20 @@ impl Trust {
         &self,
         files: &TlsFiles,
         provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
         let Some(path) = files.client_cas.first().filter(|_| !self.authorities.is_empty()) else {
             return Ok(None);
         };
         let mut roots = RootCertStore::empty();
         for authority in &self.authorities {
-            roots.add(authority.clone()).map_err(|_| {
+            roots.add(authority.clone()).map_err(|error| {
                 let cause = match X509Certificate::from_der(authority) {
                     Ok((_, authority)) => {
                         format!("the authority {} cannot be used", authority.subject())
                     }
                     Err(_) => "a certificate is malformed".to_owned(),
                 };
-                pem::failure(path, cause, "replace or remove this certificate")
+                TlsError::of(path, cause, "replace or remove this certificate").because(error)
             })?;
         }
         let mut builder =
@@ -246,11 +249,11 @@ impl Trust {
         }
         let webpki = builder.build().map_err(|error| {
             let path = files.crls.first().unwrap_or(path);
-            let cause = match error {
+            let cause = match &error {
                 VerifierBuilderError::InvalidCrl(_) => "a revocation list cannot be used",
                 _ => "client certificates cannot be verified with these files",
             };
-            pem::failure(path, cause, "give the authority's current revocation list")
+            TlsError::of(path, cause, "give the authority's current revocation list").because(error)
         })?;
         let verifier = ClientVerifier::new(webpki, &self.authorities, &self.crls);
         Ok(Some(Arc::new(verifier)))
@@ -273,8 +276,12 @@ fn alpn(websocket: bool) -> Vec<Vec<u8>> {
     }
 }
 
-fn new_ticketer() -> Result<Arc<dyn ProducesTickets>, String> {
-    Ticketer::new().map_err(|error| format!("TLS cannot be set up: {error}"))
+fn new_ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    Ticketer::new().map_err(not_set_up)
+}
+
+fn not_set_up(error: rustls::Error) -> TlsError {
+    TlsError::new("TLS cannot be set up").because(error)
 }
 
 fn warn_of_validity(
@@ -285,7 +292,7 @@ fn warn_of_validity(
 ) {
     for (path, own) in files.certificates.iter().zip(chooser.own()) {
         if let Some(cause) = invalidity(own, now.as_secs().cast_signed()) {
-            warnings.push(pem::failure(path, cause, "clients will refuse it; renew it"));
+            warnings.push(about(path, cause, "clients will refuse it; renew it"));
         }
     }
 }

@@ -96,7 +96,7 @@ fn v18_a_wrong_line_refuses_the_file_and_is_named() {
     let folder = super::Folder::new();
     let load = |path| {
         let acl_file = Some(path);
-        ringmq::access::Policy::load(&ringmq::access::Sources { acl_file, ..Default::default() })
+        super::load(&ringmq::access::Sources { acl_file, ..Default::default() })
     };
     let error = load(folder.write("acl", b"user a\n# \xff\n")).unwrap_err();
     assert!(error.contains("line 2") && error.contains("UTF-8"), "{error}");

@@ -24,7 +24,7 @@ fn load(
     let key_file = folder.write("key", key);
     let mut source = JwtSource { key_file, algorithm, user_claim: None, audience: None };
     adjust(&mut source);
-    Policy::load(&Sources { jwt: Some(source), ..Sources::default() })
+    super::load(&Sources { jwt: Some(source), ..Sources::default() })
 }
 
 fn policy() -> Policy {

@@ -1,9 +1,9 @@
 //! Certificates and keys as people have them: chains that are incomplete or out of order, folders
 //! of authorities, certificates of old versions, and files that hold something else.
 
-use crate::openssl;
 use crate::transport_peer::client::{Client, Pair, VERSIONS};
 use crate::transport_peer::pki::{self, Authority, Identity, Site};
+use crate::{openssl, refusal};
 use rcgen::{BasicConstraints, IsCa};
 use ringmq::transport::{ClientCertificates, TlsFiles, TlsSettings};
 use std::os::unix::fs::PermissionsExt;
@@ -147,7 +147,7 @@ fn authorities_come_from_folders_as_well() {
         client_certificates: ClientCertificates::Required,
         ..site.files.clone()
     };
-    let error = TlsSettings::load(&files).unwrap_err();
+    let error = refusal(&files);
     assert!(error.contains("holds no certificates") && error.contains("openssl rehash"), "{error}");
     std::fs::write(folder.join("first.pem"), first.pem()).unwrap();
     std::fs::write(folder.join("README"), "no certificate").unwrap();
@@ -293,7 +293,7 @@ fn a_server_certificate_of_version_1_is_served() {
     }
     // And its key is checked as any other.
     let wrong = TlsFiles { keys: site.files.keys.clone(), ..files };
-    let error = TlsSettings::load(&wrong).unwrap_err();
+    let error = refusal(&wrong);
     assert!(error.contains("does not belong to any certificate"), "{error}");
 }
 
@@ -358,7 +358,7 @@ fn files_that_hold_something_else_are_told_from_each_other() {
             keys: vec![folder.join(key)],
             ..TlsFiles::default()
         };
-        let error = TlsSettings::load(&files).unwrap_err();
+        let error = refusal(&files);
         for part in parts {
             assert!(error.contains(part), "{part} is not in: {error}");
         }
@@ -373,7 +373,7 @@ fn files_that_hold_something_else_are_told_from_each_other() {
         let old = if is_key { key } else { certificate };
         let named = folder.join(format!("{old}.{new}"));
         *if is_key { &mut files.keys[0] } else { &mut files.certificates[0] } = named;
-        TlsSettings::load(&files).unwrap_or_else(|error| panic!("{command}: {error}"));
+        TlsSettings::load(&files).unwrap_or_else(|error| panic!("{command}: {error:?}"));
     }
 }
 

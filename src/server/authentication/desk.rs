@@ -1,5 +1,4 @@
 //! What the threads of a desk share, and what they do with a login.
-#![forbid(unsafe_code)]
 
 use super::cache::{Cache, Key, Known};
 use super::failures::{Claim, Failures};
@@ -11,9 +10,9 @@ use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::LinkId;
 use crate::io::clock::Clock;
+use crate::io::pages::use_huge_pages;
 use crate::limits::{LOGIN_CACHE_MAX, LOGIN_FAILURES_TABLE_MAX};
 use crate::mqtt::ReasonCode;
-use crate::server::memory::use_huge_pages;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};

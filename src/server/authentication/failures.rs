@@ -1,6 +1,5 @@
 //! Logins that fail. Whoever fails too often under one name from one address is delayed, and only
 //! they; logins of an address from which many fail are verified after those of other addresses.
-#![forbid(unsafe_code)]
 
 use crate::access::Login;
 use crate::base::maps::HashMap;

@@ -1,5 +1,4 @@
 //! Asks the hook over HTTP.
-#![forbid(unsafe_code)]
 
 use crate::access::{HookAnswer, HookSource, Login, hook_question};
 use crate::limits::HOOK_ANSWER_BYTES_MAX;

@@ -1,21 +1,22 @@
 //! A thread that gives way.
 
+use rustix::process::setpriority_process;
+
 /// The lowest priority but idling, so that logins still end on a busy machine.
-const NICE: libc::c_int = 19;
+const NICE: i32 = 19;
 
 /// Lets every other thread of the process go first; without effect where the kernel forbids it.
 pub(super) fn give_way() {
-    // SAFETY: `setpriority` takes no pointers. On Linux 0 is the calling thread, not the process.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    // On Linux no process stands for the calling thread.
+    let _ = setpriority_process(None, NICE);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn nice() -> libc::c_int {
-        // SAFETY: takes no pointers.
-        unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+    fn nice() -> i32 {
+        rustix::process::getpriority_process(None).unwrap()
     }
 
     #[test]

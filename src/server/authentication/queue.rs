@@ -1,6 +1,5 @@
 //! Logins that wait for a thread. Those that were right before go first; of the others those from
 //! addresses that fail least. Addresses take turns, so that nobody waits for a neighbour's flood.
-#![forbid(unsafe_code)]
 
 use super::desk::Job;
 use crate::base::maps::HashMap;

@@ -1,5 +1,4 @@
 //! The example of a configuration file, from the one table of options.
-#![forbid(unsafe_code)]
 
 use crate::options::{OPTIONS, OptionDef};
 use std::fmt::Write;

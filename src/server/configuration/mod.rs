@@ -1,5 +1,4 @@
 //! Where the options come from: the command line, the environment, a configuration file.
-#![forbid(unsafe_code)]
 
 mod example;
 mod mosquitto;
@@ -49,7 +48,7 @@ impl Configuration {
                 count => format!(" ({count} more: ringmq check {})", file.display()),
             };
             let format = self.given.log_format().or_else(|| contents.given.log_format());
-            let failure = Failure::usage(format_args!("{first}{more}"));
+            let failure = Failure::usage(format!("{first}{more}"));
             return Err(failure.in_format(format.unwrap_or(LogFormat::Text)));
         }
         contents.given = self.given.clone().or(contents.given);

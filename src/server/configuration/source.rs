@@ -1,5 +1,4 @@
 //! A file's text, and where in it something stands.
-#![forbid(unsafe_code)]
 
 use crate::base::operator_file;
 use crate::limits::{CONFIGURATION_FILE_BYTES_MAX, WRONG_NAME_BYTES_MAX};

@@ -1,6 +1,5 @@
 //! The configuration file of ringmq itself: TOML, with the flags' names as keys, and a table for
 //! each listener that has options of its own.
-#![forbid(unsafe_code)]
 
 use super::Contents;
 use super::source::{Source, nearest, shown};

@@ -1,6 +1,5 @@
 //! Lines that do not come through `tracing`: before it is set up, on the standard output, and about
 //! the log itself. They look like those that do.
-#![forbid(unsafe_code)]
 
 use crate::options::LogFormat;
 use std::fmt::Write;

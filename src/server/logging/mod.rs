@@ -1,5 +1,4 @@
 //! Log lines: to the standard error, by a thread of their own.
-#![forbid(unsafe_code)]
 
 mod line;
 mod sink;

@@ -1,6 +1,5 @@
 //! Where log lines wait for the thread that writes them. Nobody who logs ever waits; what is too
 //! much while nobody reads the log is left out, and how much that was is said.
-#![forbid(unsafe_code)]
 
 use crate::io::clock::Clock;
 use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES, STOP_LOG};

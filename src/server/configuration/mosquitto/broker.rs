@@ -1,5 +1,4 @@
 //! Options of the broker.
-#![forbid(unsafe_code)]
 
 use super::super::Contents;
 use super::add;

@@ -1,5 +1,4 @@
 //! Listeners.
-#![forbid(unsafe_code)]
 
 use super::super::Contents;
 use super::places::{LOCAL, resolve, usable};
@@ -142,7 +141,14 @@ impl<'a> Listeners<'a> {
             let cause = format!("socket_domain: {:?} is not ipv4 or ipv6", line.value);
             return Err(Wrong::new(&line.value_origin, cause));
         }
-        let addresses = resolve(host, family.map(|line| &*line.value)).map_err(refused)?;
+        let unknown = |error| {
+            let host = host.unwrap_or_default();
+            refused(format!("{host:?} is no address of this machine: {error}"))
+        };
+        let addresses = resolve(host, family.map(|line| &*line.value)).map_err(unknown)?;
+        if addresses.is_empty() {
+            return Err(refused("no address is left: socket_domain excludes all".into()));
+        }
         let url = |ip: IpAddr| format!("{scheme}://{}", SocketAddr::new(ip, port));
         Ok(addresses.into_iter().map(|ip| Value::new(url(ip), &*origin)).collect())
     }

@@ -8,7 +8,6 @@
 //! As in Mosquitto, relative paths begin in the working directory, options above all listeners
 //! describe the default listener, and one that has any of them is opened on port 1883 besides the
 //! others.
-#![forbid(unsafe_code)]
 
 mod broker;
 mod listener;

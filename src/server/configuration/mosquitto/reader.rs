@@ -3,7 +3,6 @@
 //! A section is a listener: what stands between its `listener` line and the next. The lines above
 //! all listeners are the section of the default listener, also those of an included file. After an
 //! included file, the section goes on in which it was included.
-#![forbid(unsafe_code)]
 
 use super::super::source::{self, nearest, shown};
 use super::table::{Kind, Meaning, meaning, names};
@@ -115,9 +114,9 @@ impl Files {
     fn take(&mut self, mut line: Line, section: usize) {
         let Some(meaning) = meaning(&line.name) else { return self.refuse_unknown(&line) };
         if let Meaning::Listener(kind) | Meaning::Security(kind) | Meaning::Broker(kind) = meaning
-            && let Err(cause) = check(&mut line, kind)
+            && let Err(wrong) = check(&mut line, kind)
         {
-            self.wrong.push(Wrong::new(&line.value_origin, cause));
+            self.wrong.push(wrong);
             return;
         }
         match meaning {
@@ -150,8 +149,8 @@ impl Files {
     /// `per_listener_settings`: once true, it stays so.
     fn settle_scope(&mut self, line: &Line) {
         let mut line = line.clone();
-        if let Err(cause) = check(&mut line, Kind::Boolean) {
-            self.wrong.push(Wrong::new(&line.value_origin, cause));
+        if let Err(wrong) = check(&mut line, Kind::Boolean) {
+            self.wrong.push(wrong);
         } else if line.is_true() && !self.security.is_empty() {
             let fix = "per_listener_settings has to stand above everything about who may come in";
             self.wrong.push(line.wrong(fix));
@@ -238,10 +237,11 @@ fn split(path: &Path, number: usize, text: &str) -> Option<Line> {
 }
 
 /// Leaves the value as its kind is, or says what it should have been.
-fn check(line: &mut Line, kind: Kind) -> Result<(), String> {
+fn check(line: &mut Line, kind: Kind) -> Result<(), Wrong> {
     let name = &line.name;
+    let refused = |cause: String| Err(Wrong::new(&line.value_origin, cause));
     let Some(word) = line.value.split_whitespace().next() else {
-        return Err(format!("{name} has no value"));
+        return refused(format!("{name} has no value"));
     };
     let is_right = match kind {
         Kind::Boolean => matches!(word, "true" | "false" | "1" | "0"),
@@ -250,7 +250,7 @@ fn check(line: &mut Line, kind: Kind) -> Result<(), String> {
     };
     if !is_right {
         let expected = if kind == Kind::Boolean { "true or false" } else { "a number" };
-        return Err(format!("{name}: {word:?} is not {expected}"));
+        return refused(format!("{name}: {word:?} is not {expected}"));
     }
     if matches!(kind, Kind::Boolean | Kind::Number | Kind::Word) {
         line.value = word.to_owned();

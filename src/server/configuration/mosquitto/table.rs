@@ -4,7 +4,6 @@
 //! with the reason, when nothing but comfort is lost. And what decides who comes in, what a client
 //! may do, or whether messages arrive, is refused: a broker that starts without it would be more
 //! open than its owner has written, or lose messages without a word.
-#![forbid(unsafe_code)]
 
 /// What becomes of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

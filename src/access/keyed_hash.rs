@@ -1,24 +1,15 @@
-//! What nobody outside this process can guess.
+//! Hashes under a key that ends with this process: nobody outside it can compute them.
 
+use crate::base::random;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::sync::OnceLock;
-
-/// Bytes from the kernel.
-///
-/// # Panics
-/// When the kernel has none to give; without them nothing is safe.
-pub(super) fn random<const COUNT: usize>() -> [u8; COUNT] {
-    let mut bytes = [0; COUNT];
-    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    bytes
-}
 
 /// HMAC-SHA-256 under a key that this process made up for itself and that ends with it; the length
 /// of each part counts, so different parts never give the same bytes.
 pub(super) fn process_hash(parts: &[&[u8]]) -> [u8; 32] {
     static KEY: OnceLock<[u8; 32]> = OnceLock::new();
-    let mut hash = hmac_sha256(KEY.get_or_init(random));
+    let mut hash = hmac_sha256(KEY.get_or_init(random::bytes));
     for part in parts {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part);

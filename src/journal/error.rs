@@ -1,0 +1,49 @@
+//! Why a journal cannot be used.
+
+use crate::store::UnknownFormat;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// What cannot be done with a journal, with the fix where it is not the cause's own, and the cause.
+#[derive(Debug)]
+pub(crate) struct JournalError {
+    what: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl JournalError {
+    /// Something that has no cause behind it.
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), source: None }
+    }
+
+    /// The kernel has refused it.
+    pub(super) fn io(what: impl Into<String>, error: io::Error) -> Self {
+        Self { what: what.into(), source: Some(error.into()) }
+    }
+
+    /// The kernel has refused it at `path`.
+    pub(super) fn at(path: &Path, what: &str, error: io::Error) -> Self {
+        Self::io(format!("{what} {}", path.display()), error)
+    }
+}
+
+impl From<UnknownFormat> for JournalError {
+    fn from(error: UnknownFormat) -> Self {
+        Self { what: "cannot use the data directory".to_owned(), source: Some(error.into()) }
+    }
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.what)
+    }
+}
+
+impl Error for JournalError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| error as _)
+    }
+}
