@@ -32,7 +32,7 @@ struct Peer<T> {
     outgoing: Producer<T>,
     overflow: VecDeque<T>,
     incoming: Consumer<T>,
-    /// How many of the incoming messages belong to the current pass.
+    /// How many of the incoming messages belong to the current sweep.
     due: usize,
     /// Something was pushed since the peer was last looked at for sleeping.
     pushed: bool,
@@ -102,20 +102,20 @@ impl<T> Mesh<T> {
         }
     }
 
-    /// Begins a pass: what the rings hold now is what [`Mesh::receive`] gives.
-    pub(crate) fn begin_pass(&mut self) {
+    /// Begins a sweep: what the rings hold now is what [`Mesh::receive`] gives.
+    pub(crate) fn begin_sweep(&mut self) {
         for peer in self.peers.values_mut().flatten() {
             peer.due = peer.incoming.slots();
         }
     }
 
-    /// True when all that belongs to the pass was received.
+    /// True when all that belongs to the sweep was received.
     #[must_use]
-    pub(crate) fn is_pass_over(&self) -> bool {
+    pub(crate) fn is_sweep_over(&self) -> bool {
         self.peers.values().flatten().all(|peer| peer.due == 0)
     }
 
-    /// The next message of this pass from another worker.
+    /// The next message of this sweep from another worker.
     #[inline]
     pub(crate) fn receive(&mut self, from: WorkerId) -> Option<T> {
         let peer = self.peers[from].as_mut()?;

@@ -37,8 +37,8 @@ impl Worker {
     /// anything.
     pub(super) fn exchange(&mut self) -> bool {
         let mut busy = false;
-        if self.mesh.is_pass_over() {
-            self.mesh.begin_pass();
+        if self.mesh.is_sweep_over() {
+            self.mesh.begin_sweep();
         }
         for from in WorkerId::all(self.mesh.workers()) {
             for _ in 0..MESH_BATCH_MAX {
@@ -50,8 +50,8 @@ impl Worker {
                 }
             }
         }
-        if self.mesh.is_pass_over() && (busy || self.shard.wants_pass()) {
-            self.feed(Input::MeshPass);
+        if self.mesh.is_sweep_over() && (busy || self.shard.wants_sweep()) {
+            self.feed(Input::MeshSwept);
             busy = true;
         }
         self.drain_overflow();

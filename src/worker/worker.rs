@@ -227,7 +227,7 @@ impl Worker {
     /// Sleeps until there is something to do; returns at once when there is.
     fn sleep(&mut self) {
         let has_layers = !self.handshakes.is_empty() || !self.unjudged.is_empty();
-        let has_more = self.shard.wants_pass() || has_layers || !self.suspects.is_empty();
+        let has_more = self.shard.wants_sweep() || has_layers || !self.suspects.is_empty();
         if self.ring.has_events() || has_more || self.is_done() {
             return;
         }

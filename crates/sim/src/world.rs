@@ -45,7 +45,7 @@ pub(super) enum Event {
     /// A worker sends what its outbox holds.
     Flush(usize),
     /// A worker looks at its rings.
-    Pass(usize),
+    Sweep(usize),
     /// A worker looks for room in its rings.
     Retry(usize),
     /// A worker's deadline.
@@ -241,7 +241,7 @@ impl World {
             Event::Verify(wire) => self.verify(wire),
             Event::Reload(worker) => self.reload(worker),
             Event::Flush(worker) => self.flush_due(worker),
-            Event::Pass(worker) => self.pass(worker),
+            Event::Sweep(worker) => self.sweep(worker),
             Event::Retry(worker) => self.retry(worker),
             Event::Tick(worker) => self.tick(worker),
             Event::Commit => self.commit(),
