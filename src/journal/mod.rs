@@ -10,4 +10,4 @@ mod thread;
 pub(crate) use compact::compact;
 pub(crate) use directory::{Directory, Segment, recover};
 pub(crate) use faults::wall_ms;
-pub(crate) use thread::{Setup, start};
+pub(crate) use thread::{JournalSetup, start};

@@ -23,7 +23,7 @@ const TELL_AGAIN: Duration = Duration::from_millis(1);
 const EARLY: Duration = Duration::from_millis(5);
 
 /// What the journal is made of.
-pub(crate) struct Setup {
+pub(crate) struct JournalSetup {
     /// Where it is.
     pub directory: Directory,
     /// What is there already, and what is wrong with it.
@@ -46,9 +46,12 @@ pub(crate) struct Setup {
     pub bell: Arc<Notify>,
 }
 
-impl std::fmt::Debug for Setup {
+impl std::fmt::Debug for JournalSetup {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Setup").field("directory", &self.directory).finish_non_exhaustive()
+        formatter
+            .debug_struct("JournalSetup")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,7 +60,7 @@ impl std::fmt::Debug for Setup {
 ///
 /// # Errors
 /// One line with the cause.
-pub(crate) fn start(setup: Setup) -> Result<JoinHandle<bool>, String> {
+pub(crate) fn start(setup: JournalSetup) -> Result<JoinHandle<bool>, String> {
     let (opened_in, opened) = mpsc::channel();
     let cannot = |error: io::Error| format!("cannot write the journal: {error}");
     let body = move || {
@@ -110,8 +113,9 @@ struct Journal {
 }
 
 impl Journal {
-    async fn open(setup: Setup) -> Result<Self, String> {
-        let Setup { directory, past, faults, epoch, clock, syncs, salt, lines, wake, bell } = setup;
+    async fn open(setup: JournalSetup) -> Result<Self, String> {
+        let JournalSetup { directory, past, faults, epoch, clock, syncs, salt, lines, wake, bell } =
+            setup;
         cut_torn_tails(&directory, &faults)?;
         let cannot = format!("cannot write the journal in {}", directory.path().display());
         let mut log = Log::new(Files { directory }, past, syncs, salt, faults::LIMITS);

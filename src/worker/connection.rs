@@ -1,6 +1,6 @@
 //! One connection, as its worker sees it.
 
-use super::places::Place;
+use super::places::TakenPlace;
 use crate::base::ids::{ListenerId, WorkerId};
 use crate::base::time::Time;
 use crate::broker::{Origin, Unsent};
@@ -18,7 +18,7 @@ pub(super) struct Connection {
     /// Which listener accepted it.
     pub(super) listener: ListenerId,
     /// What it takes up of the limits.
-    pub(super) place: Place,
+    pub(super) place: TakenPlace,
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     /// The shard wants no input for now.
@@ -107,7 +107,7 @@ impl Connection {
         socket: OwnedFd,
         layers: Option<Box<Layers>>,
         listener: ListenerId,
-        place: Place,
+        place: TakenPlace,
     ) -> Self {
         Self {
             socket,

@@ -1,7 +1,7 @@
 //! What the shard asks for, and what goes to and comes from other workers.
 
 use super::connection::{Connection, Layers, Move, Phase};
-use super::places::Place;
+use super::places::TakenPlace;
 use super::worker::{Stage, Worker};
 use crate::base::ids::WorkerId;
 use crate::broker::{Input, LinkId, MeshMessage, Origin, Output};
@@ -22,7 +22,7 @@ pub enum Parcel {
         /// What stands between the socket and MQTT.
         layers: Option<Box<Layers>>,
         /// What it takes up of the limits.
-        place: Place,
+        place: TakenPlace,
         /// Where it comes from.
         origin: Origin,
         /// What came in on it so far, from its CONNECT on.
@@ -79,7 +79,7 @@ impl Worker {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Close { link } => self.close(link),
-            Output::Authenticate { link, login } => (self.desk.0)(link, *login),
+            Output::Authenticate { link, login } => (self.logins.0)(link, *login),
             Output::Mesh { to, message } => self.post(to, Parcel::Message(message)),
             Output::PauseReceive { link } => self.set_paused(link, true),
             Output::ResumeReceive { link } => self.set_paused(link, false),

@@ -35,20 +35,20 @@ pub struct Settings {
 
 /// Takes logins to be verified; the verdict comes as a [`Notice`].
 #[derive(Clone)]
-pub struct Desk(pub(super) Arc<Submit>);
+pub struct LoginSender(pub(super) Arc<Submit>);
 
 type Submit = dyn Fn(LinkId, Login) + Send + Sync;
 
-impl Desk {
+impl LoginSender {
     /// `submit` returns at once.
     pub fn new(submit: impl Fn(LinkId, Login) + Send + Sync + 'static) -> Self {
         Self(Arc::new(submit))
     }
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for LoginSender {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Desk")
+        formatter.write_str("LoginSender")
     }
 }
 

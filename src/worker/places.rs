@@ -23,7 +23,7 @@ pub struct Places {
 
 /// What one connection takes up.
 #[derive(Debug, Default)]
-pub struct Place {
+pub struct TakenPlace {
     /// False: it is one too many.
     is_counted: bool,
     /// The address that it is counted for.
@@ -48,13 +48,13 @@ impl Places {
     /// Takes a place for a connection that came at `now`, where so many may come a second, 0 for
     /// any number. What there is too much of comes with it; None when it cannot even be told.
     #[must_use]
-    pub(crate) fn take(&self, now: Time, rate_max: u32) -> Option<(Place, Option<Excess>)> {
+    pub(crate) fn take(&self, now: Time, rate_max: u32) -> Option<(TakenPlace, Option<Excess>)> {
         // Relaxed: the counts guard nothing but themselves.
         if self.taken.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.taken.fetch_sub(1, Ordering::Relaxed);
             return self.turn_away().map(|place| (place, Some(Excess::Connections)));
         }
-        let place = Place { is_counted: true, address: None };
+        let place = TakenPlace { is_counted: true, address: None };
         if self.is_in_time(now, rate_max) {
             return Some((place, None));
         }
@@ -65,7 +65,7 @@ impl Places {
     /// Counts a connection for its address, of which there may be `limit`, 0 for any number.
     pub(crate) fn count_address(
         &self,
-        place: &mut Place,
+        place: &mut TakenPlace,
         address: IpAddr,
         limit: u32,
     ) -> Option<Excess> {
@@ -82,7 +82,7 @@ impl Places {
     }
 
     /// Gives back what a connection took up.
-    pub(crate) fn give_back(&self, place: &Place) {
+    pub(crate) fn give_back(&self, place: &TakenPlace) {
         let count = if place.is_counted { &self.taken } else { &self.turned_away };
         count.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = place.address {
@@ -93,12 +93,12 @@ impl Places {
         }
     }
 
-    fn turn_away(&self) -> Option<Place> {
+    fn turn_away(&self) -> Option<TakenPlace> {
         let count = self.turned_away.fetch_add(1, Ordering::Relaxed);
         if count >= TURNED_AWAY_MAX {
             self.turned_away.fetch_sub(1, Ordering::Relaxed);
         }
-        (count < TURNED_AWAY_MAX).then(Place::default)
+        (count < TURNED_AWAY_MAX).then(TakenPlace::default)
     }
 
     /// As many as may come in a second may come at once.

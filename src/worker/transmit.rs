@@ -101,7 +101,7 @@ impl Worker {
                 }
                 Some(connection) => {
                     connection.settled = true;
-                    self.slice.push(Send {
+                    self.slice.push(SliceSend {
                         link,
                         socket: connection.socket.as_raw_fd(),
                         wrapped: None,
@@ -146,7 +146,7 @@ impl Worker {
             }
         } else if !range.is_empty() {
             let (socket, wrapped) = (connection.socket.as_raw_fd(), Some(range));
-            self.slice.push(Send { link, socket, wrapped });
+            self.slice.push(SliceSend { link, socket, wrapped });
         }
         if flow == Flow::Ended && matches!(connection.phase, Phase::Open) {
             // The goodbye is in what was just wrapped.
@@ -226,7 +226,7 @@ pub(super) type FrameKey = (usize, usize);
 
 /// One send of a slice.
 #[derive(Debug)]
-pub(super) struct Send {
+pub(super) struct SliceSend {
     link: LinkId,
     socket: RawFd,
     /// Where its bytes are among the wrapped ones; None for those in the outbox.

@@ -3,11 +3,11 @@
 use super::accept::Accepting;
 use super::connection::Connection;
 use super::exchange::Parcel;
-use super::journal::Journal;
-use super::notices::{Desk, Notice, Settings};
+use super::journal_line::JournalLine;
+use super::notices::{LoginSender, Notice, Settings};
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
-use super::transmit::{FrameKey, Send};
+use super::transmit::{FrameKey, SliceSend};
 use crate::base::ids::{Slots, WorkerId};
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent, Unwritten};
@@ -34,7 +34,7 @@ pub struct Setup {
     /// What it goes by, until it is told otherwise.
     pub settings: Settings,
     /// Where logins are verified.
-    pub desk: Desk,
+    pub logins: LoginSender,
     /// What comes from the rest of the process.
     pub notices: Receiver<Notice>,
     /// The same unpredictable number for all workers.
@@ -51,7 +51,7 @@ pub struct Setup {
     pub places: Arc<Places>,
     /// The way to the journal, and what an earlier process has left there for this worker; None
     /// when everything is in memory.
-    pub journal: Option<(Journal, Past)>,
+    pub journal: Option<(JournalLine, Past)>,
     /// How large its ring is.
     pub sizes: RingSizes,
 }
@@ -65,13 +65,13 @@ pub struct Worker {
     pub(super) mesh: Mesh<Parcel>,
     pub(super) waker: Arc<Waker>,
     pub(super) settings: Settings,
-    pub(super) desk: Desk,
+    pub(super) logins: LoginSender,
     pub(super) notices: Receiver<Notice>,
     pub(super) clock: Clock,
     /// When this turn began.
     pub(super) now: Time,
     /// The way to the journal; None when everything is in memory.
-    pub(super) journal: Option<Journal>,
+    pub(super) journal: Option<JournalLine>,
     pub(super) connections: Slots<LinkId, Connection>,
     pub(super) places: Arc<Places>,
     pub(super) connections_refused: u64,
@@ -110,7 +110,7 @@ pub struct Worker {
     /// Workers of whose full ring the shard is still to be told.
     pub(super) mesh_full: Vec<WorkerId>,
     /// The links of the sends being submitted; kept for its memory, as are the failures.
-    pub(super) slice: Vec<Send>,
+    pub(super) slice: Vec<SliceSend>,
     pub(super) failures: Vec<SendFailure>,
     pub(super) stage: Stage,
     /// When it was told to stop.
@@ -159,7 +159,7 @@ impl Worker {
             shard,
             journal,
             settings: setup.settings,
-            desk: setup.desk,
+            logins: setup.logins,
             notices: setup.notices,
             ring,
             mesh: setup.mesh,
@@ -270,7 +270,7 @@ impl Worker {
     }
 
     fn has_news(&self) -> bool {
-        self.journal.as_ref().is_some_and(Journal::has_work)
+        self.journal.as_ref().is_some_and(JournalLine::has_work)
     }
 
     /// Handles what the ring had collected when this began. True when there was anything.

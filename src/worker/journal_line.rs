@@ -10,20 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A worker's way to the journal.
-pub struct Journal {
+pub struct JournalLine {
     line: Line<Submission, News>,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// When the clock began.
     pub(super) epoch: Epoch,
 }
 
-impl std::fmt::Debug for Journal {
+impl std::fmt::Debug for JournalLine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Journal").field("epoch", &self.epoch).finish_non_exhaustive()
+        formatter.debug_struct("JournalLine").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 
-impl Journal {
+impl JournalLine {
     /// The worker's end of its line; `wake` wakes the journal.
     #[must_use]
     pub(crate) fn new(
