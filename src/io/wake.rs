@@ -1,4 +1,4 @@
-//! Waking a worker that sleeps in the kernel.
+//! The waker of a worker that sleeps in the kernel.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,7 +13,7 @@ impl Waker {
     /// A new counter.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// The lack of a descriptor.
     pub fn new() -> io::Result<Self> {
         // SAFETY: eventfd takes no pointers; its result is checked before it is used.
         let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -24,10 +24,10 @@ impl Waker {
         Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(descriptor) } })
     }
 
-    /// Wakes whoever watches.
+    /// Wakes the ring that watches.
     ///
-    /// Adding cannot fail before the counter is near 2⁶⁴: it is never read, because every addition
-    /// wakes a watching poll.
+    /// Adding cannot fail before the counter is near 2⁶⁴: the counter is never read, because every
+    /// addition wakes a watching poll.
     pub fn wake(&self) {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: `one` is eight readable bytes for the duration of the call.

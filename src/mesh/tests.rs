@@ -1,4 +1,5 @@
-//! Order, nothing lost, nobody left asleep. Small enough for Miri: `cargo miri test mesh`.
+//! Messages of a mesh keep their order, none is lost, and no worker is left asleep. The tests are
+//! small enough for Miri: `cargo miri test mesh`.
 
 use super::*;
 use std::sync::mpsc::{Receiver, Sender, channel};

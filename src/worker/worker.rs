@@ -35,9 +35,9 @@ pub struct Setup {
     pub logins: LoginSender,
     /// The notices from the rest of the process.
     pub notices: Receiver<Notice>,
-    /// The same unpredictable number for all workers.
+    /// An unpredictable number, the same for all workers.
     pub seed: u64,
-    /// The same clock for all workers.
+    /// The clock, the same for all workers.
     pub clock: Clock,
     /// The worker's end of the mesh.
     pub mesh: Mesh<Parcel>,
@@ -195,7 +195,7 @@ impl Worker {
     fn submit_to_journal(&mut self) -> bool {
         let Some(journal) = &mut self.journal else { return false };
         let busy = journal.submit(&mut self.engine.shard);
-        // What needed no commit may have released something.
+        // A submission that needed no commit may have released something.
         self.engine.carry_out_all();
         busy
     }

@@ -159,7 +159,7 @@ impl Engine {
         let mut open = SmallVec::<[WorkerId; 8]>::new();
         self.mesh.drain_overflow(|to| open.push(to));
         for to in open {
-            // What an earlier one of these caused may have filled the ring again.
+            // An earlier round of this loop may have filled the ring again.
             if !self.mesh.is_waiting_for(to) {
                 self.feed(Input::MeshOpen { to });
             }

@@ -39,7 +39,7 @@ impl Engine {
     fn tell_departure(&self, link: LinkId) {
         let Some(connection) = self.links.get(link) else { return };
         let Some(layers) = &connection.layers else { return };
-        // What waits for its turn may say more.
+        // Bytes that wait for their turn may say more.
         let is_open = matches!(connection.phase, Phase::Open) && layers.waiting.is_empty();
         if let Some(cause) = layers.transport.departure().filter(|_| is_open) {
             tracing::info!(peer = %connection.peer(), "Client closed: {cause}");
