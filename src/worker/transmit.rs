@@ -2,7 +2,8 @@
 
 use super::connection::{Connection, Phase};
 use super::engine::Engine;
-use crate::broker::{Input, LinkId, Segments, Unsent};
+use super::links::Links;
+use crate::broker::{Input, LinkId, Outbox, Segments, Unsent};
 use crate::io::event::SendFailure;
 use crate::limits::{SLICE_SENDS_MAX, WRAPPED_BYTES_MAX};
 use crate::transport::Flow;
@@ -42,7 +43,7 @@ impl Slice {
     /// there was anything.
     pub(super) fn flush(&mut self, engine: &mut Engine) -> bool {
         let mut busy = false;
-        while self.take(engine) {
+        while self.take(engine.shard.outbox(), &mut engine.links) {
             let is_full = self.is_full();
             self.send(engine);
             if is_full {
@@ -59,19 +60,18 @@ impl Slice {
     }
 
     /// Takes the next links that have something to send and may. False when there are none.
-    fn take(&mut self, engine: &mut Engine) -> bool {
+    fn take(&mut self, outbox: &mut Outbox, links: &mut Links) -> bool {
         self.sends.clear();
         self.wrapped.clear();
         self.last_frame = None;
         while !self.is_full() {
-            let next = engine.shard.outbox().next_dirty();
-            let Some(link) = next.or_else(|| engine.links.next_talkative()) else { break };
-            match engine.links.get_mut(link) {
-                None => engine.shard.outbox().sent(link),
-                Some(Connection { layers: Some(_), .. }) => self.wrap(engine, link),
+            let next = outbox.next_dirty();
+            let Some(link) = next.or_else(|| links.next_talkative()) else { break };
+            match links.get_mut(link) {
+                None => outbox.sent(link),
+                Some(Connection { layers: Some(_), .. }) => self.wrap(outbox, links, link),
                 Some(connection) if connection.sending => {
-                    let rest = engine.shard.outbox().take_rest(link, 0);
-                    connection.backlogs.push(rest);
+                    connection.backlogs.push(outbox.take_rest(link, 0));
                 }
                 Some(connection) => {
                     connection.settled = true;
@@ -85,12 +85,11 @@ impl Slice {
 
     /// Passes a link's output through its layers into the slice, or behind the bytes that the
     /// socket has not taken yet.
-    fn wrap(&mut self, engine: &mut Engine, link: LinkId) {
-        let outbox = engine.shard.outbox();
+    fn wrap(&mut self, outbox: &mut Outbox, links: &mut Links, link: LinkId) {
         let has_segments = outbox.segments(link).next().is_some();
         let connection = match has_segments {
-            true => engine.links.settle(link),
-            false => engine.links.get_mut(link),
+            true => links.settle(link),
+            false => links.get_mut(link),
         };
         let Some(connection) = connection else { return };
         let Some(layers) = &mut connection.layers else { return };
@@ -122,7 +121,7 @@ impl Slice {
         if flow == Flow::Ended && matches!(connection.phase, Phase::Open) {
             // The goodbye is in what was just wrapped.
             connection.phase = Phase::Closing;
-            engine.links.attend(link);
+            links.attend(link);
         }
     }
 
@@ -148,11 +147,14 @@ impl Slice {
                 }
             }
         }
-        for send in self.sends.iter().filter(|send| send.wrapped.is_none()) {
-            let link = send.link;
-            if failures.is_empty() || !engine.links.get(link).is_some_and(|c| c.sending) {
-                engine.shard.outbox().sent(link);
-            }
+        let outbox = engine.shard.outbox();
+        let shared = self.sends.iter().filter(|send| send.wrapped.is_none());
+        if failures.is_empty() {
+            shared.for_each(|send| outbox.sent(send.link));
+        } else {
+            let is_sending = |link| engine.links.get(link).is_some_and(|c| c.sending);
+            let gone = shared.filter(|send| !is_sending(send.link));
+            gone.for_each(|send| outbox.sent(send.link));
         }
         for failure in failures.drain(..) {
             report_failure(engine, &failure);
