@@ -13,7 +13,7 @@ use ringmq::mesh::{Doorbell, mesh};
 use ringmq::options::Options;
 use ringmq::testing::open_policy;
 use ringmq::transport::Protocol;
-use ringmq::worker::{Desk, Places, Report, Settings, Setup, Worker};
+use ringmq::worker::{LoginSender, Places, Report, Settings, Setup, Worker};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Workers {
                 journal: None,
                 worker,
                 settings: settings.clone(),
-                desk: Desk::new(|_, _| {}),
+                logins: LoginSender::new(|_, _| {}),
                 notices: crossbeam_channel::never(),
                 seed: 1,
                 clock,

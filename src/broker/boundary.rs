@@ -94,9 +94,9 @@ pub enum Input<'a> {
     Writable { link: LinkId },
     /// A message from another worker; those of one worker come in the order they were sent.
     Mesh { from: WorkerId, message: MeshMessage },
-    /// Every ring was looked at, up to what it held when the pass began. Owed after each pass, and
-    /// soon when [`Shard::wants_pass`](super::shard::Shard::wants_pass).
-    MeshPass,
+    /// Every ring was looked at, up to what it held when the sweep began. Owed after each sweep,
+    /// and soon when [`Shard::wants_sweep`](super::shard::Shard::wants_sweep).
+    MeshSwept,
     /// What was sent to worker `to` waits, because its ring is full.
     MeshFull { to: WorkerId },
     /// Nothing waits for worker `to` any more.

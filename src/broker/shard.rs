@@ -59,7 +59,7 @@ pub struct Shard {
     pub(super) done_later: Vec<(WorkerId, Ticket)>,
     /// How many answers to news of interest are still to come from other workers.
     pub(super) interests_awaited: usize,
-    /// Questions for retained messages that came since the last pass over the rings began, and
+    /// Questions for retained messages that came since the last sweep over the rings began, and
     /// those before them.
     pub(super) queries: Vec<(WorkerId, Box<RetainedQuery>)>,
     queries_due: Vec<(WorkerId, Box<RetainedQuery>)>,
@@ -143,7 +143,7 @@ impl Shard {
             Input::Blocked { link } => self.set_blocked(link, |blocks| blocks.socket = true),
             Input::Writable { link } => self.writable(link),
             Input::Mesh { from, message } => self.handle_mesh(from, message),
-            Input::MeshPass => self.mesh_pass(),
+            Input::MeshSwept => self.mesh_swept(),
             Input::MeshFull { to } => self.flow.note_full(to),
             Input::MeshOpen { to } => self.mesh_open(to),
             Input::Looked { link, has_input } => self.looked(link, has_input),
@@ -177,9 +177,9 @@ impl Shard {
         timers.chain(self.journal_deadline()).min()
     }
 
-    /// True when [`Input::MeshPass`] must come soon, also if nothing else happens.
+    /// True when [`Input::MeshSwept`] must come soon, also if nothing else happens.
     #[must_use]
-    pub fn wants_pass(&self) -> bool {
+    pub fn wants_sweep(&self) -> bool {
         !self.queries.is_empty() || !self.queries_due.is_empty()
     }
 
@@ -314,8 +314,8 @@ impl Shard {
     }
 
     /// Every ring was looked at once more. A question for retained messages that came before this
-    /// pass began is answered now: whatever was stored before it was asked has arrived.
-    fn mesh_pass(&mut self) {
+    /// sweep began is answered now: whatever was stored before it was asked has arrived.
+    fn mesh_swept(&mut self) {
         for (from, query) in std::mem::take(&mut self.queries_due) {
             let page = self.answer(&query);
             if from == self.index {

@@ -16,7 +16,8 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A buffer that the kernel filled. Give it back with `recycle`, or the ring has one fewer.
+/// A buffer that the kernel filled. `recycle` gives the buffer back; otherwise the ring has one
+/// fewer.
 #[derive(Debug)]
 #[must_use = "a buffer that is not recycled is lost"]
 pub struct Lent {
@@ -25,7 +26,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// Made only from a completion that names the buffer: see `Ring::next_event`.
+    /// The buffer that a completion names: only `Ring::next_event` makes one.
     pub(super) const fn new(id: u16, length: u32) -> Self {
         Self { id, length }
     }
@@ -64,7 +65,7 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// What the kernel put into a lent buffer.
+    /// The bytes that the kernel put into a lent buffer.
     pub(super) fn bytes(&self, lent: &Lent) -> &[u8] {
         assert!(lent.id < self.count && lent.length <= self.size);
         // SAFETY: the range lies within buffer `id` by the assertion, and is initialised (zeroed at
@@ -136,7 +137,7 @@ fn allocate(layout: Layout) -> NonNull<u8> {
     let block = NonNull::new(unsafe { alloc_zeroed(layout) });
     let block = block.unwrap_or_else(|| handle_alloc_error(layout));
     for page in (0..layout.size()).step_by(PAGE) {
-        // The page is there from the start, not from the first time that a buffer is used.
+        // The page is there from the start, not from the first use of a buffer.
         // SAFETY: the byte lies within the block.
         unsafe { block.add(page).write_volatile(0) };
     }

@@ -1,18 +1,18 @@
-//! The only place that reads a clock.
+//! The clocks: no other file reads one.
 #![forbid(unsafe_code)]
 
 use crate::base::time::Time;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The wall clock, for what has a date: certificates and tokens.
+/// The wall clock, for certificates and tokens, which have dates.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// The wall clock in milliseconds since 1970; 0 when it is before that.
+/// The wall clock in milliseconds since 1970; 0 for a clock that stands before that.
 #[must_use]
 pub(crate) fn wall_ms() -> u64 {
     wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
@@ -25,7 +25,7 @@ pub(crate) fn boot_ms() -> u64 {
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
-/// Names this boot of the machine; zeros when the kernel does not tell.
+/// The name of this boot of the machine; zeros when the kernel does not tell.
 #[must_use]
 pub(crate) fn boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Puts the pieces of one send where the kernel can read them until the submission has returned.
+//! Memory for the pieces of sends, which the kernel reads until the submission has returned.
 //!
 //! Few bytes are copied together; many are named where they lie. All of it stays put until
 //! [`Gather::clear`]: nothing is added beyond the capacities reserved at the start.
@@ -10,7 +10,7 @@ use std::fmt;
 const VECTORS: usize = 4 * SEND_PIECES_MAX;
 const HEADERS: usize = SEND_PIECES_MAX;
 
-/// What one send has to say.
+/// The bytes of one send, as the kernel reads them.
 pub(super) enum Gathered {
     /// One run of bytes.
     Run(*const u8, usize),
@@ -44,7 +44,7 @@ impl Gather {
         }
     }
 
-    /// Takes note of the pieces of the next send. Their memory has to stay until `clear`.
+    /// Notes the pieces of the next send. Their memory has to stay until `clear`.
     pub(super) fn set_pieces<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
         self.pieces.clear();
         self.pieces.extend(pieces.map(|piece| iovec {
@@ -53,7 +53,7 @@ impl Gather {
         }));
     }
 
-    /// Takes the noted pieces out, to survive a `clear`.
+    /// Takes the noted pieces out, so that they survive a `clear`.
     pub(super) fn take_pieces(&mut self) -> Vec<iovec> {
         std::mem::take(&mut self.pieces)
     }
@@ -73,7 +73,7 @@ impl Gather {
     /// Lays the pieces out for the kernel.
     ///
     /// # Safety
-    /// The memory of the pieces is still there and unchanged, as it was in `set_pieces`.
+    /// The memory of the pieces is still there and unchanged since `set_pieces`.
     pub(super) unsafe fn gather(&mut self) -> Gathered {
         assert!(self.has_room());
         let bytes = self.pieces.iter().map(|piece| piece.iov_len).sum();
@@ -108,7 +108,7 @@ impl Gather {
         Gathered::Message(&raw const self.headers[self.headers.len() - 1])
     }
 
-    /// Forgets everything: the submission has returned.
+    /// Forgets all pieces and their copies: the submission has returned.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.scratch.clear();

@@ -1,8 +1,8 @@
 //! The kernel and nothing else: one ring per worker, its buffers, sockets, wake-ups and the clock.
 //!
-//! [`ring::Ring`] is safe to use: what the kernel reads or writes is owned by the ring or borrowed
-//! until the kernel has finished with it. All `unsafe` blocks of the broker are in `buffers`,
-//! `gather`, `pages`, `ring`, `send` and `socket`.
+//! [`ring::Ring`] is safe to use: the ring owns or borrows all memory that the kernel reads or
+//! writes, until the kernel has finished with it. All `unsafe` blocks of the broker are in
+//! `buffers`, `gather`, `pages`, `ring`, `send` and `socket`.
 
 pub(crate) mod buffers;
 pub mod clock;

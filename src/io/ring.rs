@@ -17,9 +17,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 use std::{fmt, io};
 
-/// A ring for the thread that made it. `B` is what it keeps while a full socket is waited for.
+/// A ring for the thread that made it. `B` is the backlog that the ring keeps until a full socket
+/// takes it.
 ///
-/// Whatever is asked for goes to the kernel with the next `poll`, `wait` or `send_all`.
+/// Requests go to the kernel with the next `poll`, `wait` or `send_all`.
 pub struct Ring<B> {
     // Declared first, so that it is closed before anything below is dropped.
     uring: IoUring,
@@ -30,14 +31,14 @@ pub struct Ring<B> {
     inbox: VecDeque<Completion>,
 }
 
-/// A completion as it came; only `next_event` makes something of it, once.
+/// A completion as it came, which only `next_event` makes an event of, once.
 struct Completion {
     token: Token,
     result: i32,
     flags: u32,
 }
 
-/// `IORING_RECVSEND_POLL_FIRST`: wait until the socket is readable before trying.
+/// `IORING_RECVSEND_POLL_FIRST`: the kernel waits until the socket is readable before it tries.
 const POLL_FIRST: u16 = 1;
 
 impl<B> fmt::Debug for Ring<B> {
@@ -51,7 +52,7 @@ impl<B: Backlog> Ring<B> {
     /// A ring with its buffers.
     ///
     /// # Errors
-    /// When the kernel has none for this process, see [`RingError`].
+    /// The kernel's refusal: [`RingError`] names the causes.
     pub fn new(sizes: RingSizes) -> Result<Self, RingError> {
         let (uring, _) = build(sizes.submissions, sizes.completions)?;
         let buffers = Buffers::register(&uring.submitter(), sizes.buffers, sizes.buffer_bytes)?;
@@ -140,20 +141,20 @@ impl<B: Backlog> Ring<B> {
         })
     }
 
-    /// The links of which something was received that [`Ring::next_event`] has still to give.
+    /// The links whose received bytes [`Ring::next_event`] has still to give.
     pub(crate) fn received_links(&self) -> impl Iterator<Item = LinkId> {
         let tokens = self.inbox.iter().map(|completion| completion.token);
         let is_receive = |token: &Token| token.operation() == Some(Operation::Receive);
         tokens.filter(is_receive).map(Token::link)
     }
 
-    /// True when [`Ring::next_event`] has one.
+    /// True when [`Ring::next_event`] has an event.
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// How many events [`Ring::next_event`] has.
+    /// The number of events that [`Ring::next_event`] has.
     #[must_use]
     pub(crate) fn event_count(&self) -> usize {
         self.inbox.len()
@@ -170,7 +171,8 @@ impl<B: Backlog> Ring<B> {
         self.buffers.recycle(lent);
     }
 
-    /// Submits and collects what is there, without waiting; no system call when nothing is due.
+    /// Submits requests and collects completions, without waiting; no system call when nothing is
+    /// due.
     pub fn poll(&mut self) {
         self.submit();
         self.reap();
@@ -188,7 +190,7 @@ impl<B: Backlog> Ring<B> {
         self.reap();
     }
 
-    /// True when the kernel has something for this ring: read without a system call.
+    /// True when the kernel has completions for this ring, which no system call is needed to see.
     #[must_use]
     pub(crate) fn is_ready(&mut self) -> bool {
         !self.uring.completion().is_empty() || self.uring.submission().taskrun()
@@ -197,7 +199,7 @@ impl<B: Backlog> Ring<B> {
     /// Adds an entry, submitting first when the queue is full.
     ///
     /// # Safety
-    /// What the entry points to stays until its completion, or as `send_all` explains.
+    /// The memory that the entry points to stays until its completion, or as `send_all` explains.
     pub(super) unsafe fn push(&mut self, entry: Entry) {
         // SAFETY: the caller's promise.
         while unsafe { self.uring.submission().push(&entry) }.is_err() {
@@ -205,7 +207,7 @@ impl<B: Backlog> Ring<B> {
         }
     }
 
-    /// Submits everything, and runs what the kernel has deferred.
+    /// Submits all requests, and runs the work that the kernel has deferred.
     pub(super) fn submit(&mut self) {
         loop {
             let queue = self.uring.submission();
@@ -226,7 +228,7 @@ impl<B: Backlog> Ring<B> {
         }
     }
 
-    /// Moves the completions into the inbox, those beyond the completion queue's size included.
+    /// Moves all completions into the inbox, also those beyond the completion queue's size.
     pub(super) fn reap(&mut self) {
         self.collect();
         while self.uring.submission().cq_overflow() {
@@ -305,7 +307,7 @@ impl<B> Drop for Ring<B> {
 /// True for a call that has to be repeated.
 ///
 /// # Panics
-/// When the kernel refuses the call itself: the ring is broken.
+/// The kernel refuses the call itself: the ring is broken.
 fn tolerate(result: io::Result<usize>) -> bool {
     let Err(error) = result else { return false };
     match error.raw_os_error() {

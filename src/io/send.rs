@@ -1,7 +1,7 @@
 //! Sending: many sends at once that finish before the call returns, and the backlogs of sockets
 //! that were full.
 //!
-//! Why a send is finished when the submission has returned: with `MSG_DONTWAIT` the kernel tries it
+//! A send is finished when the submission has returned: with `MSG_DONTWAIT` the kernel tries it
 //! once, inside the submission. A full socket gives `EAGAIN` and, because of `MSG_WAITALL`, a
 //! partial send gives its count; both fail the request, which makes a completion in spite of
 //! `IOSQE_CQE_SKIP_SUCCESS`, before `io_uring_enter` returns. The kernel keeps no pointer then.
@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 const AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 const PATIENTLY: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
-/// Ends the process when a panic passes while submissions point to borrowed memory.
+/// A guard that ends the process when a panic unwinds while submissions point to borrowed memory.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -32,8 +32,8 @@ impl Drop for AbortOnUnwind {
 }
 
 impl<B: Backlog> Ring<B> {
-    /// Sends what fits into each socket, one send per link, and returns when all are done. What did
-    /// not fit, or failed, is added to `failures`.
+    /// Sends as much as fits into each socket, one send per link, and returns when all are done.
+    /// Sends that did not fit, or failed, are added to `failures`.
     ///
     /// A link's segments are sent as one. A link may appear once, and not while it has a backlog.
     pub fn send_all<'a, S>(
@@ -64,8 +64,8 @@ impl<B: Backlog> Ring<B> {
     /// Sends the front of `backlog` when the socket takes it; then `Event::Drained` gives it back.
     ///
     /// # Panics
-    /// When the backlog is empty, or one of this link is being sent already: two sends on one
-    /// socket would interleave.
+    /// The backlog is empty, or one of this link is being sent already: two sends on one socket
+    /// would interleave.
     pub fn send_backlog(&mut self, link: LinkId, socket: BorrowedFd<'_>, backlog: B) {
         let backlog = Box::new(backlog);
         let front = backlog.front().expect("a backlog with something in it");
@@ -81,7 +81,7 @@ impl<B: Backlog> Ring<B> {
         unsafe { self.push(entry) };
     }
 
-    /// The backlog whose send has completed with `result`, and what came of it.
+    /// The backlog whose send has completed with `result`, and whether the socket takes more.
     pub(super) fn take_backlog(&mut self, link: LinkId, result: i32) -> (io::Result<()>, B) {
         let mut backlog = self.backlogs.remove(&link.slot).expect("a backlog is in flight");
         let result = match result {
@@ -98,7 +98,7 @@ impl<B: Backlog> Ring<B> {
         (result, *backlog)
     }
 
-    /// An entry for several pieces; submits what came before when there is no room for it.
+    /// An entry for several pieces; submits the entries before it when there is no room.
     fn gather<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>, socket: RawFd) -> Entry {
         self.gather.set_pieces(pieces);
         if !self.gather.has_room() {
@@ -130,7 +130,7 @@ fn send_entry(socket: RawFd, start: *const u8, bytes: usize) -> Entry {
     opcode::Send::new(types::Fd(socket), start, bytes).flags(AT_ONCE).build()
 }
 
-/// At most 1 GiB at a time: the kernel counts in `i32`.
+/// The length of one send, at most 1 GiB: the kernel counts in `i32`.
 fn length(front: &[u8]) -> u32 {
     front.len().min(1 << 30) as u32
 }

@@ -1,11 +1,11 @@
-//! Making a ring, and saying in one line why the kernel refuses.
+//! The making of a ring, and the kernel's refusals in one line each.
 #![forbid(unsafe_code)]
 
 use crate::limits;
 use io_uring::{IoUring, Probe, opcode};
 use std::{fmt, io};
 
-/// How large a ring's queues and buffers are.
+/// The sizes of a ring's queues and buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct RingSizes {
     /// Submission entries, a power of two.
@@ -19,7 +19,7 @@ pub struct RingSizes {
 }
 
 impl RingSizes {
-    /// The next smaller ones; None when there are none. Submissions and completions beyond a
+    /// The next smaller sizes; None when there are none. Submissions and completions beyond a
     /// queue's size wait, so that a small ring costs time only.
     #[must_use]
     pub(crate) fn smaller(self) -> Option<Self> {
@@ -31,7 +31,7 @@ impl RingSizes {
         (submissions >= limits::SUBMISSIONS_MIN).then_some(smaller)
     }
 
-    /// Bytes of locked memory that the kernel counts for one ring, or less.
+    /// The bytes of locked memory that the kernel counts for one ring; the kernel may count more.
     #[must_use]
     pub(crate) fn locked_bytes(self) -> usize {
         const PAGE: usize = 4096;
@@ -55,10 +55,10 @@ impl Default for RingSizes {
     }
 }
 
-/// Why there is no ring. Each names its cause and what to do about it.
+/// The cause of a ring's absence. Each error names its cause and the remedy.
 #[derive(Debug)]
 pub enum RingError {
-    /// `EPERM`: somebody has switched io_uring off.
+    /// `EPERM`: io_uring is switched off.
     Forbidden,
     /// `ENOSYS`: this kernel or container has no io_uring.
     Missing,
@@ -122,17 +122,17 @@ impl std::error::Error for RingError {
     }
 }
 
-/// What a ring of this kernel uses beyond the least that ringmq needs.
+/// Features of this kernel that a ring uses beyond those that ringmq needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Features {
-    /// Submissions without an index array (Linux 6.6).
+    /// True for submissions without an index array (Linux 6.6).
     pub no_submission_array: bool,
 }
 
-/// Tries whether this process may have a ring and whether the kernel has every operation.
+/// The features of this kernel, if this process may have a ring and the kernel has every operation.
 ///
 /// # Errors
-/// When it may not, or the kernel is too old.
+/// The kernel's refusal, or its age.
 pub(crate) fn probe() -> Result<Features, RingError> {
     let (ring, features) = build(8, 16)?;
     let mut probe = Probe::new();

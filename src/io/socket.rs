@@ -1,4 +1,4 @@
-//! Sockets: listening, and the calls that go past the ring because they never wait.
+//! Sockets: those that listen, and calls that go past the ring because they never wait.
 
 use crate::limits::{LISTEN_BACKLOG, TCP_PROBE_INTERVAL_MAX, TCP_PROBES};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-/// A listening socket of one worker, and the address that it has.
+/// A listening socket of one worker, and its address.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -18,11 +18,10 @@ pub struct Listener {
 impl Listener {
     /// Listens on `address` next to other listeners of this user with the same address; the kernel
     /// spreads the connections over them. Accepted sockets inherit that small packets are sent at
-    /// once, and how the kernel finds out that the peer is gone: `keep_alive` is after how long
-    /// without anything from it.
+    /// once, and that the kernel probes a peer that has been silent for `keep_alive`.
     ///
     /// # Errors
-    /// What `bind` and `listen` say.
+    /// The errors of `bind` and `listen`.
     pub fn bind(address: SocketAddr, keep_alive: Option<Duration>) -> io::Result<Self> {
         let socket = prepared(address)?;
         socket.set_reuse_port(true)?;
@@ -39,7 +38,7 @@ impl Listener {
     /// Listens on a socket in the file system, which must not exist yet.
     ///
     /// # Errors
-    /// What `bind` and `listen` say; `AddrInUse` when the file exists.
+    /// The errors of `bind` and `listen`; `AddrInUse` when the file exists.
     pub(crate) fn bind_unix(path: &Path) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
         socket.bind(&SockAddr::unix(path)?)?;
@@ -47,33 +46,34 @@ impl Listener {
         Ok(Self { socket, address: None })
     }
 
-    /// True when nobody listens on the socket in the file system any more. Never waits.
+    /// True when no process listens on the socket in the file system any more. Never waits.
     ///
     /// # Errors
-    /// When that cannot be told: it may not be connected to, or is no such socket.
+    /// The error of `connect`, where that leaves the question open: this process may not connect,
+    /// or the file is no such socket.
     pub(crate) fn is_deserted(path: &Path) -> io::Result<bool> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
         match socket.connect(&SockAddr::unix(path)?) {
             Ok(()) => Ok(false),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ECONNREFUSED) => Ok(true),
-                // Whoever listens has not come to the connections that wait already.
+                // The process that listens has not come to the connections that wait already.
                 Some(libc::EAGAIN | libc::EINPROGRESS) => Ok(false),
                 _ => Err(error),
             },
         }
     }
 
-    /// Another descriptor of the same socket: the kernel spreads the connections over those who
+    /// Another descriptor of the same socket: the kernel spreads the connections over those that
     /// accept.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// The lack of a descriptor.
     pub(crate) fn share(&self) -> io::Result<Self> {
         Ok(Self { socket: self.socket.try_clone()?, address: self.address })
     }
 
-    /// Where it listens, with the real port when 0 was asked for; None in the file system.
+    /// The address, with the real port when 0 was asked for; None in the file system.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -86,17 +86,17 @@ impl AsFd for Listener {
     }
 }
 
-/// Fails when anybody listens on `address`, also a process that would share it: two brokers would
+/// Fails when any process listens on `address`, also one that would share it: two brokers would
 /// silently get half of the connections each.
 ///
 /// # Errors
-/// `EADDRINUSE` then, or whatever else `bind` says.
+/// `EADDRINUSE` then, or another error of `bind`.
 pub fn check_free(address: SocketAddr) -> io::Result<()> {
     prepared(address)?.bind(&address.into())
 }
 
-/// Has the kernel probe a silent peer, and give up one that acknowledges neither probes nor data
-/// for as long, or takes nothing for as long.
+/// Has the kernel probe a peer that is silent for `idle`, and give up a peer that acknowledges
+/// neither probes nor data, or takes nothing, for about as long.
 fn keep_alive_after(socket: &Socket, idle: Duration) -> io::Result<()> {
     let interval = idle.min(TCP_PROBE_INTERVAL_MAX);
     let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
@@ -114,17 +114,17 @@ fn prepared(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Who is connected; None by a Unix socket.
+/// The address of the peer; None for a Unix socket.
 ///
 /// # Errors
-/// When the connection has ended meanwhile.
+/// The end of the connection, if that has come meanwhile.
 pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
     Ok(SockRef::from(&socket).peer_addr()?.as_socket())
 }
 
 /// Sends the FIN behind what was sent.
 pub(crate) fn finish(socket: BorrowedFd<'_>) {
-    // It fails only when the connection has ended already.
+    // The call fails only when the connection has ended already.
     let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
 }
 
@@ -133,12 +133,13 @@ pub(crate) fn end(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
 }
 
-/// Makes the close drop what the peer has not taken, instead of keeping it in the kernel.
+/// Makes the close drop the bytes that the peer has not taken, instead of keeping them in the
+/// kernel.
 pub fn abandon(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
 
-/// How many bytes wait to be received.
+/// The number of bytes that wait to be received.
 pub(crate) fn waiting_bytes(socket: BorrowedFd<'_>) -> usize {
     // When the call fails, nothing waits.
     rustix::io::ioctl_fionread(socket).map_or(0, |count| count as usize)

@@ -1,5 +1,5 @@
-//! What a submission carries and its completion brings back: the operation, the slot and the
-//! generation of the slot's occupant.
+//! Tokens, which a submission carries and its completion brings back: the operation, the slot and
+//! the generation of the slot's occupant.
 //!
 //! ```text
 //! bit 63      60 59                    32 31                     0
@@ -11,16 +11,16 @@
 
 use crate::base::ids::{LinkId, ListenerId};
 
-/// What was submitted.
+/// The kind of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     /// Accepting connections on the listener `slot`.
     Accept,
     /// Receiving on a link.
     Receive,
-    /// Sending at once whatever fits; completes only when it fails.
+    /// Sending at once as much as fits; completes only when that fails.
     Send,
-    /// Sending what did not fit, when the socket takes it.
+    /// Sending the rest, when the socket takes it.
     Backlog,
     /// Cancelling another operation.
     Cancel,
@@ -40,10 +40,10 @@ pub(super) struct Token(u64);
 const SLOT_BITS: u32 = 28;
 
 impl Token {
-    /// Names `operation` on `link`.
+    /// The token of `operation` on `link`.
     ///
     /// # Panics
-    /// When the slot is 2²⁸ or higher: no process has that many descriptors.
+    /// The slot is 2²⁸ or higher: no process has that many descriptors.
     #[must_use]
     pub(super) const fn new(operation: Operation, link: LinkId) -> Self {
         assert!(link.slot < 1 << SLOT_BITS);
@@ -51,10 +51,10 @@ impl Token {
         Self((high << 32) | link.generation as u64)
     }
 
-    /// The watching for wake-ups, of which a ring has one.
+    /// The token of watching for wake-ups, of which a ring has one.
     pub(super) const WAKE: Self = Self::new(Operation::Wake, LinkId::new(0, 0));
 
-    /// Names `operation` on a listener.
+    /// The token of `operation` on a listener.
     #[must_use]
     pub(super) const fn of_listener(operation: Operation, listener: ListenerId) -> Self {
         Self::new(operation, LinkId::new(listener.0 as u32, 0))

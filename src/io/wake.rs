@@ -1,4 +1,4 @@
-//! Waking a worker that sleeps in the kernel.
+//! The waker of a worker that sleeps in the kernel.
 #![forbid(unsafe_code)]
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -15,16 +15,16 @@ impl Waker {
     /// A new counter.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// The lack of a descriptor.
     pub fn new() -> io::Result<Self> {
         let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self { descriptor })
     }
 
-    /// Wakes whoever watches.
+    /// Wakes the ring that watches.
     ///
-    /// Adding cannot fail before the counter is near 2⁶⁴: it is never read, because every addition
-    /// wakes a watching poll.
+    /// Adding cannot fail before the counter is near 2⁶⁴: the counter is never read, because every
+    /// addition wakes a watching poll.
     pub fn wake(&self) {
         let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
     }

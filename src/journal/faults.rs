@@ -11,13 +11,13 @@ mod planted {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::{LazyLock, Mutex, PoisonError};
 
-    struct Fault {
+    struct Planted {
         kind: String,
         name: String,
         left: AtomicU32,
     }
 
-    static FAULTS: LazyLock<Vec<Fault>> = LazyLock::new(|| {
+    static FAULTS: LazyLock<Vec<Planted>> = LazyLock::new(|| {
         #[expect(
             clippy::disallowed_methods,
             reason = "no option of the broker's, and in no release"
@@ -27,14 +27,14 @@ mod planted {
             let mut parts = text.split(':').map(str::to_owned);
             let (kind, name) = (parts.next()?, parts.next()?);
             let count = parts.next().and_then(|count| count.parse().ok()).unwrap_or(1);
-            Some(Fault { kind, name, left: AtomicU32::new(count) })
+            Some(Planted { kind, name, left: AtomicU32::new(count) })
         };
         text.split(',').filter_map(fault).collect()
     });
 
     /// The process passes the point: perhaps not any further.
     pub(crate) fn pass(point: &str) {
-        let is_it = |fault: &&Fault| fault.kind == "crash" && fault.name == point;
+        let is_it = |fault: &&Planted| fault.kind == "crash" && fault.name == point;
         for fault in FAULTS.iter().filter(is_it) {
             if fault.left.fetch_sub(1, Ordering::Relaxed) == 1 {
                 let pid = std::process::id().to_string();

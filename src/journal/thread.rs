@@ -24,7 +24,7 @@ const TELL_AGAIN: Duration = Duration::from_millis(1);
 const EARLY: Duration = Duration::from_millis(5);
 
 /// What the journal is made of.
-pub(crate) struct Setup {
+pub(crate) struct JournalSetup {
     /// Where it is.
     pub directory: Directory,
     /// What is there already, and what is wrong with it.
@@ -47,9 +47,12 @@ pub(crate) struct Setup {
     pub bell: Arc<Notify>,
 }
 
-impl std::fmt::Debug for Setup {
+impl std::fmt::Debug for JournalSetup {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Setup").field("directory", &self.directory).finish_non_exhaustive()
+        formatter
+            .debug_struct("JournalSetup")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,8 +60,8 @@ impl std::fmt::Debug for Setup {
 /// and all they handed over is written; or, with false, cannot be.
 ///
 /// # Errors
-/// When the thread does not start, or the journal cannot be written.
-pub(crate) fn start(setup: Setup) -> Result<JoinHandle<bool>, JournalError> {
+/// The thread that does not start, or the journal that cannot be written.
+pub(crate) fn start(setup: JournalSetup) -> Result<JoinHandle<bool>, JournalError> {
     let (opened_in, opened) = mpsc::channel();
     let cannot = |error: io::Error| JournalError::io("cannot write the journal", error);
     let body = move || {
@@ -111,8 +114,9 @@ struct Journal {
 }
 
 impl Journal {
-    async fn open(setup: Setup) -> Result<Self, JournalError> {
-        let Setup { directory, past, faults, epoch, clock, syncs, salt, lines, wake, bell } = setup;
+    async fn open(setup: JournalSetup) -> Result<Self, JournalError> {
+        let JournalSetup { directory, past, faults, epoch, clock, syncs, salt, lines, wake, bell } =
+            setup;
         cut_torn_tails(&directory, &faults)?;
         let path = directory.path().to_owned();
         let cannot = |error| JournalError::at(&path, "cannot write the journal in", error);

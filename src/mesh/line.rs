@@ -1,8 +1,8 @@
-//! A pair of rings between two threads: what one sends the other receives, in order.
+//! A pair of rings between two threads, each of which receives the other's messages in order.
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
-/// One end: it sends `Out` and receives `In`.
+/// One end of a line, which sends `Out` and receives `In`.
 #[derive(Debug)]
 pub struct Line<Out, In> {
     outgoing: Producer<Out>,
@@ -37,13 +37,13 @@ impl<Out, In> Line<Out, In> {
         self.incoming.pop().ok()
     }
 
-    /// True when [`Self::receive`] has something.
+    /// True when [`Self::receive`] has a message.
     #[must_use]
     pub(crate) fn has_work(&self) -> bool {
         !self.incoming.is_empty()
     }
 
-    /// True when the other end has gone; what it has sent before is still to be received.
+    /// True when the other end has gone; messages that it has sent before are still to be received.
     #[must_use]
     pub(crate) fn is_abandoned(&self) -> bool {
         self.incoming.is_abandoned()

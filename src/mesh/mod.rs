@@ -1,4 +1,4 @@
-//! The rings between workers: one per ordered pair, and how a sleeping worker is woken.
+//! The rings between workers, one per ordered pair, and the doorbells of workers that sleep.
 #![forbid(unsafe_code)]
 
 mod line;
@@ -13,12 +13,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-/// One worker's end of the mesh: it sends to and receives from every other worker.
+/// One worker's end of the mesh, which sends to and receives from every other worker.
 ///
-/// Messages from one worker to another arrive in the order in which they were sent. What does not
-/// fit into a ring waits in an overflow of the sender, in order. The sender bounds it: once it is
-/// told [`Sent::Full`] it begins nothing that sends to others, until `Mesh::drain_overflow` has
-/// called `open`.
+/// Messages from one worker to another arrive in the order in which they were sent. Messages that
+/// do not fit into a ring wait in an overflow of the sender, in order. The sender bounds the
+/// overflow: once a send says [`Sent::Full`], the sender begins nothing that sends to others, until
+/// `Mesh::drain_overflow` has called `open`.
 #[derive(Debug)]
 pub struct Mesh<T> {
     me: WorkerId,
@@ -32,20 +32,20 @@ struct Peer<T> {
     outgoing: Producer<T>,
     overflow: VecDeque<T>,
     incoming: Consumer<T>,
-    /// How many of the incoming messages belong to the current pass.
+    /// The number of incoming messages that belong to the current sweep and are still to come.
     due: usize,
-    /// Something was pushed since the peer was last looked at for sleeping.
+    /// True when something was pushed since the peer's doorbell was last looked at.
     pushed: bool,
-    /// Something was popped since then.
+    /// True when something was popped since then.
     popped: bool,
 }
 
-/// What happened to a message.
+/// The fate of a message that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// It is on its way, or waits behind others that do.
+    /// The message is on its way, or waits behind others that do.
     Queued,
-    /// It waits, as the first one: the ring to that worker is full.
+    /// The message waits, as the first one: the ring to that worker is full.
     Full,
 }
 
@@ -73,7 +73,7 @@ pub fn mesh<T>(doorbells: Arc<[Doorbell]>, capacity: usize) -> Vec<Mesh<T>> {
 }
 
 impl<T> Mesh<T> {
-    /// How many workers there are, this one included.
+    /// The number of workers, this one included.
     #[must_use]
     pub(crate) const fn workers(&self) -> usize {
         self.peers.workers()
@@ -82,7 +82,7 @@ impl<T> Mesh<T> {
     /// Sends to another worker. Call [`Mesh::ring_doorbells`] once the turn's messages are sent.
     ///
     /// # Panics
-    /// When `to` is this worker itself or does not exist.
+    /// The worker `to` is this one or does not exist.
     pub(crate) fn send(&mut self, to: WorkerId, message: T) -> Sent {
         let peer = self.peers[to].as_mut().expect("a worker does not send to itself");
         if !peer.overflow.is_empty() {
@@ -102,20 +102,20 @@ impl<T> Mesh<T> {
         }
     }
 
-    /// Begins a pass: what the rings hold now is what [`Mesh::receive`] gives.
-    pub(crate) fn begin_pass(&mut self) {
+    /// Begins a sweep: the messages that the rings hold now are those that [`Mesh::receive`] gives.
+    pub(crate) fn begin_sweep(&mut self) {
         for peer in self.peers.values_mut().flatten() {
             peer.due = peer.incoming.slots();
         }
     }
 
-    /// True when all that belongs to the pass was received.
+    /// True when all messages of the sweep were received.
     #[must_use]
-    pub(crate) fn is_pass_over(&self) -> bool {
+    pub(crate) fn is_sweep_over(&self) -> bool {
         self.peers.values().flatten().all(|peer| peer.due == 0)
     }
 
-    /// The next message of this pass from another worker.
+    /// The next message of this sweep from another worker.
     #[inline]
     pub(crate) fn receive(&mut self, from: WorkerId) -> Option<T> {
         let peer = self.peers[from].as_mut()?;
@@ -124,8 +124,8 @@ impl<T> Mesh<T> {
         peer.incoming.pop().ok()
     }
 
-    /// Moves what waits into the rings as far as there is room, and calls `open` with each worker
-    /// for which nothing waits any more.
+    /// Moves messages from the overflows into the rings as far as there is room, and calls `open`
+    /// with each worker for which no message waits any more.
     pub(crate) fn drain_overflow(&mut self, mut open: impl FnMut(WorkerId)) {
         for (to, peer) in self.peers.iter_mut() {
             let Some(peer) = peer else { continue };
@@ -146,10 +146,10 @@ impl<T> Mesh<T> {
         self.peers[to].as_ref().is_some_and(|peer| !peer.overflow.is_empty())
     }
 
-    /// Wakes those sleepers that have something to do now: messages, or room that they wait for.
+    /// Wakes the sleepers that have messages to take now, or the room that they wait for.
     ///
-    /// The fence stands between our pushes and pops and our look at their flags; see [`Doorbell`]
-    /// for why no sleeper is missed.
+    /// The fence stands between our pushes and pops and our look at the flags; [`Doorbell`] tells
+    /// why no sleeper is missed.
     pub(crate) fn ring_doorbells(&mut self) {
         if self.peers.values().flatten().all(|peer| !peer.pushed && !peer.popped) {
             return;
@@ -173,8 +173,8 @@ impl<T> Mesh<T> {
         })
     }
 
-    /// Says whether this worker, which stops, has `finished` but for what the mesh brings. True
-    /// when all workers have, and nothing is on its way to this one.
+    /// Tells the others whether this worker, which stops, has `finished` but for messages that the
+    /// mesh brings. True when all workers have finished, and nothing is on its way to this one.
     #[must_use]
     pub(crate) fn finish(&self, finished: bool) -> bool {
         let is_empty = |peer: &Peer<T>| peer.incoming.is_empty() && peer.overflow.is_empty();
@@ -183,9 +183,9 @@ impl<T> Mesh<T> {
         self.doorbells.iter().all(Doorbell::is_finished) && is_idle()
     }
 
-    /// Announces sleep. True when this worker may sleep now: nothing has come meanwhile, and
-    /// whatever comes from now on rings its doorbell. False when it has to go on.
-    /// A stop keeps awake a worker that is not `stopping` already.
+    /// Announces sleep. True when this worker may sleep now: nothing has come meanwhile, and all
+    /// that comes from now on rings the worker's doorbell. False when the worker has to go on: a
+    /// stop keeps awake a worker that is not `stopping` already.
     #[must_use]
     pub(crate) fn fall_asleep(&self, stopping: bool) -> bool {
         let doorbell = &self.doorbells[self.me.index()];

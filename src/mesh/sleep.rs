@@ -1,4 +1,4 @@
-//! How a worker sleeps without missing a message, and is woken at most once.
+//! Doorbells: a worker sleeps without missing a message, and is woken at most once.
 //!
 //! A sleeper and a sender each write one place, then read the other's:
 //!
@@ -20,7 +20,7 @@
 use crate::base::ids::WorkerId;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// How others get a worker's attention.
+/// A doorbell, by which others get a worker's attention.
 pub struct Doorbell {
     asleep: Padded<AtomicBool>,
     stopped: AtomicBool,
@@ -29,7 +29,7 @@ pub struct Doorbell {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Keeps what is written often away from its neighbours' cache lines.
+/// A field that is written often, kept away from its neighbours' cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Padded<T>(T);
@@ -41,8 +41,8 @@ impl std::fmt::Debug for Doorbell {
 }
 
 impl Doorbell {
-    /// The doorbell of one of `workers` workers; `wake` ends its sleep, also when called shortly
-    /// before it begins.
+    /// The doorbell of one of `workers` workers; `wake` ends the worker's sleep, also when called
+    /// shortly before the sleep begins.
     #[must_use]
     pub fn new(workers: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
@@ -60,21 +60,22 @@ impl Doorbell {
         self.call();
     }
 
-    /// Wakes the worker, from any thread, after something was put where it looks before it sleeps.
+    /// Wakes the worker, from any thread, after something was put where the worker looks before it
+    /// sleeps.
     pub(crate) fn call(&self) {
         fence(Ordering::SeqCst);
         self.ring();
     }
 
-    /// Whether the worker was told to stop.
+    /// True when the worker was told to stop.
     #[inline]
     #[must_use]
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// The worker, while it stops, says whether it has anything left to do. What it sent before it
-    /// said so is there for whoever hears it.
+    /// Notes whether the worker, which stops, has nothing left to do. A thread that reads this note
+    /// finds all that the worker has sent before.
     pub(super) fn set_finished(&self, finished: bool) {
         self.finished.store(finished, Ordering::Release);
     }
@@ -83,12 +84,12 @@ impl Doorbell {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// The worker has woken up, or does not sleep after all.
+    /// Notes that the worker has woken up, or does not sleep after all.
     pub(crate) fn stay_awake(&self) {
         self.asleep.0.store(false, Ordering::Relaxed);
     }
 
-    /// Wakes the worker if it sleeps. Two ringing at the same time wake it once.
+    /// Wakes the worker if it sleeps. Two threads that ring at the same time wake it once.
     pub(super) fn ring(&self) {
         if self.asleep.0.load(Ordering::Relaxed) && self.asleep.0.swap(false, Ordering::Relaxed) {
             (self.wake)();

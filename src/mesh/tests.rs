@@ -1,4 +1,5 @@
-//! Order, nothing lost, nobody left asleep. Small enough for Miri: `cargo miri test mesh`.
+//! Messages of a mesh keep their order, none is lost, and no worker is left asleep. The tests are
+//! small enough for Miri: `cargo miri test mesh`.
 
 use super::*;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -30,7 +31,7 @@ fn what_does_not_fit_waits_in_order() {
     let mut received = Vec::new();
     let mut opened = Vec::new();
     while received.len() < 5 {
-        right.begin_pass();
+        right.begin_sweep();
         while let Some((_, number)) = right.receive(LEFT) {
             received.push(number);
         }
@@ -50,7 +51,7 @@ fn a_sleeper_is_woken_once_and_only_when_it_sleeps() {
     assert!(woken.try_recv().is_err(), "it is awake");
     assert!(!right.fall_asleep(false), "there is a message");
     let mut right = right;
-    right.begin_pass();
+    right.begin_sweep();
     assert!(right.receive(LEFT).is_some());
     assert!(right.fall_asleep(false));
     left.send(RIGHT, (LEFT, 1));
@@ -96,7 +97,7 @@ fn exchange(me: WorkerId, mut mesh: Mesh<(WorkerId, u64)>, woken: &Receiver<()>)
             full += others.iter().filter(|&&to| mesh.send(to, (me, sent)) == Sent::Full).count();
             sent += 1;
         }
-        mesh.begin_pass();
+        mesh.begin_sweep();
         for &from in &others {
             while let Some(message) = mesh.receive(from) {
                 assert_eq!(message, (from, expected[from]));

@@ -9,7 +9,7 @@ use crate::limits::JOURNAL_MESSAGES_MAX;
 use crate::mesh::{Doorbell, line};
 use crate::options::{Durability, Options};
 use crate::store::{Epoch, Reading, Recovered};
-use crate::worker::Journal;
+use crate::worker::JournalLine;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(super) struct Durable {
     /// What each worker gets; nothing when everything is in memory.
-    pub(super) ends: Vec<(Journal, Past)>,
+    pub(super) ends: Vec<(JournalLine, Past)>,
     pub(super) thread: Option<JoinHandle<bool>>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn open(
         (0..workers).map(|_| line(JOURNAL_MESSAGES_MAX)).unzip();
     let bell = Arc::new(Notify::new());
     let doorbells = Arc::clone(doorbells);
-    let setup = journal::Setup {
+    let setup = journal::JournalSetup {
         directory,
         past: recovered.past,
         faults: recovered.faults,
@@ -62,7 +62,7 @@ pub(super) fn open(
     let thread = journal::start(setup).map_err(Failure::start)?;
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || bell.notify_one());
     let pasts = Past::divide(recovered.state, &Homes::new(workers, seed));
-    let ends = worker_ends.into_iter().map(|end| Journal::new(end, Arc::clone(&wake), epoch));
+    let ends = worker_ends.into_iter().map(|end| JournalLine::new(end, Arc::clone(&wake), epoch));
     Ok(Durable { ends: ends.zip(pasts.into_values()).collect(), thread: Some(thread) })
 }
 

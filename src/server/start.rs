@@ -20,7 +20,7 @@ use crate::io::wake::Waker;
 use crate::limits::{LOGINS_WAITING_MAX, mesh_capacity};
 use crate::mesh::{Doorbell, mesh};
 use crate::options::{Given, Options};
-use crate::worker::{Desk, Notice, Places, Report, Settings, Setup, Worker};
+use crate::worker::{LoginSender, Notice, Places, Report, Settings, Setup, Worker};
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
 use std::io;
@@ -153,7 +153,7 @@ fn start_workers(
         let setup = Setup {
             worker,
             settings: settings.clone(),
-            desk: counter(&desk, worker),
+            logins: login_sender(&desk, worker),
             notices,
             seed,
             clock,
@@ -190,9 +190,9 @@ fn start_desk(settings: &Settings, notices: Notices) -> io::Result<Arc<authentic
 }
 
 /// One worker's way to the desk.
-fn counter(desk: &Arc<authentication::Desk>, worker: WorkerId) -> Desk {
+fn login_sender(desk: &Arc<authentication::Desk>, worker: WorkerId) -> LoginSender {
     let desk = Arc::clone(desk);
-    Desk::new(move |link, login| desk.submit(worker, link, login))
+    LoginSender::new(move |link, login| desk.submit(worker, link, login))
 }
 
 fn doorbell(waker: &Arc<Waker>, workers: usize) -> Doorbell {

@@ -6,224 +6,228 @@
 //!   └──────────────┴────────── an error, or the peer's FIN when all is sent ────┘
 //! ```
 //!
-//! A worker that stops does not wait for the FIN of a peer that is silent: the kernel delivers what
-//! it has taken, and a close resets only what is still to be received.
+//! A worker that stops does not wait for the FIN of a peer that is silent: the kernel delivers the
+//! bytes that it has taken, and a close resets only bytes that are still to be received.
 
-use super::connection::{Connection, Move, Phase, Receive};
-use super::exchange::Parcel;
-use super::worker::{Stage, Worker};
+use super::connection::Phase;
+use super::engine::Engine;
 use crate::base::time::Time;
 use crate::broker::{Input, LinkId};
 use crate::io::socket;
-use crate::limits::{LINGER_S, STOP_CUT, STOP_LINGER};
-use std::io;
+use crate::limits::{LINGER_S, STOP_CUT, STOP_JOURNAL, STOP_LINGER};
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
-impl Worker {
-    /// Sees to the connections that need it, now that their output is taken.
-    pub(super) fn attend_all(&mut self) {
-        let attention = std::mem::take(&mut self.attention);
-        for &link in &attention {
-            self.attend(link);
-        }
-        if self.attention.is_empty() {
-            self.attention = attention;
-            self.attention.clear();
+/// The stage of the worker, and the deadlines of connections that close.
+#[derive(Debug)]
+pub(super) struct Closing {
+    stage: Stage,
+    /// The time at which the stop began.
+    began: Time,
+    /// Deadlines of connections that drain or linger, in order because each is the same time ahead.
+    lingering: VecDeque<(Time, LinkId)>,
+    /// Times at which a worker that stops looks at lingering connections, in order as well.
+    parting: VecDeque<(Time, LinkId)>,
+    /// The list of connections that was looked at last; kept for its memory.
+    attended: Vec<LinkId>,
+}
+
+/// The stage of a worker's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The worker serves.
+    Running,
+    /// The worker closes its connections.
+    Stopping {
+        /// The time at which those that are left are cut off.
+        deadline: Time,
+    },
+    /// The worker has cut off so many connections.
+    Stopped {
+        /// The connections that were left.
+        cut: usize,
+    },
+}
+
+impl Closing {
+    pub(super) const fn new() -> Self {
+        Self {
+            stage: Stage::Running,
+            began: Time::ZERO,
+            lingering: VecDeque::new(),
+            parting: VecDeque::new(),
+            attended: Vec::new(),
         }
     }
 
-    /// The shard wants the connection closed.
-    pub(super) fn close(&mut self, link: LinkId) {
-        let Some(connection) = self.connections.get_mut(link) else { return };
-        if matches!(connection.phase, Phase::Open) {
-            connection.phase = Phase::Closing;
-            self.attention.push(link);
-            if let Some(layers) = &mut connection.layers {
-                layers.transport.close();
-                self.talkative.push(link);
-            }
-        }
+    /// True from the moment when the worker was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stage != Stage::Running
     }
 
-    /// The peer is gone; `error` is why, where the network has failed.
-    pub(super) fn lose(&mut self, link: LinkId, error: Option<&io::Error>) {
-        let Some(connection) = self.connections.get_mut(link) else { return };
-        let is_known = connection.is_known_to_shard();
-        connection.phase = Phase::Ended;
-        self.attention.push(link);
-        match error {
-            Some(error) if is_known => self.feed(Input::Failed { link, error: error.kind() }),
-            None if is_known => self.feed(Input::Closed { link }),
-            _ => {}
-        }
-    }
-
-    /// Ends the connections whose time to drain or linger is over. True when there were any.
-    pub(super) fn end_lingering(&mut self) -> bool {
-        let mut busy = false;
-        while let Some(&(time, link)) = self.lingering.front()
-            && time <= self.now
-        {
-            self.lingering.pop_front();
-            busy |= self.end_overdue(link);
-        }
-        while let Some(&(time, link)) = self.parting.front()
-            && time <= self.now
-        {
-            self.parting.pop_front();
-            busy |= self.end_silent(link);
-        }
-        busy
-    }
-
-    /// Begins to stop when told to, and cuts off what is left when the time is over.
-    pub(super) fn stop_in_time(&mut self) -> bool {
-        match self.stage {
-            Stage::Running if self.mesh.doorbell().is_stopped() => self.stop(),
-            Stage::Stopping { deadline } if deadline <= self.now => self.cut_off_all(),
-            _ => return false,
-        }
-        true
-    }
-
-    /// True when nothing is left to do.
-    pub(super) fn is_done(&self) -> bool {
+    /// True when the worker has nothing left to do.
+    pub(super) fn is_done(&self, engine: &Engine) -> bool {
         match self.stage {
             Stage::Running => false,
-            Stage::Stopping { .. } => {
-                self.connections.is_empty() && self.listeners.iter().all(|l| l.is_closed())
-            }
+            Stage::Stopping { .. } => engine.links.is_empty() && engine.gate.is_closed(),
             Stage::Stopped { .. } => true,
         }
     }
 
-    fn attend(&mut self, link: LinkId) {
-        let Some(connection) = self.connections.get(link) else { return };
-        match connection.phase {
-            Phase::Open | Phase::Lingering { .. } => self.arm(link),
-            Phase::Closing => self.begin_closing(link),
-            Phase::Draining { .. } if connection.sending => self.arm(link),
-            Phase::Draining { .. } if connection.finished => self.lose(link, None),
-            Phase::Draining { .. } => self.linger(link),
-            Phase::Moving(_) if connection.is_idle() => self.move_away(link),
-            Phase::Moving(_) => self.disarm(link),
-            Phase::Ended if connection.is_idle() => self.free(link),
-            Phase::Ended => self.interrupt(link),
+    /// The next time at which something is due here.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let stop = match self.stage {
+            Stage::Stopping { deadline } => Some(deadline),
+            Stage::Running | Stage::Stopped { .. } => None,
+        };
+        let first = |list: &VecDeque<(Time, LinkId)>| list.front().map(|&(deadline, _)| deadline);
+        [first(&self.lingering), first(&self.parting), stop].into_iter().flatten().min()
+    }
+
+    /// The time after which a worker that stops waits for the journal no more.
+    pub(super) fn journal_deadline(&self) -> Time {
+        self.began.after(STOP_JOURNAL)
+    }
+
+    /// The number of connections that did not close in time.
+    pub(super) const fn connections_cut(&self) -> usize {
+        match self.stage {
+            Stage::Stopped { cut } => cut,
+            Stage::Running | Stage::Stopping { .. } => 0,
         }
     }
 
-    /// The last output is taken. The rest of it, if any, has some time to be sent.
-    fn begin_closing(&mut self, link: LinkId) {
-        let deadline = self.now.after_seconds(LINGER_S);
-        let Some(connection) = self.connections.get_mut(link) else { return };
+    /// Begins to stop when told to, and cuts off the connections that are left when the time is
+    /// over. True when either was due.
+    pub(super) fn stop_in_time(&mut self, engine: &mut Engine) -> bool {
+        match self.stage {
+            Stage::Running if engine.mesh.doorbell().is_stopped() => self.stop(engine),
+            Stage::Stopping { deadline } if deadline <= engine.now => self.cut_off_all(engine),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Looks at the connections that need attention, now that their output is taken.
+    pub(super) fn attend_all(&mut self, engine: &mut Engine) {
+        let attended = engine.links.take_attention(std::mem::take(&mut self.attended));
+        for &link in &attended {
+            self.attend(engine, link);
+        }
+        self.attended = attended;
+    }
+
+    /// Ends the connections whose time to drain or linger is over. True when there were any.
+    pub(super) fn end_due(&mut self, engine: &mut Engine) -> bool {
+        let mut busy = false;
+        while let Some(link) = pop_due(&mut self.lingering, engine.now) {
+            busy |= end_overdue(engine, link);
+        }
+        while let Some(link) = pop_due(&mut self.parting, engine.now) {
+            busy |= self.end_silent(engine, link);
+        }
+        busy
+    }
+
+    fn attend(&mut self, engine: &mut Engine, link: LinkId) {
+        let Some(connection) = engine.links.get(link) else { return };
+        match connection.phase {
+            Phase::Open | Phase::Lingering { .. } => engine.arm(link),
+            Phase::Closing => self.drain(engine, link),
+            Phase::Draining { .. } if connection.sending => engine.arm(link),
+            Phase::Draining { .. } if connection.finished => engine.lose(link, None),
+            Phase::Draining { .. } => self.linger(engine, link),
+            Phase::Moving(_) if connection.is_idle() => engine.move_away(link),
+            Phase::Moving(_) => engine.disarm(link),
+            Phase::Ended if connection.is_idle() => engine.free(link),
+            Phase::Ended => engine.interrupt(link),
+        }
+    }
+
+    /// Gives the rest of a connection's output, if any, some time to be sent: the last of it is
+    /// taken.
+    fn drain(&mut self, engine: &mut Engine, link: LinkId) {
+        let deadline = engine.now.after_seconds(LINGER_S);
+        let Some(connection) = engine.links.get_mut(link) else { return };
         connection.phase = Phase::Draining { deadline };
         if connection.sending {
             self.lingering.push_back((deadline, link));
         }
-        self.attention.push(link);
-        self.feed(Input::Closed { link });
+        engine.links.attend(link);
+        engine.feed(Input::Closed { link });
     }
 
-    /// Everything is sent: sends our FIN, and reads until the peer's, so that the close resets
-    /// nothing that is still on its way.
-    fn linger(&mut self, link: LinkId) {
-        let deadline = self.now.after_seconds(LINGER_S);
-        let Some(connection) = self.connections.get_mut(link) else { return };
+    /// Sends our FIN, since all output is sent, and reads until the peer's, so that the close
+    /// resets nothing that is still on its way.
+    fn linger(&mut self, engine: &mut Engine, link: LinkId) {
+        let deadline = engine.now.after_seconds(LINGER_S);
+        let Some(connection) = engine.links.get_mut(link) else { return };
         connection.phase = Phase::Lingering { deadline, is_silent: true };
         socket::finish(connection.as_fd());
         self.lingering.push_back((deadline, link));
-        self.part_soon(link);
-        self.arm(link);
+        self.part_soon(engine.now, link);
+        engine.arm(link);
     }
 
-    /// A worker that stops looks soon whether anything still comes from a lingering peer.
-    fn part_soon(&mut self, link: LinkId) {
-        if self.stage != Stage::Running {
-            self.parting.push_back((self.now.after(STOP_LINGER), link));
+    /// Has a worker that stops look soon whether anything still comes from a lingering peer.
+    fn part_soon(&mut self, now: Time, link: LinkId) {
+        if self.is_stopping() {
+            self.parting.push_back((now.after(STOP_LINGER), link));
         }
     }
 
     /// Ends a lingering connection from which nothing has come lately.
-    fn end_silent(&mut self, link: LinkId) -> bool {
-        let Some(connection) = self.connections.get_mut(link) else { return false };
+    fn end_silent(&mut self, engine: &mut Engine, link: LinkId) -> bool {
+        let Some(connection) = engine.links.get_mut(link) else { return false };
         let Phase::Lingering { is_silent, .. } = &mut connection.phase else { return false };
-        if !std::mem::replace(is_silent, true) {
-            self.part_soon(link);
-            return false;
+        let was_silent = std::mem::replace(is_silent, true);
+        match was_silent {
+            true => engine.links.end(link),
+            false => self.part_soon(engine.now, link),
         }
-        connection.phase = Phase::Ended;
-        self.attention.push(link);
-        true
+        was_silent
     }
 
-    fn end_overdue(&mut self, link: LinkId) -> bool {
-        let Some(connection) = self.connections.get_mut(link) else { return false };
-        let is_due = |deadline: Time| deadline <= self.now;
-        match connection.phase {
-            Phase::Draining { deadline } if is_due(deadline) => {
-                socket::abandon(connection.as_fd());
-            }
-            Phase::Lingering { deadline, .. } if is_due(deadline) => {}
-            _ => return false,
-        }
-        connection.phase = Phase::Ended;
-        self.attention.push(link);
-        true
-    }
-
-    fn move_away(&mut self, link: LinkId) {
-        let Some(mut connection) = self.connections.remove(link) else { return };
-        self.release_large_connect(&mut connection);
-        let Connection { socket, layers, place, finished, phase: Phase::Moving(moving), .. } =
-            connection
-        else {
-            unreachable!("only a moving connection is moved away")
-        };
-        let Move { to, origin, received } = *moving;
-        self.post(to, Parcel::Connection { socket, layers, place, origin, received, finished });
-        // If that filled the ring, the shard hears of it before it can hear of the opposite.
-        self.carry_out_all();
-    }
-
-    /// Ends whatever is in flight; the last completion brings the connection back here.
-    fn interrupt(&mut self, link: LinkId) {
-        let Some(connection) = self.connections.get_mut(link) else { return };
-        socket::end(connection.as_fd());
-        self.disarm(link);
-    }
-
-    fn free(&mut self, link: LinkId) {
-        let mut connection = self.connections.remove(link).expect("it was just found");
-        assert!(connection.receive == Receive::Idle && !connection.sending);
-        self.release_large_connect(&mut connection);
-        self.places.give_back(&connection.place);
-    }
-
-    fn stop(&mut self) {
-        self.stage = Stage::Stopping { deadline: self.now.after(STOP_CUT) };
-        self.stop_began = self.now;
-        self.stop_accepting();
-        self.feed(Input::Shutdown);
-        for link in self.all_links() {
-            let phase = self.connections.get(link).map(|connection| &connection.phase);
-            if matches!(phase, Some(Phase::Lingering { .. })) {
-                self.part_soon(link);
+    fn stop(&mut self, engine: &mut Engine) {
+        self.stage = Stage::Stopping { deadline: engine.now.after(STOP_CUT) };
+        self.began = engine.now;
+        engine.gate.shut(&mut engine.ring);
+        engine.feed(Input::Shutdown);
+        for (link, connection) in engine.links.iter() {
+            if matches!(connection.phase, Phase::Lingering { .. }) {
+                self.part_soon(engine.now, link);
             }
         }
     }
 
-    fn cut_off_all(&mut self) {
-        let links = self.all_links();
+    fn cut_off_all(&mut self, engine: &mut Engine) {
+        let links = engine.links.all();
         self.stage = Stage::Stopped { cut: links.len() };
         for link in links {
-            if let Some(connection) = self.connections.get(link) {
+            if let Some(connection) = engine.links.get(link) {
                 socket::abandon(connection.as_fd());
             }
-            self.lose(link, None);
+            engine.lose(link, None);
         }
     }
+}
 
-    fn all_links(&self) -> Vec<LinkId> {
-        self.connections.iter().map(|(link, _)| link).collect()
+/// The next link of a list whose time has come.
+fn pop_due(list: &mut VecDeque<(Time, LinkId)>, now: Time) -> Option<LinkId> {
+    let is_due = list.front().is_some_and(|(deadline, _)| *deadline <= now);
+    if is_due { list.pop_front().map(|(_, link)| link) } else { None }
+}
+
+/// Ends a connection that is draining or lingering still.
+fn end_overdue(engine: &mut Engine, link: LinkId) -> bool {
+    let Some(connection) = engine.links.get(link) else { return false };
+    match connection.phase {
+        Phase::Draining { deadline } if deadline <= engine.now => {
+            socket::abandon(connection.as_fd());
+        }
+        Phase::Lingering { deadline, .. } if deadline <= engine.now => {}
+        _ => return false,
     }
+    engine.links.end(link);
+    true
 }

@@ -1,6 +1,7 @@
 //! One connection, as its worker sees it.
 
-use super::places::Place;
+use super::places::TakenPlace;
+use super::receiving::Receiving;
 use crate::base::ids::{ListenerId, WorkerId};
 use crate::base::time::Time;
 use crate::broker::{Origin, Unsent};
@@ -13,29 +14,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
-    /// What stands between the socket and MQTT; None for plain MQTT.
+    /// The layers between the socket and MQTT; None for plain MQTT.
     pub(super) layers: Option<Box<Layers>>,
-    /// Which listener accepted it.
+    /// The listener that accepted the connection.
     pub(super) listener: ListenerId,
-    /// What it takes up of the limits.
-    pub(super) place: Place,
+    /// The place that the connection takes up among all.
+    pub(super) place: TakenPlace,
     pub(super) phase: Phase,
-    pub(super) receive: Receive,
-    /// The shard wants no input for now.
+    pub(super) receiving: Receiving,
+    /// True while the shard wants no input.
     pub(super) paused: bool,
-    /// The peer has sent its last byte.
+    /// True when the peer has sent its last byte.
     pub(super) finished: bool,
-    /// The shard has answered, so the connection stays on this worker: receives may be multishot.
+    /// True when the shard has answered, so that the connection stays on this worker: receives may
+    /// be multishot.
     pub(super) settled: bool,
-    /// A backlog is in the ring: nothing else may be sent.
+    /// True while a backlog is in the ring: nothing else may be sent.
     pub(super) sending: bool,
-    /// The socket's low-water mark, while it is not 1; else 0.
-    pub(super) low_water: usize,
-    /// How many bytes have to arrive before the next receive; 0 for any number.
-    pub(super) await_bytes: usize,
-    /// How many bytes waited in the kernel when it was last looked.
-    pub(super) waiting_bytes: usize,
-    /// What follows the backlog in the ring; nearly always empty.
+    /// Backlogs that follow the one in the ring; nearly always empty.
     pub(super) backlogs: Vec<Unsent>,
 }
 
@@ -43,11 +39,11 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub struct Layers {
     pub(super) transport: Transport,
-    /// Received, and waiting for a turn with time for a handshake.
+    /// Received bytes that wait for a turn with time for a handshake.
     pub(super) waiting: Vec<u8>,
-    /// The shard was told who is connected.
+    /// True when the shard was told who is connected.
     pub(super) is_identified: bool,
-    /// A large CONNECT may be held for it.
+    /// True when a large CONNECT may be held for the connection.
     pub(super) has_large_connect: bool,
 }
 
@@ -58,56 +54,46 @@ impl Layers {
     }
 }
 
-/// How far a connection's life has come.
+/// The phase of a connection's life.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// The shard knows it.
+    /// The shard knows the connection.
     Open,
-    /// The shard has closed it; its last output is not taken yet.
+    /// The shard has closed the connection; its last output is not taken yet.
     Closing,
-    /// The rest of its output is being sent, until `deadline`.
+    /// The rest of the output is being sent, until `deadline`.
     Draining {
-        /// When it is cut off.
+        /// The time at which the connection is cut off.
         deadline: Time,
     },
-    /// Our FIN is sent; what comes in is thrown away until the peer's FIN, or `deadline`.
+    /// Our FIN is sent; all that comes in is thrown away until the peer's FIN, or `deadline`.
     Lingering {
-        /// When it is ended.
+        /// The time at which the connection is ended.
         deadline: Time,
-        /// Nothing has come since it was last looked at.
+        /// True when nothing has come since the last look.
         is_silent: bool,
     },
-    /// It goes to another worker as soon as nothing is in flight.
+    /// The connection goes to another worker as soon as nothing is in flight.
     Moving(Box<Move>),
-    /// It waits for its last completion.
+    /// The connection waits for its last completion.
     Ended,
 }
 
-/// Where a connection goes, and what was received on it so far.
+/// The way of a connection to another worker.
 #[derive(Debug)]
 pub(super) struct Move {
     pub(super) to: WorkerId,
     pub(super) origin: Origin,
+    /// The bytes that came in so far.
     pub(super) received: Vec<u8>,
 }
 
-/// What the ring does for a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Receive {
-    /// Nothing.
-    Idle,
-    /// It receives.
-    Armed,
-    /// It was told to stop, and has not said that it has.
-    Cancelling,
-}
-
 impl Connection {
-    pub(super) const fn new(
+    pub(super) fn new(
         socket: OwnedFd,
         layers: Option<Box<Layers>>,
         listener: ListenerId,
-        place: Place,
+        place: TakenPlace,
     ) -> Self {
         Self {
             socket,
@@ -115,24 +101,21 @@ impl Connection {
             listener,
             place,
             phase: Phase::Open,
-            receive: Receive::Idle,
+            receiving: Receiving::default(),
             paused: false,
             finished: false,
             settled: false,
             sending: false,
-            low_water: 0,
-            await_bytes: 0,
-            waiting_bytes: 0,
             backlogs: Vec::new(),
         }
     }
 
-    /// Who is connected, as the socket knows it.
+    /// The peer's address by the socket; None for a Unix socket.
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
         socket::peer_address(self.as_fd()).ok().flatten()
     }
 
-    /// The same for the log, or the client behind the proxy.
+    /// The peer for the log: the client behind a proxy, or the socket's peer.
     pub(super) fn peer(&self) -> String {
         let proxied = self.layers.as_ref().and_then(|layers| layers.transport.peer());
         let peer = proxied.or_else(|| self.peer_address());
@@ -151,29 +134,33 @@ impl Connection {
         }
     }
 
-    /// True when something of the peer waits that the broker could take.
+    /// True when bytes of the peer wait that the broker could take.
     pub(super) fn has_input(&self) -> bool {
-        let needed = self.low_water.max(self.await_bytes).max(1);
-        self.waits_for_handshake() || socket::waiting_bytes(self.as_fd()) >= needed
+        self.waits_for_handshake() || self.receiving.has_input(self.as_fd())
     }
 
-    /// True when more waits in the kernel than when this was last asked.
+    /// True when more bytes wait in the kernel than at the last look.
     pub(super) fn has_more_input(&mut self) -> bool {
-        let now = socket::waiting_bytes(self.as_fd());
-        now > std::mem::replace(&mut self.waiting_bytes, now)
+        self.receiving.has_more(self.socket.as_fd())
     }
 
-    /// True when something was received whose turn has not come.
+    /// True when bytes were received whose turn has not come.
     fn waits_for_handshake(&self) -> bool {
         self.layers.as_ref().is_some_and(|layers| !layers.waiting.is_empty())
     }
 
-    /// True when the kernel has nothing to do for this connection any more.
-    pub(super) const fn is_idle(&self) -> bool {
-        matches!(self.receive, Receive::Idle) && !self.sending
+    /// Lets go of a large CONNECT; false when none was held.
+    pub(super) fn release_large_connect(&mut self) -> bool {
+        let layers = self.layers.as_mut();
+        layers.is_some_and(|layers| std::mem::take(&mut layers.has_large_connect))
     }
 
-    /// True when the shard has not been told yet that the connection is gone.
+    /// True when the kernel has nothing to do for this connection any more.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.receiving.is_idle() && !self.sending
+    }
+
+    /// True until the shard is told that the connection is gone.
     pub(super) const fn is_known_to_shard(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Closing)
     }

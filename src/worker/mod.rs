@@ -7,23 +7,23 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod accept;
 mod closing;
 mod connection;
-mod exchange;
-mod journal;
-mod layers;
+mod engine;
+mod journal_line;
+mod links;
 mod notices;
+mod parcel;
 mod places;
-mod receive;
+mod receiving;
 mod report;
 mod transmit;
 #[expect(clippy::module_inception, reason = "the loop is what the module is about")]
 mod worker;
 
-pub use exchange::Parcel;
-pub use journal::Journal;
-pub use notices::{Desk, Notice, Settings};
-pub use places::{Place, Places};
+pub use journal_line::JournalLine;
+pub use notices::{LoginSender, Notice, Settings};
+pub use parcel::Parcel;
+pub use places::{Places, TakenPlace};
 pub use report::Report;
 pub use worker::{Setup, Worker};

@@ -1,19 +1,18 @@
-//! What comes to a worker from the rest of the process: verdicts about logins, new settings.
+//! Notices to a worker from the rest of the process: verdicts about logins, new settings.
 
-use super::worker::Worker;
 use crate::access::{Login, Policy, Verdict};
-use crate::broker::{Input, LinkId};
+use crate::broker::LinkId;
 use crate::options::Options;
 use crate::transport::Protocol;
 use std::fmt;
 use std::sync::Arc;
 
-/// Tells a worker something. Ring its doorbell afterwards.
+/// A notice tells a worker something. Ring the worker's doorbell afterwards.
 #[derive(Debug)]
 pub enum Notice {
-    /// What came of a login.
+    /// The verdict about a login.
     Verdict {
-        /// Whose it was.
+        /// The link whose login was judged.
         link: LinkId,
         /// The answer.
         verdict: Verdict,
@@ -22,58 +21,36 @@ pub enum Notice {
     Reload(Settings),
 }
 
-/// What a worker goes by. Each list has one entry for each listener.
+/// The settings that a worker goes by. Each list has one entry for each listener.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The options.
     pub options: Arc<Options>,
-    /// Who may come in, and who may do what.
+    /// The rules of access: who may come in, and who may do what.
     pub policies: Arc<[Policy]>,
-    /// What is spoken below MQTT.
+    /// The protocols that are spoken below MQTT.
     pub protocols: Arc<[Protocol]>,
 }
 
-/// Takes logins to be verified; the verdict comes as a [`Notice`].
+/// A sender of logins to be verified; the verdict comes as a [`Notice`].
 #[derive(Clone)]
-pub struct Desk(pub(super) Arc<Submit>);
+pub struct LoginSender(Arc<Submit>);
 
 type Submit = dyn Fn(LinkId, Login) + Send + Sync;
 
-impl Desk {
-    /// `submit` returns at once.
+impl LoginSender {
+    /// A sender that calls `submit`, which returns at once.
     pub fn new(submit: impl Fn(LinkId, Login) + Send + Sync + 'static) -> Self {
         Self(Arc::new(submit))
     }
+
+    pub(super) fn send(&self, link: LinkId, login: Login) {
+        (self.0)(link, login);
+    }
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for LoginSender {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Desk")
-    }
-}
-
-impl Worker {
-    /// Takes what has come. True when there was anything.
-    pub(super) fn take_notices(&mut self) -> bool {
-        let mut busy = false;
-        while let Ok(notice) = self.notices.try_recv() {
-            busy = true;
-            match notice {
-                Notice::Verdict { link, verdict } => {
-                    self.feed(Input::Authenticated { link, verdict });
-                }
-                Notice::Reload(settings) => self.reload(settings),
-            }
-        }
-        busy
-    }
-
-    /// Goes by new settings. Certificates that were accepted before are judged anew, in turn.
-    fn reload(&mut self, settings: Settings) {
-        let Settings { options, policies, .. } = settings.clone();
-        self.settings = settings;
-        self.feed(Input::Reload { options, policies });
-        let with_layers = self.connections.iter().filter(|(_, c)| c.layers.is_some());
-        self.unjudged = with_layers.map(|(link, _)| link).collect();
+        formatter.write_str("LoginSender")
     }
 }

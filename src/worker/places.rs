@@ -1,4 +1,4 @@
-//! How many connections there may be, over all workers, and how fast they may come.
+//! Places: the limits of all workers' connections together, in number and in pace.
 
 use crate::base::time::Time;
 use crate::broker::Excess;
@@ -8,25 +8,25 @@ use foldhash::fast::FixedState;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Counts the connections of all workers against their limits.
+/// The counts of all workers' connections, and their limits.
 #[derive(Debug)]
 pub struct Places {
     taken: AtomicUsize,
     limit: usize,
-    /// Connections that are open only to be told that they are too many.
+    /// Connections that are open only to hear that they are too many.
     turned_away: AtomicUsize,
     /// Connections by address, where they are limited.
     addresses: DashMap<IpAddr, u32, FixedState>,
-    /// When all connections so far would have come at exactly the highest rate.
+    /// The time at which the last connection would have come, had all come at the highest rate.
     paid_ns: AtomicU64,
 }
 
-/// What one connection takes up.
+/// The place that one connection takes up.
 #[derive(Debug, Default)]
-pub struct Place {
-    /// False: it is one too many.
+pub struct TakenPlace {
+    /// False for a connection beyond the limit.
     is_counted: bool,
-    /// The address that it is counted for.
+    /// The address that the connection is counted for.
     address: Option<IpAddr>,
 }
 
@@ -46,15 +46,16 @@ impl Places {
     }
 
     /// Takes a place for a connection that came at `now`, where so many may come a second, 0 for
-    /// any number. What there is too much of comes with it; None when it cannot even be told.
+    /// any number. The excess, if any, is the limit that the connection breaks; None when the
+    /// client cannot even be told.
     #[must_use]
-    pub(crate) fn take(&self, now: Time, rate_max: u32) -> Option<(Place, Option<Excess>)> {
+    pub(crate) fn take(&self, now: Time, rate_max: u32) -> Option<(TakenPlace, Option<Excess>)> {
         // Relaxed: the counts guard nothing but themselves.
         if self.taken.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.taken.fetch_sub(1, Ordering::Relaxed);
             return self.turn_away().map(|place| (place, Some(Excess::Connections)));
         }
-        let place = Place { is_counted: true, address: None };
+        let place = TakenPlace { is_counted: true, address: None };
         if self.is_in_time(now, rate_max) {
             return Some((place, None));
         }
@@ -62,10 +63,10 @@ impl Places {
         self.turn_away().map(|place| (place, Some(Excess::ConnectRate)))
     }
 
-    /// Counts a connection for its address, of which there may be `limit`, 0 for any number.
+    /// Counts a connection for its address, which may have `limit`, 0 for any number.
     pub(crate) fn count_address(
         &self,
-        place: &mut Place,
+        place: &mut TakenPlace,
         address: IpAddr,
         limit: u32,
     ) -> Option<Excess> {
@@ -81,8 +82,8 @@ impl Places {
         None
     }
 
-    /// Gives back what a connection took up.
-    pub(crate) fn give_back(&self, place: &Place) {
+    /// Gives back the place of a connection.
+    pub(crate) fn give_back(&self, place: &TakenPlace) {
         let count = if place.is_counted { &self.taken } else { &self.turned_away };
         count.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = place.address {
@@ -93,15 +94,15 @@ impl Places {
         }
     }
 
-    fn turn_away(&self) -> Option<Place> {
+    fn turn_away(&self) -> Option<TakenPlace> {
         let count = self.turned_away.fetch_add(1, Ordering::Relaxed);
         if count >= TURNED_AWAY_MAX {
             self.turned_away.fetch_sub(1, Ordering::Relaxed);
         }
-        (count < TURNED_AWAY_MAX).then(Place::default)
+        (count < TURNED_AWAY_MAX).then(TakenPlace::default)
     }
 
-    /// As many as may come in a second may come at once.
+    /// True when the connection keeps to the pace; a second's connections may come at once.
     fn is_in_time(&self, now: Time, rate_max: u32) -> bool {
         if rate_max == 0 {
             return true;

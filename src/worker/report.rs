@@ -1,16 +1,16 @@
-//! What a worker has to tell at its end.
+//! The report of a worker at its end.
 
 use crate::base::ids::WorkerId;
 use crate::broker::{Counters, Unwritten};
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
-/// A worker's counts and how long its turns took.
+/// A worker's counts, and the lengths of its turns.
 #[derive(Debug)]
 pub struct Report {
-    /// Which worker.
+    /// The worker's number.
     pub worker: WorkerId,
-    /// What its shard counted.
+    /// The counters of its shard.
     pub counters: Counters,
     /// Nanoseconds of each turn that did something.
     pub turns: Histogram<u64>,
@@ -18,11 +18,11 @@ pub struct Report {
     pub connections_refused: u64,
     /// Connections cut off because they did not close in time.
     pub connections_cut: usize,
-    /// What the journal had not said to be written when the time was over.
+    /// The records that the journal had not confirmed when the time was over.
     pub unwritten: Unwritten,
 }
 
-/// Turns up to a minute, to two digits: 20 KiB.
+/// A histogram of turns up to a minute, to two digits: 20 KiB.
 pub(super) fn turn_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("constant bounds are valid")
 }

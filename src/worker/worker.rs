@@ -1,194 +1,100 @@
 //! The loop.
 
-use super::accept::Accepting;
-use super::connection::Connection;
-use super::exchange::Parcel;
-use super::journal::Journal;
-use super::notices::{Desk, Notice, Settings};
+use super::closing::Closing;
+use super::engine::{Engine, Gate};
+use super::journal_line::JournalLine;
+use super::notices::{LoginSender, Notice, Settings};
+use super::parcel::Parcel;
 use super::places::Places;
 use super::report::{Report, record, turn_histogram};
-use super::transmit::{FrameKey, Send};
-use crate::base::ids::{Slots, WorkerId};
+use super::transmit::Slice;
+use crate::base::ids::WorkerId;
 use crate::base::time::Time;
-use crate::broker::{Input, LinkId, Past, Promise, Shard, Unsent, Unwritten};
+use crate::broker::{Input, Past, Promise, Shard, Unwritten};
 use crate::io::clock::Clock;
-use crate::io::event::{Event, SendFailure};
 use crate::io::ring::Ring;
 use crate::io::setup::{RingError, RingSizes};
 use crate::io::socket::Listener;
 use crate::io::wake::Waker;
+use crate::limits::MESH_BATCH_MAX;
 use crate::mesh::Mesh;
 use crate::options::{Durability, Options};
 use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a worker is made of.
+/// The parts that a worker is made of.
 #[derive(Debug)]
 pub struct Setup {
-    /// Which worker, from 0.
+    /// The worker's number, from 0.
     pub worker: WorkerId,
-    /// What it goes by, until it is told otherwise.
+    /// The settings to go by, until a notice brings new ones.
     pub settings: Settings,
-    /// Where logins are verified.
-    pub desk: Desk,
-    /// What comes from the rest of the process.
+    /// The sender of logins that are to be verified.
+    pub logins: LoginSender,
+    /// The notices from the rest of the process.
     pub notices: Receiver<Notice>,
-    /// The same unpredictable number for all workers.
+    /// An unpredictable number, the same for all workers.
     pub seed: u64,
-    /// The same clock for all workers.
+    /// The clock, the same for all workers.
     pub clock: Clock,
-    /// Its end of the mesh.
+    /// The worker's end of the mesh.
     pub mesh: Mesh<Parcel>,
-    /// What its doorbell in the mesh wakes.
+    /// The waker that the worker's doorbell in the mesh rings.
     pub waker: Arc<Waker>,
-    /// Its own listening sockets.
+    /// The worker's own listening sockets.
     pub listeners: Vec<Listener>,
     /// The connections of all workers.
     pub places: Arc<Places>,
-    /// The way to the journal, and what an earlier process has left there for this worker; None
-    /// when everything is in memory.
-    pub journal: Option<(Journal, Past)>,
-    /// How large its ring is.
+    /// The line to the journal, and the state that an earlier process has left there for this
+    /// worker; None when everything is in memory.
+    pub journal: Option<(JournalLine, Past)>,
+    /// The sizes of the worker's ring.
     pub sizes: RingSizes,
 }
 
-/// A worker. It stays on the thread that made it.
+/// A worker, which stays on the thread that made it.
 #[derive(Debug)]
 pub struct Worker {
-    pub(super) worker: WorkerId,
-    pub(super) shard: Shard,
-    pub(super) ring: Ring<Unsent>,
-    pub(super) mesh: Mesh<Parcel>,
-    pub(super) waker: Arc<Waker>,
-    pub(super) settings: Settings,
-    pub(super) desk: Desk,
-    pub(super) notices: Receiver<Notice>,
-    pub(super) clock: Clock,
-    /// When this turn began.
-    pub(super) now: Time,
-    /// The way to the journal; None when everything is in memory.
-    pub(super) journal: Option<Journal>,
-    pub(super) connections: Slots<LinkId, Connection>,
-    pub(super) places: Arc<Places>,
-    pub(super) connections_refused: u64,
-    pub(super) listeners: Vec<Accepting>,
-    /// When to try again to accept, after descriptors or memory ran out.
-    pub(super) accept_at: Option<Time>,
-    /// Descriptors or memory have run out, and no connection was accepted since.
-    pub(super) is_starved: bool,
-    /// Connections are closed unheard, and none was let in since.
-    pub(super) is_full: bool,
-    /// Connections to look at once the output is taken: to receive, to go on closing, to free.
-    pub(super) attention: Vec<LinkId>,
-    /// Connections whose peers seem to be silent: see [`Output::LookForInput`].
-    ///
-    /// [`Output::LookForInput`]: crate::broker::Output::LookForInput
-    pub(super) suspects: Vec<LinkId>,
-    /// Connections whose layers below MQTT may have something to send.
-    pub(super) talkative: Vec<LinkId>,
-    /// Connections whose handshakes wait for a turn.
-    pub(super) handshakes: VecDeque<LinkId>,
-    /// Connections whose certificates are still to be judged by new settings.
-    pub(super) unjudged: VecDeque<LinkId>,
-    /// How many connections have a large CONNECT held.
-    pub(super) large_connects: usize,
-    /// What came out of the layers below MQTT, for the shard; kept for its memory.
-    pub(super) plain: Vec<u8>,
-    /// What goes into the sockets of the present slice, out of the layers below MQTT.
-    pub(super) wrapped: Vec<u8>,
-    /// The last of these that other links can be sent as well, and what it was made of.
-    pub(super) last_frame: Option<(FrameKey, Range<usize>)>,
-    /// Deadlines of closing connections, in order because each is the same time ahead.
-    pub(super) lingering: VecDeque<(Time, LinkId)>,
-    /// When to look whether something still comes on connections that linger while it stops, in
-    /// order as well.
-    pub(super) parting: VecDeque<(Time, LinkId)>,
-    /// Workers of whose full ring the shard is still to be told.
-    pub(super) mesh_full: Vec<WorkerId>,
-    /// The links of the sends being submitted; kept for its memory, as are the failures.
-    pub(super) slice: Vec<Send>,
-    pub(super) failures: Vec<SendFailure>,
-    pub(super) stage: Stage,
-    /// When it was told to stop.
-    pub(super) stop_began: Time,
+    worker: WorkerId,
+    engine: Engine,
+    slice: Slice,
+    closing: Closing,
+    notices: Receiver<Notice>,
+    /// The line to the journal; None when everything is in memory.
+    journal: Option<JournalLine>,
+    clock: Clock,
     busy_poll: Duration,
     turns: Histogram<u64>,
-}
-
-/// Whether the worker goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// It does.
-    Running,
-    /// It closes its connections, until then.
-    Stopping {
-        /// When it cuts off those that are left.
-        deadline: Time,
-    },
-    /// It has cut them off: so many.
-    Stopped {
-        /// How many were left.
-        cut: usize,
-    },
 }
 
 impl Worker {
     /// A worker for the calling thread.
     ///
     /// # Errors
-    /// When the kernel has no ring for it.
+    /// The kernel's refusal to give it a ring.
     pub fn new(setup: Setup) -> Result<Self, RingError> {
-        let workers = setup.mesh.workers();
-        let busy_poll = Duration::from_micros(u64::from(setup.settings.options.busy_poll_us));
-        let Settings { options, policies, .. } = setup.settings.clone();
-        let mut ring = Ring::new(setup.sizes)?;
-        ring.watch(&setup.waker);
+        let Setup { worker, settings, logins, notices, clock, mesh, waker, .. } = setup;
+        let ring = Ring::new(setup.sizes)?;
+        let Settings { options, policies, .. } = settings.clone();
+        let busy_poll = Duration::from_micros(options.busy_poll_us.into());
         let promise = promise(&options);
-        let mut shard = Shard::new(options, policies, setup.worker, workers, setup.seed);
+        let mut shard = Shard::new(options, policies, worker, mesh.workers(), setup.seed);
         let journal = setup.journal.map(|(journal, past)| {
-            shard.keep_journal(journal.epoch, promise);
-            shard.restore(past, journal.epoch);
+            shard.keep_journal(journal.epoch(), promise);
+            shard.restore(past, journal.epoch());
             journal
         });
+        let gate = Gate::new(worker, setup.listeners, setup.places);
         Ok(Self {
-            worker: setup.worker,
-            shard,
+            worker,
+            engine: Engine::new(shard, ring, mesh, gate, settings, logins, waker),
+            slice: Slice::default(),
+            closing: Closing::new(),
+            notices,
             journal,
-            settings: setup.settings,
-            desk: setup.desk,
-            notices: setup.notices,
-            ring,
-            mesh: setup.mesh,
-            waker: setup.waker,
-            now: setup.clock.now(),
-            clock: setup.clock,
-            connections: Slots::default(),
-            places: setup.places,
-            connections_refused: 0,
-            listeners: setup.listeners.into_iter().map(Accepting::new).collect(),
-            accept_at: None,
-            is_starved: false,
-            is_full: false,
-            attention: Vec::new(),
-            suspects: Vec::new(),
-            talkative: Vec::new(),
-            handshakes: VecDeque::new(),
-            unjudged: VecDeque::new(),
-            large_connects: 0,
-            plain: Vec::new(),
-            wrapped: Vec::new(),
-            last_frame: None,
-            lingering: VecDeque::new(),
-            parting: VecDeque::new(),
-            mesh_full: Vec::new(),
-            slice: Vec::new(),
-            failures: Vec::new(),
-            stage: Stage::Running,
-            stop_began: Time::ZERO,
+            clock,
             busy_poll,
             turns: turn_histogram(),
         })
@@ -197,59 +103,146 @@ impl Worker {
     /// Works until the doorbell says stop and all connections are closed.
     #[must_use]
     pub fn run(mut self) -> Report {
-        self.accept();
-        while !self.is_done() {
+        self.engine.now = self.clock.now();
+        self.engine.gate.accept(&mut self.engine.ring);
+        while !self.closing.is_done(&self.engine) {
             self.turn();
             self.sleep();
         }
-        let clock = self.clock;
-        let unwritten = self.finish_journal(&clock);
+        let unwritten = self.finish_journal();
         self.report(unwritten)
     }
 
     fn turn(&mut self) {
-        self.now = self.clock.now();
-        self.ring.poll();
+        self.engine.now = self.clock.now();
+        self.engine.ring.poll();
         let mut busy = self.handle_events();
-        busy |= self.exchange();
+        busy |= self.sweep();
         busy |= self.take_notices();
-        busy |= self.shake_hands();
-        busy |= self.judge_certificates();
+        busy |= self.engine.shake_hands();
+        busy |= self.engine.judge_certificates();
         busy |= self.hear_journal();
-        busy |= self.run_timers();
+        busy |= self.closing.stop_in_time(&mut self.engine);
+        busy |= self.engine.run_timers();
+        busy |= self.closing.end_due(&mut self.engine);
         busy |= self.submit_to_journal();
         busy |= self.transmit();
         if busy {
-            record(&mut self.turns, self.clock.now().since(self.now));
+            record(&mut self.turns, self.clock.now().since(self.engine.now));
+        }
+    }
+
+    /// Handles the events that the ring had collected when this began. True when there were any.
+    fn handle_events(&mut self) -> bool {
+        let events = self.engine.ring.event_count();
+        for _ in 0..events {
+            let Some(event) = self.engine.ring.next_event() else { break };
+            self.engine.handle_event(event);
+            self.flush_if_full();
+        }
+        events > 0
+    }
+
+    /// Takes the parcels of other workers, and sends on those that did not fit. True when there was
+    /// anything.
+    fn sweep(&mut self) -> bool {
+        let mut busy = false;
+        if self.engine.mesh.is_sweep_over() {
+            self.engine.mesh.begin_sweep();
+        }
+        for from in WorkerId::all(self.engine.mesh.workers()) {
+            for _ in 0..MESH_BATCH_MAX {
+                let Some(parcel) = self.engine.mesh.receive(from) else { break };
+                self.engine.unpack(from, parcel);
+                self.flush_if_full();
+                busy = true;
+            }
+        }
+        if self.engine.mesh.is_sweep_over() && (busy || self.engine.shard.wants_sweep()) {
+            self.engine.feed(Input::MeshSwept);
+            busy = true;
+        }
+        self.engine.drain_overflow();
+        busy
+    }
+
+    /// Takes the notices that have come. True when there were any.
+    fn take_notices(&mut self) -> bool {
+        let mut busy = false;
+        while let Ok(notice) = self.notices.try_recv() {
+            busy = true;
+            match notice {
+                Notice::Verdict { link, verdict } => {
+                    self.engine.feed(Input::Authenticated { link, verdict });
+                }
+                Notice::Reload(settings) => self.engine.reload(settings),
+            }
+        }
+        busy
+    }
+
+    /// Tells the shard the journal's news. True when there were any.
+    fn hear_journal(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(news) = self.journal.as_mut().and_then(JournalLine::hear) {
+            self.engine.feed(news);
+            busy = true;
+        }
+        busy
+    }
+
+    /// Hands submissions that are due to the journal. True when there were any.
+    fn submit_to_journal(&mut self) -> bool {
+        let Some(journal) = &mut self.journal else { return false };
+        let busy = journal.submit(&mut self.engine.shard);
+        // A submission that needed no commit may have released something.
+        self.engine.carry_out_all();
+        busy
+    }
+
+    /// Sends everything and looks at the connections that need it, which may cause more to be sent.
+    /// True when there was anything.
+    fn transmit(&mut self) -> bool {
+        let mut busy = false;
+        loop {
+            self.engine.mesh.ring_doorbells();
+            busy |= self.slice.flush(&mut self.engine);
+            if !self.engine.links.needs_attention() {
+                return busy;
+            }
+            self.closing.attend_all(&mut self.engine);
+            busy = true;
+        }
+    }
+
+    fn flush_if_full(&mut self) {
+        if self.engine.outbox_is_full() {
+            self.slice.flush(&mut self.engine);
         }
     }
 
     /// Sleeps until there is something to do; returns at once when there is.
     fn sleep(&mut self) {
-        let has_layers = !self.handshakes.is_empty() || !self.unjudged.is_empty();
-        let has_more = self.shard.wants_pass() || has_layers || !self.suspects.is_empty();
-        if self.ring.has_events() || has_more || self.is_done() {
+        if self.engine.has_more() || self.closing.is_done(&self.engine) {
             return;
         }
         if !self.busy_poll.is_zero() && self.spin() {
             return;
         }
-        if self.mesh.fall_asleep(self.stage != Stage::Running) {
-            if !self.notices.is_empty() || self.has_news() {
-                return self.mesh.doorbell().stay_awake();
+        if self.engine.mesh.fall_asleep(self.closing.is_stopping()) {
+            if !self.hears_something() {
+                let now = self.clock.now();
+                self.engine.ring.wait(self.deadline().map(|deadline| deadline.since(now)));
             }
-            let now = self.clock.now();
-            self.ring.wait(self.deadline().map(|deadline| deadline.since(now)));
-            self.mesh.doorbell().stay_awake();
+            self.engine.mesh.doorbell().stay_awake();
         }
     }
 
     /// Watches for work without sleeping, for a while. True when there is some.
     fn spin(&mut self) -> bool {
-        // What was asked of the ring has to be under way, or nothing would come of it.
-        self.ring.poll();
-        let began = self.clock.now();
-        let until = began.after(self.busy_poll);
+        // Requests to the ring have to be under way, or nothing would come of them.
+        self.engine.ring.poll();
+        let until = self.clock.now().after(self.busy_poll);
         let until = self.deadline().map_or(until, |deadline| deadline.min(until));
         while !self.has_work() {
             if self.clock.now() >= until {
@@ -261,94 +254,61 @@ impl Worker {
     }
 
     fn has_work(&mut self) -> bool {
-        self.ring.has_events()
-            || self.ring.is_ready()
-            || self.mesh.has_work()
-            || !self.notices.is_empty()
-            || self.has_news()
-            || (self.mesh.doorbell().is_stopped() && self.stage == Stage::Running)
+        self.engine.ring.has_events()
+            || self.engine.ring.is_ready()
+            || self.engine.mesh.has_work()
+            || self.hears_something()
+            || (self.engine.mesh.doorbell().is_stopped() && !self.closing.is_stopping())
     }
 
-    fn has_news(&self) -> bool {
-        self.journal.as_ref().is_some_and(Journal::has_work)
+    /// True when the rest of the process has sent something.
+    fn hears_something(&self) -> bool {
+        !self.notices.is_empty() || self.journal.as_ref().is_some_and(JournalLine::has_news)
     }
 
-    /// Handles what the ring had collected when this began. True when there was anything.
-    fn handle_events(&mut self) -> bool {
-        let events = self.ring.event_count();
-        for _ in 0..events {
-            let Some(event) = self.ring.next_event() else { break };
-            self.handle_event(event);
-            if self.outbox_is_full() {
-                self.flush();
+    /// The time at which the next timer is due.
+    fn deadline(&self) -> Option<Time> {
+        [self.engine.deadline(), self.closing.deadline()].into_iter().flatten().min()
+    }
+
+    /// Waits until the journal has all that happened to any worker, since the record of one may
+    /// need a part of another; for a while only, since the disk may be full. The records that the
+    /// journal has not written by then are left.
+    fn finish_journal(&mut self) -> Unwritten {
+        let deadline = self.closing.journal_deadline();
+        while self.journal.is_some() && self.clock.now() < deadline {
+            self.engine.now = self.clock.now();
+            let mut busy = self.sweep();
+            busy |= self.hear_journal();
+            self.engine.shard.hurry_journal();
+            busy |= self.submit_to_journal();
+            self.engine.mesh.ring_doorbells();
+            if self.engine.mesh.finish(!busy && !self.engine.shard.owes_journal()) {
+                break;
+            }
+            if !busy {
+                std::thread::sleep(Duration::from_micros(200));
             }
         }
-        events > 0
-    }
-
-    /// Handles one event. Never flushes, so that a flush may call it between its slices.
-    pub(super) fn handle_event(&mut self, event: Event<Unsent>) {
-        match event {
-            Event::Received { link, bytes, more } => self.on_received(link, bytes, more),
-            Event::Drained { link, result, backlog } => self.on_drained(link, result, backlog),
-            Event::Accepted { listener, socket, more } => self.on_accepted(listener, socket, more),
-            Event::Woken { more: true } => {}
-            Event::Woken { more: false } => self.ring.watch(&self.waker),
+        if let Some(journal) = self.journal.take() {
+            journal.close();
         }
-    }
-
-    /// True when the output has to be sent before anything more is handled.
-    pub(super) fn outbox_is_full(&mut self) -> bool {
-        self.shard.outbox().is_full()
-    }
-
-    /// Tells the shard, and does what it asks for.
-    pub(super) fn feed(&mut self, input: Input<'_>) {
-        self.shard.handle(self.now, input);
-        self.carry_out_all();
-    }
-
-    fn run_timers(&mut self) -> bool {
-        let mut busy = self.stop_in_time() | self.look_for_input();
-        if self.shard.deadline().is_some_and(|deadline| deadline <= self.now) {
-            self.feed(Input::Tick);
-            busy = true;
-        }
-        if self.accept_at.is_some_and(|time| time <= self.now) {
-            self.accept();
-        }
-        busy | self.end_lingering()
-    }
-
-    /// When the next timer is due.
-    fn deadline(&self) -> Option<Time> {
-        let stop = match self.stage {
-            Stage::Stopping { deadline } => Some(deadline),
-            Stage::Running | Stage::Stopped { .. } => None,
-        };
-        let first = |list: &VecDeque<(Time, LinkId)>| list.front().map(|&(deadline, _)| deadline);
-        let (lingering, parting) = (first(&self.lingering), first(&self.parting));
-        let deadlines = [self.shard.deadline(), lingering, parting, self.accept_at, stop];
-        deadlines.into_iter().flatten().min()
+        self.engine.shard.unwritten()
     }
 
     fn report(self, unwritten: Unwritten) -> Report {
-        let connections_cut = match self.stage {
-            Stage::Stopped { cut } => cut,
-            Stage::Running | Stage::Stopping { .. } => 0,
-        };
         Report {
             worker: self.worker,
-            counters: *self.shard.counters(),
+            counters: *self.engine.shard.counters(),
             turns: self.turns,
-            connections_refused: self.connections_refused,
-            connections_cut,
+            connections_refused: self.engine.gate.refused(),
+            connections_cut: self.closing.connections_cut(),
             unwritten,
         }
     }
 }
 
-/// What an acknowledgement means.
+/// The meaning of an acknowledgement, by the options.
 fn promise(options: &Options) -> Promise {
     match options.durability {
         Durability::Commit => Promise::Commit,

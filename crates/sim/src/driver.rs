@@ -18,9 +18,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A pass over the rings that is not over.
+/// A sweep over the rings that is not over.
 #[derive(Debug)]
-struct Pass {
+struct Sweep {
     /// Whose rings are still to be looked at, and how much of each to take.
     rings: Vec<(usize, usize)>,
 }
@@ -33,9 +33,9 @@ pub(super) struct Worker {
     pub(super) links: Slots<LinkId, usize>,
     ticks_at: Option<Time>,
     is_flush_scheduled: bool,
-    is_pass_scheduled: bool,
+    is_sweep_scheduled: bool,
     is_retry_scheduled: bool,
-    pass: Option<Pass>,
+    sweep: Option<Sweep>,
     /// Wires that may have been parsed on their own.
     resumed: Vec<usize>,
     /// Rules that it is still to hear of.
@@ -57,9 +57,9 @@ impl Worker {
             links: Slots::default(),
             ticks_at: None,
             is_flush_scheduled: false,
-            is_pass_scheduled: false,
+            is_sweep_scheduled: false,
             is_retry_scheduled: false,
-            pass: None,
+            sweep: None,
             resumed: Vec::new(),
             reloads: VecDeque::new(),
             stands_until: Time::ZERO,
@@ -70,7 +70,7 @@ impl Worker {
     pub(super) fn restart(&mut self, shard: Shard) {
         self.shard = shard;
         self.links = Slots::default();
-        self.pass = None;
+        self.sweep = None;
         self.stands_until = Time::ZERO;
         self.resumed.clear();
     }
@@ -121,8 +121,8 @@ impl World {
             self.workers[worker].is_retry_scheduled = true;
             self.schedule_us(Event::Retry(worker), 500);
         }
-        if self.workers[worker].shard.wants_pass() {
-            self.schedule_pass(worker);
+        if self.workers[worker].shard.wants_sweep() {
+            self.schedule_sweep(worker);
         }
         self.schedule_tick(worker);
     }
@@ -176,7 +176,7 @@ impl World {
                         self.trace(|| format!("ring {worker} → {to} is full"));
                         self.workers[worker].shard.handle(self.now, Input::MeshFull { to: id });
                     }
-                    self.schedule_pass(to);
+                    self.schedule_sweep(to);
                 }
             }
         }
@@ -381,18 +381,18 @@ impl World {
         }
     }
 
-    fn schedule_pass(&mut self, worker: usize) {
-        if !std::mem::replace(&mut self.workers[worker].is_pass_scheduled, true) {
+    fn schedule_sweep(&mut self, worker: usize) {
+        if !std::mem::replace(&mut self.workers[worker].is_sweep_scheduled, true) {
             let slow = if self.scenario.passes > 5 { 50 } else { 5 };
             let most_us = if self.prng.chance(slow) { 30_000 } else { 500 };
-            self.schedule_us(Event::Pass(worker), most_us);
+            self.schedule_us(Event::Sweep(worker), most_us);
         }
     }
 
-    /// Begins a pass over the rings or goes on with it.
-    pub(super) fn pass(&mut self, worker: usize) {
-        let mut pass = self.workers[worker].pass.take().unwrap_or_else(|| self.new_pass(worker));
-        while let Some((from, count)) = pass.rings.pop() {
+    /// Begins a sweep over the rings or goes on with it.
+    pub(super) fn sweep(&mut self, worker: usize) {
+        let mut sweep = self.workers[worker].sweep.take().unwrap_or_else(|| self.new_sweep(worker));
+        while let Some((from, count)) = sweep.rings.pop() {
             for _ in 0..count {
                 let Some(message) = self.mesh.pop(from, worker) else { break };
                 self.trace(|| format!("worker {worker} ← {from}: {}", brief(&message)));
@@ -400,28 +400,28 @@ impl World {
                 self.feed(worker, Input::Mesh { from, message });
             }
             self.retry_soon(from);
-            if !pass.rings.is_empty() && self.prng.chance(20) {
-                self.workers[worker].pass = Some(pass);
-                return self.schedule_us(Event::Pass(worker), 500);
+            if !sweep.rings.is_empty() && self.prng.chance(20) {
+                self.workers[worker].sweep = Some(sweep);
+                return self.schedule_us(Event::Sweep(worker), 500);
             }
         }
-        self.workers[worker].is_pass_scheduled = false;
-        self.feed(worker, Input::MeshPass);
+        self.workers[worker].is_sweep_scheduled = false;
+        self.feed(worker, Input::MeshSwept);
         let has_more = (0..self.scenario.workers).any(|from| self.mesh.visible(from, worker) > 0);
         if has_more {
-            self.schedule_pass(worker);
+            self.schedule_sweep(worker);
         }
     }
 
     /// What the rings hold now, in a random order.
-    fn new_pass(&mut self, worker: usize) -> Pass {
+    fn new_sweep(&mut self, worker: usize) -> Sweep {
         let others = (0..self.scenario.workers).filter(|&from| from != worker);
         let mut rings: Vec<_> =
             others.map(|from| (from, self.mesh.visible(from, worker))).collect();
         for last in (1..rings.len()).rev() {
             rings.swap(last, self.prng.below(last as u64 + 1) as usize);
         }
-        Pass { rings }
+        Sweep { rings }
     }
 
     fn retry_soon(&mut self, worker: usize) {
@@ -438,7 +438,7 @@ impl World {
         let (opened, _) = self.mesh.retry(worker);
         for to in 0..self.scenario.workers {
             if self.mesh.visible(worker, to) > 0 {
-                self.schedule_pass(to);
+                self.schedule_sweep(to);
             }
         }
         for to in opened {

@@ -43,7 +43,7 @@ impl World {
             Event::Push(wire) | Event::Verify(wire) | Event::Arrive(wire) => {
                 self.workers[self.wires[wire].worker].stands_until
             }
-            Event::Reload(worker) | Event::Flush(worker) | Event::Pass(worker) => {
+            Event::Reload(worker) | Event::Flush(worker) | Event::Sweep(worker) => {
                 self.workers[worker].stands_until
             }
             Event::Retry(worker) | Event::Tick(worker) => self.workers[worker].stands_until,

@@ -10,9 +10,9 @@
 //! [`run`] runs one seed, and so does `cargo run --bin simulate SEED`:
 //!
 //! ```
-//! use ringmq_sim::{Settings, run};
+//! use ringmq_sim::{RunSettings, run};
 //!
-//! let report = run(1, Settings::default()).expect("every invariant holds");
+//! let report = run(1, RunSettings::default()).expect("every invariant holds");
 //! assert!(report.deliveries > 0);
 //! ```
 //!
@@ -67,7 +67,7 @@ pub enum Sabotage {
 
 /// The settings of a run.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Settings {
+pub struct RunSettings {
     /// The number of things that the clients do in all; by default the seed says.
     pub steps: Option<u32>,
     /// The defect to plant, if any.
@@ -123,11 +123,11 @@ impl fmt::Display for Failure {
 /// # Errors
 ///
 /// The first violation.
-pub fn run(seed: u64, settings: Settings) -> Result<Report, Box<Failure>> {
+pub fn run(seed: u64, settings: RunSettings) -> Result<Report, Box<Failure>> {
     run_once(seed, settings, false).or_else(|_| run_once(seed, settings, true))
 }
 
-fn run_once(seed: u64, settings: Settings, is_traced: bool) -> Result<Report, Box<Failure>> {
+fn run_once(seed: u64, settings: RunSettings, is_traced: bool) -> Result<Report, Box<Failure>> {
     let mut world = world::World::new(seed, settings, is_traced);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let panic = outcome.err().map(|panic| {

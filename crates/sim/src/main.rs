@@ -1,6 +1,6 @@
 //! Runs seeds of the simulator: `simulate SEED`, `simulate FIRST..LAST`, with `--steps N`.
 
-use ringmq_sim::{Settings, run};
+use ringmq_sim::{RunSettings, run};
 use std::ops::Range;
 use std::process::ExitCode;
 
@@ -36,8 +36,8 @@ fn main() -> ExitCode {
 }
 
 /// The seeds and how to run them.
-fn parse(mut args: impl Iterator<Item = String>) -> Option<(Range<u64>, Settings)> {
-    let mut settings = Settings::default();
+fn parse(mut args: impl Iterator<Item = String>) -> Option<(Range<u64>, RunSettings)> {
+    let mut settings = RunSettings::default();
     let mut seeds = None;
     while let Some(arg) = args.next() {
         if arg == "--steps" {

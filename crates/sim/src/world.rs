@@ -9,7 +9,7 @@ use super::model::Model;
 use super::rights::{Edition, Rights};
 use super::scenario::Scenario;
 use super::wire::Wire;
-use super::{Report, Sabotage, Settings};
+use super::{Report, RunSettings, Sabotage};
 use ringmq::access::Policy;
 use ringmq::base::time::Time;
 use ringmq::broker::Counters;
@@ -45,7 +45,7 @@ pub(super) enum Event {
     /// A worker sends what its outbox holds.
     Flush(usize),
     /// A worker looks at its rings.
-    Pass(usize),
+    Sweep(usize),
     /// A worker looks for room in its rings.
     Retry(usize),
     /// A worker's deadline.
@@ -60,7 +60,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) scenario: Scenario,
-    pub(super) settings: Settings,
+    pub(super) settings: RunSettings,
     pub(super) prng: Prng,
     pub(super) now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
@@ -95,7 +95,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, settings: Settings, is_traced: bool) -> Self {
+    pub(super) fn new(seed: u64, settings: RunSettings, is_traced: bool) -> Self {
         let mut prng = Prng::new(seed);
         let scenario = Scenario::new(seed, &mut prng);
         let options = Arc::new(scenario.options.clone());
@@ -241,7 +241,7 @@ impl World {
             Event::Verify(wire) => self.verify(wire),
             Event::Reload(worker) => self.reload(worker),
             Event::Flush(worker) => self.flush_due(worker),
-            Event::Pass(worker) => self.pass(worker),
+            Event::Sweep(worker) => self.sweep(worker),
             Event::Retry(worker) => self.retry(worker),
             Event::Tick(worker) => self.tick(worker),
             Event::Commit => self.commit(),

@@ -1,7 +1,7 @@
 //! The simulator on a fixed list of seeds, and the simulator's own tests: the same seed does the
 //! same, and a defect planted in the network is found.
 
-use ringmq_sim::{Report, Sabotage, Settings, run};
+use ringmq_sim::{Report, RunSettings, Sabotage, run};
 use std::ops::Range;
 
 /// Besides every seed below `SEEDS`: those that once found a bug of the broker. What a seed stands
@@ -30,7 +30,7 @@ const SEEDS: u64 = 2000;
 const THREADS: u64 = 4;
 
 /// Runs seeds on several threads; their reports, in order of thread.
-fn run_all(seeds: Vec<u64>, settings: Settings) -> Vec<Result<Report, String>> {
+fn run_all(seeds: Vec<u64>, settings: RunSettings) -> Vec<Result<Report, String>> {
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
             let seeds = seeds.clone();
@@ -47,7 +47,7 @@ fn run_all(seeds: Vec<u64>, settings: Settings) -> Vec<Result<Report, String>> {
 #[test]
 fn the_invariants_hold_for_the_fixed_seeds() {
     let seeds = (0..SEEDS).chain(FOUND_BUGS).collect();
-    let results = run_all(seeds, Settings::default());
+    let results = run_all(seeds, RunSettings::default());
     let failures: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     if let Some(first) = failures.first() {
         panic!("{} seeds failed, the first of them:\n{first}", failures.len());
@@ -68,16 +68,16 @@ fn the_invariants_hold_for_the_fixed_seeds() {
 #[test]
 fn the_same_seed_does_the_same() {
     for seed in 0..30 {
-        let first = run(seed, Settings::default()).unwrap();
-        assert_eq!(first, run(seed, Settings::default()).unwrap(), "seed {seed}");
-        let other = run(seed + 1000, Settings::default()).unwrap();
+        let first = run(seed, RunSettings::default()).unwrap();
+        assert_eq!(first, run(seed, RunSettings::default()).unwrap(), "seed {seed}");
+        let other = run(seed + 1000, RunSettings::default()).unwrap();
         assert_ne!(first.hash, other.hash);
     }
 }
 
 /// Which invariants fail when the network does harm, seed by seed.
 fn found(seeds: Range<u64>, sabotage: Sabotage) -> Vec<String> {
-    let settings = Settings { sabotage: Some(sabotage), ..Settings::default() };
+    let settings = RunSettings { sabotage: Some(sabotage), ..RunSettings::default() };
     let results = run_all(seeds.collect(), settings);
     results.into_iter().filter_map(Result::err).collect()
 }

@@ -1,37 +1,37 @@
 //! The layers between a socket and MQTT, where there are any: TLS, WebSocket, a PROXY header.
 
-use super::connection::{Connection, Layers, Phase};
-use super::worker::Worker;
+use super::Engine;
 use crate::broker::{Input, LinkId};
 use crate::io::clock;
 use crate::limits::HANDSHAKE_STEPS_MAX;
 use crate::options::CertificateUser;
 use crate::transport::{Flow, Transport};
+use crate::worker::connection::{Connection, Layers, Phase};
 
-impl Worker {
+impl Engine {
     /// Takes up the handshakes that wait, as many as a turn has time for. True when there were any.
-    pub(super) fn shake_hands(&mut self) -> bool {
+    pub(in crate::worker) fn shake_hands(&mut self) -> bool {
         let mut steps = 0;
         while steps < HANDSHAKE_STEPS_MAX {
             let Some(link) = self.handshakes.pop_front() else { return steps > 0 };
             steps += self.handshake_steps(link);
             self.unwrap(link);
             self.carry_out_all();
-            self.attention.push(link);
+            self.links.attend(link);
         }
         true
     }
 
-    /// What a handshake costs that is taken up now; 1 for a connection that has gone.
+    /// The steps of a handshake that is taken up now; 1 for a connection that has gone.
     fn handshake_steps(&self, link: LinkId) -> usize {
-        let connection = self.connections.get(link);
+        let connection = self.links.get(link);
         let layers = connection.and_then(|connection| connection.layers.as_ref());
         layers.map_or(1, |layers| layers.transport.handshake_steps(&layers.waiting))
     }
 
     /// Disowns clients whose certificates are not accepted any more, after a reload; as many are
     /// looked at as a turn has time for. True when there were any.
-    pub(super) fn judge_certificates(&mut self) -> bool {
+    pub(in crate::worker) fn judge_certificates(&mut self) -> bool {
         for step in 0..HANDSHAKE_STEPS_MAX {
             let Some(link) = self.unjudged.pop_front() else { return step > 0 };
             if !self.accepts_certificate(link) {
@@ -41,10 +41,9 @@ impl Worker {
         true
     }
 
-    /// True also while there is no certificate yet.
+    /// True when the settings accept a client's certificate, or while there is none yet.
     fn accepts_certificate(&self, link: LinkId) -> bool {
-        let Some(Connection { layers: Some(layers), listener, .. }) = self.connections.get(link)
-        else {
+        let Some(Connection { layers: Some(layers), listener, .. }) = self.links.get(link) else {
             return true;
         };
         let tls = self.settings.protocols[listener.index()].tls.as_ref();
@@ -52,10 +51,10 @@ impl Worker {
         tls.is_none_or(|tls| layers.transport.still_accepted(tls, clock::wall()))
     }
 
-    /// Passes what has come on a connection through its layers: at once, or, since a handshake
-    /// costs time, when it is its turn.
+    /// Passes the bytes that came on a connection through its layers: at once, or, since a
+    /// handshake costs time, when it is its turn.
     pub(super) fn unwrap_later(&mut self, link: LinkId) {
-        let Some(connection) = self.connections.get(link) else { return };
+        let Some(connection) = self.links.get(link) else { return };
         if connection.layers.as_ref().is_some_and(|layers| layers.transport.is_handshaking()) {
             self.handshakes.push_back(link);
         } else {
@@ -63,25 +62,19 @@ impl Worker {
         }
     }
 
-    /// The connection's CONNECT is not held any more.
-    pub(super) fn release_large_connect(&mut self, connection: &mut Connection) {
-        let layers = connection.layers.as_mut();
-        let had = layers.is_some_and(|layers| std::mem::take(&mut layers.has_large_connect));
-        self.large_connects -= usize::from(had);
-    }
-
     fn unwrap(&mut self, link: LinkId) {
-        let Some(connection) = self.connections.get_mut(link) else { return };
+        let Some(connection) = self.links.get_mut(link) else { return };
         let Some(layers) = &mut connection.layers else { return };
         let bytes = std::mem::take(&mut layers.waiting);
         let transport = &mut layers.transport;
         let mut plain = std::mem::take(&mut self.plain);
         let flow = transport.receive(&bytes, &mut plain);
-        if transport.has_output() {
-            self.talkative.push(link);
+        let has_output = transport.has_output();
+        let is_new = transport.is_ready() && !std::mem::replace(&mut layers.is_identified, true);
+        if has_output {
+            self.links.let_talk(link);
         }
-        if transport.is_ready() && !layers.is_identified {
-            layers.is_identified = true;
+        if is_new {
             self.identify(link);
         }
         if plain.is_empty() {
@@ -97,9 +90,9 @@ impl Worker {
         }
     }
 
-    /// What came makes no sense to a layer: nothing more is taken.
+    /// Takes nothing more from a peer whose bytes make no sense to a layer.
     fn garble(&mut self, link: LinkId, cause: &str) {
-        let Some(connection) = self.connections.get_mut(link) else { return };
+        let Some(connection) = self.links.get_mut(link) else { return };
         if matches!(connection.phase, Phase::Open) {
             connection.finished = true;
             let peer = connection.layers.as_ref().and_then(|layers| layers.transport.peer());
@@ -109,20 +102,21 @@ impl Worker {
         self.end_input(link);
     }
 
-    /// Something has come of which nothing reaches the shard yet.
+    /// Tells the shard of bytes that have come and do not reach it yet.
     pub(super) fn note_progress(&mut self, link: LinkId) {
-        let connection = self.connections.get(link);
+        let connection = self.links.get(link);
         if connection.is_some_and(|c| !c.settled && matches!(c.phase, Phase::Open)) {
             self.shard.handle(self.now, Input::Heard { link });
         }
     }
 
-    /// What came through the layers goes to the shard, or with the connection to another worker.
+    /// Gives the bytes that came through the layers to the shard, or to the connection, which takes
+    /// them along to another worker.
     fn pass_on(&mut self, link: LinkId, plain: &[u8]) {
         if plain.is_empty() {
             return;
         }
-        match self.connections.get_mut(link).map(|connection| &mut connection.phase) {
+        match self.links.get_mut(link).map(|connection| &mut connection.phase) {
             Some(Phase::Open) => {
                 self.shard.handle(self.now, Input::Received { link, bytes: plain });
             }
@@ -131,15 +125,15 @@ impl Worker {
         }
     }
 
-    /// All layers are up: tells the shard who is connected. A handshake may have begun before the
-    /// settings changed.
+    /// Tells the shard who is connected, now that all layers are up. The handshake may have begun
+    /// before the settings changed.
     fn identify(&mut self, link: LinkId) {
         if !self.accepts_certificate(link) {
-            let peer = self.connections.get(link).map(Connection::peer).unwrap_or_default();
+            let peer = self.links.get(link).map(Connection::peer).unwrap_or_default();
             tracing::info!(%peer, "Client closed: its certificate is not accepted any more");
-            return self.close(link);
+            return self.links.close(link);
         }
-        let Some(connection) = self.connections.get_mut(link) else { return };
+        let Some(connection) = self.links.get_mut(link) else { return };
         let Some(Layers { transport, .. }) = connection.layers.as_deref() else { return };
         let options = &self.settings.options;
         let choice = options.listeners[connection.listener.index()].certificate_user;
@@ -147,10 +141,9 @@ impl Worker {
         let is_proxied = transport.is_proxied();
         let peer = transport.peer().or_else(|| connection.peer_address());
         // Others were counted when they were accepted. A proxy's own connections count for it.
-        let excess = peer.filter(|_| is_proxied).and_then(|peer| {
-            let max = options.max_connections_per_address;
-            self.places.count_address(&mut connection.place, peer.ip(), max)
-        });
+        let excess = peer
+            .filter(|_| is_proxied)
+            .and_then(|peer| self.gate.count_address(&mut connection.place, peer.ip(), options));
         self.feed(Input::Identified { link, peer, certificate_user, excess });
     }
 }
