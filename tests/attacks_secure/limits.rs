@@ -180,10 +180,10 @@ fn logins_of_clients_that_have_gone_are_dropped_on_every_transport() {
         let verified = || world.server.count("wrong user name or password");
         let before = verified();
         drop(gone);
-        assert_eq!(
-            world.peer(transport).connect(&connect("here", Some(("ann", "right")))),
-            Some(0)
-        );
+        let mut here = world.peer(transport);
+        // A busy machine takes a second for each hash of those who had their turn.
+        here.set_timeout(Duration::from_secs(120));
+        assert_eq!(here.connect(&connect("here", Some(("ann", "right")))), Some(0));
         let others = verified() - before;
         assert!(others <= (200 - before) / 2 + 2, "{others} after {before}: {transport}");
     }

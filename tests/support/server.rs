@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Ends when it is dropped.
@@ -14,6 +14,8 @@ pub struct Server {
     /// Where it listens, in the order of the flags, as the start-up summary tells it.
     pub listeners: Vec<String>,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log until its end.
+    reader: Option<JoinHandle<()>>,
     summary: Vec<String>,
 }
 
@@ -41,11 +43,12 @@ impl Server {
         let log = Arc::new(Mutex::new(Vec::new()));
         let errors = BufReader::new(child.stderr.take().unwrap()).lines();
         let sink = Arc::clone(&log);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             errors.map_while(Result::ok).for_each(|line| sink.lock().unwrap().push(line));
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut server = Self { child, listeners: Vec::new(), log, summary: Vec::new() };
+        let (listeners, summary, reader) = (Vec::new(), Vec::new(), Some(reader));
+        let mut server = Self { child, listeners, log, reader, summary };
         let mut is_up = false;
         while !is_up && let Some(Ok(line)) = lines.next() {
             server.listeners.extend(listener(&line).map(str::to_owned));
@@ -122,13 +125,17 @@ impl Server {
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// The exit status, None by a signal; None as a whole when the process does not end.
+    /// The exit status, None by a signal; None as a whole when the process does not end. The log is
+    /// whole then.
     pub fn ends(&mut self) -> Option<Option<i32>> {
         let mut status = None;
         eventually(|| {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
+        if let Some(reader) = self.reader.take_if(|_| status.is_some()) {
+            reader.join().unwrap();
+        }
         status.map(|status| status.code())
     }
 
