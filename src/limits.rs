@@ -104,7 +104,7 @@ pub(crate) const SHARE_PROBES_MAX: usize = 32;
 
 /// How often a message for a shared group goes on to another worker because its members have just
 /// left the one that was picked.
-pub(crate) const SHARE_PASSES_MAX: u8 = 32;
+pub(crate) const SHARE_RELAYS_MAX: u8 = 32;
 
 const _: () = assert!(UNAUTHENTICATED_BYTES_MAX < CONNECT_BYTES_MAX);
 const _: () = assert!(PUMP_BYTES_MAX * 16 <= OUTBOX_BYTES_MAX);
@@ -232,7 +232,7 @@ pub(crate) const CRL_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
 const _: () = assert!(CHAIN_NAMESAKES_MAX < CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(KEY_FILE_BYTES_MAX <= AUTHORITY_FILE_BYTES_MAX);
-/// Bytes of a password, ACL or key file; a larger one is refused.
+/// Bytes of a rewriteword, ACL or key file; a larger one is refused.
 pub(crate) const ACCESS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a configuration file; a larger one is none.
 pub(crate) const CONFIGURATION_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -242,9 +242,9 @@ pub(crate) const CONFIGURATION_VALUES_MAX: usize = 10_000;
 pub(crate) const CONFIGURATION_FAULTS_MAX: usize = 100;
 /// Bytes of a wrong name that are shown, and for which a better one is looked for.
 pub(crate) const WRONG_NAME_BYTES_MAX: usize = 64;
-/// Iterations that a password file's entry may ask for: about two seconds of one core.
+/// Iterations that a rewriteword file's entry may ask for: about two seconds of one core.
 pub(crate) const HASH_ITERATIONS_MAX: u32 = 2_000_000;
-/// KiB of memory that a password file's entry may ask for.
+/// KiB of memory that a rewriteword file's entry may ask for.
 pub(crate) const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
 /// Passes over that memory.
 pub(crate) const HASH_PASSES_MAX: u32 = 16;
@@ -272,9 +272,9 @@ pub(crate) const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes that the journal may have before all that lives is written anew, if that is less than
 /// half of them.
-pub(crate) const PASS_BYTES_MIN: u64 = 64 * 1024 * 1024;
+pub(crate) const REWRITE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Segments that the journal may have before that: every start begins a new one.
-pub(crate) const PASS_SEGMENTS_MAX: usize = 64;
+pub(crate) const REWRITE_SEGMENTS_MAX: usize = 64;
 /// How long a batch waits for the next acknowledgement that may make it needless.
 pub(crate) const JOURNAL_LINGER: Duration = Duration::from_millis(1);
 /// How long it waits for them in all.
@@ -299,4 +299,4 @@ pub const WALL_PLAUSIBLE_MS: u64 = 1_735_689_600_000;
 /// Messages in the ring between a worker and the journal.
 pub(crate) const JOURNAL_MESSAGES_MAX: usize = 1024;
 /// Bytes of what lives that a worker writes anew in one turn.
-pub(crate) const PASS_SLICE_BYTES: usize = 256 * 1024;
+pub(crate) const REWRITE_SLICE_BYTES: usize = 256 * 1024;

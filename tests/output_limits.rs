@@ -15,7 +15,7 @@ use ringmq::limits::{
 };
 use ringmq::options::Options;
 use ringmq::store::record::{Attributes, Owner, Record};
-use ringmq::store::{Batch, CommitWriter, Entry, Epoch, Gatherer, Stamp, Submission};
+use ringmq::store::{Batch, CommitBuilder, CommitWriter, Entry, Epoch, Stamp, Submission};
 use ringmq::testing::with_limit;
 use std::time::Duration;
 use support::bare::Bare;
@@ -212,7 +212,7 @@ fn a_record_that_no_commit_can_hold_is_left_out() {
 
 #[test]
 fn batches_beyond_a_commit_go_into_the_next() {
-    let mut gatherer = Gatherer::new(3, Epoch(0));
+    let mut gatherer = CommitBuilder::new(3, Epoch(0));
     for worker in WorkerId::all(3) {
         let record = Entry::Record(Box::new(session(worker.0.into(), COMMIT_BYTES_MAX)));
         let batch = Batch { entries: vec![record], ..Batch::default() };

@@ -112,7 +112,7 @@ fn is_found(bug: Bug, defects: Defects, plans: &[Option<Plan>]) -> bool {
         let disk = Planted { disk, bug, headers: Vec::new(), late: None };
         let workload = Workload::new(4, Payloads::new());
         let run = Run::new(disk, Past::default(), workload, defects).steps(60);
-        assert!(bug != Bug::None || run.passes > 0);
+        assert!(bug != Bug::None || run.rewrites > 0);
         run.check(1, 4).is_err()
     })
 }
@@ -143,7 +143,7 @@ fn planted_defects_of_the_log_are_found() {
     let none = Defects::default();
     let planted = [
         Defects { unsynced: true, ..none },
-        Defects { hasty_pass: true, ..none },
+        Defects { hasty_rewrite: true, ..none },
         Defects { swaps: true, ..none },
     ];
     for defects in planted {

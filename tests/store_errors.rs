@@ -26,7 +26,7 @@ fn i16_after_an_error_nothing_is_acknowledged_until_a_new_segment_works() {
     for seed in 0..effort() {
         let steps = 45;
         let whole = run(seed + 4, steps, None);
-        assert!(whole.passes > 0, "no pass is tested");
+        assert!(whole.rewrites > 0, "no rewrite is tested");
         let operations = disk(&whole.log).operations();
         for first in 0..operations {
             for (failure, count) in KINDS.into_iter().flat_map(|kind| [(kind, 1), (kind, 4)]) {
@@ -71,12 +71,12 @@ fn small_commit(log: &mut Log<Disk>) {
 }
 
 #[test]
-fn segments_go_on_being_counted_when_a_pass_leaves_none() {
+fn segments_go_on_being_counted_when_a_rewrite_leaves_none() {
     let mut log = Log::new(Disk::default(), Past::default(), true, run::SALT, Limits::USUAL);
     small_commit(&mut log);
     for _ in 0..3 {
-        at_once(log.begin_pass()).unwrap();
-        at_once(log.end_pass()).unwrap();
+        at_once(log.begin_rewrite()).unwrap();
+        at_once(log.end_rewrite()).unwrap();
     }
     small_commit(&mut log);
     let image = disk(&log).contents();
@@ -99,17 +99,17 @@ fn a_segment_that_cannot_be_removed_keeps_what_is_said_after_it() {
             at_once(log.open()).unwrap();
             small_commit(&mut log);
         }
-        at_once(log.begin_pass()).unwrap();
+        at_once(log.begin_rewrite()).unwrap();
         log
     };
     let first = disk(&prepare(None)).operations();
     let mut log = prepare(Some(Plan { first, count: 1, failure: Failure::Broken }));
-    assert!(at_once(log.end_pass()).is_err());
+    assert!(at_once(log.end_rewrite()).is_err());
     assert_eq!(disk(&log).contents().len(), 4, "no later one may go before it");
     small_commit(&mut log);
-    at_once(log.begin_pass()).unwrap();
-    at_once(log.end_pass()).unwrap();
-    assert_eq!(disk(&log).contents().len(), 1, "the next pass removes it");
+    at_once(log.begin_rewrite()).unwrap();
+    at_once(log.end_rewrite()).unwrap();
+    assert_eq!(disk(&log).contents().len(), 1, "the next rewrite removes it");
 }
 
 /// A disk that can be somewhere else for a while, or lack a segment.
@@ -175,7 +175,7 @@ fn nothing_is_done_that_the_next_start_would_not_find() {
     for attempt in 0..3 {
         is_away.set(true);
         commit(&mut log, SessionNumber(20 + attempt), false);
-        assert!(at_once(log.begin_pass()).is_err());
+        assert!(at_once(log.begin_rewrite()).is_err());
         is_away.set(false);
         commit(&mut log, SessionNumber(20 + attempt), true);
     }

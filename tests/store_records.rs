@@ -11,7 +11,7 @@ use ringmq::base::ids::{
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{Numbers, Owed, Record, StoredDelivery, Subscription};
 use ringmq::store::{
-    Batch, CommitWriter, Entry, Epoch, Gatherer, Message, Part, Piece, Publish, Recipients,
+    Batch, CommitBuilder, CommitWriter, Entry, Epoch, Message, Part, Piece, Publish, Recipients,
     SEGMENT_HEADER, SegmentHeader, Stamp, State, Submission, Traits, Way, pieces,
 };
 use std::borrow::Cow;
@@ -100,9 +100,9 @@ proptest! {
         prop_assert_eq!(canonical(&again), canonical(&state));
     }
 
-    /// Whatever is missing before a whole pass makes no difference after it.
+    /// Whatever is missing before a whole rewrite makes no difference after it.
     #[test]
-    fn a_suffix_with_a_whole_pass_is_enough(seed in any::<u64>(), before in 5_usize..25) {
+    fn a_suffix_with_a_whole_rewrite_is_enough(seed in any::<u64>(), before in 5_usize..25) {
         let mut workload = Workload::new(seed, Payloads::new());
         let mut number = 0;
         let mut step = |workload: &mut Workload| {
@@ -111,10 +111,10 @@ proptest! {
         };
         (0..before).for_each(|_| step(&mut workload));
         let begun = workload.commits.len();
-        workload.begin_pass(2);
-        (0..400).for_each(|_| if workload.has_pass() { step(&mut workload) });
+        workload.begin_rewrite(2);
+        (0..400).for_each(|_| if workload.has_rewrite() { step(&mut workload) });
         (0..6).for_each(|_| step(&mut workload));
-        if !workload.has_pass() {
+        if !workload.has_rewrite() {
             let all = canonical(&workload.state_after(workload.commits.len()));
             for from in 0..=begun {
                 let mut state = State::new(Epoch(0));
@@ -190,7 +190,7 @@ fn deliveries(state: &State, session: u64) -> Vec<u64> {
 #[test]
 fn parts_may_come_before_the_record_or_after_it() {
     for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [1, 2, 0]] {
-        let mut gatherer = Gatherer::new(3, Epoch(0));
+        let mut gatherer = CommitBuilder::new(3, Epoch(0));
         for (place, step) in order.into_iter().enumerate() {
             match step {
                 0 => gatherer.take(WorkerId(0), batch(publish(message(5, 1, b"x"), to(&[1]), 1))),
@@ -216,7 +216,7 @@ fn parts_may_come_before_the_record_or_after_it() {
 
 #[test]
 fn two_workers_that_wait_for_each_other_both_get_what_they_wait_for() {
-    let mut gatherer = Gatherer::new(2, Epoch(0));
+    let mut gatherer = CommitBuilder::new(2, Epoch(0));
     gatherer.take(WorkerId(0), batch(publish(message(4, 1, b"x"), to(&[]), 1)));
     gatherer.take(WorkerId(1), batch(publish(message(5, 2, b"y"), to(&[]), 1)));
     assert!(gatherer.next(STAMP).is_none());
@@ -229,7 +229,7 @@ fn two_workers_that_wait_for_each_other_both_get_what_they_wait_for() {
 
 #[test]
 fn parts_are_found_by_the_records_name_and_not_by_the_messages() {
-    let mut gatherer = Gatherer::new(2, Epoch(0));
+    let mut gatherer = CommitBuilder::new(2, Epoch(0));
     // A share that goes on to another worker: the message keeps its id, the record has a new name.
     let handed_over =
         Publish { record: RecordName(77), ..publish(message(5, 1, b"x"), to(&[]), 1) };
@@ -245,7 +245,7 @@ fn parts_are_found_by_the_records_name_and_not_by_the_messages() {
 #[test]
 fn a_message_for_nobody_leaves_no_record_but_whoever_counts_on_its_bytes_gets_them() {
     for is_wanted in [false, true] {
-        let mut gatherer = Gatherer::new(2, Epoch(0));
+        let mut gatherer = CommitBuilder::new(2, Epoch(0));
         let void = message(5, 1, b"x");
         gatherer.take(WorkerId(0), batch(publish(void.clone(), to(&[]), 1)));
         if is_wanted {
@@ -264,7 +264,7 @@ fn a_message_for_nobody_leaves_no_record_but_whoever_counts_on_its_bytes_gets_th
 
 #[test]
 fn a_record_without_its_bytes_does_not_claim_to_have_them() {
-    let mut gatherer = Gatherer::new(2, Epoch(0));
+    let mut gatherer = CommitBuilder::new(2, Epoch(0));
     let unwanted = message(5, 1, b"x");
     let received =
         Publish { received: Some((SessionNumber(1), 9)), ..publish(unwanted.clone(), to(&[]), 1) };

@@ -2,7 +2,9 @@
 //! may stand, that the README knows every option, and that `docs/INVARIANTS.md` knows every code.
 
 use ringmq::options::OPTIONS;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use syn::visit::{self, Visit};
 
 /// Each package: its folder, the root of its sources, and those of the others that it may stand on
 /// when it is not under test.
@@ -117,7 +119,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
 /// The files that may hold `unsafe`, all of them in `io`.
 const UNSAFE_FILES: &[&str] = &[
     "src/io/buffers.rs",
-    "src/io/gather.rs",
+    "src/io/iovecs.rs",
     "src/io/pages.rs",
     "src/io/ring.rs",
     "src/io/send.rs",
@@ -132,6 +134,24 @@ struct Source {
     module: String,
     text: String,
 }
+
+/// Folders whose files import each other in one direction.
+const ONE_WAY: &[&str] = &["src/broker", "src/worker"];
+
+/// Owners with walls: no field of theirs is open to another file.
+const OWNERS: &[(&str, &str)] = &[
+    ("src/broker/drops.rs", "Drops"),
+    ("src/broker/homes.rs", "Homes"),
+    ("src/broker/record_ref.rs", "RecordRef"),
+    ("src/mesh/line.rs", "Line"),
+    ("src/worker/closing.rs", "Closing"),
+    ("src/worker/engine/gate.rs", "Gate"),
+    ("src/worker/journal_line.rs", "JournalLine"),
+    ("src/worker/links.rs", "Links"),
+    ("src/worker/receiving.rs", "Receiving"),
+    ("src/worker/transmit.rs", "Slice"),
+    ("src/worker/worker.rs", "Worker"),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -210,6 +230,95 @@ fn modules_import_only_what_is_below_them() {
                     wrong.push(format!("{} may not import {import}", source.path));
                 }
             }
+        }
+    }
+    report(wrong);
+}
+
+/// The sibling modules that a file names: what follows `super::` outside its tests.
+#[derive(Default)]
+struct Siblings(BTreeSet<String>);
+
+impl<'ast> Visit<'ast> for Siblings {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        // `super` means something else inside.
+        if item.content.is_none() {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_use_path(&mut self, path: &'ast syn::UsePath) {
+        if path.ident == "super"
+            && let syn::UseTree::Path(next) = &*path.tree
+        {
+            self.0.insert(next.ident.to_string());
+        }
+        visit::visit_use_path(self, path);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if let [first, second, ..] = &names[..]
+            && first == "super"
+        {
+            self.0.insert(second.clone());
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+/// The siblings that can be reached from `from` by one import or more.
+fn reached(imports: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let (mut found, mut left) = (BTreeSet::new(), vec![from]);
+    while let Some(next) = left.pop() {
+        for sibling in imports.get(next).into_iter().flatten() {
+            if found.insert(sibling.clone()) {
+                left.push(sibling);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn files_of_a_folder_import_in_one_direction() {
+    let mut wrong = Vec::new();
+    for folder in ONE_WAY {
+        let mut imports = BTreeMap::new();
+        for source in sources(folder) {
+            let name = source.path[folder.len() + 1..].trim_end_matches(".rs");
+            if name.contains('/') || name == "mod" {
+                continue;
+            }
+            let mut siblings = Siblings::default();
+            siblings.visit_file(&syn::parse_file(&source.text).unwrap());
+            imports.insert(name.to_owned(), siblings.0);
+        }
+        assert!(imports.values().any(|siblings| siblings.len() > 3), "{folder}: too few imports");
+        let is_in_circle = |name: &&String| reached(&imports, name).contains(*name);
+        let circle: Vec<_> = imports.keys().filter(is_in_circle).cloned().collect();
+        if !circle.is_empty() {
+            wrong.push(format!("{folder}: a circle of imports: {}", circle.join(", ")));
+        }
+    }
+    report(wrong);
+}
+
+#[test]
+fn owners_open_no_field() {
+    let mut wrong = Vec::new();
+    for (path, owner) in OWNERS {
+        let text = std::fs::read_to_string(root().join(path)).expect(path);
+        let items = syn::parse_file(&text).unwrap().items;
+        let structs = items.iter().filter_map(|item| match item {
+            syn::Item::Struct(item) if item.ident == owner => Some(item),
+            _ => None,
+        });
+        let mut fields = structs.flat_map(|item| &item.fields).peekable();
+        assert!(fields.peek().is_some(), "{path} has no struct {owner} with fields");
+        for field in fields.filter(|field| !matches!(field.vis, syn::Visibility::Inherited)) {
+            let name = field.ident.as_ref().map_or("0".to_owned(), ToString::to_string);
+            wrong.push(format!("{path}: {owner}::{name} is open"));
         }
     }
     report(wrong);

@@ -5,7 +5,7 @@ mod support;
 use ringmq::base::ids::WorkerId;
 use ringmq::broker::{Input, LinkId, Promise};
 use ringmq::store::record::Record;
-use ringmq::store::{Commit, Epoch, Gatherer, Piece, SEGMENT_HEADER, Stamp, State, pieces};
+use ringmq::store::{Commit, CommitBuilder, Epoch, Piece, SEGMENT_HEADER, Stamp, State, pieces};
 use std::time::Duration;
 use support::bare::Bare;
 use support::peer::{connect_stored, packet, text};
@@ -15,7 +15,7 @@ const STAMP: Stamp = Stamp { salt: 7, number: 1 };
 /// One worker, and the disk that it writes to.
 struct World {
     broker: Bare,
-    gatherer: Gatherer,
+    gatherer: CommitBuilder,
     /// What is being written.
     commit: Option<Commit>,
     state: State,
@@ -25,7 +25,7 @@ impl World {
     fn new(promise: Promise) -> Self {
         let mut broker = Bare::default();
         broker.shard.keep_journal(Epoch(0), promise);
-        let (gatherer, state) = (Gatherer::new(1, Epoch(0)), State::new(Epoch(0)));
+        let (gatherer, state) = (CommitBuilder::new(1, Epoch(0)), State::new(Epoch(0)));
         Self { broker, gatherer, commit: None, state }
     }
 

@@ -48,7 +48,7 @@ const POINTS: [&str; 8] = [
     "acknowledged",
     "segment-created",
     "segment-deleted",
-    "pass-begun",
+    "rewrite-begun",
     "recovered",
 ];
 

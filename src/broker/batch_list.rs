@@ -7,7 +7,7 @@ use crate::limits::{JOURNAL_LINGER, JOURNAL_LINGER_MAX};
 
 /// A list whose entries have numbers, and when it is to be handed over.
 #[derive(Debug)]
-pub(super) struct Gathering<T> {
+pub(super) struct BatchList<T> {
     list: Vec<T>,
     /// What each entry awaits: apart from them, since each acknowledgement looks at one.
     awaited: Vec<Awaited>,
@@ -143,7 +143,7 @@ impl<T: Ord + Copy> Sorted<T> {
     }
 }
 
-impl<T> Gathering<T> {
+impl<T> BatchList<T> {
     pub(super) fn new() -> Self {
         Self {
             list: Vec::new(),
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_is_lazy_does_not_hold_up_what_may_be_needless() {
-        let mut gathering = Gathering::new();
+        let mut gathering = BatchList::new();
         gathering.push((), Awaited::NOTHING);
         gathering.hurry(Time::ZERO.after(JOURNAL_LAZY));
         gathering.push((), Awaited::new(1, true));
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn who_has_acknowledged_what_is_told_in_order() {
-        let mut gathering = Gathering::new();
+        let mut gathering = BatchList::new();
         for recipients in [2, 1, 4] {
             gathering.push((), Awaited::new(recipients, true));
         }

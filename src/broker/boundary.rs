@@ -6,53 +6,13 @@
 #![expect(missing_docs, reason = "a variant's sentence speaks of its fields")]
 
 use super::mesh_message::MeshMessage;
+use super::origin::{Excess, Origin};
 use crate::access::{Login, Policy, Verdict};
-use crate::base::ids::{LinkId, PartNumber};
-use crate::base::ids::{ListenerId, WorkerId};
+use crate::base::ids::{LinkId, PartNumber, WorkerId};
 use crate::options::Options;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// Where a connection comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// Who is connected, behind a proxy the client itself; None by a Unix socket.
-    pub peer: Option<SocketAddr>,
-    /// Which listener accepted it: its place in [`Options::listeners`](crate::options::Options).
-    pub listener: ListenerId,
-    /// The user name that the client's certificate stands for, where the listener wants that.
-    pub certificate_user: Option<Box<str>>,
-    /// Why its CONNECT is to be refused, whatever it says.
-    pub excess: Option<Excess>,
-}
-
-/// What there is too much of to let one more connection in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
-    /// Connections.
-    Connections,
-    /// Connections from this address.
-    ConnectionsOfAddress,
-    /// Connections within this second.
-    ConnectRate,
-}
-
-impl From<SocketAddr> for Origin {
-    fn from(peer: SocketAddr) -> Self {
-        Self { peer: Some(peer), listener: ListenerId(0), certificate_user: None, excess: None }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.peer {
-            Some(peer) => peer.fmt(formatter),
-            None => formatter.write_str("a Unix socket"),
-        }
-    }
-}
 
 /// What happened, told to the shard with the time at which it did.
 #[derive(Debug)]
@@ -109,7 +69,7 @@ pub enum Input<'a> {
     /// records are as safe as they are to be.
     Committed { has_batch: bool, parts: Vec<PartNumber> },
     /// All that lives is to be handed over anew.
-    PassBegun { pass: u32 },
+    RewriteBegun { rewrite: u32 },
     /// The journal cannot be written, for this reason; or it can again.
     JournalState { failure: Option<Box<str>> },
     /// The broker stops: tell every client, then close.

@@ -1,13 +1,13 @@
 //! The hot loop: one publish to every local subscriber that matched.
 
 use super::clients::{Clients, Route};
+use super::delivery::{Delivery, Particulars};
 use super::drops::DropReason;
 use super::in_flight::Wait;
 use super::ledger::{Fate, Recording, stored, way};
 use super::outbox::{Outbox, Run};
 use super::publication::{Head, Publication};
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Particulars};
 use crate::base::ids::{DeliveryNumber, LinkId, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
@@ -251,6 +251,13 @@ impl Clients {
         self.counters.dropped_queue_full += 1;
         if let Some(session) = session {
             self.note_dropped(session, DropReason::QueueFull, topic);
+        }
+    }
+
+    #[cold]
+    fn note_dropped(&mut self, id: SessionId, reason: DropReason, topic: &str) {
+        if let Some(session) = self.sessions.get(id) {
+            self.drops.note(self.now, (id, &session.client_id), reason, topic);
         }
     }
 

@@ -1,7 +1,6 @@
 //! What is told of messages that are dropped for clients: when that begins, what it comes to each
 //! minute, and when it is over.
 
-use super::clients::Clients;
 use super::told::Shown;
 use crate::base::ids::SessionId;
 use crate::base::maps::HashMap;
@@ -66,24 +65,28 @@ impl Tally {
     }
 }
 
-impl Clients {
-    /// A message of `topic` is dropped for a session.
-    #[cold]
-    pub(super) fn note_dropped(&mut self, id: SessionId, reason: DropReason, topic: &str) {
-        if let Some(tally) = self.drops.tallies.get_mut(&id) {
+impl Drops {
+    /// Notes that a message of `topic` is dropped for a session of the client `client_id`.
+    pub(super) fn note(
+        &mut self,
+        now: Time,
+        (id, client_id): (SessionId, &str),
+        reason: DropReason,
+        topic: &str,
+    ) {
+        if let Some(tally) = self.tallies.get_mut(&id) {
             return tally.note(reason, topic);
         }
-        let due = self.now.after(DROPS_INTERVAL);
-        let Some(session) = self.sessions.get(id) else { return };
-        if self.drops.tallies.len() >= DROPS_TOLD_MAX {
-            self.drops.others += 1;
-            if self.drops.others_due.is_none() {
-                self.drops.others_due = Some(due);
+        let due = now.after(DROPS_INTERVAL);
+        if self.tallies.len() >= DROPS_TOLD_MAX {
+            self.others += 1;
+            if self.others_due.is_none() {
+                self.others_due = Some(due);
                 tracing::warn!("Outgoing messages are being dropped for many more clients");
             }
             return;
         }
-        let client_id = Shown(&session.client_id).to_string();
+        let client_id = Shown(client_id).to_string();
         let (reason_words, shown) = (reason.words(), Shown(topic));
         tracing::warn!(
             %client_id,
@@ -99,13 +102,13 @@ impl Clients {
             dropped_in_all: 0,
         };
         tally.note(reason, topic);
-        self.drops.tallies.insert(id, tally);
-        self.drops.due.push_back((due, id));
+        self.tallies.insert(id, tally);
+        self.due.push_back((due, id));
     }
 
     /// Tells what was dropped within a minute, or that nothing was.
-    pub(super) fn tell_drops(&mut self) {
-        let (now, drops) = (self.now, &mut self.drops);
+    pub(super) fn tell(&mut self, now: Time) {
+        let drops = self;
         let next = now.after(DROPS_INTERVAL);
         while let Some(&(due, id)) = drops.due.front()
             && due <= now

@@ -1,12 +1,13 @@
 //! How a shard speaks to the journal: what it notes, what waits for it, what it hears.
 
 use super::clients::Clients;
+use super::delivery::{Delivery, Exchange};
 use super::in_flight::Entry;
 use super::ledger::{Ledger, Noted, ParkedDelivery, Promise, Recording, Unwritten, Waiting};
 use super::link::ResponseId;
 use super::publication::Publication;
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Exchange, Session};
+use super::session::Session;
 use super::shard::Shard;
 use crate::base::ids::{
     DeliveryName, DeliveryNumber, LinkId, PartNumber, RecordName, SessionId, SessionNumber,
@@ -33,7 +34,7 @@ impl Shard {
     /// [`Input::Committed`](super::Input::Committed) has told of the one before.
     pub fn next_submission(&mut self) -> Option<Submission> {
         let now = self.clients.now;
-        self.go_on_with_pass();
+        self.go_on_with_rewrite();
         let ledger = self.clients.ledger.as_mut()?;
         if let Some(waiting) = ledger.take_needless(now) {
             self.on_committed(waiting);
@@ -68,8 +69,8 @@ impl Shard {
 
     pub(super) fn journal_deadline(&self) -> Option<Time> {
         let ledger = self.clients.ledger.as_ref()?;
-        let pass = self.pass.is_some() && self.can_go_on_with_pass();
-        if pass { Some(Time::ZERO) } else { ledger.deadline() }
+        let rewrite = self.rewrite.is_some() && self.can_go_on_with_rewrite();
+        if rewrite { Some(Time::ZERO) } else { ledger.deadline() }
     }
 
     pub(super) fn committed(&mut self, has_batch: bool, parts: &[PartNumber]) {

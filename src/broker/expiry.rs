@@ -29,7 +29,7 @@ impl Shard {
             }
         }
         self.retained.expire(now);
-        self.clients.tell_drops();
+        self.clients.drops.tell(now);
         for _ in 0..self.clients.unfinished.len() {
             if self.clients.outbox.is_over() {
                 break;

@@ -1,7 +1,8 @@
 //! CONNECT: whose session it is, where that lives, and what both sides agree on.
 
-use super::boundary::{Excess, Output};
+use super::boundary::Output;
 use super::link::State;
+use super::origin::Excess;
 use super::session::Session;
 use super::shard::Shard;
 use super::told::{self, Claim, Departure};
@@ -405,20 +406,6 @@ impl Shard {
 impl Admitted {
     fn user(&self) -> Option<&str> {
         self.identity.as_ref().and_then(|identity| identity.user.as_deref())
-    }
-}
-
-/// Tells at once what is no CONNECT, instead of waiting for the whole of a packet that is none.
-// [MQTT-3.1.0-1]
-pub(super) const fn check_first(bytes: &[u8]) -> Result<(), ProtocolError> {
-    match bytes {
-        // No CONNECT is as short.
-        [0x16] | [0x16, 3, ..] => Err(ProtocolError::malformed("TLS on a port without TLS")),
-        [0x10..0x20, ..] => Ok(()),
-        [b'A'..=b'Z', ..] => {
-            Err(ProtocolError::malformed("HTTP or a PROXY header on an MQTT port"))
-        }
-        _ => Err(ProtocolError::protocol("the first packet is not CONNECT")),
     }
 }
 

@@ -3,7 +3,6 @@
 use super::mesh_message::News;
 use super::shard::Shard;
 use super::told::Departure;
-use super::will::Author;
 use crate::base::ids::{LinkId, SessionId};
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender, Version};
 use crate::topics::Place;
@@ -79,7 +78,7 @@ impl Shard {
         let news = gone.filter_map(|gone| gone.news).map(News::new).collect();
         self.tell_interest(news, None);
         if let Some(will) = session.will.take() {
-            self.send_will(Author::of(&session), will);
+            self.send_will(session.author(), will);
         }
         let mut lost = session.take_shared_in_flight();
         lost.extend(session.take_shared_queue(true));
@@ -96,7 +95,7 @@ impl Shard {
         if session.will_due.is_some_and(|due| due <= now) {
             session.will_due = None;
             if let Some(will) = session.will.take() {
-                let author = Author::of(session);
+                let author = session.author();
                 self.clients.note_session(id);
                 self.send_will(author, will);
             }

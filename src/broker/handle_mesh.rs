@@ -12,7 +12,7 @@ use crate::topics::Interest;
 impl Shard {
     pub(super) fn handle_mesh(&mut self, from: WorkerId, message: MeshMessage) {
         match message {
-            MeshMessage::Publish { message, plain, shares, passed, record } => {
+            MeshMessage::Publish { message, plain, shares, relayed, record } => {
                 let serial = self.clients.next_serial();
                 let mut publication = Publication::kept(&message, self.clients.now, serial);
                 let mut recording = self.clients.begin_part(record);
@@ -25,7 +25,7 @@ impl Shard {
                         self.route_here(&mut publication, &mut recording);
                     }
                     for share in shares {
-                        self.take_share(&share, &message, passed, &mut recording);
+                        self.take_share(&share, &message, relayed, &mut recording);
                     }
                 }
                 self.clients.end_record(recording, Noted::default(), &mut publication);

@@ -10,10 +10,10 @@
 //! An identifier is found by a look-up once there are many, so that no packet costs more the more
 //! exchanges there are.
 
+use super::delivery::{Delivery, Exchange};
 use super::message::Message;
 use super::publication::packet_id;
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Exchange};
 use crate::base::ids::{DeliveryNumber, Serial};
 use crate::base::maps::HashMap;
 use smallvec::SmallVec;

@@ -8,11 +8,11 @@
 //! While a batch is with the journal the next one gathers here. A message that all its recipients
 //! acknowledge meanwhile needs no record. Where that may still happen the batch lingers a moment.
 
-use super::gathering::{Acknowledger, Awaited, By, Gathering};
+use super::batch_list::{Acknowledger, Awaited, BatchList, By};
+use super::delivery::Delivery;
 use super::link::ResponseId;
 use super::message::Message;
 use super::record_ref::{RecordPlace, RecordRef};
-use super::session::Delivery;
 use super::will::{Author, Will};
 use crate::base::ids::{DeliveryName, LinkId, PartNumber, RecordName, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
@@ -45,8 +45,8 @@ pub(super) struct Ledger {
     /// The memory of some that were needless.
     #[expect(clippy::vec_box, reason = "they are boxed where they go")]
     spare: Vec<Box<Pending>>,
-    own: Gathering<Item>,
-    parts: Gathering<Pending>,
+    own: BatchList<Item>,
+    parts: BatchList<Pending>,
     done: Vec<DeliveryName>,
     /// What waits for the batch that gathers.
     gathering: Waiting,
@@ -59,9 +59,9 @@ pub(super) struct Ledger {
     awaited_parts: HashMap<PartNumber, AwaitedPart>,
     /// The bytes that messages which gather take.
     bytes: usize,
-    /// Bytes of messages are written again when they were last written before this pass began.
-    pub(super) pass: u32,
-    finishes_pass: Option<u32>,
+    /// Bytes of messages are written again when they were last written before this rewrite began.
+    pub(super) rewrite: u32,
+    finishes_rewrite: Option<u32>,
 }
 
 /// How many publishes' memory is kept.
@@ -92,8 +92,8 @@ pub(super) struct Waiting {
     pub(super) parked: Vec<ParkedDelivery>,
     /// Wills that are noted as gone.
     pub(super) wills: Vec<(Author, Box<Will>)>,
-    /// As [`Ledger::passed_on`], each with [`Noted::bytes_with`].
-    passed_on: Vec<(Arc<Message>, RecordRef)>,
+    /// As [`Ledger::relayed`], each with [`Noted::bytes_with`].
+    relayed: Vec<(Arc<Message>, RecordRef)>,
 }
 
 /// What waits until a part is on disk, so that it stands behind it in the journal.
@@ -192,16 +192,16 @@ impl Ledger {
             epoch,
             promise,
             spare: Vec::new(),
-            own: Gathering::new(),
-            parts: Gathering::new(),
+            own: BatchList::new(),
+            parts: BatchList::new(),
             done: Vec::new(),
             gathering: Waiting::default(),
             outstanding: None,
             retained_parts: BTreeSet::new(),
             awaited_parts: HashMap::default(),
             bytes: 0,
-            pass: 1,
-            finishes_pass: None,
+            rewrite: 1,
+            finishes_rewrite: None,
         }
     }
 
@@ -375,9 +375,9 @@ impl Ledger {
         self.own.hurry(due);
     }
 
-    /// All that lives has been noted since the pass began.
-    pub(super) fn finish_pass(&mut self, now: Time) {
-        self.finishes_pass = Some(self.pass);
+    /// All that lives has been noted since the rewrite began.
+    pub(super) fn finish_rewrite(&mut self, now: Time) {
+        self.finishes_rewrite = Some(self.rewrite);
         self.own.hurry(now);
     }
 
@@ -458,8 +458,8 @@ impl Ledger {
 
     /// Messages that other workers' sessions get by what is with the journal, which does not have
     /// their bytes; nor will another record bring them that is not on disk yet.
-    pub(super) fn passed_on(&self) -> Vec<Arc<Message>> {
-        let all = self.outstanding.iter().flat_map(|batch| &batch.waiting.passed_on);
+    pub(super) fn relayed(&self) -> Vec<Arc<Message>> {
+        let all = self.outstanding.iter().flat_map(|batch| &batch.waiting.relayed);
         let on_disk = all.filter(|(_, bytes_with)| self.is_before_next(*bytes_with));
         on_disk.map(|(message, _)| message.clone()).collect()
     }
@@ -482,7 +482,7 @@ impl Ledger {
     /// What waits for a batch that needs no commit after all, since nothing is left of it.
     pub(super) fn take_needless(&mut self, now: Time) -> Option<Waiting> {
         let is_due = self.own.due.is_some_and(|due| due <= now) && self.outstanding.is_none();
-        let has_more = !self.done.is_empty() || self.finishes_pass.is_some();
+        let has_more = !self.done.is_empty() || self.finishes_rewrite.is_some();
         if !is_due || has_more || !self.own.all(Item::is_needless) {
             return None;
         }
@@ -509,9 +509,9 @@ impl Ledger {
                     pending.leave_out(awaited, &acknowledged.of(place));
                     let bytes_with = pending.noted.bytes_with;
                     let has_bytes = !self.is_before_next(bytes_with);
-                    let publish = pending.publish(self.pass, has_bytes);
+                    let publish = pending.publish(self.rewrite, has_bytes);
                     if publish.parts > 0 && !publish.is_new {
-                        waiting.passed_on.push((publish.message.clone(), bytes_with));
+                        waiting.relayed.push((publish.message.clone(), bytes_with));
                     }
                     entries.push(Entry::Publish(Box::new(publish)));
                 }
@@ -522,7 +522,7 @@ impl Ledger {
         Batch {
             entries,
             done: std::mem::take(&mut self.done),
-            finishes_pass: self.finishes_pass.take(),
+            finishes_rewrite: self.finishes_rewrite.take(),
         }
     }
 
@@ -668,10 +668,10 @@ impl Pending {
     }
 
     /// `has_bytes`: another record will have the message's bytes, or there is no such message.
-    fn publish(self, pass: u32, has_bytes: bool) -> Publish {
+    fn publish(self, rewrite: u32, has_bytes: bool) -> Publish {
         let message = self.message.expect("it is routed");
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
-        let is_new = needs_bytes && !has_bytes && message.note_stored(pass);
+        let is_new = needs_bytes && !has_bytes && message.note_stored(rewrite);
         // The first record of a message has its bytes, whoever else is about to write them.
         let is_first = needs_bytes && self.record == message.id.into();
         Publish {
@@ -685,6 +685,13 @@ impl Pending {
             parts: self.parts,
         }
     }
+}
+
+/// Counts another worker that is to deliver a message as well; the name by which its part goes, 0
+/// for none.
+pub(super) fn expect_part(recording: &mut Option<Recording>, qos: QoS) -> RecordName {
+    let recording = recording.as_mut().filter(|_| qos > QoS::AtMostOnce);
+    recording.map_or(RecordName::NONE, Recording::expect_part)
 }
 
 /// A delivery, as the journal keeps it.
@@ -719,7 +726,7 @@ mod tests {
     /// A ledger with a part of another worker's record, which has the message's bytes, and a record
     /// by which the message goes on to another worker's session before that part is on disk; the
     /// part's number.
-    fn passed_on() -> (Ledger, PartNumber) {
+    fn relayed() -> (Ledger, PartNumber) {
         let traits = Traits {
             qos: QoS::AtLeastOnce,
             retain: false,
@@ -759,21 +766,21 @@ mod tests {
 
     #[test]
     fn bytes_that_come_with_a_record_that_is_not_on_disk_are_left_to_it() {
-        let (mut ledger, _) = passed_on();
-        ledger.pass = 2;
+        let (mut ledger, _) = relayed();
+        ledger.rewrite = 2;
         assert!(!hand_over(&mut ledger).is_new);
-        assert!(ledger.passed_on().is_empty());
+        assert!(ledger.relayed().is_empty());
     }
 
     #[test]
-    fn a_pass_that_begins_when_that_record_is_on_disk_takes_no_bytes_away() {
-        let (mut ledger, part) = passed_on();
+    fn a_rewrite_that_begins_when_that_record_is_on_disk_takes_no_bytes_away() {
+        let (mut ledger, part) = relayed();
         ledger.committed(NOW, false, &[part]);
-        ledger.pass = 2;
+        ledger.rewrite = 2;
         assert!(hand_over(&mut ledger).is_new, "the batch was still gathering");
-        let (mut ledger, part) = passed_on();
+        let (mut ledger, part) = relayed();
         assert!(!hand_over(&mut ledger).is_new);
         ledger.committed(NOW, false, &[part]);
-        assert_eq!(ledger.passed_on().len(), 1, "the batch was with the journal");
+        assert_eq!(ledger.relayed().len(), 1, "the batch was with the journal");
     }
 }

@@ -1,8 +1,8 @@
 //! A connection, as far as the broker knows of it.
 
-use super::boundary::Origin;
+use super::delivery::Delivery;
+use super::origin::Origin;
 use super::rate::Rate;
-use super::session::Delivery;
 use super::told::Departure;
 use crate::access::Exchange;
 use crate::base::ids::{LinkId, SessionId};

@@ -29,7 +29,7 @@ pub enum MeshMessage {
         /// The groups for which you were picked.
         shares: SmallVec<[Arc<str>; 1]>,
         /// So many workers that were picked before you had no member any more.
-        passed: u8,
+        relayed: u8,
         /// The record that the journal waits for your part of; 0 when there is none.
         record: RecordName,
     },

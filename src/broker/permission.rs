@@ -69,19 +69,20 @@ impl Shard {
         let check = self.clients.sessions[id.slot].check_of(filter);
         Extras::new(id_given, check.unwrap_or(true))
     }
+}
 
-    /// Leaves out retained messages whose publishers may not write there any more.
-    pub(super) fn retain_permitted(&self, messages: &mut Vec<Arc<Message>>) {
-        let mut last: Option<(Arc<Identity>, Option<Arc<Grants>>)> = None;
-        messages.retain(|message| {
-            let Some(Source { identity, listener }) = &message.source else { return true };
-            if !last.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, identity)) {
-                let grants = policy(&self.policies, *listener).grants(identity);
-                last = Some((Arc::clone(identity), grants));
-            }
-            let grants = last.as_ref().and_then(|(_, grants)| grants.as_ref());
-            grants.is_none_or(|grants| grants.may_write(message.topic()))
-        });
+/// True for each retained message whose publisher may still write there. Messages of one publisher
+/// in a row are judged by one look-up.
+pub(super) fn permitted(policies: &[Policy]) -> impl FnMut(&Arc<Message>) -> bool {
+    let mut last: Option<(Arc<Identity>, Option<Arc<Grants>>)> = None;
+    move |message| {
+        let Some(Source { identity, listener }) = &message.source else { return true };
+        if !last.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, identity)) {
+            let grants = policy(policies, *listener).grants(identity);
+            last = Some((Arc::clone(identity), grants));
+        }
+        let grants = last.as_ref().and_then(|(_, grants)| grants.as_ref());
+        grants.is_none_or(|grants| grants.may_write(message.topic()))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Sends what waited: for the window, for the link to be writable, for the client to come back.
 
 use super::clients::{Clients, Route};
+use super::delivery::{Delivery, Particulars};
 use super::in_flight::Wait;
 use super::ledger::{Fate, Noted, Recording, stored};
 use super::publication::Publication;
 use super::record_ref::RecordRef;
-use super::session::{Delivery, Particulars};
 use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionId};
 use crate::limits::{GATHERING_BYTES_MAX, PUMP_BYTES_MAX, PUMP_MESSAGES_MAX};
 use crate::mqtt::{Ack, AckType, Packet, QoS, ReasonCode};

@@ -1,10 +1,12 @@
 //! A shard takes up what an earlier process has left in the journal.
 
+use super::delivery::{Delivery, Exchange, Particulars};
+use super::homes::Homes;
 use super::message::Message;
 use super::permission::{policy, worth_keeping};
 use super::record_ref::RecordRef;
 use super::replay::Wanted;
-use super::session::{Delivery, Exchange, Particulars, Session};
+use super::session::Session;
 use super::shard::Shard;
 use super::will::Will;
 use crate::base::ids::{ByWorker, DeliveryNumber, ListenerId, MessageId, SessionId, WorkerId};
@@ -13,30 +15,7 @@ use crate::mqtt::{SubscriptionOptions, TopicFilter, Version};
 use crate::store::record::{StoredDelivery, Subscription};
 use crate::store::{Epoch, State, StoredCopy, StoredSession, VERSION_MIN, qos};
 use crate::topics::{Interest, Subscriber};
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-/// On which worker a session or a retained topic lives: the same for all workers of a process.
-#[derive(Debug, Clone)]
-pub struct Homes {
-    hasher: FixedState,
-    workers: usize,
-}
-
-impl Homes {
-    /// The homes among `workers` workers, by an unpredictable `seed`.
-    #[must_use]
-    pub const fn new(workers: usize, seed: u64) -> Self {
-        Self { hasher: FixedState::with_seed(seed), workers }
-    }
-
-    /// Where a client identifier's session, or a topic's retained message, lives.
-    #[must_use]
-    pub fn of(&self, name: &str) -> WorkerId {
-        WorkerId((self.hasher.hash_one(name) % self.workers as u64) as u16)
-    }
-}
 
 /// What one worker takes up.
 #[derive(Debug, Default)]
@@ -55,7 +34,7 @@ impl Past {
     /// Divides a state among workers.
     #[must_use]
     pub fn divide(state: State, homes: &Homes) -> ByWorker<Self> {
-        let workers = homes.workers;
+        let workers = homes.workers();
         let (number_max, version_max) = (state.number_max, state.version_max);
         let past = || Self { number_max, version_max, ..Self::default() };
         let mut pasts = ByWorker::new(workers, |_| past());

@@ -3,61 +3,53 @@
 use super::in_flight::Entry;
 use super::ledger::{Ledger, stored};
 use super::message::Message;
+use super::rewrite_progress::Rewrite;
 use super::session::Session;
 use super::shard::Shard;
 use crate::base::ids::{DeliveryNumber, MessageId, SessionId};
-use crate::limits::{PASS_SLICE_BYTES, RETAINED_PAGE_MESSAGES};
+use crate::limits::{RETAINED_PAGE_MESSAGES, REWRITE_SLICE_BYTES};
 use crate::mqtt::Version;
 use crate::store::record::{Body, Published, Record, StoredDelivery, Subscription, Whole};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// How far a pass has come.
-#[derive(Debug)]
-pub(super) enum Pass {
-    /// These sessions are still to be written.
-    Sessions(Vec<SessionId>),
-    /// Retained messages after this topic are.
-    Retained(Option<Arc<str>>),
-}
-
 impl Shard {
-    pub(super) fn begin_pass(&mut self, pass: u32) {
+    pub(super) fn begin_rewrite(&mut self, rewrite: u32) {
         let Some(ledger) = &mut self.clients.ledger else { return };
-        ledger.pass = pass;
-        for message in ledger.passed_on() {
+        ledger.rewrite = rewrite;
+        for message in ledger.relayed() {
             self.write_message(&message, false);
         }
         let recorded = self.clients.sessions.iter().filter(|(_, session)| session.is_recorded);
-        self.pass = Some(Pass::Sessions(recorded.map(|(id, _)| id).collect()));
+        self.rewrite = Some(Rewrite::Sessions(recorded.map(|(id, _)| id).collect()));
     }
 
     /// True when there is room for more of it in what gathers.
-    pub(super) fn can_go_on_with_pass(&self) -> bool {
-        self.clients.ledger.as_ref().is_some_and(|ledger| ledger.bytes() < PASS_SLICE_BYTES)
+    pub(super) fn can_go_on_with_rewrite(&self) -> bool {
+        self.clients.ledger.as_ref().is_some_and(|ledger| ledger.bytes() < REWRITE_SLICE_BYTES)
     }
 
-    pub(super) fn go_on_with_pass(&mut self) {
-        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| self.pass.is_some()) {
+    pub(super) fn go_on_with_rewrite(&mut self) {
+        if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| self.rewrite.is_some()) {
             // What gathers makes room when it is handed over.
             ledger.hurry(self.clients.now);
         }
-        while self.can_go_on_with_pass() {
-            let Some(pass) = self.pass.take() else { return };
-            self.pass = match pass {
-                Pass::Sessions(mut left) => match left.pop() {
+        while self.can_go_on_with_rewrite() {
+            let Some(rewrite) = self.rewrite.take() else { return };
+            self.rewrite = match rewrite {
+                Rewrite::Sessions(mut left) => match left.pop() {
                     Some(id) => {
                         self.write_session(id);
-                        Some(Pass::Sessions(left))
+                        Some(Rewrite::Sessions(left))
                     }
-                    None => Some(Pass::Retained(None)),
+                    None => Some(Rewrite::Retained(None)),
                 },
-                Pass::Retained(after) => self.write_retained(after.as_deref()),
+                Rewrite::Retained(after) => self.write_retained(after.as_deref()),
             };
-            if self.pass.is_none()
+            if self.rewrite.is_none()
                 && let Some(ledger) = &mut self.clients.ledger
             {
-                ledger.finish_pass(self.clients.now);
+                ledger.finish_rewrite(self.clients.now);
             }
         }
     }
@@ -94,19 +86,19 @@ impl Shard {
     }
 
     /// Writes the retained messages after a topic; what is left then.
-    fn write_retained(&mut self, after: Option<&str>) -> Option<Pass> {
+    fn write_retained(&mut self, after: Option<&str>) -> Option<Rewrite> {
         let page = self.retained.after(after, RETAINED_PAGE_MESSAGES);
         let page: Vec<Arc<Message>> = page.cloned().collect();
         for message in page.iter().filter(|message| !message.id.is_none()) {
             self.write_message(message, true);
         }
-        page.last().map(|last| Pass::Retained(Some(last.topic().into())))
+        page.last().map(|last| Rewrite::Retained(Some(last.topic().into())))
     }
 
-    /// Writes a message, unless the journal has it since the pass began.
+    /// Writes a message, unless the journal has it since the rewrite began.
     fn write_message(&mut self, message: &Message, is_retained: bool) {
         let Some(ledger) = &self.clients.ledger else { return };
-        let is_new = message.note_stored(ledger.pass);
+        let is_new = message.note_stored(ledger.rewrite);
         if !is_new && !is_retained {
             return;
         }

@@ -1,13 +1,12 @@
 //! Where a publish goes: to subscribers here, to other workers, into the retained store.
 
-use super::ledger::Recording;
+use super::ledger::{Recording, expect_part};
 use super::mesh_message::{MeshMessage, Ticket};
 use super::message::Message;
 use super::publication::Publication;
 use super::shard::Shard;
 use super::share::Pick;
 use crate::base::ids::{RecordName, WorkerId};
-use crate::mqtt::QoS;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -69,7 +68,7 @@ impl Shard {
         for Errand { to, plain, shares } in errands {
             let message = publication.message().clone();
             let record = expect_part(recording, message.qos);
-            self.mesh(to, MeshMessage::Publish { message, plain, shares, passed: 0, record });
+            self.mesh(to, MeshMessage::Publish { message, plain, shares, relayed: 0, record });
         }
         let is_wanted =
             !matches.nodes.is_empty() || !matches.groups.is_empty() || !matches.workers.is_empty();
@@ -126,7 +125,7 @@ impl Shard {
         if message.payload().is_empty() {
             let mark = self.clients.ledger.as_ref().and_then(|ledger| ledger.mark_retained());
             match mark {
-                // An older one may still come to the journal, behind a pass.
+                // An older one may still come to the journal, behind a rewrite.
                 Some(mark) => self.cleared.push_back((mark, message)),
                 None => self.retained.forget_cleared(&message),
             }
@@ -142,11 +141,4 @@ impl Shard {
             self.retained.forget_cleared(&message);
         }
     }
-}
-
-/// Counts another worker that is to deliver a message as well; the name by which its part goes, 0
-/// for none.
-pub(super) fn expect_part(recording: &mut Option<Recording>, qos: QoS) -> RecordName {
-    let recording = recording.as_mut().filter(|_| qos > QoS::AtMostOnce);
-    recording.map_or(RecordName::NONE, Recording::expect_part)
 }

@@ -1,58 +1,18 @@
 //! A client's session: what outlives its connection.
 
+use super::delivery::Delivery;
 use super::in_flight::{InFlight, Unsent};
-use super::message::{Message, Source};
-use super::record_ref::RecordRef;
+use super::message::Source;
 use super::replay::Replay;
-use super::will::Will;
+use super::will::{Author, Will};
 use crate::access::{Grants, Identity};
-use crate::base::ids::{DeliveryName, DeliveryNumber, LinkId, ListenerId, SessionNumber};
+use crate::base::ids::{LinkId, ListenerId, SessionNumber};
 pub(super) use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
 use crate::topics::Place;
-use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// A message for one session.
-#[derive(Debug, Clone)]
-pub(super) struct Delivery {
-    pub(super) message: Arc<Message>,
-    /// Names what the journal is told of it; 0 when that is nothing.
-    pub(super) record: RecordRef,
-    /// What few deliveries have.
-    pub(super) more: Option<Box<Particulars>>,
-    /// The Subscription Identifier when there is one; 0 when there is none.
-    pub(super) subscription_id: u32,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-}
-
-/// What few deliveries have.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Particulars {
-    /// Names the delivery in the journal, where the message's id names another copy; 0 otherwise.
-    pub(super) number: DeliveryNumber,
-    /// The Subscription Identifiers when there are several.
-    pub(super) subscription_ids: SmallVec<[u32; 4]>,
-    /// The whole filter of the shared group that the session got it as a member of.
-    pub(super) share: Option<Arc<str>>,
-}
-
-/// What a packet identifier stands for.
-#[derive(Debug)]
-pub(super) enum Exchange {
-    /// A message whose PUBACK or PUBREC is awaited.
-    Message(Delivery),
-    /// PUBREC came, and PUBCOMP is awaited.
-    Released {
-        /// The delivery's number in the journal; 0 when it is not there.
-        stored: DeliveryNumber,
-        /// As [`Delivery::record`].
-        record: RecordRef,
-    },
-}
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -141,6 +101,12 @@ impl Session {
     /// The verified name of its client.
     pub(super) fn user(&self) -> Option<&str> {
         self.identity.as_ref().and_then(|identity| identity.user.as_deref())
+    }
+
+    /// The author of its will.
+    pub(super) fn author(&self) -> Author {
+        let (source, grants) = (self.source(), self.grants.clone());
+        Author::new(self.number, self.is_recorded, source, grants)
     }
 
     /// Who publishes what its client publishes, if there is anything to tell clients by.
@@ -272,60 +238,5 @@ impl Rare {
     fn keep_queued(&mut self, keep: impl FnMut(&Delivery) -> bool) {
         self.queue.retain(keep);
         self.queue_bytes = self.queue.iter().map(|queued| queued.message.bytes().len()).sum();
-    }
-}
-
-impl Delivery {
-    /// True of a queued message when the process before may have sent it: at QoS 2 that would have
-    /// a packet identifier.
-    pub(super) fn may_have_been_sent(&self) -> bool {
-        self.record == RecordRef::RESTORED && self.qos == QoS::AtLeastOnce
-    }
-
-    /// The Subscription Identifiers that it carries.
-    pub(super) fn subscription_ids(&self) -> &[u32] {
-        match &self.more {
-            Some(more) if !more.subscription_ids.is_empty() => &more.subscription_ids,
-            _ if self.subscription_id != 0 => std::slice::from_ref(&self.subscription_id),
-            _ => &[],
-        }
-    }
-
-    /// The whole filter of the shared group that the session got it as a member of.
-    pub(super) fn share(&self) -> Option<&str> {
-        self.more.as_ref()?.share.as_deref()
-    }
-
-    /// Names the delivery, one of this session's.
-    pub(super) fn name(&self, session: SessionNumber) -> DeliveryName {
-        DeliveryName { session, number: self.number() }
-    }
-
-    /// Names the delivery among the session's.
-    pub(super) fn number(&self) -> DeliveryNumber {
-        self.own_number().unwrap_or(self.message.id.into())
-    }
-
-    /// Its number, where that is not the message's id.
-    pub(super) fn own_number(&self) -> Option<DeliveryNumber> {
-        self.more.as_ref().map(|more| more.number).filter(|number| !number.is_none())
-    }
-
-    /// Its number in the journal; 0 when it is not there.
-    pub(super) fn stored(&self) -> DeliveryNumber {
-        if self.record.is_none() { DeliveryNumber::NONE } else { self.number() }
-    }
-}
-
-impl Particulars {
-    /// None when there are none.
-    pub(super) fn new(
-        number: DeliveryNumber,
-        subscription_ids: &[u32],
-        share: Option<Arc<str>>,
-    ) -> Option<Box<Self>> {
-        let several = if subscription_ids.len() < 2 { &[] } else { subscription_ids };
-        let is_any = !number.is_none() || share.is_some() || !several.is_empty();
-        is_any.then(|| Box::new(Self { number, subscription_ids: several.into(), share }))
     }
 }

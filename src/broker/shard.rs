@@ -1,17 +1,18 @@
 //! The sans-io broker of one worker.
 
-use super::boundary::{Input, Origin, Output};
+use super::boundary::{Input, Output};
 use super::clients::Clients;
 use super::counters::Counters;
+use super::first_packet::check_first;
 use super::flow::Flow;
-use super::handle_connect::check_first;
+use super::homes::Homes;
 use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
 use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
 use super::message::Message;
+use super::origin::Origin;
 use super::outbox::Outbox;
-use super::pass::Pass;
-use super::restore::Homes;
+use super::rewrite_progress::Rewrite;
 use super::told::{self, Departure};
 use crate::access::Policy;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
@@ -46,8 +47,8 @@ pub struct Shard {
     homes: Homes,
     /// Links that wait until less gathers for the journal.
     pub(super) journal_waiting: Vec<LinkId>,
-    /// What is still to be written anew, while a pass goes on.
-    pub(super) pass: Option<Pass>,
+    /// What is still to be written anew, while a rewrite goes on.
+    pub(super) rewrite: Option<Rewrite>,
     /// The version of the message that was retained here last.
     pub(super) version: u64,
     /// Topics that were cleared, with what an older message of them may still be on its way to the
@@ -88,7 +89,7 @@ impl Shard {
             prng: Prng::new(seed ^ u64::from(worker.0) << 32),
             homes: Homes::new(workers, seed),
             journal_waiting: Vec::new(),
-            pass: None,
+            rewrite: None,
             version: VERSION_MIN,
             cleared: VecDeque::new(),
             flow: Flow::default(),
@@ -149,7 +150,7 @@ impl Shard {
             Input::Looked { link, has_input } => self.looked(link, has_input),
             Input::Tick => self.tick(),
             Input::Committed { has_batch, parts } => self.committed(has_batch, &parts),
-            Input::PassBegun { pass } => self.begin_pass(pass),
+            Input::RewriteBegun { rewrite } => self.begin_rewrite(rewrite),
             Input::JournalState { failure } => self.tell_journal_state(failure.as_deref()),
             Input::Shutdown => self.shut_down(),
         }

@@ -1,16 +1,15 @@
 //! Shared subscriptions: one member of the group gets the message, wherever it is connected.
 
 use super::clients::Clients;
-use super::ledger::{Noted, Recording};
+use super::delivery::{Delivery, Particulars};
+use super::ledger::{Noted, Recording, expect_part};
 use super::mesh_message::MeshMessage;
 use super::message::Message;
 use super::publication::Publication;
 use super::record_ref::RecordRef;
-use super::route::expect_part;
-use super::session::{Delivery, Particulars};
 use super::shard::Shard;
 use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionNumber, WorkerId};
-use crate::limits::{SHARE_PASSES_MAX, SHARE_PROBES_MAX};
+use crate::limits::{SHARE_PROBES_MAX, SHARE_RELAYS_MAX};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::topics::{GroupId, Interest, Subscriber};
 use smallvec::SmallVec;
@@ -93,12 +92,12 @@ impl Shard {
     }
 
     /// Another worker picked this one for a message to the group `share` (a whole filter).
-    /// `passed`: so many workers before this one had no member any more.
+    /// `relayed`: so many workers before this one had no member any more.
     pub(super) fn take_share(
         &mut self,
         share: &str,
         message: &Arc<Message>,
-        passed: u8,
+        relayed: u8,
         recording: &mut Option<Recording>,
     ) {
         let Some(group) = self.find_group(share) else {
@@ -110,8 +109,8 @@ impl Shard {
         }
         let elsewhere = self.subscriptions.group(group).elsewhere.iter();
         let best = elsewhere.max_by_key(|worker| (worker.online, worker.members));
-        match best.map(|worker| worker.worker).filter(|_| passed < SHARE_PASSES_MAX) {
-            Some(to) => self.send_share(to, share, message, passed + 1, recording),
+        match best.map(|worker| worker.worker).filter(|_| relayed < SHARE_RELAYS_MAX) {
+            Some(to) => self.send_share(to, share, message, relayed + 1, recording),
             None => self.clients.counters.dropped_no_member += 1,
         }
     }
@@ -129,20 +128,20 @@ impl Shard {
         self.deliver_share(group, subscriber, &mut publication, recording);
     }
 
-    /// Sends a message to another worker, for one member there. `passed`: as with
+    /// Sends a message to another worker, for one member there. `relayed`: as with
     /// [`Self::take_share`].
     fn send_share(
         &mut self,
         to: WorkerId,
         share: &str,
         message: &Arc<Message>,
-        passed: u8,
+        relayed: u8,
         recording: &mut Option<Recording>,
     ) {
         let shares = SmallVec::from_elem(share.into(), 1);
         let message = message.clone();
         let record = expect_part(recording, message.qos);
-        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, passed, record });
+        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, relayed, record });
     }
 
     /// Gives messages that a member, the session numbered `from`, has lost or will not take soon to

@@ -1,7 +1,7 @@
 //! What the log is told of clients: who came, who was not let in, and who went and why; in the
 //! words of Mosquitto 2.1 where it has them.
 
-use super::boundary::Origin;
+use super::origin::Origin;
 use crate::limits::LOG_TEXT_CHARS_MAX;
 use crate::mqtt::{Connect, ProtocolError, ReasonCode, Version};
 use std::fmt::{self, Write};

@@ -1,7 +1,7 @@
 //! Memory for the pieces of sends, which the kernel reads until the submission has returned.
 //!
 //! Few bytes are copied together; many are named where they lie. All of it stays put until
-//! [`Gather::clear`]: nothing is added beyond the capacities reserved at the start.
+//! [`Iovecs::clear`]: nothing is added beyond the capacities reserved at the start.
 
 use crate::limits::{COPIED_BYTES_MAX, SCRATCH_BYTES, SEND_PIECES_MAX};
 use libc::{iovec, msghdr};
@@ -19,7 +19,7 @@ pub(super) enum Gathered {
 }
 
 /// Scratch memory for the sends of one submission.
-pub(super) struct Gather {
+pub(super) struct Iovecs {
     pieces: Vec<iovec>,
     scratch: Vec<u8>,
     spilled: Vec<Vec<u8>>,
@@ -27,13 +27,13 @@ pub(super) struct Gather {
     headers: Vec<msghdr>,
 }
 
-impl fmt::Debug for Gather {
+impl fmt::Debug for Iovecs {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Gather").finish_non_exhaustive()
+        formatter.debug_struct("Iovecs").finish_non_exhaustive()
     }
 }
 
-impl Gather {
+impl Iovecs {
     pub(super) const fn new() -> Self {
         Self {
             pieces: Vec::new(),
@@ -63,7 +63,7 @@ impl Gather {
         self.pieces = pieces;
     }
 
-    /// True when [`Gather::gather`] has room for the pieces; otherwise submit and clear first.
+    /// True when [`Iovecs::gather`] has room for the pieces; otherwise submit and clear first.
     pub(super) fn has_room(&self) -> bool {
         self.scratch.len() + COPIED_BYTES_MAX <= SCRATCH_BYTES
             && self.vectors.len() + SEND_PIECES_MAX <= VECTORS

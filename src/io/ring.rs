@@ -2,7 +2,7 @@
 
 use super::buffers::{Buffers, GROUP, Lent};
 use super::event::{Backlog, Event, SendFailure};
-use super::gather::Gather;
+use super::iovecs::Iovecs;
 use super::setup::{RingError, RingSizes, build};
 use super::token::{Operation, Token};
 use super::wake::Waker;
@@ -26,7 +26,7 @@ pub struct Ring<B> {
     uring: IoUring,
     buffers: ManuallyDrop<Buffers>,
     pub(super) backlogs: ManuallyDrop<HashMap<u32, Box<B>>>,
-    pub(super) gather: Gather,
+    pub(super) iovecs: Iovecs,
     pub(super) send_failures: Vec<SendFailure>,
     inbox: VecDeque<Completion>,
 }
@@ -60,7 +60,7 @@ impl<B: Backlog> Ring<B> {
             uring,
             buffers: ManuallyDrop::new(buffers),
             backlogs: ManuallyDrop::default(),
-            gather: Gather::new(),
+            iovecs: Iovecs::new(),
             send_failures: Vec::new(),
             inbox: VecDeque::new(),
         })

@@ -7,7 +7,7 @@
 //! `IOSQE_CQE_SKIP_SUCCESS`, before `io_uring_enter` returns. The kernel keeps no pointer then.
 
 use super::event::{Backlog, SendFailure};
-use super::gather::Gathered;
+use super::iovecs::Gathered;
 use super::ring::Ring;
 use super::token::{Operation, Token};
 use crate::base::ids::LinkId;
@@ -52,7 +52,7 @@ impl<B: Backlog> Ring<B> {
             };
             let entry = entry.flags(Flags::SKIP_SUCCESS);
             // SAFETY: the entry points to the segments, borrowed for 'a, which outlives this call,
-            // or to `gather`'s memory, which stays until `submit_sends`. That is called before this
+            // or to `iovecs`'s memory, which stays until `submit_sends`. That is called before this
             // function returns (a panic aborts), and the kernel keeps no pointer after it, by the
             // reasoning at the top of this file.
             unsafe { self.push(entry.user_data(Token::new(Operation::Send, link).bits())) };
@@ -100,16 +100,16 @@ impl<B: Backlog> Ring<B> {
 
     /// An entry for several pieces; submits the entries before it when there is no room.
     fn gather<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>, socket: RawFd) -> Entry {
-        self.gather.set_pieces(pieces);
-        if !self.gather.has_room() {
+        self.iovecs.set_pieces(pieces);
+        if !self.iovecs.has_room() {
             // The pieces are noted by address, and `clear` forgets them: save them over it.
-            let pieces = self.gather.take_pieces();
+            let pieces = self.iovecs.take_pieces();
             self.submit();
-            self.gather.clear();
-            self.gather.put_pieces(pieces);
+            self.iovecs.clear();
+            self.iovecs.put_pieces(pieces);
         }
         // SAFETY: the pieces are borrowed for 'a, by the caller of `send_all`, unchanged.
-        match unsafe { self.gather.gather() } {
+        match unsafe { self.iovecs.gather() } {
             Gathered::Run(start, bytes) => send_entry(socket, start, bytes),
             Gathered::Message(header) => opcode::SendMsg::new(types::Fd(socket), header)
                 .flags(AT_ONCE.cast_unsigned())
@@ -119,7 +119,7 @@ impl<B: Backlog> Ring<B> {
 
     fn submit_sends(&mut self, failures: &mut Vec<SendFailure>) {
         self.submit();
-        self.gather.clear();
+        self.iovecs.clear();
         self.reap();
         failures.append(&mut self.send_failures);
     }

@@ -44,7 +44,7 @@ impl Disk for Files {
     }
 
     async fn sync(&mut self, segment: &OpenSegment) -> io::Result<()> {
-        faults::pass("written");
+        faults::reach("written");
         if faults::has("no-sync") {
             return Ok(());
         }
@@ -53,13 +53,13 @@ impl Disk for Files {
 
     async fn sync_names(&mut self) -> io::Result<()> {
         File::from_std(self.directory.names()?).sync_all().await?;
-        faults::pass("segment-created");
+        faults::reach("segment-created");
         Ok(())
     }
 
     async fn remove(&mut self, number: u64) -> io::Result<()> {
         tokio_uring::fs::remove_file(self.directory.held_path(number)).await?;
-        faults::pass("segment-deleted");
+        faults::reach("segment-deleted");
         Ok(())
     }
 

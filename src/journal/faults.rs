@@ -1,5 +1,5 @@
 //! What the crash test plants, in builds with the feature `faults` only: a kill at a named point,
-//! a defect that the test has to find, a wrong wall clock, and many passes. `RINGMQ_FAULT` is a
+//! a defect that the test has to find, a wrong wall clock, and many rewrites. `RINGMQ_FAULT` is a
 //! list with commas of `crash:POINT:COUNT`, `bug:NAME` and `clock:SECONDS`.
 
 #[cfg(feature = "faults")]
@@ -32,8 +32,8 @@ mod planted {
         text.split(',').filter_map(fault).collect()
     });
 
-    /// The process passes the point: perhaps not any further.
-    pub(crate) fn pass(point: &str) {
+    /// The process reaches the point: perhaps it comes not any further.
+    pub(crate) fn reach(point: &str) {
         let is_it = |fault: &&Planted| fault.kind == "crash" && fault.name == point;
         for fault in FAULTS.iter().filter(is_it) {
             if fault.left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -120,9 +120,9 @@ mod planted {
         batch.done.extend(ended);
     }
 
-    /// Small segments and many passes: a test does not run for days.
+    /// Small segments and many rewrites: a test does not run for days.
     pub(crate) const LIMITS: Limits =
-        Limits { segment_bytes_max: 1 << 17, pass_bytes_min: 1 << 18, pass_segments_max: 6 };
+        Limits { segment_bytes_max: 1 << 17, rewrite_bytes_min: 1 << 18, rewrite_segments_max: 6 };
 
     /// Whether the defect is planted.
     pub(crate) fn has(bug: &str) -> bool {
@@ -131,11 +131,11 @@ mod planted {
 }
 
 #[cfg(feature = "faults")]
-pub(crate) use planted::{LIMITS, has, pass, spoil, wall_ms};
+pub(crate) use planted::{LIMITS, has, reach, spoil, wall_ms};
 
-/// The process passes a point at which a test may kill it.
+/// The process reaches a point at which a test may kill it.
 #[cfg(not(feature = "faults"))]
-pub(crate) const fn pass(_point: &str) {}
+pub(crate) const fn reach(_point: &str) {}
 
 /// When segments end, and when all that lives is written anew.
 #[cfg(not(feature = "faults"))]

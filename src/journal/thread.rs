@@ -8,7 +8,7 @@ use crate::base::ids::{ByWorker, WorkerId};
 use crate::limits::{CLOCK_CHECK, JOURNAL_RETRY};
 use crate::mesh::Line;
 use crate::store::record::ClockNote;
-use crate::store::{Commit, Committed, Epoch, Fault, Gatherer, Log, News, Past, Submission};
+use crate::store::{Commit, CommitBuilder, Committed, Epoch, Fault, Log, News, Past, Submission};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -94,7 +94,7 @@ pub(crate) fn start(setup: JournalSetup) -> Result<JoinHandle<bool>, JournalErro
 
 struct Journal {
     log: Log<Files>,
-    gatherer: Gatherer,
+    gatherer: CommitBuilder,
     lines: ByWorker<Line<News, Submission>>,
     wake: Box<dyn Fn(WorkerId) + Send>,
     bell: Arc<Notify>,
@@ -109,8 +109,8 @@ struct Journal {
     first_commit: u64,
     /// Since the start.
     bytes_written: u64,
-    /// The pass that goes on, and which workers are still at it.
-    pass: Option<(u32, ByWorker<bool>)>,
+    /// The rewrite that goes on, and which workers are still at it.
+    rewrite: Option<(u32, ByWorker<bool>)>,
 }
 
 impl Journal {
@@ -122,8 +122,8 @@ impl Journal {
         let cannot = |error| JournalError::at(&path, "cannot write the journal in", error);
         let mut log = Log::new(Files { directory }, past, syncs, salt, faults::LIMITS);
         log.open().await.map_err(cannot)?;
-        faults::pass("recovered");
-        let gatherer = Gatherer::new(lines.workers(), epoch);
+        faults::reach("recovered");
+        let gatherer = CommitBuilder::new(lines.workers(), epoch);
         let untold = ByWorker::new(lines.workers(), |_| VecDeque::new());
         let first_commit = log.next_stamp().number;
         let clock_seen = clock();
@@ -139,7 +139,7 @@ impl Journal {
             untold,
             first_commit,
             bytes_written: 0,
-            pass: None,
+            rewrite: None,
         })
     }
 
@@ -149,7 +149,7 @@ impl Journal {
             let is_last = self.is_abandoned();
             self.take();
             if let Some(commit) = self.next_commit() {
-                faults::pass("gathered");
+                faults::reach("gathered");
                 if !self.carry_out(commit).await {
                     return false;
                 }
@@ -162,8 +162,8 @@ impl Journal {
                 tracing::info!(commits, bytes, "The journal is closed");
                 return true;
             }
-            if self.log.wants_pass() {
-                self.begin_pass().await;
+            if self.log.wants_rewrite() {
+                self.begin_rewrite().await;
             }
             if self.tell_untold() {
                 let _ = timeout(CLOCK_CHECK, self.bell.notified()).await;
@@ -223,7 +223,7 @@ impl Journal {
 
     /// False when it cannot be written, and nobody is left to wait for it.
     async fn carry_out(&mut self, commit: Commit) -> bool {
-        let Commit { bytes, heard, passes } = commit;
+        let Commit { bytes, heard, rewrites } = commit;
         if faults::has("early-acknowledgement") {
             self.tell_committed(heard);
             self.wait(EARLY).await;
@@ -232,12 +232,12 @@ impl Journal {
             if !self.write(bytes).await {
                 return false;
             }
-            faults::pass("synced");
+            faults::reach("synced");
             self.tell_committed(heard);
         }
-        faults::pass("acknowledged");
-        for (worker, pass) in passes {
-            self.end_pass(worker, pass).await;
+        faults::reach("acknowledged");
+        for (worker, rewrite) in rewrites {
+            self.end_rewrite(worker, rewrite).await;
         }
         true
     }
@@ -324,16 +324,20 @@ impl Journal {
         self.untold.values().all(VecDeque::is_empty)
     }
 
-    async fn begin_pass(&mut self) {
-        match self.log.begin_pass().await {
-            Ok(pass) => {
-                faults::pass("pass-begun");
-                tracing::debug!(pass, bytes = self.log.bytes(), "All that lives is written anew");
-                self.pass = Some((pass, ByWorker::new(self.lines.workers(), |_| true)));
-                // What stands before the pass will be removed, and with it the notes.
+    async fn begin_rewrite(&mut self) {
+        match self.log.begin_rewrite().await {
+            Ok(rewrite) => {
+                faults::reach("rewrite-begun");
+                tracing::debug!(
+                    rewrite,
+                    bytes = self.log.bytes(),
+                    "All that lives is written anew"
+                );
+                self.rewrite = Some((rewrite, ByWorker::new(self.lines.workers(), |_| true)));
+                // What stands before the rewrite will be removed, and with it the notes.
                 self.owes_clock = true;
                 for worker in WorkerId::all(self.lines.workers()) {
-                    self.tell(worker, News::PassBegun { pass });
+                    self.tell(worker, News::RewriteBegun { rewrite });
                 }
             }
             // Commits say what is wrong; this is tried again when one has worked.
@@ -341,17 +345,17 @@ impl Journal {
         }
     }
 
-    async fn end_pass(&mut self, worker: WorkerId, pass: u32) {
-        let Some((_, busy)) = self.pass.as_mut().filter(|(known, _)| *known == pass) else {
+    async fn end_rewrite(&mut self, worker: WorkerId, rewrite: u32) {
+        let Some((_, busy)) = self.rewrite.as_mut().filter(|(known, _)| *known == rewrite) else {
             return;
         };
         busy[worker] = false;
         if busy.values().any(|is_busy| *is_busy) {
             return;
         }
-        self.pass = None;
-        match self.log.end_pass().await {
-            Ok(()) => tracing::debug!(pass, bytes = self.log.bytes(), "Older segments are gone"),
+        self.rewrite = None;
+        match self.log.end_rewrite().await {
+            Ok(()) => tracing::debug!(rewrite, bytes = self.log.bytes(), "Older segments are gone"),
             Err(error) => tracing::warn!("A segment could not be removed: {error}"),
         }
     }

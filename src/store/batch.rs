@@ -34,8 +34,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Deliveries that are over. They belong behind the entries.
     pub done: Vec<DeliveryName>,
-    /// The worker has written all that lives since the pass of this number began.
-    pub finishes_pass: Option<u32>,
+    /// The worker has written all that lives since the rewrite of this number began.
+    pub finishes_rewrite: Option<u32>,
 }
 
 /// One change.

@@ -38,9 +38,9 @@ pub enum News {
     /// Something of it is as safe as it is to be.
     Committed(Committed),
     /// All that lives is to be handed over anew.
-    PassBegun {
-        /// The pass.
-        pass: u32,
+    RewriteBegun {
+        /// The rewrite.
+        rewrite: u32,
     },
     /// The journal cannot be written, for this reason; or it can again.
     State {
@@ -56,13 +56,13 @@ pub struct Commit {
     pub bytes: Vec<u8>,
     /// Who hears what, by worker.
     pub heard: ByWorker<Committed>,
-    /// The workers that have written all that lives, and since which pass.
-    pub passes: Vec<(WorkerId, u32)>,
+    /// The workers that have written all that lives, and since which rewrite.
+    pub rewrites: Vec<(WorkerId, u32)>,
 }
 
 /// Collects batches and parts.
 #[derive(Debug)]
-pub struct Gatherer {
+pub struct CommitBuilder {
     epoch: Epoch,
     /// By worker.
     batches: ByWorker<Option<Batch>>,
@@ -80,7 +80,7 @@ struct Parts {
     more: u32,
 }
 
-impl Gatherer {
+impl CommitBuilder {
     /// For so many workers.
     #[must_use]
     pub fn new(workers: usize, epoch: Epoch) -> Self {
@@ -108,7 +108,7 @@ impl Gatherer {
         let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
         writer.write(&Record::Clock(note));
         let heard = self.nothing_heard();
-        Commit { bytes: writer.finish(), heard, passes: Vec::new() }
+        Commit { bytes: writer.finish(), heard, rewrites: Vec::new() }
     }
 
     /// Takes what a worker hands over.
@@ -139,7 +139,7 @@ impl Gatherer {
             return None;
         }
         let heard = self.nothing_heard();
-        let mut commit = Commit { bytes: Vec::new(), heard, passes: Vec::new() };
+        let mut commit = Commit { bytes: Vec::new(), heard, rewrites: Vec::new() };
         let mut writer = CommitWriter::new(stamp, std::mem::take(&mut self.spare));
         if let Some(note) = self.clock {
             writer.write(&Record::Clock(note));
@@ -152,7 +152,7 @@ impl Gatherer {
             }
             let batch = self.batches[worker].take().expect("it is complete");
             commit.heard[worker].has_batch = true;
-            commit.passes.extend(batch.finishes_pass.map(|pass| (worker, pass)));
+            commit.rewrites.extend(batch.finishes_rewrite.map(|rewrite| (worker, rewrite)));
             self.write(batch, &mut writer, &mut commit.heard);
         }
         // A note alone is not worth a write.

@@ -3,7 +3,7 @@
 use super::commit::CommitWriter;
 use super::log::{Disk, Log};
 use super::state::State;
-use crate::limits::PASS_SLICE_BYTES;
+use crate::limits::REWRITE_SLICE_BYTES;
 use std::io;
 
 /// Writes a state into a new segment, and removes all older ones when that is safe. `log` is not
@@ -13,11 +13,11 @@ use std::io;
 /// # Errors
 /// What the disk says. Nothing is lost then.
 pub async fn compact<D: Disk>(log: &mut Log<D>, state: &State) -> io::Result<()> {
-    log.begin_pass().await?;
+    log.begin_rewrite().await?;
     let mut writer = CommitWriter::new(log.next_stamp(), Vec::new());
     for record in state.records() {
         writer.write(&record);
-        if writer.len() > PASS_SLICE_BYTES {
+        if writer.len() > REWRITE_SLICE_BYTES {
             log.commit(writer.finish()).await.0?;
             writer = CommitWriter::new(log.next_stamp(), Vec::new());
         }
@@ -25,5 +25,5 @@ pub async fn compact<D: Disk>(log: &mut Log<D>, state: &State) -> io::Result<()>
     if !writer.is_empty() {
         log.commit(writer.finish()).await.0?;
     }
-    log.end_pass().await
+    log.end_rewrite().await
 }

@@ -4,7 +4,7 @@
 //! writes and fails on purpose.
 
 use super::commit::{FORMAT, SEGMENT_HEADER, SegmentHeader, Stamp};
-use crate::limits::{PASS_BYTES_MIN, PASS_SEGMENTS_MAX, SEGMENT_BYTES_MAX};
+use crate::limits::{REWRITE_BYTES_MIN, REWRITE_SEGMENTS_MAX, SEGMENT_BYTES_MAX};
 use std::collections::VecDeque;
 use std::io;
 
@@ -48,18 +48,18 @@ pub struct Sealed {
 pub struct Limits {
     /// Bytes of a segment; one commit may exceed it.
     pub segment_bytes_max: u64,
-    /// Bytes that the journal may have before a pass, if that is less than half of them.
-    pub pass_bytes_min: u64,
+    /// Bytes that the journal may have before a rewrite, if that is less than half of them.
+    pub rewrite_bytes_min: u64,
     /// Segments that the journal may have before that.
-    pub pass_segments_max: usize,
+    pub rewrite_segments_max: usize,
 }
 
 impl Limits {
     /// Those that a broker keeps to.
     pub const USUAL: Self = Self {
         segment_bytes_max: SEGMENT_BYTES_MAX,
-        pass_bytes_min: PASS_BYTES_MIN,
-        pass_segments_max: PASS_SEGMENTS_MAX,
+        rewrite_bytes_min: REWRITE_BYTES_MIN,
+        rewrite_segments_max: REWRITE_SEGMENTS_MAX,
     };
 }
 
@@ -92,9 +92,9 @@ pub struct Log<D: Disk> {
     looks_at_older: bool,
     /// About how much is still needed of what is there.
     live_bytes: u64,
-    /// The pass that is going on, and the segment with which it began.
-    pass: Option<(u32, u64)>,
-    passes_begun: u32,
+    /// The rewrite that is going on, and the segment with which it began.
+    rewrite: Option<(u32, u64)>,
+    rewrites_begun: u32,
 }
 
 #[derive(Debug)]
@@ -120,9 +120,9 @@ impl<D: Disk> Log<D> {
             syncs,
             looks_at_older: true,
             live_bytes: past.live_bytes,
-            pass: None,
+            rewrite: None,
             // The first stands for whatever was written before.
-            passes_begun: 1,
+            rewrites_begun: 1,
         }
     }
 
@@ -222,31 +222,31 @@ impl<D: Disk> Log<D> {
 
     /// True when so much is not needed any more that all that lives should be written anew.
     #[must_use]
-    pub fn wants_pass(&self) -> bool {
-        let is_large = self.bytes() > self.limits.pass_bytes_min.max(2 * self.live_bytes);
-        self.pass.is_none() && (is_large || self.sealed.len() > self.limits.pass_segments_max)
+    pub fn wants_rewrite(&self) -> bool {
+        let is_large = self.bytes() > self.limits.rewrite_bytes_min.max(2 * self.live_bytes);
+        self.rewrite.is_none() && (is_large || self.sealed.len() > self.limits.rewrite_segments_max)
     }
 
-    /// Begins a pass, and a segment with it; its number. Everything that lives is to be written
-    /// from now on; then [`Self::end_pass`].
+    /// Begins a rewrite, and a segment with it; its number. Everything that lives is to be written
+    /// from now on; then [`Self::end_rewrite`].
     ///
     /// # Errors
     /// What the disk says.
-    pub async fn begin_pass(&mut self) -> io::Result<u32> {
+    pub async fn begin_rewrite(&mut self) -> io::Result<u32> {
         self.open().await?;
-        self.passes_begun += 1;
-        self.pass = self.current.as_ref().map(|current| (self.passes_begun, current.number));
-        Ok(self.passes_begun)
+        self.rewrites_begun += 1;
+        self.rewrite = self.current.as_ref().map(|current| (self.rewrites_begun, current.number));
+        Ok(self.rewrites_begun)
     }
 
-    /// All that lives has been written since the pass began: what is older can go. The oldest goes
-    /// first, for good, before the next one does: what an old segment says is only true together
-    /// with what was said after it.
+    /// Ends the rewrite: all that lives has been written since it began, so older segments can go.
+    /// The oldest goes first, for good, before the next one does: what an old segment says is only
+    /// true together with what was said after it.
     ///
     /// # Errors
-    /// What the disk says: what could not be removed stays until the next pass ends.
-    pub async fn end_pass(&mut self) -> io::Result<()> {
-        let Some((_, first)) = self.pass.take() else { return Ok(()) };
+    /// What the disk says: what could not be removed stays until the next rewrite ends.
+    pub async fn end_rewrite(&mut self) -> io::Result<()> {
+        let Some((_, first)) = self.rewrite.take() else { return Ok(()) };
         let result = self.remove_before(first).await;
         self.live_bytes = self.bytes();
         result

@@ -32,7 +32,7 @@ pub struct Message {
     version: AtomicU64,
     /// Names it in the journal; 0 when nothing of it is ever to be there.
     pub id: MessageId,
-    /// Twice the latest pass since whose beginning its bytes are in the journal, or on their way
+    /// Twice the latest rewrite since whose beginning its bytes are in the journal, or on their way
     /// there, and 1 more when somebody counts on that; 0 for none. Whoever needs them there looks
     /// at it, whichever worker that is.
     stored: AtomicU32,
@@ -134,12 +134,12 @@ impl Message {
         self.version.store(version, Ordering::Relaxed);
     }
 
-    /// Notes that its bytes are written in `pass`; true when they have to be, because no earlier
+    /// Notes that its bytes are written in `rewrite`; true when they have to be, because no earlier
     /// note says so.
-    pub fn note_stored(&self, pass: u32) -> bool {
+    pub fn note_stored(&self, rewrite: u32) -> bool {
         // Its bytes reach another thread by a ring, which orders everything; only the number
         // counts.
-        let noted = pass << 1;
+        let noted = rewrite << 1;
         let note = |stored| Some(if stored < noted { noted } else { stored | 1 });
         let before = self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, note);
         before.is_ok_and(|before| before < noted)

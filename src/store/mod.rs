@@ -5,9 +5,9 @@
 mod batch;
 mod clock;
 mod commit;
+mod commit_builder;
 mod compact;
 mod decode;
-mod gather;
 mod log;
 mod message;
 pub mod record;
@@ -19,9 +19,9 @@ pub use clock::Reading;
 pub use commit::{
     COMMIT_HEADER, CommitWriter, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
 };
+pub use commit_builder::{Commit, CommitBuilder, Committed, News, Submission};
 pub use compact::compact;
 pub use decode::DecodeError;
-pub use gather::{Commit, Committed, Gatherer, News, Submission};
 pub use log::{Disk, Limits, Log, Past, Sealed};
 pub use message::{Expiry, Message, Source, Traits};
 pub use recovery::{Fault, Found, Piece, Reader, Recovered, UnknownFormat, Watch, pieces};

@@ -72,7 +72,7 @@ pub enum Record<'a> {
         /// The packet identifier that its client chose.
         packet_id: u16,
     },
-    /// A session without a connection, at a stop or in a pass: of its deliveries only these may
+    /// A session without a connection, at a stop or in a rewrite: of its deliveries only these may
     /// have been sent. Holds until its client connects.
     Sent {
         /// The session's number.

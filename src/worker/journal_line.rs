@@ -46,7 +46,7 @@ impl JournalLine {
             News::Committed(Committed { has_batch, parts }) => {
                 Input::Committed { has_batch, parts }
             }
-            News::PassBegun { pass } => Input::PassBegun { pass },
+            News::RewriteBegun { rewrite } => Input::RewriteBegun { rewrite },
             News::State { failure } => Input::JournalState { failure },
         })
     }

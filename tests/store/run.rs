@@ -5,9 +5,9 @@ use ringmq::store::{self, Epoch, Fault, Found, Limits, Log, Past, Reader, Recove
 use ringmq::testing::disk;
 use ringmq_sim::disk::{Crash, Disk, Image, Operation, Plan, at_once};
 
-/// Small enough for several segments and passes in one run.
+/// Small enough for several segments and rewrites in one run.
 pub const LIMITS: Limits =
-    Limits { segment_bytes_max: 4000, pass_bytes_min: 12_000, pass_segments_max: 6 };
+    Limits { segment_bytes_max: 4000, rewrite_bytes_min: 12_000, rewrite_segments_max: 6 };
 pub const SALT: u64 = 0x0123_4567_89AB_CDEF;
 
 /// Something between the log and the disk: a planted defect, or nothing.
@@ -28,8 +28,8 @@ pub struct Defects {
     pub unsynced: bool,
     /// What was to be written is acknowledged although it failed.
     pub ignores_errors: bool,
-    /// A pass counts as ended when the first worker has written its part.
-    pub hasty_pass: bool,
+    /// A rewrite counts as ended when the first worker has written its part.
+    pub hasty_rewrite: bool,
     /// Two commits change places.
     pub swaps: bool,
 }
@@ -42,7 +42,7 @@ pub struct Run<D: Wrap> {
     pub begun: Vec<usize>,
     /// When each was done.
     pub acknowledged: Vec<usize>,
-    pub passes: usize,
+    pub rewrites: usize,
     pub failures: usize,
     busy: [bool; WORKERS],
     defects: Defects,
@@ -59,15 +59,15 @@ impl<D: Wrap> Run<D> {
         let (begun, acknowledged) = (Vec::new(), Vec::new());
         let busy = [false; WORKERS];
         let held_back = None;
-        Self { log, workload, begun, acknowledged, passes: 0, failures, busy, defects, held_back }
+        Self { log, workload, begun, acknowledged, rewrites: 0, failures, busy, defects, held_back }
     }
 
     pub fn steps(mut self, count: usize) -> Self {
         for _ in 0..count {
             let commit = self.workload.step(self.log.next_stamp());
             self.carry_out(commit);
-            if self.log.wants_pass() && !self.workload.has_pass() {
-                self.begin_pass();
+            if self.log.wants_rewrite() && !self.workload.has_rewrite() {
+                self.begin_rewrite();
             }
         }
         while let Some(commit) = self.workload.rest(self.log.next_stamp()) {
@@ -76,10 +76,10 @@ impl<D: Wrap> Run<D> {
         self
     }
 
-    fn begin_pass(&mut self) {
-        match at_once(self.log.begin_pass()) {
-            Ok(pass) => {
-                self.workload.begin_pass(pass);
+    fn begin_rewrite(&mut self) {
+        match at_once(self.log.begin_rewrite()) {
+            Ok(rewrite) => {
+                self.workload.begin_rewrite(rewrite);
                 self.busy = [true; WORKERS];
             }
             Err(_) => self.failures += 1,
@@ -93,11 +93,11 @@ impl<D: Wrap> Run<D> {
             self.write(commit.bytes);
             self.acknowledged.push(self.operations());
         }
-        for (worker, _) in commit.passes {
+        for (worker, _) in commit.rewrites {
             self.busy[worker.index()] = false;
-            if !self.busy.contains(&true) || self.defects.hasty_pass {
-                self.passes += 1;
-                self.failures += usize::from(at_once(self.log.end_pass()).is_err());
+            if !self.busy.contains(&true) || self.defects.hasty_rewrite {
+                self.rewrites += 1;
+                self.failures += usize::from(at_once(self.log.end_rewrite()).is_err());
             }
         }
     }

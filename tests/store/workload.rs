@@ -1,5 +1,5 @@
 //! Changes as workers hand them over: every kind of record, messages of which several workers say
-//! who gets them, and passes that write anew all that lives. A seed makes every choice.
+//! who gets them, and rewrites that write anew all that lives. A seed makes every choice.
 
 use ringmq::base::ids::{
     DeliveryName, DeliveryNumber, ListenerId, MessageId, PartNumber, RecordName, SessionNumber,
@@ -10,7 +10,7 @@ use ringmq::store::record::{
     Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
 };
 use ringmq::store::{
-    Batch, Commit, Entry, Epoch, Gatherer, Message, Part, Publish, Recipients, Stamp, State,
+    Batch, Commit, CommitBuilder, Entry, Epoch, Message, Part, Publish, Recipients, Stamp, State,
     StoredCopy, Submission, Traits, Way,
 };
 use ringmq::testing::Prng;
@@ -26,7 +26,7 @@ pub type Payloads = Vec<Vec<u8>>;
 
 pub struct Workload {
     prng: Prng,
-    gatherer: Gatherer,
+    gatherer: CommitBuilder,
     /// What all records so far come to.
     state: State,
     /// What there was before the first commit.
@@ -45,9 +45,9 @@ pub struct Workload {
     ended: BTreeSet<DeliveryName>,
     /// Sessions that are over.
     over: BTreeSet<SessionNumber>,
-    pass: u32,
+    rewrite: u32,
     /// What is still to be written anew, by worker.
-    pass_left: [Option<Vec<SessionNumber>>; WORKERS],
+    rewrite_left: [Option<Vec<SessionNumber>>; WORKERS],
 }
 
 impl Workload {
@@ -56,7 +56,7 @@ impl Workload {
         base.iter().for_each(|payload| state.apply(Record::decode(payload).unwrap()));
         Self {
             prng: Prng::new(seed),
-            gatherer: Gatherer::new(WORKERS, Epoch(0)),
+            gatherer: CommitBuilder::new(WORKERS, Epoch(0)),
             number: state.number_max,
             version: state.version_max,
             state,
@@ -67,8 +67,8 @@ impl Workload {
             parts: Vec::new(),
             ended: BTreeSet::new(),
             over: BTreeSet::new(),
-            pass: 1,
-            pass_left: [const { None }; WORKERS],
+            rewrite: 1,
+            rewrite_left: [const { None }; WORKERS],
         }
     }
 
@@ -95,9 +95,9 @@ impl Workload {
         self.gatherer.recycle(bytes);
     }
 
-    pub fn begin_pass(&mut self, pass: u32) {
-        self.pass = pass;
-        for (worker, left) in self.pass_left.iter_mut().enumerate() {
+    pub fn begin_rewrite(&mut self, rewrite: u32) {
+        self.rewrite = rewrite;
+        for (worker, left) in self.rewrite_left.iter_mut().enumerate() {
             let mut sessions: Vec<SessionNumber> = self.state.sessions.keys().copied().collect();
             sessions.retain(|session| home(session.0) == worker);
             sessions.sort_unstable();
@@ -105,16 +105,16 @@ impl Workload {
         }
     }
 
-    pub fn has_pass(&self) -> bool {
-        self.pass_left.iter().any(Option::is_some)
+    pub fn has_rewrite(&self) -> bool {
+        self.rewrite_left.iter().any(Option::is_some)
     }
 
     /// The next commit; None when there is nothing to commit in this step.
     pub fn step(&mut self, stamp: Stamp) -> Option<Commit> {
         let idle: Vec<_> = (0..WORKERS).filter(|&worker| !self.waiting[worker]).collect();
-        let at_pass = idle.iter().copied().find(|&worker| self.pass_left[worker].is_some());
-        match at_pass.filter(|_| self.prng.chance(60)) {
-            Some(worker) => self.go_on_with_pass(worker),
+        let at_rewrite = idle.iter().copied().find(|&worker| self.rewrite_left[worker].is_some());
+        match at_rewrite.filter(|_| self.prng.chance(60)) {
+            Some(worker) => self.go_on_with_rewrite(worker),
             None => {
                 for worker in idle {
                     if self.prng.chance(60) {
@@ -167,8 +167,8 @@ impl Workload {
         }
     }
 
-    fn go_on_with_pass(&mut self, worker: usize) {
-        let mut left = self.pass_left[worker].take().unwrap();
+    fn go_on_with_rewrite(&mut self, worker: usize) {
+        let mut left = self.rewrite_left[worker].take().unwrap();
         let mut records: Vec<Record<'static>> = Vec::new();
         for session in left.drain(..left.len().min(2)) {
             let Some(stored) = self.state.sessions.get(&session) else { continue };
@@ -189,19 +189,19 @@ impl Workload {
             retained.retain(|id| home(id.0) == worker);
             retained.sort_unstable();
             records.extend(retained.into_iter().filter_map(|id| self.body(id, true)));
-            batch.finishes_pass = Some(self.pass);
+            batch.finishes_rewrite = Some(self.rewrite);
         } else {
-            self.pass_left[worker] = Some(left);
+            self.rewrite_left[worker] = Some(left);
         }
         batch.entries = records.into_iter().map(|r| Entry::Record(Box::new(r))).collect();
         self.waiting[worker] = true;
         self.gatherer.take(WorkerId::at(worker), Submission::Batch(batch));
     }
 
-    /// A message written anew, unless that has been done in this pass.
+    /// A message written anew, unless that has been done in this rewrite.
     fn body(&self, id: MessageId, is_retained: bool) -> Option<Record<'static>> {
         let message = self.state.messages.get(&id)?;
-        let is_new = message.note_stored(self.pass);
+        let is_new = message.note_stored(self.rewrite);
         let anew = self.state.records().find_map(|record| match record {
             Record::Published(published) if published.message == id => Some(published),
             _ => None,
@@ -407,7 +407,7 @@ impl Workload {
         let received = self.session_of(worker).filter(|_| self.prng.chance(20));
         let received = received.map(|session| (session, self.prng.below(20) as u16));
         let publish = Publish {
-            is_new: message.note_stored(self.pass),
+            is_new: message.note_stored(self.rewrite),
             record: message.id.into(),
             message,
             retained: is_retained.then_some(self.version),

@@ -383,7 +383,7 @@ impl World {
 
     fn schedule_sweep(&mut self, worker: usize) {
         if !std::mem::replace(&mut self.workers[worker].is_sweep_scheduled, true) {
-            let slow = if self.scenario.passes > 5 { 50 } else { 5 };
+            let slow = if self.scenario.rewrites > 5 { 50 } else { 5 };
             let most_us = if self.prng.chance(slow) { 30_000 } else { 500 };
             self.schedule_us(Event::Sweep(worker), most_us);
         }
@@ -452,8 +452,8 @@ impl World {
 fn brief(message: &ringmq::broker::MeshMessage) -> String {
     use ringmq::broker::MeshMessage;
     match message {
-        MeshMessage::Publish { message, plain, shares, passed, .. } => format!(
-            "Publish {} {} plain {plain} shares {shares:?} passed {passed}",
+        MeshMessage::Publish { message, plain, shares, relayed, .. } => format!(
+            "Publish {} {} plain {plain} shares {shares:?} relayed {relayed}",
             message.topic(),
             super::model::name_of(message.payload()),
         ),

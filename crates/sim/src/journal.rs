@@ -8,7 +8,7 @@ use ringmq::base::time::Time;
 use ringmq::broker::{Counters, Homes, Input, Past, Promise, Shard};
 use ringmq::store::record::Record;
 use ringmq::store::{
-    Commit, Epoch, Gatherer, Reading, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces,
+    Commit, CommitBuilder, Epoch, Reading, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces,
 };
 use ringmq::testing::open_at;
 use std::collections::BTreeSet;
@@ -18,20 +18,20 @@ const EPOCH: Epoch = Epoch(0);
 /// What the workers hand over, and what of it is on disk.
 #[derive(Debug)]
 pub(super) struct Journal {
-    gatherer: Gatherer,
+    gatherer: CommitBuilder,
     stamp: Stamp,
     /// The commit that is being written.
     commit: Option<Commit>,
     /// Every record on disk, as bytes, one list a commit.
     disk: Vec<Vec<u8>>,
-    /// The pass over all that lives, while one goes on.
-    pass: Option<Pass>,
-    passes_begun: u32,
+    /// The rewrite over all that lives, while one goes on.
+    rewrite: Option<Rewrite>,
+    rewrites_begun: u32,
 }
 
-/// A pass that is not over.
+/// A rewrite that is not over.
 #[derive(Debug)]
-struct Pass {
+struct Rewrite {
     number: u32,
     /// Commits before this one are not needed when it is over.
     first: usize,
@@ -42,12 +42,12 @@ struct Pass {
 impl Journal {
     pub(super) fn new(workers: usize) -> Self {
         Self {
-            gatherer: Gatherer::new(workers, EPOCH),
+            gatherer: CommitBuilder::new(workers, EPOCH),
             stamp: Stamp { salt: 7, number: 1 },
             commit: None,
             disk: Vec::new(),
-            pass: None,
-            passes_begun: 1,
+            rewrite: None,
+            rewrites_begun: 1,
         }
     }
 
@@ -113,14 +113,14 @@ impl World {
     /// The commit is on disk, and the workers hear of it.
     pub(super) fn commit(&mut self) {
         let Some(journal) = &mut self.journal else { return };
-        let Some(Commit { bytes, heard, passes }) = journal.commit.take() else { return };
+        let Some(Commit { bytes, heard, rewrites }) = journal.commit.take() else { return };
         if !bytes.is_empty() {
             journal.stamp.number += 1;
             journal.disk.push(bytes);
         }
-        if let Some(pass) = &mut journal.pass {
-            let of_it = passes.into_iter().filter(|(_, number)| *number == pass.number);
-            pass.done.extend(of_it.map(|(worker, _)| worker.index()));
+        if let Some(rewrite) = &mut journal.rewrite {
+            let of_it = rewrites.into_iter().filter(|(_, number)| *number == rewrite.number);
+            rewrite.done.extend(of_it.map(|(worker, _)| worker.index()));
         }
         self.trace(|| format!("a commit for {heard:?}"));
         for (worker, committed) in heard.into_pairs() {
@@ -129,48 +129,49 @@ impl World {
                 self.feed(worker.index(), Input::Committed { has_batch, parts });
             }
         }
-        self.end_pass();
-        if !self.is_ending && self.prng.chance(self.scenario.passes) {
-            self.begin_pass();
+        self.end_rewrite();
+        if !self.is_ending && self.prng.chance(self.scenario.rewrites) {
+            self.begin_rewrite();
         }
         self.begin_commit();
     }
 
     /// Everything that lives is to be written anew, while everything goes on.
-    fn begin_pass(&mut self) {
-        let Some(journal) = self.journal.as_mut().filter(|journal| journal.pass.is_none()) else {
+    fn begin_rewrite(&mut self) {
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.rewrite.is_none())
+        else {
             return;
         };
-        journal.passes_begun += 1;
-        let (number, first) = (journal.passes_begun, journal.disk.len());
-        journal.pass = Some(Pass { number, first, done: BTreeSet::new() });
-        self.trace(|| format!("pass {number} begins"));
+        journal.rewrites_begun += 1;
+        let (number, first) = (journal.rewrites_begun, journal.disk.len());
+        journal.rewrite = Some(Rewrite { number, first, done: BTreeSet::new() });
+        self.trace(|| format!("rewrite {number} begins"));
         for worker in 0..self.workers.len() {
-            self.feed(worker, Input::PassBegun { pass: number });
+            self.feed(worker, Input::RewriteBegun { rewrite: number });
         }
     }
 
-    /// What was written before a pass that is over is not needed any more.
-    fn end_pass(&mut self) {
+    /// What was written before a rewrite that is over is not needed any more.
+    fn end_rewrite(&mut self) {
         let workers = self.workers.len();
         let Some(journal) = &mut self.journal else { return };
-        let is_over = |pass: &Pass| pass.done.len() == workers;
-        if !self.is_ending && journal.pass.as_ref().is_some_and(is_over) {
-            let first = journal.pass.take().map_or(0, |pass| pass.first);
+        let is_over = |rewrite: &Rewrite| rewrite.done.len() == workers;
+        if !self.is_ending && journal.rewrite.as_ref().is_some_and(is_over) {
+            let first = journal.rewrite.take().map_or(0, |rewrite| rewrite.first);
             journal.disk.drain(..first);
         }
     }
 
-    /// What the journal holds is what a pass over all that lives writes.
+    /// What the journal holds is what a rewrite over all that lives writes.
     // I13, I14
     pub(super) fn check_journal(&mut self) {
         if let Some(journal) = &mut self.journal {
-            journal.pass = None;
+            journal.rewrite = None;
         }
-        self.begin_pass();
+        self.begin_rewrite();
         self.settle();
         let Some(journal) = &mut self.journal else { return };
-        let Some(Pass { first: from, done, .. }) = journal.pass.take() else { return };
+        let Some(Rewrite { first: from, done, .. }) = journal.rewrite.take() else { return };
         if done.len() < self.workers.len() {
             return self.model.fail("I14", format!("only {done:?} have passed"));
         }

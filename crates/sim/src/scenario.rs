@@ -49,8 +49,8 @@ pub(super) struct Scenario {
     pub(super) is_durable: bool,
     /// What an acknowledgement means then.
     pub(super) promise: Promise,
-    /// How often a pass begins after a commit, in percent.
-    pub(super) passes: u64,
+    /// How often a rewrite begins after a commit, in percent.
+    pub(super) rewrites: u64,
     /// How often rights change when a client does something, in percent.
     pub(super) reloads: u64,
     /// Workers stand still now and then, while clients have to keep alive.
@@ -90,7 +90,7 @@ impl Scenario {
                 0 => Promise::Interval(Duration::from_millis(5)),
                 _ => Promise::Commit,
             },
-            passes: if seed % 4 == 1 { 70 } else { 5 },
+            rewrites: if seed % 4 == 1 { 70 } else { 5 },
             reloads,
             has_late_turns: seed % 5 == 1 && !is_restricted,
         }

@@ -15,7 +15,7 @@ const FOUND_BUGS: [u64; 11] = [
     // After a crash a packet identifier was given again while an exchange still had it (7129cc3).
     3776,
     // A crash in the middle of a run, too: an identifier given twice, a wrong order or a retained
-    // message lost across a pass; the history does not say which (7129cc3).
+    // message lost across a rewrite; the history does not say which (7129cc3).
     6434,
     // SUBACK left before other workers knew of interest that another subscriber had just told, so
     // messages were missed (d78f5a4).

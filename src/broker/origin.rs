@@ -1,0 +1,44 @@
+//! Where connections come from.
+
+use crate::base::ids::ListenerId;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Who is connected, behind a proxy the client itself; None by a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Which listener accepted it: its place in [`Options::listeners`](crate::options::Options).
+    pub listener: ListenerId,
+    /// The user name that the client's certificate stands for, where the listener wants that.
+    pub certificate_user: Option<Box<str>>,
+    /// Why its CONNECT is to be refused, whatever it says.
+    pub excess: Option<Excess>,
+}
+
+/// What there is too much of to let one more connection in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// Connections.
+    Connections,
+    /// Connections from this address.
+    ConnectionsOfAddress,
+    /// Connections within this second.
+    ConnectRate,
+}
+
+impl From<SocketAddr> for Origin {
+    fn from(peer: SocketAddr) -> Self {
+        Self { peer: Some(peer), listener: ListenerId(0), certificate_user: None, excess: None }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.peer {
+            Some(peer) => peer.fmt(formatter),
+            None => formatter.write_str("a Unix socket"),
+        }
+    }
+}

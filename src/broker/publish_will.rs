@@ -1,0 +1,45 @@
+//! How a will is published.
+
+use super::ledger::Noted;
+use super::shard::Shard;
+use super::will::{Author, Will};
+use crate::mqtt::{Properties, Publish, QoS};
+
+impl Shard {
+    /// The will of a session is to be published. The journal has been told that it is gone: one
+    /// that may come at most once waits until that is on disk, so that no later process has it.
+    // [MQTT-4.3.1-1]
+    pub(super) fn send_will(&mut self, author: Author, will: Box<Will>) {
+        let waits = will.qos == QoS::AtMostOnce && author.is_recorded;
+        match self.clients.ledger.as_mut().filter(|ledger| waits && ledger.waits_for_disk()) {
+            Some(ledger) => ledger.wait_to_publish(author, will),
+            None => self.publish_will(&author, &will),
+        }
+    }
+
+    /// Publishes the will of a session, if its client may write there.
+    // [MQTT-3.1.2-8], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
+    pub(super) fn publish_will(&mut self, author: &Author, will: &Will) {
+        if !author.may_write(&will.topic) {
+            self.clients.counters.publishes_denied += 1;
+            return;
+        }
+        let publish = Publish {
+            dup: false,
+            qos: will.qos,
+            retain: will.retain,
+            topic: &will.topic,
+            packet_id: 0,
+            topic_alias: None,
+            message_expiry_s: will.message_expiry_s,
+            subscription_ids: smallvec::SmallVec::new(),
+            properties: Properties::from_bytes(&will.properties),
+            payload: &will.payload,
+        };
+        let source = author.source.clone().filter(|_| will.retain);
+        let mut publication = self.publication(&publish, author.number, source);
+        if let Some(home) = self.distribute(Noted::default(), &mut publication).home {
+            self.retain_there(home, &mut publication, None);
+        }
+    }
+}

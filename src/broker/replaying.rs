@@ -1,0 +1,214 @@
+//! How a subscription is sent what is retained for it: see [`Replay`](super::replay::Replay).
+
+use super::clients::Clients;
+use super::link::ResponseId;
+use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
+use super::message::Message;
+use super::permission::permitted;
+use super::replay::{Replay, Wanted, is_newer};
+use super::session::Session;
+use super::shard::Shard;
+use crate::base::ids::{SessionId, WorkerId};
+use crate::limits::{PUMP_MESSAGES_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
+use crate::mqtt::QoS;
+use crate::store::record::Owed;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+impl Session {
+    /// What its subscription to `filter` is still owed.
+    pub(super) fn owed(&self, filter: &str) -> Option<Owed<'static>> {
+        let replays = self.rare.iter().flat_map(|rare| &rare.replays);
+        replays.filter(|replay| **replay.filter() == *filter).map(Replay::owed).next()
+    }
+}
+
+impl Clients {
+    /// A message that is retained is delivered live: no older one of its topic may follow. Those
+    /// that have not been sent yet, because they waited for the disk, are over. The numbers of the
+    /// replays that it overtakes.
+    pub(super) fn note_live(&mut self, slot: u32, live: &Arc<Message>) -> SmallVec<[u32; 1]> {
+        let session = &mut self.sessions[slot];
+        if !session.is_replaying() {
+            return SmallVec::new();
+        }
+        let mut overtaken = SmallVec::new();
+        for replay in session.replays() {
+            if replay.note_live(live) {
+                overtaken.push(replay.number);
+            }
+        }
+        let is_old = |old: &Message| old.topic() == live.topic() && !is_newer(old, live);
+        for packet_id in session.in_flight.waiting_replays(is_old) {
+            self.complete(slot, packet_id);
+        }
+        overtaken
+    }
+}
+
+impl Shard {
+    /// The subscription is owed what is retained, once the response `waits_for` has gone.
+    pub(super) fn begin_replay(
+        &mut self,
+        id: SessionId,
+        wanted: Wanted,
+        waits_for: Option<ResponseId>,
+    ) {
+        let number = wanted.number;
+        self.replay(id, wanted, &Owed { number, ..Owed::default() }, std::iter::empty());
+        if let Some(replay) = self.clients.sessions[id.slot].replays().last_mut() {
+            replay.waits_for = waits_for;
+        }
+    }
+
+    /// An earlier process has not sent all that was retained for the subscription. `live`: what of
+    /// it was delivered as it was published.
+    pub(super) fn owe_replay(
+        &mut self,
+        id: SessionId,
+        wanted: Wanted,
+        owed: &Owed<'_>,
+        live: impl Iterator<Item = Arc<Message>>,
+    ) {
+        self.replay(id, wanted, owed, live);
+        let rare = self.clients.sessions[id.slot].rare();
+        rare.replays_begun = rare.replays_begun.max(owed.number);
+        if let Some(replay) = rare.replays.last_mut() {
+            replay.mark_restored();
+        }
+    }
+
+    fn replay(
+        &mut self,
+        id: SessionId,
+        wanted: Wanted,
+        owed: &Owed<'_>,
+        live: impl Iterator<Item = Arc<Message>>,
+    ) {
+        let is_exact = !wanted.filter.contains(['+', '#']);
+        let home = is_exact.then(|| self.topic_home(&wanted.filter));
+        let workers = WorkerId::all(self.workers);
+        let workers = workers.filter(|worker| home.is_none_or(|home| home == *worker));
+        let rare = self.clients.sessions[id.slot].rare();
+        // Subscribing again asks anew; what the question before it still owed is part of it.
+        rare.replays.retain(|replay| *replay.filter() != wanted.filter);
+        rare.replays.push(Replay::new(wanted, owed, live, workers));
+        self.clients.refresh_route(id);
+    }
+
+    /// The filter is not subscribed to any more: nothing more is owed for it.
+    pub(super) fn end_replay(&mut self, id: SessionId, filter: &str) {
+        let session = &mut self.clients.sessions[id.slot];
+        if session.is_replaying() {
+            session.rare().replays.retain(|replay| **replay.filter() != *filter);
+            self.clients.refresh_route(id);
+        }
+    }
+
+    /// Sends as many retained messages as the client's window and one turn allow.
+    pub(super) fn pump_replays(&mut self, id: SessionId) {
+        let Some(route) = self.clients.open_route(id) else { return };
+        for _ in 0..PUMP_MESSAGES_MAX {
+            let session = &mut self.clients.sessions[id.slot];
+            let Some(replay) = session.replays().first() else { return };
+            if replay.waits_for.is_some() {
+                return;
+            }
+            let source = match replay.next_source() {
+                Ok(Some(source)) => source,
+                // A newer live message may still overtake what waits for the disk.
+                Ok(None) if !session.in_flight.has_waiting_replay() => {
+                    self.end_first(id);
+                    continue;
+                }
+                Ok(None) => return,
+                Err(_) if self.ask_sources(id) => continue,
+                Err(_) => return,
+            };
+            let is_acknowledged = replay.next_qos(source).is_some_and(|qos| qos > QoS::AtMostOnce);
+            if is_acknowledged && (!session.has_window() || self.clients.waits_for_hand_over(id)) {
+                return;
+            }
+            if self.clients.has_enough(route, id) {
+                return;
+            }
+            let replay = &mut self.clients.sessions[id.slot].replays()[0];
+            let number = replay.number;
+            if let Some(delivery) = replay.take_next(source) {
+                self.clients.send_kept(id, route, delivery, number);
+            }
+        }
+        self.clients.pump_later(id.slot);
+    }
+
+    /// All of the first replay has been sent.
+    fn end_first(&mut self, id: SessionId) {
+        let replay = self.clients.sessions[id.slot].rare().replays.remove(0);
+        self.clients.refresh_route(id);
+        self.note_replayed(id, replay.filter());
+    }
+
+    /// Asks the workers of which nothing is left for the next part of the first replay; true when
+    /// an answer is there already.
+    fn ask_sources(&mut self, id: SessionId) -> bool {
+        let mut is_answered = false;
+        let replay = &mut self.clients.sessions[id.slot].replays()[0];
+        let part = RETAINED_PAGE_MESSAGES.div_ceil(replay.source_count());
+        let (number, filter) = (replay.number, replay.filter().clone());
+        for (worker, after) in replay.ask() {
+            let query = Box::new(RetainedQuery {
+                session: id,
+                replay: number,
+                filter: filter.clone(),
+                after: Some(after).filter(|after| !after.is_empty()),
+                part,
+            });
+            if self.workers == 1 {
+                let page = self.answer(&query);
+                self.take_page(worker, page);
+                is_answered = true;
+            } else if worker == self.index {
+                self.queries.push((worker, query));
+            } else {
+                self.mesh(worker, MeshMessage::RetainedQuery(query));
+            }
+        }
+        is_answered
+    }
+
+    /// The next part that the query asks for.
+    pub(super) fn answer(&self, query: &RetainedQuery) -> RetainedPage {
+        let page = self.retained.page(
+            &query.filter,
+            query.after.as_deref(),
+            query.part,
+            RETAINED_PAGE_VISITS,
+        );
+        RetainedPage {
+            session: query.session,
+            replay: query.replay,
+            messages: page.messages,
+            next: page.next,
+        }
+    }
+
+    /// Leaves out of the parts that have come what their publishers may not write any more.
+    pub(super) fn judge_replays(&mut self, id: SessionId) {
+        let Self { policies, clients, .. } = self;
+        let replays = clients.sessions[id.slot].replays().iter_mut();
+        let mut is_permitted = permitted(policies);
+        for page in replays.flat_map(Replay::pages_mut) {
+            page.retain(&mut is_permitted);
+        }
+    }
+
+    /// A part has come.
+    pub(super) fn take_page(&mut self, from: WorkerId, page: RetainedPage) {
+        let RetainedPage { session: id, replay, mut messages, next } = page;
+        messages.retain(permitted(&self.policies));
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        if let Some(replay) = session.replays().iter_mut().find(|known| known.number == replay) {
+            replay.take_page(from, messages, next);
+        }
+    }
+}
