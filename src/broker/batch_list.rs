@@ -9,7 +9,8 @@ use crate::limits::{JOURNAL_LINGER, JOURNAL_LINGER_MAX};
 #[derive(Debug)]
 pub(super) struct BatchList<T> {
     list: Vec<T>,
-    /// What each entry awaits: apart from them, since each acknowledgement looks at one.
+    /// The acknowledgements that each entry awaits: apart from the entries, since each
+    /// acknowledgement looks at one.
     awaited: Vec<Awaited>,
     acknowledged: Acknowledged,
     /// The number of the first.
@@ -48,7 +49,7 @@ impl Awaited {
     }
 }
 
-/// Who has acknowledged an entry.
+/// The recipient that has acknowledged an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledger {
     /// This session, what the message's id names.
@@ -57,8 +58,8 @@ pub(super) enum Acknowledger {
     Delivery(DeliveryNumber),
 }
 
-/// Who has acknowledged which entries: most clients acknowledge many in their order, so what is
-/// kept is runs.
+/// The acknowledgements of all entries: most clients acknowledge many in their order, so runs are
+/// kept.
 #[derive(Debug, Default)]
 struct Acknowledged {
     runs: Vec<Run>,
@@ -74,14 +75,14 @@ struct Run {
     count: u32,
 }
 
-/// Who has acknowledged each entry, in the order of entries.
+/// The recipients that have acknowledged each entry, in the order of entries.
 #[derive(Debug)]
 pub(super) struct Acknowledgers {
     sessions: Sorted<SessionNumber>,
     deliveries: Sorted<DeliveryNumber>,
 }
 
-/// Who has acknowledged one entry: sorted.
+/// The recipients that have acknowledged one entry, sorted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct By<'a> {
     pub(super) sessions: &'a [SessionNumber],
@@ -98,7 +99,7 @@ impl By<'_> {
 struct Sorted<T> {
     /// (place, number), sorted.
     pairs: Vec<(u32, T)>,
-    /// Those before are of entries that have been asked for.
+    /// The place behind the pairs of entries that have been asked for.
     start: usize,
     numbers: Vec<T>,
 }
@@ -120,7 +121,8 @@ impl Acknowledged {
 }
 
 impl Acknowledgers {
-    /// Who has acknowledged the entry at `place`, which is behind every place asked for before.
+    /// The recipients that have acknowledged the entry at `place`, which is behind every place
+    /// asked for before.
     pub(super) fn of(&mut self, place: u32) -> By<'_> {
         By { sessions: self.sessions.of(place), deliveries: self.deliveries.of(place) }
     }

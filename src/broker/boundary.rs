@@ -1,6 +1,6 @@
 //! The whole boundary of a [`Shard`](super::shard::Shard), on one screen.
 //!
-//! Whoever drives a shard owns the sockets, the clock and the rings between workers. It feeds
+//! The driver of a shard owns the sockets, the clock and the rings between workers. It feeds
 //! [`Input`], then drains [`Output`] and the [`Outbox`](super::outbox::Outbox) completely, then
 //! feeds the next input or lets more of them gather before it sends.
 #![expect(missing_docs, reason = "a variant's sentence speaks of its fields")]
@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What happened, told to the shard with the time at which it did.
+/// An event, told to the shard with the time at which it happened.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// The layers below MQTT are up, and have found out who is connected. Owed before the first
@@ -30,7 +30,7 @@ pub enum Input<'a> {
     Heard { link: LinkId },
     /// The layers below MQTT do not accept any more what the client has shown of itself.
     Disowned { link: LinkId },
-    /// What came of [`Output::Authenticate`].
+    /// The verdict that [`Output::Authenticate`] asked for.
     Authenticated { link: LinkId, verdict: Verdict },
     /// The settings have changed; there are as many policies as before.
     Reload { options: Arc<Options>, policies: Arc<[Policy]> },
@@ -57,26 +57,27 @@ pub enum Input<'a> {
     /// Every ring was looked at, up to what it held when the sweep began. Owed after each sweep,
     /// and soon when [`Shard::wants_sweep`](super::shard::Shard::wants_sweep).
     MeshSwept,
-    /// What was sent to worker `to` waits, because its ring is full.
+    /// The ring to worker `to` is full: messages for it wait.
     MeshFull { to: WorkerId },
-    /// Nothing waits for worker `to` any more.
+    /// The ring to worker `to` has room again, and nothing waits for it.
     MeshOpen { to: WorkerId },
     /// The answer to [`Output::LookForInput`].
     Looked { link: LinkId, has_input: bool },
     /// The time of [`Shard::deadline`](super::shard::Shard::deadline) has come.
     Tick,
-    /// The batch that was handed over last, where there is one, and these parts of other workers'
-    /// records are as safe as they are to be.
+    /// The journal has written what this worker handed over: the last batch, if `has_batch`, and
+    /// these parts of other workers' records. What they hold is as safe as the durability promises.
     Committed { has_batch: bool, parts: Vec<PartNumber> },
-    /// All that lives is to be handed over anew.
+    /// A rewrite begins: all that lives is to be handed over anew.
     RewriteBegun { rewrite: u32 },
-    /// The journal cannot be written, for this reason; or it can again.
+    /// The journal cannot be written, for this reason, or can again.
     JournalState { failure: Option<Box<str>> },
     /// The broker stops: tell every client, then close.
     Shutdown,
 }
 
-/// What the driver has to do. Sending bytes is not here: see [`Outbox`](super::outbox::Outbox).
+/// A deed that the driver has to do. Sending bytes is not here: see
+/// [`Outbox`](super::outbox::Outbox).
 #[derive(Debug)]
 pub enum Output {
     /// Send what the outbox holds for the link, behind what of it is still on its way where the

@@ -27,7 +27,7 @@ pub(super) enum TimerKey {
     Session(SessionId),
 }
 
-/// What the loop that delivers must know of a session: one of these a session slot, dense.
+/// The facts of a session that the loop that delivers needs: one of these a session slot, dense.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route {
     pub(super) link: LinkId,
@@ -72,9 +72,9 @@ pub(super) struct Clients {
     pub(super) counters: Counters,
     /// Links for which there was a packet that their clients do not take.
     pub(super) misfits: Vec<LinkId>,
-    /// What is told of dropped messages.
+    /// Dropped messages, until the log is told.
     pub(super) drops: Drops,
-    /// What the journal is to be told; None when nothing outlives the process.
+    /// The changes for the journal; None when nothing outlives the process.
     pub(super) ledger: Option<Box<Ledger>>,
     serial: Serial,
     /// The next number for a session or a message, and how far the one after it is.

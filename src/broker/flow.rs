@@ -1,4 +1,4 @@
-//! What waits while rings to other workers are full.
+//! The packets, verdicts, sessions and wills that wait while rings to other workers are full.
 //!
 //! Whatever may send to another worker waits, before it has done anything: packets of clients on
 //! their links, verdicts about logins, sessions whose time has come, wills of which the disk knows
@@ -12,7 +12,7 @@ use crate::limits::MESH_BURST_MAX;
 use crate::topics::WorkerSet;
 use std::collections::VecDeque;
 
-/// See above.
+/// Everything that waits for rings.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     /// Workers whose ring from here is full.

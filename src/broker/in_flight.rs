@@ -24,9 +24,9 @@ use std::collections::VecDeque;
 pub(super) struct Entry {
     pub(super) exchange: Exchange,
     pub(super) packet_id: u16,
-    /// It waits until its packet identifier is on disk.
+    /// The entry waits until its packet identifier is on disk.
     is_parked: bool,
-    /// It is a retained message for a new subscription.
+    /// The message is a retained one for a new subscription.
     is_replay: bool,
     /// The journal had the delivery before it came here.
     is_known: bool,
@@ -35,17 +35,17 @@ pub(super) struct Entry {
 // Many are in flight at a time; how fast a turn is depends on how many caches hold.
 const _: () = assert!(size_of::<Option<Entry>>() <= 40);
 
-/// What a delivery waits for.
+/// The reason for which a delivery waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// For those before it.
+    /// The deliveries before it.
     Turn,
-    /// For [`InFlight::unpark`] as well.
+    /// The disk: [`InFlight::unpark`] ends it.
     Disk,
-    /// The same; the journal has the delivery, and lacks only the packet identifier.
+    /// The disk, which has the delivery and lacks only the packet identifier.
     DiskForId,
-    /// The same; it is a retained message for a new subscription, which a newer one of its topic
-    /// may overtake.
+    /// The disk; the message is a retained one for a new subscription, which a newer one of its
+    /// topic may overtake.
     DiskAsReplay,
 }
 
@@ -238,7 +238,7 @@ impl InFlight {
         Some(unsent)
     }
 
-    /// What was parked under this packet identifier may be sent in its turn, if its record
+    /// Lets the delivery parked under this packet identifier be sent in its turn, if its record
     /// `is_on_disk`: the identifier may have come to stand for another delivery.
     pub(super) fn unpark(&mut self, packet_id: u16, is_on_disk: impl FnOnce(RecordRef) -> bool) {
         let entry = self.waiting.as_mut().and_then(|waiting| waiting.get_mut(packet_id));
@@ -269,17 +269,17 @@ impl InFlight {
         self.waiting.as_ref()?.entries.iter().rev().flatten().find(|entry| entry.is_parked)
     }
 
-    /// What is in flight, in order.
+    /// The entries in flight, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.sent.iter().chain(self.waiting())
     }
 
-    /// What was sent, in order.
+    /// The entries that were sent, in order.
     pub(super) fn sent(&self) -> impl Iterator<Item = &Entry> {
         self.sent.iter()
     }
 
-    /// What waits to be sent, in order.
+    /// The entries that wait to be sent, in order.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Entry> {
         self.waiting.iter().flat_map(|waiting| waiting.iter())
     }
@@ -323,7 +323,7 @@ impl InFlight {
         Some(entry)
     }
 
-    /// What is over takes no place any more.
+    /// Closes the gaps that exchanges which are over have left.
     fn close_gaps(&mut self) {
         let before = |place: u64| self.sent.len_before(place);
         let (resent, fresh) = (before(self.resent), before(self.fresh));

@@ -1,4 +1,4 @@
-//! What the journal is to be told, until it is told.
+//! The changes that the journal is to be told, until it is told.
 //!
 //! ```text
 //! deliver, handle_* ──▶ own entries ──▶ batch, one at a time ──▶ journal ──▶ committed
@@ -25,12 +25,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an acknowledgement means.
+/// The meaning of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
-    /// What it is about is on disk.
+    /// The acknowledged change is on disk.
     Commit,
-    /// It will be, so much later.
+    /// The acknowledged change will be on disk so much later.
     Interval(Duration),
 }
 
@@ -48,14 +48,14 @@ pub(super) struct Ledger {
     own: BatchList<Item>,
     parts: BatchList<Pending>,
     done: Vec<DeliveryName>,
-    /// What waits for the batch that gathers.
+    /// Responses, deliveries and wills that wait for the batch that gathers.
     gathering: Waiting,
     /// The batch that is with the journal.
     outstanding: Option<Outstanding>,
     /// Parts that say what is retained here, until they are on disk.
     retained_parts: BTreeSet<PartNumber>,
-    /// What waits for a part that is not on disk, by its number: while a part gathers, only if
-    /// something does.
+    /// Changes that wait for a part that is not on disk, by its number; while a part gathers, only
+    /// if there are any.
     awaited_parts: HashMap<PartNumber, AwaitedPart>,
     /// The bytes that messages which gather take.
     bytes: usize,
@@ -84,7 +84,7 @@ struct Outstanding {
     waiting: Waiting,
 }
 
-/// What waits for a commit.
+/// Responses, deliveries and wills that wait for a commit.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// Responses.
@@ -96,7 +96,7 @@ pub(super) struct Waiting {
     relayed: Vec<(Arc<Message>, RecordRef)>,
 }
 
-/// What waits until a part is on disk, so that it stands behind it in the journal.
+/// Changes that wait until a part is on disk, so that they stand behind it in the journal.
 #[derive(Debug, Default)]
 struct AwaitedPart {
     parked: Vec<ParkedDelivery>,
@@ -123,7 +123,7 @@ struct Pending {
     recipient_count: u32,
     /// How many other workers have to say who gets it there.
     parts: u32,
-    /// Somebody gets it who will certainly not acknowledge it soon.
+    /// A recipient will certainly not acknowledge the message soon.
     is_certain: bool,
     parked: Vec<ParkedDelivery>,
 }
@@ -135,15 +135,15 @@ pub(super) struct Recording {
     pending: Box<Pending>,
 }
 
-/// What a message that goes somewhere takes, beside its own bytes.
+/// The bytes of memory that a gathering message takes beside its own.
 const PENDING_BYTES: usize = size_of::<Pending>() + size_of::<Item>() + size_of::<Awaited>();
 
-/// What a record says of a message besides who gets it.
+/// The facts of a message that its record holds besides the recipients.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Noted {
     /// The version under which it is retained: another worker's part may bring it.
     pub(super) retained: Option<u64>,
-    /// It is retained, here or by another worker.
+    /// The message is retained, here or by another worker.
     pub(super) is_retained: bool,
     /// The publisher's session, and the packet identifier of its QoS 2 PUBLISH.
     pub(super) received: Option<(SessionNumber, u16)>,
@@ -162,18 +162,18 @@ impl Noted {
     }
 }
 
-/// What has become of a delivery to a stored session.
+/// The fate of a delivery to a stored session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It was dropped.
+    /// The delivery was dropped.
     Dropped,
-    /// It waits for the connection or the window of this session.
+    /// The delivery waits for the connection or the window of this session.
     Queued(SessionId),
-    /// It was sent.
+    /// The delivery was sent.
     Sent,
-    /// It has this packet identifier, and is sent when that is on disk.
+    /// The delivery has this packet identifier, and is sent when the disk has both.
     Parked(SessionId, u16),
-    /// It was sent under this packet identifier, and must be again under the same.
+    /// The delivery was sent under this packet identifier, and is sent again only under the same.
     SentAs(u16),
 }
 
@@ -381,7 +381,7 @@ impl Ledger {
         self.own.hurry(now);
     }
 
-    /// What gathers need not wait any longer.
+    /// Lets what gathers be handed over now.
     pub(super) fn hurry(&mut self, now: Time) {
         self.own.due = self.own.due.map(|_| now);
         self.parts.due = self.parts.due.map(|_| now);
@@ -479,7 +479,7 @@ impl Ledger {
         (is_due && self.outstanding.is_none()).then(|| Submission::Batch(self.take_batch()))
     }
 
-    /// What waits for a batch that needs no commit after all, since nothing is left of it.
+    /// Takes what waits for a batch that needs no commit after all, since nothing is left of it.
     pub(super) fn take_needless(&mut self, now: Time) -> Option<Waiting> {
         let is_due = self.own.due.is_some_and(|due| due <= now) && self.outstanding.is_none();
         let has_more = !self.done.is_empty() || self.finishes_rewrite.is_some();
@@ -550,7 +550,7 @@ impl Ledger {
         parts
     }
 
-    /// What waited for the batch that is on disk now, and for these parts of others.
+    /// Takes what waited for the batch that is on disk now, and for these parts of others.
     pub(super) fn committed(
         &mut self,
         now: Time,
@@ -638,7 +638,7 @@ impl Item {
 }
 
 impl Pending {
-    /// As new, but for its memory.
+    /// Empties everything and keeps the memory.
     fn reset(&mut self) {
         let mut recipients = std::mem::take(&mut self.recipients);
         recipients.clear();
@@ -658,7 +658,7 @@ impl Pending {
         awaited.is_over() && self.parts == 0
     }
 
-    /// What has been acknowledged of it needs no record.
+    /// Leaves out the recipients that have acknowledged the message: they need no record.
     fn leave_out(&mut self, awaited: Awaited, by: &By<'_>) {
         if awaited.is_from_nobody() {
             self.recipients.leave_out_all();

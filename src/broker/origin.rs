@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 /// Where a connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Who is connected, behind a proxy the client itself; None by a Unix socket.
+    /// The address of the peer, behind a proxy of the client itself; None by a Unix socket.
     pub peer: Option<SocketAddr>,
-    /// Which listener accepted it: its place in [`Options::listeners`](crate::options::Options).
+    /// The listener that accepted the connection: its place in
+    /// [`Options::listeners`](crate::options::Options).
     pub listener: ListenerId,
     /// The user name that the client's certificate stands for, where the listener wants that.
     pub certificate_user: Option<Box<str>>,
@@ -17,7 +18,7 @@ pub struct Origin {
     pub excess: Option<Excess>,
 }
 
-/// What there is too much of to let one more connection in.
+/// The limit that one more connection exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
     /// Connections.

@@ -44,7 +44,7 @@ enum Segment {
     Payload(Arc<Message>),
 }
 
-/// What follows the first run of an outlet.
+/// The runs that follow the first one of an outlet.
 #[derive(Debug, Default)]
 struct List {
     segments: Vec<Segment>,
@@ -52,7 +52,7 @@ struct List {
     payload_bytes: usize,
 }
 
-/// What one link is to be sent. The first run stands in place, since there is seldom another.
+/// The output for one link. The first run stands in place, since there is seldom another.
 #[derive(Debug, Clone, Default)]
 struct Outlet {
     generation: u32,
@@ -130,7 +130,7 @@ impl Outbox {
         has_room
     }
 
-    /// What the link is to be sent, in order.
+    /// The pieces that the link is to be sent, in order.
     #[must_use]
     pub fn segments(&self, link: LinkId) -> Segments<'_> {
         let outlet =
@@ -148,7 +148,7 @@ impl Outbox {
         }
     }
 
-    /// What is left after the first `sent` bytes, for the caller to keep; forgets the rest.
+    /// Takes what is left after the first `sent` bytes, for the caller to keep.
     pub fn take_rest(&mut self, link: LinkId, mut sent: usize) -> Unsent {
         let mut unsent = Unsent::default();
         let payload_of = |segment: &Segment| match segment {
@@ -319,7 +319,8 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// What the kernel did not take at once. Its bytes stay where they are while it is only advanced.
+/// Output that the kernel did not take at once. Its bytes stay where they are while it is only
+/// advanced.
 #[derive(Debug, Default)]
 pub struct Unsent {
     chunks: VecDeque<Chunk>,

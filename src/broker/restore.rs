@@ -17,7 +17,7 @@ use crate::store::{Epoch, State, StoredCopy, StoredSession, VERSION_MIN, qos};
 use crate::topics::{Interest, Subscriber};
 use std::sync::Arc;
 
-/// What one worker takes up.
+/// The share of an earlier process's state that one worker takes up.
 #[derive(Debug, Default)]
 pub struct Past {
     sessions: Vec<StoredSession>,
@@ -160,7 +160,7 @@ impl Shard {
 }
 
 impl Session {
-    /// What was on its way to its client when the process before ended, in order.
+    /// Restores the deliveries that were on their way when the process before ended, in order.
     fn restore_deliveries(
         &mut self,
         stored: &StoredSession,

@@ -8,7 +8,7 @@ use crate::store::qos;
 use crate::store::record::StoredWill;
 use std::sync::Arc;
 
-/// As CONNECT gave it.
+/// A will, as CONNECT gave it.
 #[derive(Debug)]
 pub(super) struct Will {
     pub(super) topic: Box<str>,
@@ -35,7 +35,7 @@ impl Will {
         }
     }
 
-    /// As the journal keeps it.
+    /// The will, as the journal keeps it.
     pub(super) fn stored(&self) -> StoredWill<'static> {
         StoredWill {
             topic: self.topic.to_string().into(),
@@ -63,7 +63,7 @@ impl Will {
     }
 }
 
-/// Whose will it is.
+/// The author of a will.
 #[derive(Debug)]
 pub(super) struct Author {
     pub(super) number: SessionNumber,

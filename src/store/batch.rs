@@ -1,4 +1,4 @@
-//! What a worker hands to the journal.
+//! Batches and parts, which workers hand to the journal.
 
 use super::message::Message;
 use super::record::{Body, Group, Numbers, Published, Record, StoredDelivery};
@@ -7,8 +7,8 @@ use crate::base::time::Time;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What the journal's time was at the start of the process's clock, in milliseconds. A new journal
-/// begins with the wall clock's; from then on only time that has passed counts.
+/// The journal's time at the start of the process's clock, in milliseconds. A new journal begins
+/// with the wall clock's time; from then on only time that has passed counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Epoch(pub u64);
 
@@ -52,7 +52,7 @@ pub enum Entry {
 pub struct Publish {
     /// The message, which has an id.
     pub message: Arc<Message>,
-    /// Its bytes are still to be written.
+    /// The message's bytes are still to be written.
     pub is_new: bool,
     /// As [`Published::retained`]; a part may bring it.
     pub retained: Option<u64>,
@@ -60,7 +60,7 @@ pub struct Publish {
     pub received: Option<(SessionNumber, u16)>,
     /// As [`Published::taken`].
     pub taken: Option<DeliveryName>,
-    /// Who gets it here.
+    /// The sessions of this worker that get the message.
     pub recipients: Recipients,
     /// Names this record to the other workers.
     pub record: RecordName,
@@ -68,22 +68,22 @@ pub struct Publish {
     pub parts: u32,
 }
 
-/// What another worker says of a message: who gets it here.
+/// A worker's part of another worker's record: the sessions here that get the message.
 #[derive(Debug)]
 pub struct Part {
-    /// Names it to the worker that sent it.
+    /// Names the part to the worker that hands it over.
     pub number: PartNumber,
-    /// Names the record that it is a part of.
+    /// Names the record that the part belongs to.
     pub record: RecordName,
-    /// Who gets it here.
+    /// The sessions of this worker that get the message.
     pub recipients: Recipients,
-    /// Its version, where it is retained here.
+    /// The message's version, where the message is retained here.
     pub retained: Option<u64>,
     /// How many more workers have to say who gets it there.
     pub more: u32,
 }
 
-/// Who gets a message.
+/// The sessions that get a message, and how.
 #[derive(Debug, Default)]
 pub struct Recipients {
     groups: Vec<(Way, Vec<SessionNumber>)>,
@@ -158,7 +158,7 @@ impl Recipients {
         self.leave_out_others(|_, _| true);
     }
 
-    /// What a delivery says besides that it is one stays.
+    /// Leaves deliveries out that are over; what a delivery overtakes stays.
     fn leave_out_others(&mut self, is_over: impl Fn(SessionNumber, &StoredDelivery<'_>) -> bool) {
         for (session, delivery) in &mut self.others {
             if is_over(*session, delivery) {

@@ -9,7 +9,7 @@ use super::record::ClockNote;
 use crate::base::time::Time;
 use crate::limits::{CLOCK_NOTE_MS, WALL_PLAUSIBLE_MS};
 
-/// What the machine's clocks say.
+/// A reading of the machine's clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
     /// The wall clock, in milliseconds since 1970.

@@ -28,7 +28,7 @@ const HEADER_COPY: usize = 64;
 const SEGMENT_MAGIC: &[u8; 8] = b"RINGMQJ\n";
 const COMMIT_MAGIC: &[u8; 4] = b"CMIT";
 
-/// What a segment says of itself.
+/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
     /// The format of all that follows.
@@ -37,7 +37,7 @@ pub struct SegmentHeader {
     pub number: u64,
     /// How many bytes of the segment before it count; 0 for the first.
     pub end_before: u64,
-    /// What all checksums of the journal begin with: no client knows it.
+    /// The salt with which all checksums of the journal begin; no client knows it.
     pub salt: u64,
 }
 
@@ -78,7 +78,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// What the first bytes of a segment say; None when both copies are damaged.
+    /// The header in the first bytes of a segment; None when both copies are damaged.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let copies = bytes.get(..SEGMENT_HEADER)?.chunks(HEADER_COPY);
@@ -111,7 +111,7 @@ impl SegmentHeader {
 pub struct CommitWriter {
     stamp: Stamp,
     bytes: Vec<u8>,
-    /// What the header can name, and less in tests.
+    /// The most bytes that the header can name; fewer in tests.
     bytes_max: usize,
 }
 
@@ -122,7 +122,7 @@ impl CommitWriter {
         Self { stamp, bytes, bytes_max: u32::MAX as usize }
     }
 
-    /// The same with another limit.
+    /// The writer with another limit.
     #[must_use]
     pub(crate) fn with_limit(self, bytes_max: usize) -> Self {
         Self { bytes_max, ..self }
@@ -172,7 +172,7 @@ impl CommitWriter {
     }
 }
 
-/// What a commit says of itself.
+/// The header of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CommitHeader {
     /// Bytes of records that follow.

@@ -14,47 +14,47 @@ use crate::limits::COMMIT_BYTES_MAX;
 /// More memory than this is not kept for the next commit.
 const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What workers hand over.
+/// A hand-over of a worker to the journal.
 #[derive(Debug)]
 pub enum Submission {
     /// A batch; a worker hands over the next one when it has heard of this one.
     Batch(Batch),
-    /// What other workers' batches wait for.
+    /// Parts of records, for which other workers' batches wait.
     Parts(Vec<Part>),
 }
 
-/// What a worker hears of a commit.
+/// A worker's share in a commit, told to the worker.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Its batch is in it.
+    /// The worker's batch is in the commit.
     pub has_batch: bool,
-    /// The numbers of its parts in it.
+    /// The numbers of the worker's parts in the commit.
     pub parts: Vec<PartNumber>,
 }
 
-/// What the journal tells a worker.
+/// A message of the journal to a worker.
 #[derive(Debug)]
 pub enum News {
-    /// Something of it is as safe as it is to be.
+    /// Hand-overs of the worker are as safe as the durability promises.
     Committed(Committed),
-    /// All that lives is to be handed over anew.
+    /// A rewrite begins: the worker hands over anew all that lives.
     RewriteBegun {
         /// The rewrite.
         rewrite: u32,
     },
-    /// The journal cannot be written, for this reason; or it can again.
+    /// The journal cannot be written, for this reason, or can again.
     State {
         /// The reason.
         failure: Option<Box<str>>,
     },
 }
 
-/// What is written at once, and who hears of it.
+/// Bytes that are written at once, and the workers that hear of it.
 #[derive(Debug)]
 pub struct Commit {
-    /// What to write; empty when there is nothing to remember.
+    /// Bytes to write; empty when there is nothing to remember.
     pub bytes: Vec<u8>,
-    /// Who hears what, by worker.
+    /// News of the commit, by worker.
     pub heard: ByWorker<Committed>,
     /// The workers that have written all that lives, and since which rewrite.
     pub rewrites: Vec<(WorkerId, u32)>,
@@ -67,7 +67,7 @@ pub struct CommitBuilder {
     /// By worker.
     batches: ByWorker<Option<Batch>>,
     parts: HashMap<RecordName, Parts>,
-    /// What the next commit notes of the journal's time.
+    /// A note of the journal's time, for the next commit.
     clock: Option<ClockNote>,
     /// The memory of an earlier commit.
     spare: Vec<u8>,

@@ -11,7 +11,7 @@ use std::io;
 /// state.
 ///
 /// # Errors
-/// What the disk says. Nothing is lost then.
+/// An error of the disk. Nothing is lost then.
 pub async fn compact<D: Disk>(log: &mut Log<D>, state: &State) -> io::Result<()> {
     log.begin_rewrite().await?;
     let mut writer = CommitWriter::new(log.next_stamp(), Vec::new());

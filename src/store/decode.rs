@@ -57,7 +57,7 @@ impl std::error::Error for DecodeError {
 }
 
 impl DecodeError {
-    /// What postcard's `error` about `bytes` means.
+    /// The reason for which postcard refuses `bytes` with `error`.
     fn of(error: postcard::Error, bytes: &[u8]) -> Self {
         match error {
             // The kind is the only enum in a record, and nothing else has an error of serde's.

@@ -1,14 +1,14 @@
 //! The journal as files: appends commits, begins segments, removes those that are no longer needed.
 //!
-//! It knows no kernel: whatever keeps bytes is a [`Disk`], so that tests can use one that tears
-//! writes and fails on purpose.
+//! The log knows no kernel: a [`Disk`] keeps its bytes, so that tests can use one that tears writes
+//! and fails on purpose.
 
 use super::commit::{FORMAT, SEGMENT_HEADER, SegmentHeader, Stamp};
 use crate::limits::{REWRITE_BYTES_MIN, REWRITE_SEGMENTS_MAX, SEGMENT_BYTES_MAX};
 use std::collections::VecDeque;
 use std::io;
 
-/// What keeps bytes.
+/// A keeper of bytes.
 #[expect(async_fn_in_trait, reason = "nobody sends these futures to another thread")]
 pub trait Disk {
     /// An open segment.
@@ -55,7 +55,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those that a broker keeps to.
+    /// The limits of a broker.
     pub const USUAL: Self = Self {
         segment_bytes_max: SEGMENT_BYTES_MAX,
         rewrite_bytes_min: REWRITE_BYTES_MIN,
@@ -63,14 +63,14 @@ impl Limits {
     };
 }
 
-/// What a recovered journal is gone on with.
+/// The end of a recovered journal, from which the next process writes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
     /// The segments, in order.
     pub segments: Vec<Sealed>,
     /// The number of the next commit.
     pub next_commit: u64,
-    /// What the checksums begin with; None for a journal that is still to begin.
+    /// The salt of the checksums; None for a journal that is still to begin.
     pub salt: Option<u64>,
     /// About how many bytes a journal takes that holds only what lives.
     pub live_bytes: u64,
@@ -129,7 +129,7 @@ impl<D: Disk> Log<D> {
     /// Begins a new segment; also after something has failed.
     ///
     /// # Errors
-    /// What the disk says; nothing can be committed then.
+    /// An error of the disk; nothing can be committed then.
     pub async fn open(&mut self) -> io::Result<()> {
         self.seal();
         // Nothing is made where the disk is not any more.
@@ -146,7 +146,7 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// What keeps the bytes.
+    /// The disk that keeps the bytes.
     pub(crate) const fn disk(&self) -> &D {
         &self.disk
     }
@@ -167,7 +167,7 @@ impl<D: Disk> Log<D> {
     /// when the next start would find it.
     ///
     /// # Errors
-    /// What the disk says. The commit is not done, and no other one will be before [`Self::open`]
+    /// An error of the disk. The commit is not done, and no other one will be before [`Self::open`]
     /// has worked; the same bytes may be committed again then, to the new segment.
     pub async fn commit(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         let length = bytes.len() as u64;
@@ -231,7 +231,7 @@ impl<D: Disk> Log<D> {
     /// from now on; then [`Self::end_rewrite`].
     ///
     /// # Errors
-    /// What the disk says.
+    /// An error of the disk.
     pub async fn begin_rewrite(&mut self) -> io::Result<u32> {
         self.open().await?;
         self.rewrites_begun += 1;
@@ -244,7 +244,7 @@ impl<D: Disk> Log<D> {
     /// true together with what was said after it.
     ///
     /// # Errors
-    /// What the disk says: what could not be removed stays until the next rewrite ends.
+    /// An error of the disk: segments that could not be removed stay until the next rewrite ends.
     pub async fn end_rewrite(&mut self) -> io::Result<()> {
         let Some((_, first)) = self.rewrite.take() else { return Ok(()) };
         let result = self.remove_before(first).await;

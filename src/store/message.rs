@@ -16,16 +16,16 @@ pub struct Message {
     bytes: Box<[u8]>,
     topic_length: u32,
     properties_length: u32,
-    /// As it was published.
+    /// The QoS at which the message was published.
     pub qos: QoS,
     /// RETAIN as it was published.
     pub retain: bool,
-    /// When it is not worth delivering any more.
+    /// The end of the time in which the message is worth delivering.
     pub expires: Option<Expiry>,
     /// The session that published it: for No Local.
     pub publisher: SessionNumber,
-    /// Who published it, where that matters later: a retained message is withheld when its
-    /// publisher may not write there any more.
+    /// The publisher, where that matters later: a retained message is withheld when its publisher
+    /// may not write there any more.
     pub source: Option<Source>,
     /// Orders the retained messages of one topic: given by the topic's home, the only worker that
     /// writes it, when the message comes there; 0 before.
@@ -38,16 +38,16 @@ pub struct Message {
     stored: AtomicU32,
 }
 
-/// Who published a message, and by which listener.
+/// The publisher of a message, and the listener.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Who.
+    /// The publisher.
     pub identity: Arc<Identity>,
     /// Its place in the list of listeners.
     pub listener: ListenerId,
 }
 
-/// What a message is made of besides its bytes.
+/// The parts of a message besides its bytes.
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "the fields are those of Message")]
 pub struct Traits {
@@ -157,7 +157,7 @@ impl Message {
         (self.topic_length as usize, self.properties_length as usize)
     }
 
-    /// What it was made of besides its bytes.
+    /// The parts that the message was made of, besides its bytes.
     #[must_use]
     pub(crate) fn traits(&self) -> Traits {
         let Self { qos, retain, expires, publisher, id, .. } = *self;

@@ -1,4 +1,4 @@
-//! What the journal says happened: one record a change of what outlives the process.
+//! The records of the journal: one for each change of what outlives the process.
 //!
 //! Every record can be applied twice, and a record about a session that is not known changes
 //! nothing; so a suffix of the journal is enough wherever everything that lives has been written
@@ -17,14 +17,14 @@ use std::fmt;
 /// One change. The order of the variants is part of the format: new ones go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record<'a> {
-    /// What a session is now, besides what hangs on it; it may be new.
+    /// The attributes of a session, which may be new.
     #[serde(borrow)]
     Session(Attributes<'a>),
     /// All of a session: what was known of it is replaced, but for deliveries that this does not
     /// name, which come behind its own.
     #[serde(borrow)]
     Whole(Whole<'a>),
-    /// The session is over.
+    /// A session is over.
     Ended {
         /// Its number.
         session: SessionNumber,
@@ -81,12 +81,11 @@ pub enum Record<'a> {
         /// an identifier that is not known.
         deliveries: Vec<(DeliveryNumber, u16)>,
     },
-    /// What the journal's time was, and what the clocks said then.
+    /// The journal's time, and the machine's clocks at that moment.
     Clock(ClockNote),
 }
 
-/// What the journal's time was, and what the machine's clocks said then: see
-/// [`Reading`](super::Reading).
+/// The journal's time, and the machine's clocks at that moment: see [`Reading`](super::Reading).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockNote {
     /// The journal's time.
@@ -99,7 +98,7 @@ pub struct ClockNote {
     pub boot_ms: u64,
 }
 
-/// What a session is, besides its subscriptions and messages.
+/// A session, without its subscriptions and messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes<'a> {
     /// Names the session in the journal; no other one ever has the same.
@@ -107,7 +106,7 @@ pub struct Attributes<'a> {
     /// Its client's identifier.
     #[serde(borrow)]
     pub client_id: Cow<'a, str>,
-    /// Who its client is.
+    /// The user and listener that the session belongs to.
     #[serde(borrow)]
     pub owner: Owner<'a>,
     /// How long it outlives its connection, in seconds; `u32::MAX` is for ever.
@@ -123,8 +122,8 @@ pub struct Attributes<'a> {
     pub will_due_ms: Option<u64>,
 }
 
-/// Who a client is, as far as that outlives its connection. Rules that came with a token or from
-/// the hook do not: the next connection brings them anew.
+/// The identity of a client, as far as it outlives the connection. Rules that came with a token or
+/// from the hook do not: the next connection brings them anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner<'a> {
     /// The verified user name.
@@ -158,13 +157,13 @@ pub struct StoredWill<'a> {
 /// A session with all that hangs on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole<'a> {
-    /// What it is.
+    /// The session's attributes.
     #[serde(borrow)]
     pub attributes: Attributes<'a>,
     /// Its subscriptions.
     #[serde(borrow)]
     pub subscriptions: Vec<Subscription<'a>>,
-    /// What its client is to be sent: (message, how), in order.
+    /// Deliveries to its client, in order: (message, how).
     #[serde(borrow)]
     pub deliveries: Vec<(MessageId, StoredDelivery<'a>)>,
     /// Packet identifiers of QoS 2 messages received and not released.
@@ -181,7 +180,7 @@ pub struct Subscription<'a> {
     pub options: u8,
     /// 0 for none.
     pub subscription_id: u32,
-    /// What is retained for it is still to be sent, from here on; None when all of it has been.
+    /// The retained messages that are still to be sent; None when all have been.
     #[serde(borrow)]
     pub owed: Option<Owed<'a>>,
 }
@@ -264,7 +263,7 @@ pub struct Group<'a> {
     pub qos: u8,
     /// RETAIN.
     pub retain: bool,
-    /// As in [`StoredDelivery`].
+    /// The packet identifier, as [`StoredDelivery::packet_id`].
     pub packet_id: u16,
     /// Their numbers.
     pub sessions: Numbers<'a>,
@@ -282,13 +281,13 @@ pub struct StoredExpiry {
 /// A message's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Body<'a> {
-    /// As it was published.
+    /// The QoS at which the message was published.
     pub qos: u8,
     /// RETAIN as it was published.
     pub retain: bool,
     /// When it is not worth delivering any more.
     pub expires: Option<StoredExpiry>,
-    /// Who published it, where that matters later.
+    /// The publisher, where that matters later.
     #[serde(borrow)]
     pub owner: Option<Owner<'a>>,
     /// How many of the bytes are its topic, and how many after them its properties.

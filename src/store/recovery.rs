@@ -16,8 +16,8 @@ use std::fmt;
 /// One thing that is wrong with a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// What was being written when the process or the machine stopped; nobody was told that it was
-    /// done.
+    /// A commit that was being written when the process or the machine stopped; nobody was told
+    /// that it was done.
     TornTail {
         /// In which segment.
         segment: u64,
@@ -151,16 +151,16 @@ pub struct Reader<W = ()> {
     records: u64,
 }
 
-/// What a journal comes to.
+/// The outcome of reading a journal.
 #[derive(Debug)]
 pub struct Recovered {
-    /// What lives.
+    /// The state that the records come to.
     pub state: State,
-    /// What is wrong with it, in order.
+    /// Damage that was found, in order.
     pub faults: Vec<Fault>,
-    /// What it is gone on with.
+    /// The end from which the next process writes on.
     pub past: Past,
-    /// How many commits it has.
+    /// The number of commits in the journal.
     pub commits: u64,
     /// How many records were used.
     pub records: u64,
@@ -196,7 +196,7 @@ impl Reader {
 }
 
 impl<W: Watch> Reader<W> {
-    /// The same, while `watch` looks on.
+    /// A reader that shows everything to `watch`.
     #[must_use]
     pub(crate) fn watched(epoch: Epoch, watch: W) -> Self {
         Self {
@@ -234,7 +234,7 @@ impl<W: Watch> Reader<W> {
         self.finish_watched().0
     }
 
-    /// The same, with what has looked on.
+    /// The outcome, and the watcher.
     #[must_use]
     pub(crate) fn finish_watched(mut self) -> (Recovered, W) {
         let held = std::mem::take(&mut self.held);
@@ -399,7 +399,7 @@ struct Extent {
     end: usize,
 }
 
-/// What is left of a commit at `at` that is cut off, or whose header is damaged: its number follows
+/// The rest of a commit at `at` that is cut off, or whose header is damaged: its number follows
 /// from its neighbours then, and its records tell whether that is right.
 fn damaged_commit_at(bytes: &[u8], at: usize, salt: u64, next_commit: u64) -> Extent {
     let next = CommitHeader::find(bytes, at + 1, salt);

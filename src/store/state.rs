@@ -1,4 +1,4 @@
-//! What the records of a journal come to.
+//! The state that the records of a journal come to.
 
 use super::batch::Epoch;
 use super::message::{Expiry, Message, Source, Traits};
@@ -32,8 +32,8 @@ pub struct State {
     /// (session, [`Owed::number`]) of what is not known to be owed yet, and which messages are not
     /// part of it.
     overtaken_early: HashMap<(SessionNumber, u32), Vec<MessageId>>,
-    /// What goes to sessions of which nothing is known yet: they live on workers whose records come
-    /// later.
+    /// Deliveries to sessions of which nothing is known yet: those live on workers whose records
+    /// come later.
     for_later: HashMap<SessionNumber, Vec<StoredCopy>>,
     /// The greatest number or id seen.
     pub number_max: u64,
@@ -54,7 +54,7 @@ pub type StoredCopy = (MessageId, StoredDelivery<'static>);
 /// A session.
 #[derive(Debug)]
 pub struct StoredSession {
-    /// What it is.
+    /// The session's attributes.
     pub attributes: Attributes<'static>,
     /// By whole filter.
     pub subscriptions: BTreeMap<Box<str>, Subscription<'static>>,
@@ -90,7 +90,7 @@ impl StoredSession {
         list.into_iter().map(|(_, copy)| copy).collect()
     }
 
-    /// What its client is to be sent, in order.
+    /// The deliveries to its client, in order.
     #[must_use]
     pub fn deliveries(&self) -> Vec<&StoredCopy> {
         let mut list: Vec<_> = self.deliveries.values().collect();
@@ -98,7 +98,7 @@ impl StoredSession {
         list.into_iter().map(|(_, copy)| copy).collect()
     }
 
-    /// What is owed under this number.
+    /// The retained messages that are owed under this number.
     fn owed(&mut self, number: u32) -> Option<&mut Owed<'static>> {
         let owed = self.subscriptions.values_mut().filter_map(|known| known.owed.as_mut());
         owed.into_iter().find(|owed| owed.number == number)
@@ -365,7 +365,7 @@ impl State {
         }
     }
 
-    /// What is owed under this number is known now, and so what is not part of it.
+    /// Applies what came early about the messages owed under this number, which is known now.
     fn apply_overtaken_early(&mut self, session: SessionNumber, owed: u32) {
         if let Some(early) = self.overtaken_early.remove(&(session, owed))
             && let Some(owed) = self.sessions.get_mut(&session).and_then(|s| s.owed(owed))
@@ -470,7 +470,7 @@ impl Body<'_> {
         }
     }
 
-    /// The same, for any time.
+    /// A copy that borrows nothing.
     #[must_use]
     pub fn owned(self) -> Body<'static> {
         Body {
@@ -504,7 +504,7 @@ impl Body<'_> {
 }
 
 impl<'a> Owner<'a> {
-    /// What is stored of an identity.
+    /// The stored part of an identity.
     #[must_use]
     pub(crate) fn of(identity: &'a Identity, listener: ListenerId) -> Self {
         let user = identity.user.as_deref().map(Cow::Borrowed);
@@ -523,7 +523,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// The same, for any time.
+    /// A copy that borrows nothing.
     #[must_use]
     pub(crate) fn owned(self) -> Owner<'static> {
         Owner {
