@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 const SETTINGS: DeskSettings =
     DeskSettings { threads: 2, queue: 64, cache_s: 30, login_failures_max: 0 };
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The desk's threads give way to everything else: on a busy machine a hash takes long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Office {
     desk: Desk,
@@ -128,7 +129,7 @@ fn what_is_remembered_is_not_hashed_again() {
         office.submit(login(Some("user"), Some("right")));
     }
     for _ in 0..1000 {
-        let (_, _, verdict) = office.verdicts.recv_timeout(Duration::from_secs(5)).unwrap();
+        let (_, _, verdict) = office.verdicts.recv_timeout(PATIENCE).unwrap();
         assert_eq!(code(&verdict), ReasonCode::Success);
     }
 }
