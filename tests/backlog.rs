@@ -89,6 +89,14 @@ impl World {
         links.iter().for_each(|link| self.broker.send(*link, &packet(0x82, &body)));
     }
 
+    /// Lets every client come, subscribe and go.
+    fn leave_sessions(&mut self, filter: &str) {
+        let links = self.connect();
+        self.subscribe(&links, filter);
+        self.settle();
+        links.iter().for_each(|link| self.broker.drop_link(*link));
+    }
+
     /// The numbers of the messages that a link has been sent.
     fn numbers(&mut self, link: LinkId) -> Vec<usize> {
         let bytes = self.broker.take(link);
@@ -129,10 +137,7 @@ impl World {
 #[test]
 fn long_queues_are_taken_a_part_at_a_time() {
     let mut world = World::new();
-    let links = world.connect();
-    world.subscribe(&links, "queued");
-    world.settle();
-    links.iter().for_each(|link| world.broker.drop_link(*link));
+    world.leave_sessions("queued");
     world.publish(false, |_| "queued".to_owned());
     let links = world.connect();
     world.check(&links);
@@ -151,10 +156,7 @@ fn many_retained_messages_are_taken_a_part_at_a_time() {
 #[test]
 fn what_has_expired_is_dropped_a_part_at_a_time() {
     let mut world = World::new();
-    let links = world.connect();
-    world.subscribe(&links, "expiring");
-    world.settle();
-    links.iter().for_each(|link| world.broker.drop_link(*link));
+    world.leave_sessions("expiring");
     for _ in 0..MESSAGES {
         world.broker.send(world.publisher, &publish_expiring("expiring", b"old", false, 3600));
     }
