@@ -172,6 +172,8 @@ pub(crate) const LOG_TEXT_CHARS_MAX: usize = 64;
 pub const DROPS_TOLD_MAX: usize = 1024;
 /// How often it is told how many messages were dropped, while they are.
 pub const DROPS_INTERVAL: Duration = Duration::from_secs(60);
+/// Connections that a worker accepts before it handles what else has come.
+pub(crate) const ACCEPT_BATCH_MAX: usize = 16;
 /// Milliseconds to wait before accepting again when descriptors or memory ran out.
 pub(crate) const ACCEPT_RETRY_MS: u64 = 250;
 /// Connections that the kernel queues for a listener, cut to `net.core.somaxconn`.

@@ -1,11 +1,13 @@
 //! The ring against real sockets: partial sends, tiny queues, cancellation, descriptors.
 
-use ringmq::base::ids::{LinkId, ListenerId};
+use ringmq::base::ids::LinkId;
 use ringmq::io::event::{Backlog, Event, SendFailure};
+use ringmq::io::listeners::Listeners;
 use ringmq::io::ring::Ring;
 use ringmq::io::setup::RingSizes;
 use ringmq::io::socket::{self, Listener};
 use ringmq::io::wake::Waker;
+use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -211,15 +213,33 @@ fn a_cancelled_receive_says_so_and_loses_nothing() {
 fn an_accepted_socket_sends_small_packets_at_once() {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
     let mut ring = TestRing::new(RingSizes::default()).unwrap();
-    ring.accept(ListenerId(0), listener.as_fd());
-    let client = TcpStream::connect(listener.address().unwrap()).unwrap();
-    let Event::Accepted { socket: Ok(accepted), more: true, .. } = wait_event(&mut ring) else {
-        panic!("the connection is accepted")
-    };
-    assert!(socket2::SockRef::from(&accepted).tcp_nodelay().unwrap());
-    let peer = socket::peer_address(accepted.as_fd()).unwrap();
-    assert_eq!(peer, Some(client.local_addr().unwrap()));
-    assert!(socket::check_free(listener.address().unwrap()).is_err());
+    let address = listener.address().unwrap();
+    let listeners = Listeners::new(vec![listener]).unwrap();
+    ring.await_connections(&listeners);
+    let client = TcpStream::connect(address).unwrap();
+    assert!(matches!(wait_event(&mut ring), Event::Acceptable));
+    let accepted = listeners.accept().unwrap().expect("a connection waits");
+    let socket = SockRef::from(&accepted.socket);
+    assert!(socket.tcp_nodelay().unwrap() && !socket.nonblocking().unwrap());
+    assert_eq!(accepted.peer, Some(client.local_addr().unwrap()));
+    assert!(listeners.accept().unwrap().is_none());
+    assert!(socket::check_free(address).is_err());
+}
+
+/// The ring outlives its process by the time that the kernel takes to tear it down; a listener must
+/// not.
+#[test]
+fn a_closed_listener_is_gone_though_the_ring_watches_it() {
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
+    let address = listener.address().unwrap();
+    let listeners = Listeners::new(vec![listener]).unwrap();
+    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    ring.await_connections(&listeners);
+    ring.poll();
+    drop(listeners);
+    let refused = TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    drop(ring);
 }
 
 #[test]

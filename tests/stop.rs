@@ -10,6 +10,7 @@ mod support;
 
 use everywhere::{Everywhere, TRANSPORTS};
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -107,6 +108,22 @@ fn the_port_is_free_while_the_last_connections_end() {
     assert!(server.is_alive(), "it waits for the slow client:\n{}", server.log());
     TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     assert_eq!(server.ends(), Some(Some(0)), "{}", server.log());
+}
+
+/// The kernel takes down the ring of a process that was killed after its end, the later the more
+/// connections it had. A listener that lived as long would take connections that nobody serves.
+#[test]
+fn a_killed_broker_takes_no_connection_any_more() {
+    for _ in 0..5 {
+        let mut server = Server::start(&["--listen", "127.0.0.1:0", "--workers", "2"]);
+        let port = server.port(0);
+        let _connections: Vec<_> = (0..400).map(|_| socket(port)).collect();
+        server.signal(libc::SIGKILL);
+        assert_eq!(server.ends(), Some(None));
+        let refused = TcpStream::connect(("127.0.0.1", port)).expect_err("nobody is there");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        TcpListener::bind(("127.0.0.1", port)).expect("the address is free");
+    }
 }
 
 /// A broker in a file system of three megabytes, which only it and `/proc` see, and is full.

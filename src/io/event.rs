@@ -2,23 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::buffers::Lent;
-use crate::base::ids::{LinkId, ListenerId};
+use crate::base::ids::LinkId;
 use std::io;
-use std::os::fd::OwnedFd;
 
 /// An event reports that a request to the ring has done something.
 #[derive(Debug)]
 pub enum Event<B> {
-    /// A listener has a new connection, or could not accept one. Without `more` the listener
-    /// accepts no further ones until asked again.
-    Accepted {
-        /// The number that `Ring::accept` was given.
-        listener: ListenerId,
-        /// The new connection.
-        socket: io::Result<OwnedFd>,
-        /// True when accepting goes on.
-        more: bool,
-    },
+    /// Connections wait to be accepted. Nothing further is reported until asked again.
+    Acceptable,
     /// Bytes came in; `None` when the peer will send no more. Without `more` nothing further is
     /// received until asked again: `ENOBUFS` and `ECANCELED` mean only that, and lose nothing.
     Received {

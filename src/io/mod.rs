@@ -8,6 +8,7 @@ pub(crate) mod buffers;
 pub mod clock;
 pub mod event;
 mod iovecs;
+pub mod listeners;
 pub(crate) mod pages;
 pub mod ring;
 mod send;

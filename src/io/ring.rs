@@ -3,17 +3,18 @@
 use super::buffers::{Buffers, GROUP, Lent};
 use super::event::{Backlog, Event, SendFailure};
 use super::iovecs::Iovecs;
+use super::listeners::Listeners;
 use super::setup::{RingError, RingSizes, build};
 use super::token::{Operation, Token};
 use super::wake::Waker;
-use crate::base::ids::{LinkId, ListenerId};
+use crate::base::ids::LinkId;
 use crate::base::maps::HashMap;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -66,12 +67,9 @@ impl<B: Backlog> Ring<B> {
         })
     }
 
-    /// Accepts connections on `socket` until cancelled or failed.
-    pub fn accept(&mut self, listener: ListenerId, socket: BorrowedFd<'_>) {
-        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .user_data(Token::of_listener(Operation::Accept, listener).bits());
+    /// Reports once that connections wait, at once when they do already.
+    pub fn await_connections(&mut self, listeners: &Listeners) {
+        let entry = poll(listeners.as_fd()).build().user_data(Token::ACCEPT.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
@@ -104,18 +102,9 @@ impl<B: Backlog> Ring<B> {
         self.cancel(Token::new(Operation::Receive, link), Token::new(Operation::Cancel, link));
     }
 
-    /// Ends accepting on a listener; its last event says so.
-    pub(crate) fn cancel_accept(&mut self, listener: ListenerId) {
-        let target = Token::of_listener(Operation::Accept, listener);
-        self.cancel(target, Token::of_listener(Operation::Cancel, listener));
-    }
-
     /// Reports wake-ups of `waker` until an event comes without `more`.
     pub fn watch(&mut self, waker: &Waker) {
-        let entry = opcode::PollAdd::new(Fd(waker.as_fd().as_raw_fd()), libc::POLLIN as u32)
-            .multi(true)
-            .build()
-            .user_data(Token::WAKE.bits());
+        let entry = poll(waker.as_fd()).multi(true).build().user_data(Token::WAKE.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
@@ -125,10 +114,7 @@ impl<B: Backlog> Ring<B> {
         let Completion { token, result, flags } = self.inbox.pop_front()?;
         let more = cqueue::more(flags);
         Some(match token.operation().expect("only our own tokens come back") {
-            Operation::Accept => {
-                let socket = accepted(result);
-                Event::Accepted { listener: token.listener(), socket, more }
-            }
+            Operation::Accept => Event::Acceptable,
             Operation::Receive => {
                 Event::Received { link: token.link(), bytes: self.received(result, flags), more }
             }
@@ -295,13 +281,11 @@ impl<B> Drop for Ring<B> {
                 ManuallyDrop::drop(&mut self.buffers);
             }
         }
-        self.collect();
-        for completion in self.inbox.drain(..) {
-            if completion.token.operation() == Some(Operation::Accept) {
-                drop(accepted(completion.result));
-            }
-        }
     }
+}
+
+fn poll(readable: BorrowedFd<'_>) -> opcode::PollAdd {
+    opcode::PollAdd::new(Fd(readable.as_raw_fd()), libc::POLLIN as u32)
 }
 
 /// True for a call that has to be repeated.
@@ -323,13 +307,4 @@ fn sent(result: i32) -> io::Result<usize> {
         Err(_) if result == -libc::EAGAIN || result == -libc::EINTR => Ok(0),
         Err(_) => Err(io::Error::from_raw_os_error(-result)),
     }
-}
-
-fn accepted(result: i32) -> io::Result<OwnedFd> {
-    if result < 0 {
-        return Err(io::Error::from_raw_os_error(-result));
-    }
-    // SAFETY: a completed accept gives a new descriptor to whoever takes its completion, and each
-    // completion is taken once.
-    Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }

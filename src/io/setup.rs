@@ -66,7 +66,7 @@ pub enum RingError {
     Old,
     /// `ENOMEM`: no memory for the queues.
     Memory,
-    /// `EMFILE` or `ENFILE`: no descriptor for the ring.
+    /// `EMFILE` or `ENFILE`: no descriptor for the ring or what it watches.
     Descriptors,
     /// Anything else.
     Other(io::Error),
@@ -105,7 +105,7 @@ impl fmt::Display for RingError {
                  or the container's memory limit, or run fewer --workers"
             }
             Self::Descriptors => {
-                "no descriptor left for io_uring (EMFILE): raise the limit of open files (ulimit \
+                "no descriptor left for io_uring's event loop (EMFILE): raise the limit of open files (ulimit \
                  -n, LimitNOFILE=)"
             }
             Self::Other(_) => "io_uring cannot start",
@@ -138,7 +138,6 @@ pub(crate) fn probe() -> Result<Features, RingError> {
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe)?;
     let needed = [
-        opcode::AcceptMulti::CODE,
         opcode::RecvMulti::CODE,
         opcode::Send::CODE,
         opcode::SendMsg::CODE,

@@ -4,7 +4,7 @@ use crate::limits::{LISTEN_BACKLOG, TCP_PROBE_INTERVAL_MAX, TCP_PROBES};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ impl Listener {
             keep_alive_after(&socket, idle)?;
         }
         socket.bind(&address.into())?;
+        socket.set_nonblocking(true)?;
         socket.listen(LISTEN_BACKLOG)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(Self { socket, address: Some(address) })
@@ -40,7 +41,7 @@ impl Listener {
     /// # Errors
     /// The errors of `bind` and `listen`; `AddrInUse` when the file exists.
     pub(crate) fn bind_unix(path: &Path) -> io::Result<Self> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
         socket.bind(&SockAddr::unix(path)?)?;
         socket.listen(LISTEN_BACKLOG)?;
         Ok(Self { socket, address: None })
@@ -71,6 +72,15 @@ impl Listener {
     /// The lack of a descriptor.
     pub(crate) fn share(&self) -> io::Result<Self> {
         Ok(Self { socket: self.socket.try_clone()?, address: self.address })
+    }
+
+    /// The next connection, whose own calls wait, and the address of its peer. Never waits.
+    ///
+    /// # Errors
+    /// The errors of `accept`; `WouldBlock` when no connection waits.
+    pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        let (socket, peer) = self.socket.accept()?;
+        Ok((socket.into(), peer.as_socket()))
     }
 
     /// The address, with the real port when 0 was asked for; None in the file system.
@@ -114,12 +124,9 @@ fn prepared(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The address of the peer; None for a Unix socket.
-///
-/// # Errors
-/// The end of the connection, if that has come meanwhile.
-pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
-    Ok(SockRef::from(&socket).peer_addr()?.as_socket())
+/// The address of the peer; None for a Unix socket, and for a connection that has ended.
+pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    SockRef::from(&socket).peer_addr().ok()?.as_socket()
 }
 
 /// Sends the FIN behind what was sent.

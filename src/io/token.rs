@@ -9,12 +9,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use crate::base::ids::{LinkId, ListenerId};
+use crate::base::ids::LinkId;
 
 /// The kind of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
-    /// Accepting connections on the listener `slot`.
+    /// Watching for connections that wait to be accepted.
     Accept,
     /// Receiving on a link.
     Receive,
@@ -54,11 +54,8 @@ impl Token {
     /// The token of watching for wake-ups, of which a ring has one.
     pub(super) const WAKE: Self = Self::new(Operation::Wake, LinkId::new(0, 0));
 
-    /// The token of `operation` on a listener.
-    #[must_use]
-    pub(super) const fn of_listener(operation: Operation, listener: ListenerId) -> Self {
-        Self::new(operation, LinkId::new(listener.0 as u32, 0))
-    }
+    /// The token of watching for connections to accept, which a ring does once at a time.
+    pub(super) const ACCEPT: Self = Self::new(Operation::Accept, LinkId::new(0, 0));
 
     /// The bits for a submission.
     #[must_use]
@@ -76,12 +73,6 @@ impl Token {
     #[must_use]
     pub(super) fn operation(self) -> Option<Operation> {
         Operation::ALL.get((self.0 >> (32 + SLOT_BITS)) as usize).copied()
-    }
-
-    /// The listener that the operation was submitted for.
-    #[must_use]
-    pub(super) const fn listener(self) -> ListenerId {
-        ListenerId(self.link().slot as u16)
     }
 
     /// The link that the operation was submitted for.

@@ -69,7 +69,7 @@ impl Closing {
     pub(super) fn is_done(&self, engine: &Engine) -> bool {
         match self.stage {
             Stage::Running => false,
-            Stage::Stopping { .. } => engine.links.is_empty() && engine.gate.is_closed(),
+            Stage::Stopping { .. } => engine.links.is_empty(),
             Stage::Stopped { .. } => true,
         }
     }
@@ -191,7 +191,7 @@ impl Closing {
     fn stop(&mut self, engine: &mut Engine) {
         self.stage = Stage::Stopping { deadline: engine.now.after(STOP_CUT) };
         self.began = engine.now;
-        engine.gate.shut(&mut engine.ring);
+        engine.gate.shut();
         engine.feed(Input::Shutdown);
         for (link, connection) in engine.links.iter() {
             if matches!(connection.phase, Phase::Lingering { .. }) {

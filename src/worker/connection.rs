@@ -112,7 +112,7 @@ impl Connection {
 
     /// The peer's address by the socket; None for a Unix socket.
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
-        socket::peer_address(self.as_fd()).ok().flatten()
+        socket::peer_address(self.as_fd())
     }
 
     /// The peer for the log: the client behind a proxy, or the socket's peer.

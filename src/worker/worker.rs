@@ -12,6 +12,7 @@ use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::{Input, Past, Promise, Shard, Unwritten};
 use crate::io::clock::Clock;
+use crate::io::listeners::Listeners;
 use crate::io::ring::Ring;
 use crate::io::setup::{RingError, RingSizes};
 use crate::io::socket::Listener;
@@ -73,7 +74,7 @@ impl Worker {
     /// A worker for the calling thread.
     ///
     /// # Errors
-    /// The kernel's refusal to give it a ring.
+    /// The kernel's refusal to give it a ring, or what else it watches with.
     pub fn new(setup: Setup) -> Result<Self, RingError> {
         let Setup { worker, settings, logins, notices, clock, mesh, waker, .. } = setup;
         let ring = Ring::new(setup.sizes)?;
@@ -86,7 +87,7 @@ impl Worker {
             shard.restore(past, journal.epoch());
             journal
         });
-        let gate = Gate::new(worker, setup.listeners, setup.places);
+        let gate = Gate::new(worker, Listeners::new(setup.listeners)?, setup.places);
         Ok(Self {
             worker,
             engine: Engine::new(shard, ring, mesh, gate, settings, logins, waker),
@@ -104,7 +105,7 @@ impl Worker {
     #[must_use]
     pub fn run(mut self) -> Report {
         self.engine.now = self.clock.now();
-        self.engine.gate.accept(&mut self.engine.ring);
+        self.engine.gate.watch(&mut self.engine.ring);
         while !self.closing.is_done(&self.engine) {
             self.turn();
             self.sleep();

@@ -1,30 +1,26 @@
 //! New connections.
 
 use super::Engine;
-use crate::base::ids::ListenerId;
 use crate::broker::Origin;
-use crate::io::socket;
+use crate::io::listeners::Accepted;
+use crate::limits::ACCEPT_BATCH_MAX;
 use crate::transport::Protocol;
 use crate::worker::connection::{Connection, Layers};
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 
 impl Engine {
-    pub(super) fn on_accepted(
-        &mut self,
-        listener: ListenerId,
-        socket: io::Result<OwnedFd>,
-        more: bool,
-    ) {
-        let accepted = self.gate.take_accepted(&mut self.ring, self.now, listener, socket, more);
-        if let Some(socket) = accepted {
-            self.welcome(listener, socket);
+    /// Accepts some of the connections that wait; goes on accepting, at once or later.
+    pub(super) fn on_acceptable(&mut self) {
+        for _ in 0..ACCEPT_BATCH_MAX {
+            let Some(accepted) = self.gate.accept(self.now) else { break };
+            self.welcome(accepted);
+        }
+        if self.gate.retry_at().is_none() {
+            self.gate.watch(&mut self.ring);
         }
     }
 
-    fn welcome(&mut self, listener: ListenerId, socket: OwnedFd) {
-        // The connection may have ended already.
-        let Ok(peer) = socket::peer_address(socket.as_fd()) else { return };
+    fn welcome(&mut self, accepted: Accepted) {
+        let Accepted { listener, socket, peer } = accepted;
         let options = &self.settings.options;
         let address = peer.map(|peer| peer.ip());
         let settings = &options.listeners[listener.index()];

@@ -1,16 +1,15 @@
 //! The gate of a worker: its listeners, and the limits of connections.
 
-use crate::base::ids::{ListenerId, WorkerId};
+use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::{Excess, Unsent};
+use crate::io::listeners::{Accepted, Listeners};
 use crate::io::ring::Ring;
-use crate::io::socket::Listener;
 use crate::limits::ACCEPT_RETRY_MS;
 use crate::options::Options;
 use crate::worker::places::{Places, TakenPlace};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +17,9 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(in crate::worker) struct Gate {
     worker: WorkerId,
-    doors: Vec<Door>,
+    /// None once the worker stops: nothing is let in any more.
+    listeners: Option<Listeners>,
     places: Arc<Places>,
-    /// True once the worker stops: nothing is let in any more.
-    is_shut: bool,
     /// The time to try again to accept, after descriptors or memory ran out.
     retry_at: Option<Time>,
     /// True when descriptors or memory have run out, and no connection was accepted since.
@@ -32,26 +30,16 @@ pub(in crate::worker) struct Gate {
     refused: u64,
 }
 
-/// A listener, and whether the ring accepts on it.
-#[derive(Debug)]
-struct Door {
-    /// None once the worker stops and the ring is done with the listener.
-    listener: Option<Listener>,
-    is_armed: bool,
-}
-
 impl Gate {
     pub(in crate::worker) fn new(
         worker: WorkerId,
-        listeners: Vec<Listener>,
+        listeners: Listeners,
         places: Arc<Places>,
     ) -> Self {
-        let door = |listener| Door { listener: Some(listener), is_armed: false };
         Self {
             worker,
-            doors: listeners.into_iter().map(door).collect(),
+            listeners: Some(listeners),
             places,
-            is_shut: false,
             retry_at: None,
             is_starved: false,
             is_full: false,
@@ -59,60 +47,31 @@ impl Gate {
         }
     }
 
-    /// Accepts on every listener on which the ring does not accept already.
-    pub(in crate::worker) fn accept(&mut self, ring: &mut Ring<Unsent>) {
+    /// Has the ring tell, once, when connections wait.
+    pub(in crate::worker) fn watch(&mut self, ring: &mut Ring<Unsent>) {
         self.retry_at = None;
-        for (index, door) in self.doors.iter_mut().enumerate() {
-            if let (Some(listener), false) = (&door.listener, door.is_armed) {
-                ring.accept(ListenerId::at(index), listener.as_fd());
-                door.is_armed = true;
-            }
+        if let Some(listeners) = &self.listeners {
+            ring.await_connections(listeners);
         }
     }
 
-    /// Accepts no more, and closes the listeners as soon as the ring is done with them.
-    pub(in crate::worker) fn shut(&mut self, ring: &mut Ring<Unsent>) {
-        self.is_shut = true;
+    /// Accepts no more, and closes the listeners.
+    pub(in crate::worker) fn shut(&mut self) {
+        self.listeners = None;
         self.retry_at = None;
-        for (index, door) in self.doors.iter_mut().enumerate() {
-            if door.is_armed {
-                ring.cancel_accept(ListenerId::at(index));
-            } else {
-                door.listener = None;
-            }
-        }
     }
 
-    /// The new connection, if accepting has brought one; goes on accepting, at once or later.
-    pub(super) fn take_accepted(
-        &mut self,
-        ring: &mut Ring<Unsent>,
-        now: Time,
-        listener: ListenerId,
-        socket: io::Result<OwnedFd>,
-        more: bool,
-    ) -> Option<OwnedFd> {
-        let door = &mut self.doors[listener.index()];
-        door.is_armed = more;
-        if self.is_shut {
-            if !more {
-                door.listener = None;
-            }
-            return None;
-        }
-        let socket = match socket {
-            Ok(socket) => Some(socket),
-            Err(error) if concerns_one_connection(&error) => None,
+    /// The next connection, if one waits and accepting does not fail.
+    pub(super) fn accept(&mut self, now: Time) -> Option<Accepted> {
+        let accepted = match self.listeners.as_ref()?.accept() {
+            Ok(accepted) => accepted?,
             Err(error) => {
                 self.retry_later(now, &error);
                 return None;
             }
         };
-        self.is_starved &= socket.is_none();
-        if !more && self.retry_at.is_none() {
-            self.accept(ring);
-        }
-        socket
+        self.is_starved = false;
+        Some(accepted)
     }
 
     /// Takes a place for a connection from `address`, None for one that its address is not counted
@@ -160,12 +119,7 @@ impl Gate {
 
     /// True once the worker stops.
     pub(super) const fn is_shut(&self) -> bool {
-        self.is_shut
-    }
-
-    /// True when the ring is done with all listeners of a gate that is shut.
-    pub(in crate::worker) fn is_closed(&self) -> bool {
-        self.doors.iter().all(|door| door.listener.is_none())
+        self.listeners.is_none()
     }
 
     /// The number of connections that were closed unheard.
@@ -180,12 +134,4 @@ impl Gate {
         }
         self.retry_at = Some(now.after(Duration::from_millis(ACCEPT_RETRY_MS)));
     }
-}
-
-/// True for errors of a connection that ended before it was accepted.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO | libc::ENETDOWN)
-    )
 }

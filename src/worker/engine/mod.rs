@@ -107,7 +107,7 @@ impl Engine {
             busy = true;
         }
         if self.gate.retry_at().is_some_and(|time| time <= self.now) {
-            self.gate.accept(&mut self.ring);
+            self.gate.watch(&mut self.ring);
         }
         busy
     }
@@ -117,7 +117,7 @@ impl Engine {
         match event {
             Event::Received { link, bytes, more } => self.on_received(link, bytes, more),
             Event::Drained { link, result, backlog } => self.on_drained(link, result, backlog),
-            Event::Accepted { listener, socket, more } => self.on_accepted(listener, socket, more),
+            Event::Acceptable => self.on_acceptable(),
             Event::Woken { more: true } => {}
             Event::Woken { more: false } => self.ring.watch(&self.waker),
         }
