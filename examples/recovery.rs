@@ -9,7 +9,7 @@
 //! of 64 bytes.
 use ringmq::base::ids::{ListenerId, MessageId, SessionNumber};
 use ringmq::store::record::{
-    Attributes, Body, Group, Numbers, Owner, Published, Record, Subscription, Whole,
+    Attributes, Body, Numbers, Owner, Published, Record, SessionGroup, Subscription, Whole,
 };
 use ringmq::store::{CommitWriter, FORMAT, SegmentHeader, Stamp};
 use std::borrow::Cow;
@@ -80,7 +80,7 @@ fn published(message: u64, session: u64) -> Record<'static> {
         retained: None,
         received: None,
         taken: None,
-        groups: vec![Group { qos: 1, retain: false, packet_id: 0, sessions }],
+        groups: vec![SessionGroup { qos: 1, retain: false, packet_id: 0, sessions }],
         others: Vec::new(),
     })
 }

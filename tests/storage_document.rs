@@ -1,7 +1,7 @@
 //! The example in `docs/STORAGE.md` is what the code writes.
 
 use ringmq::base::ids::{DeliveryName, DeliveryNumber, MessageId, SessionNumber};
-use ringmq::store::record::{Body, Group, Numbers, Published, Record};
+use ringmq::store::record::{Body, Numbers, Published, Record, SessionGroup};
 use ringmq::store::{CommitWriter, FORMAT, SegmentHeader, Stamp};
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn example() -> Vec<u8> {
         retained: None,
         received: None,
         taken: None,
-        groups: vec![Group {
+        groups: vec![SessionGroup {
             qos: 1,
             retain: false,
             packet_id: 0,

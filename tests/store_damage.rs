@@ -10,7 +10,7 @@ mod workload;
 use ringmq::base::ids::{ListenerId, MessageId, SessionNumber};
 use ringmq::store::record::{Attributes, Body, Owner, Published, Record};
 use ringmq::store::{
-    COMMIT_HEADER, CommitWriter, Epoch, FORMAT, Fault, Found, Limits, Log, Past, RECORD_HEADER,
+    COMMIT_HEADER, CommitWriter, Epoch, FORMAT, Fault, Found, Limits, Log, LogEnd, RECORD_HEADER,
     Reader, Recovered, SEGMENT_HEADER, SegmentHeader, Stamp, State,
 };
 use ringmq::testing::disk;
@@ -42,7 +42,7 @@ impl Journal {
     /// Several segments, with a commit in a payload, and records that are as long as others.
     fn new() -> Self {
         let limits = Limits { segment_bytes_max: 1100, ..Limits::USUAL };
-        let mut log = Log::new(Disk::default(), Past::default(), true, SALT, limits);
+        let mut log = Log::new(Disk::default(), LogEnd::default(), true, SALT, limits);
         let mut workload = Workload::new(3, Payloads::new());
         for step in 0..14 {
             let mut bytes = Vec::new();
@@ -322,7 +322,7 @@ fn attempts_at_a_segment_are_no_damage() {
         let recovered = recover(&image);
         assert!(canonical(&recovered.state) == whole);
         assert!(recovered.faults.iter().all(Fault::is_torn_tail), "{:?}", recovered.faults);
-        assert_eq!(recovered.past.segments.last().unwrap().number, last + attempts.len() as u64);
+        assert_eq!(recovered.end.segments.last().unwrap().number, last + attempts.len() as u64);
         // A process that goes on says that nothing of the last attempt counts.
         let next = last + attempts.len() as u64 + 1;
         let header = SegmentHeader { format: FORMAT, number: next, end_before: 0, salt: SALT };

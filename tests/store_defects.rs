@@ -8,7 +8,7 @@ mod run;
 mod workload;
 
 use ringmq::store::record::Record;
-use ringmq::store::{self, Epoch, Fault, Past, Piece, State, pieces};
+use ringmq::store::{self, Epoch, Fault, LogEnd, Piece, State, pieces};
 use ringmq::testing::disk;
 use ringmq_sim::disk::{Crash, Disk, Failure, Image, Operation, Plan};
 use run::{Defects, Run, SALT, Wrap};
@@ -111,7 +111,7 @@ fn is_found(bug: Bug, defects: Defects, plans: &[Option<Plan>]) -> bool {
         let disk = Disk::new(Image::new(), *plan);
         let disk = Planted { disk, bug, headers: Vec::new(), late: None };
         let workload = Workload::new(4, Payloads::new());
-        let run = Run::new(disk, Past::default(), workload, defects).steps(60);
+        let run = Run::new(disk, LogEnd::default(), workload, defects).steps(60);
         assert!(bug != Bug::None || run.rewrites > 0);
         run.check(1, 4).is_err()
     })

@@ -10,7 +10,7 @@ mod workload;
 
 use ringmq::base::ids::SessionNumber;
 use ringmq::store::record::Record;
-use ringmq::store::{self, CommitWriter, Limits, Log, Past, Sealed};
+use ringmq::store::{self, CommitWriter, Limits, Log, LogEnd, Sealed};
 use ringmq::testing::{self, disk};
 use ringmq_sim::disk::{Disk, Failure, Image, Plan, at_once};
 use run::{effort, go_on, recover, run};
@@ -72,7 +72,7 @@ fn small_commit(log: &mut Log<Disk>) {
 
 #[test]
 fn segments_go_on_being_counted_when_a_rewrite_leaves_none() {
-    let mut log = Log::new(Disk::default(), Past::default(), true, run::SALT, Limits::USUAL);
+    let mut log = Log::new(Disk::default(), LogEnd::default(), true, run::SALT, Limits::USUAL);
     small_commit(&mut log);
     for _ in 0..3 {
         at_once(log.begin_rewrite()).unwrap();
@@ -90,7 +90,7 @@ fn a_segment_that_cannot_be_removed_keeps_what_is_said_after_it() {
     let prepare = |plan| {
         let mut log = Log::new(
             Disk::new(Image::new(), plan),
-            Past::default(),
+            LogEnd::default(),
             true,
             run::SALT,
             Limits::USUAL,
@@ -159,7 +159,7 @@ fn nothing_is_done_that_the_next_start_would_not_find() {
     let disk = Disk::default();
     let disk = Movable { disk, is_away: Rc::clone(&is_away), lacks: Rc::clone(&lacks) };
     let limits = Limits { segment_bytes_max: 300, ..Limits::USUAL };
-    let mut log = Log::new(disk, Past::default(), true, run::SALT, limits);
+    let mut log = Log::new(disk, LogEnd::default(), true, run::SALT, limits);
     let mut done = 0;
     let mut commit = |log: &mut Log<Movable>, session, is_done: bool| {
         let mut writer = CommitWriter::new(log.next_stamp(), Vec::new());

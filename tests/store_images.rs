@@ -64,7 +64,7 @@ fn a_crash_while_the_journal_is_compacted_changes_nothing() {
         let image = disk(&run(seed, 25, None).log).contents();
         let recovered = recover(&image);
         let wanted = canonical(&recovered.state);
-        let mut log = Log::new(Disk::new(image, None), recovered.past, true, SALT, Limits::USUAL);
+        let mut log = Log::new(Disk::new(image, None), recovered.end, true, SALT, Limits::USUAL);
         at_once(compact(&mut log, &recovered.state)).unwrap();
         let mut platter = disk(&log).platter();
         for (at, (operation, failure)) in disk(&log).trace().iter().enumerate() {

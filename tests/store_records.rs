@@ -11,8 +11,8 @@ use ringmq::base::ids::{
 use ringmq::mqtt::{Properties, QoS};
 use ringmq::store::record::{Numbers, Owed, Record, StoredDelivery, Subscription};
 use ringmq::store::{
-    Batch, CommitBuilder, CommitWriter, Entry, Epoch, Message, Part, Piece, Publish, Recipients,
-    SEGMENT_HEADER, SegmentHeader, Stamp, State, Submission, Traits, Way, pieces,
+    Batch, CommitBuilder, CommitWriter, Entry, Epoch, Message, Part, Piece, PublishEntry,
+    Recipients, SEGMENT_HEADER, SegmentHeader, Stamp, State, Submission, Traits, Way, pieces,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -151,8 +151,8 @@ fn to(sessions: &[u64]) -> Recipients {
     recipients
 }
 
-fn publish(message: Arc<Message>, recipients: Recipients, parts: u32) -> Publish {
-    Publish {
+fn publish(message: Arc<Message>, recipients: Recipients, parts: u32) -> PublishEntry {
+    PublishEntry {
         is_new: message.note_stored(1),
         record: message.id.into(),
         message,
@@ -164,7 +164,7 @@ fn publish(message: Arc<Message>, recipients: Recipients, parts: u32) -> Publish
     }
 }
 
-fn batch(publish: Publish) -> Submission {
+fn batch(publish: PublishEntry) -> Submission {
     let entries = vec![Entry::Publish(Box::new(publish))];
     Submission::Batch(Batch { entries, ..Batch::default() })
 }
@@ -232,7 +232,7 @@ fn parts_are_found_by_the_records_name_and_not_by_the_messages() {
     let mut gatherer = CommitBuilder::new(2, Epoch(0));
     // A share that goes on to another worker: the message keeps its id, the record has a new name.
     let handed_over =
-        Publish { record: RecordName(77), ..publish(message(5, 1, b"x"), to(&[]), 1) };
+        PublishEntry { record: RecordName(77), ..publish(message(5, 1, b"x"), to(&[]), 1) };
     gatherer.take(WorkerId(0), batch(handed_over));
     gatherer.take(WorkerId(1), part(1, 77, &[2], 0));
     let commit = gatherer.next(STAMP).expect("all parts are there");
@@ -266,8 +266,10 @@ fn a_message_for_nobody_leaves_no_record_but_whoever_counts_on_its_bytes_gets_th
 fn a_record_without_its_bytes_does_not_claim_to_have_them() {
     let mut gatherer = CommitBuilder::new(2, Epoch(0));
     let unwanted = message(5, 1, b"x");
-    let received =
-        Publish { received: Some((SessionNumber(1), 9)), ..publish(unwanted.clone(), to(&[]), 1) };
+    let received = PublishEntry {
+        received: Some((SessionNumber(1), 9)),
+        ..publish(unwanted.clone(), to(&[]), 1)
+    };
     gatherer.take(WorkerId(0), batch(received));
     gatherer.take(WorkerId(1), part(3, 5, &[], 0));
     let list = payloads(&gatherer.next(STAMP).unwrap().bytes);
@@ -293,14 +295,15 @@ fn state() -> State {
     state
 }
 
-fn apply(state: &mut State, publish: &Publish) {
+fn apply(state: &mut State, publish: &PublishEntry) {
     state.apply(publish.record(Epoch(0), true));
 }
 
 #[test]
 fn a_share_may_be_taken_before_it_is_there() {
     let mut state = state();
-    let taken = Publish { taken: Some(name(1, 5)), ..publish(message(5, 1, b"x"), to(&[]), 0) };
+    let taken =
+        PublishEntry { taken: Some(name(1, 5)), ..publish(message(5, 1, b"x"), to(&[]), 0) };
     apply(&mut state, &taken);
     apply(&mut state, &publish(message(5, 1, b"x"), to(&[1]), 0));
     apply(&mut state, &publish(message(6, 2, b"x"), to(&[1]), 0));
@@ -327,7 +330,8 @@ fn a_member_that_is_given_back_its_own_message_keeps_it() {
         SessionNumber(1),
         StoredDelivery { number: DeliveryNumber(9), qos: 1, ..Default::default() },
     );
-    let given_back = Publish { taken: Some(name(1, 5)), ..publish(message(5, 1, b"x"), back, 0) };
+    let given_back =
+        PublishEntry { taken: Some(name(1, 5)), ..publish(message(5, 1, b"x"), back, 0) };
     for _ in 0..2 {
         apply(&mut state, &given_back);
         assert_eq!(state.sessions[&SessionNumber(1)].deliveries().len(), 1);
@@ -399,7 +403,7 @@ fn what_a_replay_has_sent_and_what_went_live_is_not_owed_any_more() {
     for live_first in [false, true] {
         let mut state = state();
         let retained =
-            Publish { retained: Some(9), ..publish(message(6, 9, b"live"), to_one(&live), 0) };
+            PublishEntry { retained: Some(9), ..publish(message(6, 9, b"live"), to_one(&live), 0) };
         if live_first {
             apply(&mut state, &retained);
         }
@@ -428,7 +432,7 @@ fn what_was_done_says_nothing_of_what_comes_later() {
 fn an_older_version_loses_and_an_empty_payload_clears() {
     let retain = |state: &mut State, id, version, payload: &[u8]| {
         let publish = publish(message(id, version, payload), to(&[]), 0);
-        apply(state, &Publish { retained: Some(version), ..publish });
+        apply(state, &PublishEntry { retained: Some(version), ..publish });
     };
     let retained = |state: &State| state.retained().map(|message| message.id.0).collect::<Vec<_>>();
     let mut state = state();

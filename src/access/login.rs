@@ -2,7 +2,7 @@
 
 use super::keyed_hash::{process_hash, process_number};
 use super::rules::Rules;
-use super::scram::Exchange;
+use super::scram::ScramExchange;
 use super::secret::Secret;
 use crate::base::ids::ListenerId;
 use crate::mqtt::ReasonCode;
@@ -31,7 +31,7 @@ pub struct Login {
     /// The authentication data.
     pub data: Option<Box<[u8]>>,
     /// What the last [`Verdict::Continue`] left.
-    pub exchange: Option<Box<Exchange>>,
+    pub exchange: Option<Box<ScramExchange>>,
     /// Who the client is already, when it authenticates again: it cannot become another user.
     pub current: Option<Arc<Identity>>,
     /// Dangles once nobody waits for the verdict any more; none when that cannot happen.
@@ -142,7 +142,7 @@ pub enum Verdict {
         /// Authentication data for AUTH.
         data: Box<[u8]>,
         /// Belongs into the next [`Login`] of this client.
-        exchange: Box<Exchange>,
+        exchange: Box<ScramExchange>,
     },
     /// The client is not let in.
     Refuse {

@@ -31,7 +31,7 @@ pub use login::{Identity, Login, Proof, Step, Verdict};
 pub use password_hash::{HashMethod, Workspace, hash_password};
 pub use policy::Policy;
 pub use rules::Rules;
-pub use scram::Exchange;
+pub use scram::ScramExchange;
 pub use secret::Secret;
 pub use sources::{Algorithm, HookSource, JwtSource, Sources};
 

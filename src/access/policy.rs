@@ -10,7 +10,7 @@ use super::login::{Identity, Login, Proof, Step, Verdict};
 use super::password_file::PasswordFile;
 use super::password_hash::Workspace;
 use super::rules::Names;
-use super::scram::{Exchange, METHOD, WRONG_PROOF};
+use super::scram::{METHOD, ScramExchange, WRONG_PROOF};
 use super::sources::{HookSource, Sources};
 use super::token::{Tokens, is_token};
 use crate::mqtt::ReasonCode;
@@ -233,7 +233,7 @@ impl Policy {
                 Verdict::Accept { identity: Arc::new(identity), data, valid_for: None }
             });
         }
-        let begun = self.scram().map(|passwords| Exchange::begin(data, passwords));
+        let begun = self.scram().map(|passwords| ScramExchange::begin(data, passwords));
         let begun = begun.unwrap_or(Err("SCRAM without a password file"));
         begun.map_or_else(refused, |(exchange, data)| Verdict::Continue {
             data,

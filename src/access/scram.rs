@@ -23,7 +23,7 @@ pub(super) const METHOD: &str = "SCRAM-SHA-256";
 const MALFORMED: &str = "malformed SCRAM message";
 
 /// An exchange that has begun: the server's first message is sent, the client's last is awaited.
-pub struct Exchange {
+pub struct ScramExchange {
     user: Box<str>,
     /// The head of the client's first message, which its last one repeats.
     gs2_header: Box<str>,
@@ -37,7 +37,7 @@ pub struct Exchange {
 }
 
 /// Holds keys, and shows none.
-impl fmt::Debug for Exchange {
+impl fmt::Debug for ScramExchange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[exchange]")
     }
@@ -51,7 +51,7 @@ pub(super) struct Proved {
     pub data: Box<[u8]>,
 }
 
-impl Exchange {
+impl ScramExchange {
     /// Takes the client's first message and gives the server's first.
     pub(super) fn begin(
         data: &[u8],
@@ -212,7 +212,7 @@ mod tests {
         let passwords = PasswordFile::parse(&format!("user:{KEYS}\n")).unwrap();
         let first = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
         let nonce = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let (exchange, server_first) = Exchange::begin_with(first, &passwords, nonce).unwrap();
+        let (exchange, server_first) = ScramExchange::begin_with(first, &passwords, nonce).unwrap();
         assert_eq!(
             std::str::from_utf8(&server_first).unwrap(),
             "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\

@@ -366,8 +366,8 @@ impl Clients {
         resumes
     }
 
-    /// The sessions that are connected, by slot.
-    pub(super) fn connected(&self) -> Vec<LinkId> {
+    /// All links, by slot.
+    pub(super) fn link_ids(&self) -> Vec<LinkId> {
         self.links.iter().flatten().map(|link| link.id).collect()
     }
 

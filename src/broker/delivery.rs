@@ -1,9 +1,9 @@
 //! A message on its way to one session.
 
-use super::message::Message;
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryName, DeliveryNumber, SessionNumber};
 use crate::mqtt::QoS;
+use crate::store::Message;
 use smallvec::SmallVec;
 use std::sync::Arc;
 

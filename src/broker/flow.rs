@@ -5,7 +5,7 @@
 //! that they are gone. So what waits for a ring in its sender is what one burst caused, what a link
 //! that closes or a message of another worker causes, and answers to what other workers have asked.
 
-use super::will::{Author, Will};
+use super::will::{Author, WillMessage};
 use crate::access::Verdict;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::limits::MESH_BURST_MAX;
@@ -22,7 +22,7 @@ pub(super) struct Flow {
     pub(super) links: VecDeque<LinkId>,
     pub(super) verdicts: VecDeque<(LinkId, Verdict)>,
     pub(super) sessions: VecDeque<SessionId>,
-    pub(super) wills: VecDeque<(Author, Box<Will>)>,
+    pub(super) wills: VecDeque<(Author, Box<WillMessage>)>,
 }
 
 impl Flow {

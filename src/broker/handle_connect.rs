@@ -6,7 +6,7 @@ use super::origin::Excess;
 use super::session::Session;
 use super::shard::Shard;
 use super::told::{self, Claim, Departure};
-use super::will::Will;
+use super::will::WillMessage;
 use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionId, SessionNumber};
 use crate::mqtt::{
@@ -347,7 +347,7 @@ impl Shard {
         session.ends = None;
         // [MQTT-3.1.3-9]: back before the delay is over, so there is no will.
         session.will_due = None;
-        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        session.will = connect.will.as_ref().map(|will| Box::new(WillMessage::new(will)));
         session.expiry_s = connect.session_expiry_s.min(options.max_session_expiry);
         session.window = connect.receive_maximum.min(options.max_inflight);
         self.clients.refresh_session_timer(session_id);

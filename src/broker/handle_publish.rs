@@ -2,7 +2,6 @@
 
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
-use super::message::{Expiry, Source, Traits};
 use super::publication::Publication;
 use super::route::Retention;
 use super::shard::Shard;
@@ -12,6 +11,7 @@ use crate::mqtt::{
     Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, Version,
     level_count,
 };
+use crate::store::{Expiry, Source, Traits};
 
 /// What has become of a publish.
 #[derive(Debug)]

@@ -11,11 +11,11 @@
 //! exchanges there are.
 
 use super::delivery::{Delivery, Exchange};
-use super::message::Message;
 use super::publication::packet_id;
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, Serial};
 use crate::base::maps::HashMap;
+use crate::store::Message;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
@@ -49,8 +49,14 @@ pub(super) enum Wait {
     DiskAsReplay,
 }
 
-/// An exchange to be sent: its packet identifier, the message or None for PUBREL, and DUP.
-pub(super) type Unsent = (u16, Option<Delivery>, bool);
+/// The next packet of an exchange.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) packet_id: u16,
+    /// The message of a PUBLISH; None for a PUBREL.
+    pub(super) delivery: Option<Delivery>,
+    pub(super) dup: bool,
+}
 
 /// All exchanges of a session.
 #[derive(Debug, Default)]
@@ -211,10 +217,10 @@ impl InFlight {
         self.fresh = self.sent.end();
     }
 
-    /// The next exchange to send, if a window of this size allows it: first what was sent before,
-    /// in that order, then what waits for its turn.
+    /// The next packet to send, if a window of this size allows it: first of the exchanges that
+    /// were sent before, in that order, then of those that wait for their turn.
     // [MQTT-3.3.4-9], [MQTT-4.6.0-1]
-    pub(super) fn next_unsent(&mut self, window: usize) -> Option<Unsent> {
+    pub(super) fn next_outgoing(&mut self, window: usize) -> Option<Outgoing> {
         if (self.sent.len - self.unsent) as usize >= window {
             return None;
         }
@@ -224,7 +230,7 @@ impl InFlight {
             self.resent += 1;
             if let Some(entry) = self.sent.entries.get(place).and_then(Option::as_ref) {
                 self.unsent -= 1;
-                return Some((entry.packet_id, entry.delivery().cloned(), true));
+                return Some(entry.outgoing(true));
             }
         }
         let waiting = self.waiting.as_mut().filter(|waiting| waiting.is_ready())?;
@@ -233,9 +239,9 @@ impl InFlight {
             self.waiting = None;
         }
         let dup = entry.delivery().is_some_and(Delivery::may_have_been_sent);
-        let unsent = (entry.packet_id, entry.delivery().cloned(), dup);
+        let outgoing = entry.outgoing(dup);
         self.sent.push(entry);
-        Some(unsent)
+        Some(outgoing)
     }
 
     /// Lets the delivery parked under this packet identifier be sent in its turn, if its record
@@ -451,6 +457,10 @@ impl Entry {
         }
     }
 
+    fn outgoing(&self, dup: bool) -> Outgoing {
+        Outgoing { packet_id: self.packet_id, delivery: self.delivery().cloned(), dup }
+    }
+
     /// The delivery's number in the journal; 0 when it is not there.
     pub(super) fn stored(&self) -> DeliveryNumber {
         match &self.exchange {
@@ -481,8 +491,8 @@ mod tests {
     use super::*;
     use crate::base::ids::{MessageId, SessionNumber};
     use crate::base::prng::Prng;
-    use crate::broker::message::Traits;
     use crate::mqtt::{Properties, QoS};
+    use crate::store::Traits;
     use std::sync::Arc;
 
     fn delivery(message: &Arc<Message>) -> Delivery {
@@ -520,7 +530,7 @@ mod tests {
     }
 
     impl Plain {
-        fn next_unsent(&mut self, window: usize) -> Option<(u16, bool)> {
+        fn next_outgoing(&mut self, window: usize) -> Option<(u16, bool)> {
             if self.sent.iter().filter(|(_, is_sent)| *is_sent).count() >= window {
                 return None;
             }
@@ -573,8 +583,9 @@ mod tests {
                     }
                     45..60 => {
                         let window = prng.below(150) as usize;
-                        let unsent = in_flight.next_unsent(window).map(|(id, _, dup)| (id, dup));
-                        assert_eq!(unsent, plain.next_unsent(window));
+                        let outgoing = in_flight.next_outgoing(window);
+                        let outgoing = outgoing.map(|packet| (packet.packet_id, packet.dup));
+                        assert_eq!(outgoing, plain.next_outgoing(window));
                     }
                     60..62 => {
                         in_flight.forget_sent();

@@ -11,16 +11,16 @@
 use super::batch_list::{Acknowledger, Awaited, BatchList, By};
 use super::delivery::Delivery;
 use super::link::ResponseId;
-use super::message::Message;
 use super::record_ref::{RecordPlace, RecordRef};
-use super::will::{Author, Will};
+use super::will::{Author, WillMessage};
 use crate::base::ids::{DeliveryName, LinkId, PartNumber, RecordName, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::limits::{JOURNAL_LAZY, JOURNAL_WAITING_BYTES_MAX};
 use crate::mqtt::QoS;
+use crate::store::Message;
 use crate::store::record::{Record, StoredDelivery};
-use crate::store::{Batch, Entry, Epoch, Part, Publish, Recipients, Submission, Way};
+use crate::store::{Batch, Entry, Epoch, Part, PublishEntry, Recipients, Submission, Way};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,7 @@ pub(super) struct Waiting {
     pub(super) responses: Vec<(LinkId, ResponseId)>,
     pub(super) parked: Vec<ParkedDelivery>,
     /// Wills that are noted as gone.
-    pub(super) wills: Vec<(Author, Box<Will>)>,
+    pub(super) wills: Vec<(Author, Box<WillMessage>)>,
     /// As [`Ledger::relayed`], each with [`Noted::bytes_with`].
     relayed: Vec<(Arc<Message>, RecordRef)>,
 }
@@ -112,7 +112,8 @@ enum Item {
     Publish(Box<Pending>),
 }
 
-/// A message that goes somewhere.
+/// A publish whose record is open: it gathers recipients, and loses those that acknowledge before
+/// the hand-over. A [`PublishEntry`] is what is left then, and may go to another thread.
 #[derive(Debug, Default)]
 struct Pending {
     /// Names it to the other workers.
@@ -234,7 +235,7 @@ impl Ledger {
     }
 
     /// A will waits for what was noted last.
-    pub(super) fn wait_to_publish(&mut self, author: Author, will: Box<Will>) {
+    pub(super) fn wait_to_publish(&mut self, author: Author, will: Box<WillMessage>) {
         self.gathering.wills.push((author, will));
     }
 
@@ -668,13 +669,13 @@ impl Pending {
     }
 
     /// `has_bytes`: another record will have the message's bytes, or there is no such message.
-    fn publish(self, rewrite: u32, has_bytes: bool) -> Publish {
+    fn publish(self, rewrite: u32, has_bytes: bool) -> PublishEntry {
         let message = self.message.expect("it is routed");
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
         let is_new = needs_bytes && !has_bytes && message.note_stored(rewrite);
         // The first record of a message has its bytes, whoever else is about to write them.
         let is_first = needs_bytes && self.record == message.id.into();
-        Publish {
+        PublishEntry {
             is_new: is_new || is_first,
             message,
             retained: self.noted.retained,
@@ -713,9 +714,9 @@ pub(super) const fn way(qos: QoS, retain: bool) -> Way {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Traits;
     use super::*;
     use crate::base::ids::{DeliveryNumber, MessageId};
+    use crate::store::Traits;
 
     use crate::mqtt::Properties;
 
@@ -756,7 +757,7 @@ mod tests {
     }
 
     /// The record by which the message goes on, handed over.
-    fn hand_over(ledger: &mut Ledger) -> Box<Publish> {
+    fn hand_over(ledger: &mut Ledger) -> Box<PublishEntry> {
         let Some(Submission::Batch(batch)) = ledger.next_submission(NOW) else { panic!("a batch") };
         let [Entry::Publish(publish)] = <[Entry; 1]>::try_from(batch.entries).unwrap() else {
             panic!("a publish")

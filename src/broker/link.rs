@@ -4,7 +4,7 @@ use super::delivery::Delivery;
 use super::origin::Origin;
 use super::rate::Rate;
 use super::told::Departure;
-use crate::access::Exchange;
+use crate::access::ScramExchange;
 use crate::base::ids::{LinkId, SessionId};
 use crate::base::maps::HashMap;
 use crate::base::queue::Queue;
@@ -88,7 +88,7 @@ pub(super) struct PendingLogin {
     /// The client identifier that CONNECT left to the broker.
     pub(super) assigned: Option<String>,
     /// What the last step left for the next one; None while the authenticator has it.
-    pub(super) exchange: Option<Box<Exchange>>,
+    pub(super) exchange: Option<Box<ScramExchange>>,
     /// That it lives tells the authenticator that the link waits for the verdict.
     pub(super) waits: Arc<()>,
 }

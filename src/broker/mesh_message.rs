@@ -1,8 +1,8 @@
 //! What workers say to each other.
 
 use super::link::ResponseId;
-use super::message::Message;
 use crate::base::ids::{LinkId, RecordName, SessionId};
+use crate::store::Message;
 use crate::topics::Interest;
 use smallvec::SmallVec;
 use std::sync::Arc;

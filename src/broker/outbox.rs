@@ -12,9 +12,9 @@
 //! subscriber of the sequence. What only one link gets is in the private arena. Nothing moves
 //! until [`Outbox::reset`].
 
-use super::message::Message;
 use crate::base::ids::LinkId;
 use crate::limits::{LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, TURN_BYTES_MAX};
+use crate::store::Message;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -6,11 +6,11 @@
 //! have changed meanwhile. A reload judges everything anew.
 
 use super::clients::Clients;
-use super::message::{Message, Source};
 use super::session::Session;
 use super::shard::Shard;
 use crate::access::{Grants, Identity, Policy, Reach};
 use crate::base::ids::{ListenerId, SessionId};
+use crate::store::{Message, Source};
 use crate::topics::Extras;
 use std::sync::Arc;
 

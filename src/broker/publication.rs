@@ -1,11 +1,11 @@
 //! A publish on its way to many: what is decided and encoded once, whoever gets it.
 
-use super::message::{Message, Source, Traits};
 use super::outbox::{Outbox, PRIVATE, Run};
 use crate::base::ids::{MessageId, Serial};
 use crate::base::time::Time;
 use crate::limits::PAYLOAD_COPIED_MAX;
 use crate::mqtt::{Properties, Publish, QoS, Version};
+use crate::store::{Message, Source, Traits};
 use smallvec::SmallVec;
 use std::sync::Arc;
 

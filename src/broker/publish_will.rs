@@ -2,14 +2,14 @@
 
 use super::ledger::Noted;
 use super::shard::Shard;
-use super::will::{Author, Will};
+use super::will::{Author, WillMessage};
 use crate::mqtt::{Properties, Publish, QoS};
 
 impl Shard {
     /// The will of a session is to be published. The journal has been told that it is gone: one
     /// that may come at most once waits until that is on disk, so that no later process has it.
     // [MQTT-4.3.1-1]
-    pub(super) fn send_will(&mut self, author: Author, will: Box<Will>) {
+    pub(super) fn send_will(&mut self, author: Author, will: Box<WillMessage>) {
         let waits = will.qos == QoS::AtMostOnce && author.is_recorded;
         match self.clients.ledger.as_mut().filter(|ledger| waits && ledger.waits_for_disk()) {
             Some(ledger) => ledger.wait_to_publish(author, will),
@@ -19,7 +19,7 @@ impl Shard {
 
     /// Publishes the will of a session, if its client may write there.
     // [MQTT-3.1.2-8], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
-    pub(super) fn publish_will(&mut self, author: &Author, will: &Will) {
+    pub(super) fn publish_will(&mut self, author: &Author, will: &WillMessage) {
         if !author.may_write(&will.topic) {
             self.clients.counters.publishes_denied += 1;
             return;

@@ -2,7 +2,7 @@
 
 use super::clients::{Clients, Route};
 use super::delivery::{Delivery, Particulars};
-use super::in_flight::Wait;
+use super::in_flight::{Outgoing, Wait};
 use super::ledger::{Fate, Noted, Recording, stored};
 use super::publication::Publication;
 use super::record_ref::RecordRef;
@@ -220,8 +220,8 @@ impl Clients {
             if !self.sessions[id.slot].in_flight.has_unsent() || self.has_enough(route, id) {
                 return;
             }
-            let unsent = self.sessions[id.slot].next_unsent();
-            let Some((packet_id, delivery, dup)) = unsent else { return };
+            let outgoing = self.sessions[id.slot].next_outgoing();
+            let Some(Outgoing { packet_id, delivery, dup }) = outgoing else { return };
             let Some(delivery) = delivery else {
                 let pubrel = Ack::new(AckType::PubRel, packet_id, ReasonCode::Success);
                 self.send(route.link, &Packet::Ack(pubrel));

@@ -9,10 +9,10 @@
 
 use super::delivery::Delivery;
 use super::link::ResponseId;
-use super::message::Message;
 use super::record_ref::RecordRef;
 use crate::base::ids::WorkerId;
 use crate::mqtt::{self, QoS};
+use crate::store::Message;
 use crate::store::record::Owed;
 use crate::topics::RetainedMessage as _;
 use smallvec::SmallVec;

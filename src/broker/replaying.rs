@@ -3,7 +3,6 @@
 use super::clients::Clients;
 use super::link::ResponseId;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
-use super::message::Message;
 use super::permission::permitted;
 use super::replay::{Replay, Wanted, is_newer};
 use super::session::Session;
@@ -11,6 +10,7 @@ use super::shard::Shard;
 use crate::base::ids::{SessionId, WorkerId};
 use crate::limits::{PUMP_MESSAGES_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
 use crate::mqtt::QoS;
+use crate::store::Message;
 use crate::store::record::Owed;
 use smallvec::SmallVec;
 use std::sync::Arc;

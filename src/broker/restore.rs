@@ -2,16 +2,16 @@
 
 use super::delivery::{Delivery, Exchange, Particulars};
 use super::homes::Homes;
-use super::message::Message;
 use super::permission::{policy, worth_keeping};
 use super::record_ref::RecordRef;
 use super::replay::Wanted;
 use super::session::Session;
 use super::shard::Shard;
-use super::will::Will;
+use super::will::WillMessage;
 use crate::base::ids::{ByWorker, DeliveryNumber, ListenerId, MessageId, SessionId, WorkerId};
 use crate::base::maps::{HashMap, HashSet};
 use crate::mqtt::{SubscriptionOptions, TopicFilter, Version};
+use crate::store::Message;
 use crate::store::record::{StoredDelivery, Subscription};
 use crate::store::{Epoch, State, StoredCopy, StoredSession, VERSION_MIN, qos};
 use crate::topics::{Interest, Subscriber};
@@ -104,7 +104,7 @@ impl Shard {
         let identity = Arc::new(attributes.owner.identity(&attributes.client_id));
         session.grants = policy.grants(&identity);
         session.identity = worth_keeping(identity, policy, session.grants.as_ref());
-        session.will = attributes.will.as_ref().map(|will| Box::new(Will::restored(will)));
+        session.will = attributes.will.as_ref().map(|will| Box::new(WillMessage::restored(will)));
         // A client that was connected is not any more.
         let ends = attributes.ends_ms.map(|ends| epoch.time(ends));
         let ends = ends.unwrap_or_else(|| now.after_seconds(attributes.expiry_s));

@@ -2,13 +2,13 @@
 
 use super::in_flight::Entry;
 use super::ledger::{Ledger, stored};
-use super::message::Message;
 use super::rewrite_progress::Rewrite;
 use super::session::Session;
 use super::shard::Shard;
 use crate::base::ids::{DeliveryNumber, MessageId, SessionId};
 use crate::limits::{RETAINED_PAGE_MESSAGES, REWRITE_SLICE_BYTES};
 use crate::mqtt::Version;
+use crate::store::Message;
 use crate::store::record::{Body, Published, Record, StoredDelivery, Subscription, Whole};
 use std::num::NonZeroU64;
 use std::sync::Arc;

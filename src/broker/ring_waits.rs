@@ -5,7 +5,7 @@ use super::boundary::Output;
 use super::link::State;
 use super::mesh_message::MeshMessage;
 use super::shard::Shard;
-use super::will::{Author, Will};
+use super::will::{Author, WillMessage};
 use crate::access::Verdict;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::mqtt::{Frame, PacketType};
@@ -49,7 +49,7 @@ impl Shard {
     }
 
     /// The journal has it on disk that these wills are gone.
-    pub(super) fn publish_wills(&mut self, wills: Vec<(Author, Box<Will>)>) {
+    pub(super) fn publish_wills(&mut self, wills: Vec<(Author, Box<WillMessage>)>) {
         if !wills.is_empty() {
             self.flow.wills.extend(wills);
             self.go_on_with_mesh();

@@ -2,11 +2,11 @@
 
 use super::ledger::{Recording, expect_part};
 use super::mesh_message::{MeshMessage, Ticket};
-use super::message::Message;
 use super::publication::Publication;
 use super::shard::Shard;
 use super::share::Pick;
 use crate::base::ids::{RecordName, WorkerId};
+use crate::store::Message;
 use smallvec::SmallVec;
 use std::sync::Arc;
 

@@ -1,15 +1,15 @@
 //! A client's session: what outlives its connection.
 
 use super::delivery::Delivery;
-use super::in_flight::{InFlight, Unsent};
-use super::message::Source;
+use super::in_flight::{InFlight, Outgoing};
 use super::replay::Replay;
-use super::will::{Author, Will};
+use super::will::{Author, WillMessage};
 use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionNumber};
 pub(super) use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
+use crate::store::Source;
 use crate::topics::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) struct Session {
     pub(super) rare: Option<Box<Rare>>,
     /// Sorted.
     pub(super) subscriptions: Vec<Place>,
-    pub(super) will: Option<Box<Will>>,
+    pub(super) will: Option<Box<WillMessage>>,
     /// When the will is due, after the connection failed.
     pub(super) will_due: Option<Time>,
     /// When it ends, while there is no connection.
@@ -125,9 +125,9 @@ impl Session {
         self.in_flight.len() < self.window as usize
     }
 
-    /// The next exchange to send, if the window allows.
-    pub(super) fn next_unsent(&mut self) -> Option<Unsent> {
-        self.in_flight.next_unsent(self.window as usize)
+    /// The next packet of an exchange to send, if the window allows one.
+    pub(super) fn next_outgoing(&mut self) -> Option<Outgoing> {
+        self.in_flight.next_outgoing(self.window as usize)
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {

@@ -9,7 +9,6 @@ use super::homes::Homes;
 use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
 use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
-use super::message::Message;
 use super::origin::Origin;
 use super::outbox::Outbox;
 use super::rewrite_progress::Rewrite;
@@ -23,6 +22,7 @@ use crate::mqtt::{
     Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame_of,
 };
 use crate::options::Options;
+use crate::store::Message;
 use crate::store::VERSION_MIN;
 use crate::topics::{Matches, Retained, Subscriptions};
 use std::collections::VecDeque;
@@ -530,7 +530,7 @@ impl Shard {
     }
 
     fn shut_down(&mut self) {
-        for id in self.clients.connected() {
+        for id in self.clients.link_ids() {
             let Some(link) = self.clients.link(id) else { continue };
             if let Some(session) = link.session() {
                 // The broker stops, not the client: its will is not due.

@@ -1,16 +1,16 @@
 //! The message that a client leaves with the broker for the case that it is lost.
 
-use super::message::Source;
 use crate::access::Grants;
 use crate::base::ids::SessionNumber;
 use crate::mqtt::{self, QoS};
+use crate::store::Source;
 use crate::store::qos;
 use crate::store::record::StoredWill;
 use std::sync::Arc;
 
 /// A will, as CONNECT gave it.
 #[derive(Debug)]
-pub(super) struct Will {
+pub(super) struct WillMessage {
     pub(super) topic: Box<str>,
     pub(super) payload: Box<[u8]>,
     pub(super) properties: Box<[u8]>,
@@ -21,7 +21,7 @@ pub(super) struct Will {
     pub(super) message_expiry_s: Option<u32>,
 }
 
-impl Will {
+impl WillMessage {
     /// The will that the journal kept.
     pub(super) fn restored(will: &StoredWill<'_>) -> Self {
         Self {

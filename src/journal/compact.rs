@@ -20,7 +20,7 @@ pub(crate) fn compact(
     cut_torn_tails(&directory, &recovered.faults)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(cannot)?;
     runtime.block_on(async move {
-        let mut log = Log::new(Files { directory }, recovered.past, true, salt, Limits::USUAL);
+        let mut log = Log::new(Files { directory }, recovered.end, true, salt, Limits::USUAL);
         store::compact(&mut log, &recovered.state).await.map_err(cannot)?;
         Ok(log.bytes())
     })

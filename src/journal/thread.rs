@@ -8,7 +8,7 @@ use crate::base::ids::{ByWorker, WorkerId};
 use crate::limits::{CLOCK_CHECK, JOURNAL_RETRY};
 use crate::mesh::Line;
 use crate::store::record::ClockNote;
-use crate::store::{Commit, CommitBuilder, Committed, Epoch, Fault, Log, News, Past, Submission};
+use crate::store::{Commit, CommitBuilder, Committed, Epoch, Fault, Log, LogEnd, News, Submission};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -28,7 +28,7 @@ pub(crate) struct JournalSetup {
     /// Where it is.
     pub directory: Directory,
     /// What is there already, and what is wrong with it.
-    pub past: Past,
+    pub end: LogEnd,
     /// As recovery found them.
     pub faults: Vec<Fault>,
     /// What the journal's time was when the process's clock began.
@@ -115,12 +115,12 @@ struct Journal {
 
 impl Journal {
     async fn open(setup: JournalSetup) -> Result<Self, JournalError> {
-        let JournalSetup { directory, past, faults, epoch, clock, syncs, salt, lines, wake, bell } =
+        let JournalSetup { directory, end, faults, epoch, clock, syncs, salt, lines, wake, bell } =
             setup;
         cut_torn_tails(&directory, &faults)?;
         let path = directory.path().to_owned();
         let cannot = |error| JournalError::at(&path, "cannot write the journal in", error);
-        let mut log = Log::new(Files { directory }, past, syncs, salt, faults::LIMITS);
+        let mut log = Log::new(Files { directory }, end, syncs, salt, faults::LIMITS);
         log.open().await.map_err(cannot)?;
         faults::reach("recovered");
         let gatherer = CommitBuilder::new(lines.workers(), epoch);

@@ -49,7 +49,7 @@ pub(super) fn open(
     let doorbells = Arc::clone(doorbells);
     let setup = journal::JournalSetup {
         directory,
-        past: recovered.past,
+        end: recovered.end,
         faults: recovered.faults,
         epoch,
         clock: Box::new(move || read_clocks(boot).note(epoch.milliseconds(clock.now()))),

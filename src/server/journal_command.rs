@@ -128,7 +128,7 @@ fn say_tallies(
     tallies: &Tallies,
     bytes: u64,
 ) -> io::Result<()> {
-    for segment in &recovered.past.segments {
+    for segment in &recovered.end.segments {
         let (number, end) = (segment.number, segment.end);
         let found = tallies.0.iter().find(|tally| tally.segment == number);
         let (commits, records) = found.map_or((0, 0), |tally| (tally.commits, tally.records));
@@ -140,7 +140,7 @@ fn say_tallies(
     }
     let state = &recovered.state;
     let (sessions, messages) = (state.sessions.len(), state.messages.len());
-    let (retained, live) = (state.retained().count(), recovered.past.live_bytes);
+    let (retained, live) = (state.retained().count(), recovered.end.live_bytes);
     writeln!(
         out,
         "{sessions} sessions, {messages} messages, {retained} of them retained; about {live} of \
@@ -206,7 +206,7 @@ fn compact(path: &Path, matches: &ArgMatches) -> Result<ExitCode, JournalError> 
             format!("{fault}: see ringmq journal verify; --accept-damage goes on all the same");
         return Ok(Failure::start(line).report());
     }
-    let segments = recovered.past.segments.len();
+    let segments = recovered.end.segments.len();
     let after = journal::compact(directory, recovered, random::number())?;
     let line = format!("{segments} segments of {before} bytes became one of {after} bytes\n");
     let _ = io::stdout().write_all(line.as_bytes());

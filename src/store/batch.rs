@@ -1,7 +1,7 @@
 //! Batches and parts, which workers hand to the journal.
 
 use super::message::Message;
-use super::record::{Body, Group, Numbers, Published, Record, StoredDelivery};
+use super::record::{Body, Numbers, Published, Record, SessionGroup, StoredDelivery};
 use crate::base::ids::{DeliveryName, DeliveryNumber, PartNumber, RecordName, SessionNumber};
 use crate::base::time::Time;
 use std::borrow::Cow;
@@ -44,12 +44,13 @@ pub enum Entry {
     /// A change that stands in place.
     Record(Box<Record<'static>>),
     /// A message that goes somewhere.
-    Publish(Box<Publish>),
+    Publish(Box<PublishEntry>),
 }
 
-/// A message that goes to sessions here and on other workers.
+/// A publish as its worker hands it to the journal, which joins the parts of other workers to it. A
+/// [`Published`] borrows from it what goes to the disk, once all parts are there.
 #[derive(Debug)]
-pub struct Publish {
+pub struct PublishEntry {
     /// The message, which has an id.
     pub message: Arc<Message>,
     /// The message's bytes are still to be written.
@@ -175,7 +176,7 @@ impl Recipients {
     }
 }
 
-impl Publish {
+impl PublishEntry {
     /// True when there is nothing to remember.
     #[must_use]
     pub(crate) const fn is_void(&self) -> bool {
@@ -194,7 +195,7 @@ impl Publish {
     #[must_use]
     pub fn record(&self, epoch: Epoch, has_body: bool) -> Record<'_> {
         let Recipients { groups, others, .. } = &self.recipients;
-        let groups = groups.iter().map(|(way, sessions)| Group {
+        let groups = groups.iter().map(|(way, sessions)| SessionGroup {
             qos: way.qos,
             retain: way.retain,
             packet_id: way.packet_id,

@@ -4,7 +4,7 @@
 //! hands over the record, the others their part of its recipients; the batch with the record waits
 //! until all parts are there. Parts wait for nothing, so no two workers ever wait for each other.
 
-use super::batch::{Batch, Entry, Epoch, Part, Publish};
+use super::batch::{Batch, Entry, Epoch, Part, PublishEntry};
 use super::commit::{CommitWriter, Stamp};
 use super::record::{ClockNote, Record};
 use crate::base::ids::{ByWorker, PartNumber, RecordName, WorkerId};
@@ -198,7 +198,7 @@ impl CommitBuilder {
     }
 
     /// Adds the parts of other workers.
-    fn join(&mut self, publish: &mut Publish, heard: &mut ByWorker<Committed>) {
+    fn join(&mut self, publish: &mut PublishEntry, heard: &mut ByWorker<Committed>) {
         if publish.parts == 0 {
             return;
         }

@@ -65,7 +65,7 @@ impl Limits {
 
 /// The end of a recovered journal, from which the next process writes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Past {
+pub struct LogEnd {
     /// The segments, in order.
     pub segments: Vec<Sealed>,
     /// The number of the next commit.
@@ -105,21 +105,21 @@ struct Current<F> {
 }
 
 impl<D: Disk> Log<D> {
-    /// A journal that goes on after `past`; write to it after [`Self::open`]. `syncs`: a commit is
+    /// A journal that goes on after `end`; write to it after [`Self::open`]. `syncs`: a commit is
     /// done when it is on disk, not when the kernel has it. `salt` is that of a new journal, and
     /// nobody can guess it.
-    pub fn new(disk: D, past: Past, syncs: bool, salt: u64, limits: Limits) -> Self {
-        let salt = past.salt.unwrap_or(salt);
+    pub fn new(disk: D, end: LogEnd, syncs: bool, salt: u64, limits: Limits) -> Self {
+        let salt = end.salt.unwrap_or(salt);
         Self {
             disk,
             limits,
-            next_segment: past.segments.last().map_or(1, |last| last.number + 1),
-            sealed: past.segments.into(),
+            next_segment: end.segments.last().map_or(1, |last| last.number + 1),
+            sealed: end.segments.into(),
             current: None,
-            next: Stamp { salt, number: past.next_commit.max(1) },
+            next: Stamp { salt, number: end.next_commit.max(1) },
             syncs,
             looks_at_older: true,
-            live_bytes: past.live_bytes,
+            live_bytes: end.live_bytes,
             rewrite: None,
             // The first stands for whatever was written before.
             rewrites_begun: 1,

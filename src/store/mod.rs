@@ -14,7 +14,7 @@ pub mod record;
 mod recovery;
 mod state;
 
-pub use batch::{Batch, Entry, Epoch, Part, Publish, Recipients, Way};
+pub use batch::{Batch, Entry, Epoch, Part, PublishEntry, Recipients, Way};
 pub use clock::Reading;
 pub use commit::{
     COMMIT_HEADER, CommitWriter, FORMAT, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Stamp,
@@ -22,7 +22,7 @@ pub use commit::{
 pub use commit_builder::{Commit, CommitBuilder, Committed, News, Submission};
 pub use compact::compact;
 pub use decode::DecodeError;
-pub use log::{Disk, Limits, Log, Past, Sealed};
+pub use log::{Disk, Limits, Log, LogEnd, Sealed};
 pub use message::{Expiry, Message, Source, Traits};
 pub use recovery::{Fault, Found, Piece, Reader, Recovered, UnknownFormat, Watch, pieces};
 pub use state::{State, StoredCopy, StoredSession, VERSION_MIN, qos};

@@ -234,7 +234,7 @@ impl StoredDelivery<'_> {
     }
 }
 
-/// A message and where it goes.
+/// A message and where it goes, as bytes on the disk hold it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published<'a> {
     /// Names the message in the journal; no other one ever has the same.
@@ -250,7 +250,7 @@ pub struct Published<'a> {
     /// The delivery that ends with this, because a member of its group gets the message instead.
     pub taken: Option<DeliveryName>,
     /// Sessions that get it in the same way.
-    pub groups: Vec<Group<'a>>,
+    pub groups: Vec<SessionGroup<'a>>,
     /// Sessions that get it each in a way of its own.
     #[serde(borrow)]
     pub others: Vec<(SessionNumber, StoredDelivery<'a>)>,
@@ -258,7 +258,7 @@ pub struct Published<'a> {
 
 /// Sessions that get a message in the same way, and for no subscription identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group<'a> {
+pub struct SessionGroup<'a> {
     /// 1 or 2.
     pub qos: u8,
     /// RETAIN.

@@ -6,7 +6,7 @@ use super::commit::{
     record_payload,
 };
 use super::decode::DecodeError;
-use super::log::{Past, Sealed};
+use super::log::{LogEnd, Sealed};
 use super::record::Record;
 use super::state::State;
 use crate::base::causes;
@@ -143,7 +143,7 @@ pub struct Reader<W = ()> {
     watch: W,
     state: State,
     faults: Vec<Fault>,
-    past: Past,
+    end: LogEnd,
     /// The last segment read, because what follows tells whether its end was torn, and attempts at
     /// further ones.
     held: VecDeque<Found>,
@@ -159,7 +159,7 @@ pub struct Recovered {
     /// Damage that was found, in order.
     pub faults: Vec<Fault>,
     /// The end from which the next process writes on.
-    pub past: Past,
+    pub end: LogEnd,
     /// The number of commits in the journal.
     pub commits: u64,
     /// How many records were used.
@@ -203,7 +203,7 @@ impl<W: Watch> Reader<W> {
             watch,
             state: State::new(epoch),
             faults: Vec::new(),
-            past: Past::default(),
+            end: LogEnd::default(),
             held: VecDeque::new(),
             commits: 0,
             records: 0,
@@ -219,7 +219,7 @@ impl<W: Watch> Reader<W> {
         if let Some(SegmentHeader { format, .. }) = header.filter(|h| h.format != FORMAT) {
             return Err(UnknownFormat { segment: found.number, format });
         }
-        self.past.salt = self.past.salt.or(header.map(|header| header.salt));
+        self.end.salt = self.end.salt.or(header.map(|header| header.salt));
         let ends_others = !found.is_attempt();
         self.held.push_back(found);
         while ends_others && self.held.len() > 1 {
@@ -247,13 +247,13 @@ impl<W: Watch> Reader<W> {
                 let length = bytes.len() as u64;
                 self.note(Fault::TornTail { segment: number, offset: 0, length });
             }
-            self.past.segments.push(Sealed { number, end: 0 });
+            self.end.segments.push(Sealed { number, end: 0 });
         }
         self.state.finish();
-        let Self { watch, state, faults, mut past, commits, records, .. } = self;
+        let Self { watch, state, faults, mut end, commits, records, .. } = self;
         let bodies: usize = state.messages.values().map(|message| message.bytes().len() + 32).sum();
-        past.live_bytes = (bodies + state.sessions.len() * 128) as u64;
-        (Recovered { state, faults, past, commits, records }, watch)
+        end.live_bytes = (bodies + state.sessions.len() * 128) as u64;
+        (Recovered { state, faults, end, commits, records }, watch)
     }
 
     /// Takes the first of several segments; the second one's header knows where it ends.
@@ -277,7 +277,7 @@ impl<W: Watch> Reader<W> {
         let segment = found.number;
         if end == Some(0) {
             // It was only being made when the process before ended.
-            self.past.segments.push(Sealed { number: segment, end: 0 });
+            self.end.segments.push(Sealed { number: segment, end: 0 });
             return;
         }
         if !SegmentHeader::is_whole(&found.bytes) {
@@ -285,14 +285,14 @@ impl<W: Watch> Reader<W> {
         }
         let end = end.unwrap_or(found.bytes.len());
         let bytes = &found.bytes[..end.min(found.bytes.len())];
-        let salt = self.past.salt.unwrap_or_default();
-        let may_be_torn = is_last && self.past.salt.is_some();
+        let salt = self.end.salt.unwrap_or_default();
+        let may_be_torn = is_last && self.end.salt.is_some();
         let whole = if may_be_torn { whole_length(bytes, salt) } else { bytes.len() };
-        for piece in pieces(&bytes[..whole], salt, self.past.next_commit) {
+        for piece in pieces(&bytes[..whole], salt, self.end.next_commit) {
             match piece {
                 Piece::Record { commit, offset, payload } => {
-                    self.commits += u64::from(commit >= self.past.next_commit);
-                    self.past.next_commit = self.past.next_commit.max(commit + 1);
+                    self.commits += u64::from(commit >= self.end.next_commit);
+                    self.end.next_commit = self.end.next_commit.max(commit + 1);
                     self.use_record(segment, offset, commit, payload);
                 }
                 Piece::Gap { offset, length } => {
@@ -308,7 +308,7 @@ impl<W: Watch> Reader<W> {
             let (offset, length) = (whole as u64, (bytes.len() - whole) as u64);
             self.note(Fault::TornTail { segment, offset, length });
         }
-        self.past.segments.push(Sealed { number: segment, end: whole as u64 });
+        self.end.segments.push(Sealed { number: segment, end: whole as u64 });
     }
 
     fn note(&mut self, fault: Fault) {

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use ringmq::access::{
-    Exchange, HashMethod, Identity, Login, Policy, Sources, Verdict, hash_password,
+    HashMethod, Identity, Login, Policy, ScramExchange, Sources, Verdict, hash_password,
 };
 use ringmq::mqtt::ReasonCode;
 use ringmq::testing::open_policy;
@@ -20,7 +20,7 @@ fn policy() -> Policy {
     password_policy(format!("user:{user}\na,b=c:{user}\nplain:{plain}\n")).unwrap()
 }
 
-fn step(data: &str, exchange: Option<Box<Exchange>>) -> Login {
+fn step(data: &str, exchange: Option<Box<ScramExchange>>) -> Login {
     Login {
         method: Some(METHOD.into()),
         data: Some(data.as_bytes().into()),
@@ -30,7 +30,7 @@ fn step(data: &str, exchange: Option<Box<Exchange>>) -> Login {
 }
 
 /// The server's first message and what it keeps.
-fn begin(policy: &Policy, first: &str) -> (String, Box<Exchange>) {
+fn begin(policy: &Policy, first: &str) -> (String, Box<ScramExchange>) {
     match verify(policy, step(first, None)) {
         Verdict::Continue { data, exchange } => (String::from_utf8(data.into()).unwrap(), exchange),
         other => panic!("{other:?}"),

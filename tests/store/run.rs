@@ -1,7 +1,7 @@
 //! Runs a workload as the journal's thread does, and compares what crashes leave with it.
 
 use super::workload::{Payloads, WORKERS, Workload, canonical, encoded};
-use ringmq::store::{self, Epoch, Fault, Found, Limits, Log, Past, Reader, Recovered};
+use ringmq::store::{self, Epoch, Fault, Found, Limits, Log, LogEnd, Reader, Recovered};
 use ringmq::testing::disk;
 use ringmq_sim::disk::{Crash, Disk, Image, Operation, Plan, at_once};
 
@@ -50,8 +50,8 @@ pub struct Run<D: Wrap> {
 }
 
 impl<D: Wrap> Run<D> {
-    pub fn new(disk: D, past: Past, workload: Workload, defects: Defects) -> Self {
-        let mut log = Log::new(disk, past, !defects.unsynced, SALT, LIMITS);
+    pub fn new(disk: D, end: LogEnd, workload: Workload, defects: Defects) -> Self {
+        let mut log = Log::new(disk, end, !defects.unsynced, SALT, LIMITS);
         let mut failures = 0;
         while at_once(log.open()).is_err() {
             failures += 1;
@@ -218,7 +218,7 @@ impl<D: Wrap> Run<D> {
 pub fn run(seed: u64, steps: usize, plan: Option<Plan>) -> Run<Disk> {
     let disk = Disk::new(Image::new(), plan);
     let workload = Workload::new(seed, Payloads::new());
-    Run::new(disk, Past::default(), workload, Defects::default()).steps(steps)
+    Run::new(disk, LogEnd::default(), workload, Defects::default()).steps(steps)
 }
 
 pub fn recover(image: &Image) -> Recovered {
@@ -242,7 +242,7 @@ pub fn go_on(image: &Image, seed: u64, steps: usize) -> Run<Disk> {
     let mut workload = Workload::new(seed, base);
     workload.go_on_after(recovered.state.number_max, recovered.state.version_max);
     let disk = Disk::new(image, None);
-    Run::new(disk, recovered.past, workload, Defects::default()).steps(steps)
+    Run::new(disk, recovered.end, workload, Defects::default()).steps(steps)
 }
 
 /// So many times the usual effort.

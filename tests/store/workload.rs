@@ -10,8 +10,8 @@ use ringmq::store::record::{
     Attributes, Body, Owed, Owner, Published, Record, StoredDelivery, StoredWill, Subscription,
 };
 use ringmq::store::{
-    Batch, Commit, CommitBuilder, Entry, Epoch, Message, Part, Publish, Recipients, Stamp, State,
-    StoredCopy, Submission, Traits, Way,
+    Batch, Commit, CommitBuilder, Entry, Epoch, Message, Part, PublishEntry, Recipients, Stamp,
+    State, StoredCopy, Submission, Traits, Way,
 };
 use ringmq::testing::Prng;
 use std::collections::BTreeSet;
@@ -406,7 +406,7 @@ impl Workload {
         self.retaining[worker] |= is_retained;
         let received = self.session_of(worker).filter(|_| self.prng.chance(20));
         let received = received.map(|session| (session, self.prng.below(20) as u16));
-        let publish = Publish {
+        let publish = PublishEntry {
             is_new: message.note_stored(self.rewrite),
             record: message.id.into(),
             message,
@@ -433,7 +433,7 @@ impl Workload {
             return None;
         }
         let message = self.state.messages.get(&message)?.clone();
-        let publish = Publish {
+        let publish = PublishEntry {
             // It may be in a session by then that has been written anew without it.
             is_new: true,
             record: RecordName(self.number()),
@@ -454,7 +454,7 @@ impl Workload {
         Some(self.with_parts(worker, publish))
     }
 
-    fn with_parts(&mut self, worker: usize, mut publish: Publish) -> Entry {
+    fn with_parts(&mut self, worker: usize, mut publish: PublishEntry) -> Entry {
         let others = [(worker + 1) % WORKERS, (worker + 2) % WORKERS];
         let (record, count) = (publish.record, self.prng.below(3) as usize);
         // The second may be asked for by the first.

@@ -1,9 +1,7 @@
 //! A message, as the retained store knows it.
 
-pub use crate::store::Message;
-pub(super) use crate::store::{Expiry, Source, Traits};
-
 use crate::base::time::Time;
+use crate::store::Message;
 use crate::topics::RetainedMessage;
 
 impl RetainedMessage for Message {
