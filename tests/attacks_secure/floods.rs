@@ -69,10 +69,10 @@ impl Half {
             }
             Self::Tls => {
                 let mut stream = tls(&world.trust, socket(port(MQTTS)));
-                while stream.conn.is_handshaking() {
-                    stream.conn.complete_io(&mut stream.sock).unwrap();
+                while stream.0.conn.is_handshaking() {
+                    stream.0.conn.complete_io(&mut stream.0.sock).unwrap();
                 }
-                stream.sock
+                stream.0.sock
             }
             Self::Request => sent(WS, b"GET /mqtt HTTP/1.1\r\nHost: loc"),
             Self::LongRequest => {
@@ -175,7 +175,7 @@ fn v29_a_flood_of_handshakes_leaves_others_alone() {
                     // Nothing is resumed, so each costs a signature.
                     let config = tls_client(&world.authority.pem(), None);
                     let mut stream = tls(&config, socket(world.server.port(MQTTS)));
-                    if stream.conn.complete_io(&mut stream.sock).is_ok() {
+                    if stream.0.conn.complete_io(&mut stream.0.sock).is_ok() {
                         handshakes.fetch_add(1, Ordering::Relaxed);
                     }
                 }

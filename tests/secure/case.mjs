@@ -9,10 +9,10 @@ export async function runCase(c) {
         if (!condition) throw new Error(`${c.name}: ${what}`)
     }
     const within = (promise, what) => Promise.race([promise, new Promise((_, reject) =>
-        setTimeout(() => reject(new Error(`${c.name}: no ${what} in time`)), 15000))])
+        setTimeout(() => reject(new Error(`${c.name}: no ${what} in time`)), 120000))])
 
     const options = {
-        clientId: c.client_id, protocolVersion: c.version, reconnectPeriod: 0, connectTimeout: 15000,
+        clientId: c.client_id, protocolVersion: c.version, reconnectPeriod: 0, connectTimeout: 120000,
         ...(c.user === null ? {} : { username: c.user, password: c.password }), ...c.tls,
     }
     let exchange = null

@@ -279,7 +279,7 @@ fn a_client_that_leaves_in_the_handshake_without_a_word_is_told_of() {
         drop(crate::support::peer::socket(port));
         let config = crate::support::peer::tls_client(&realm.authority.pem(), None);
         let mut stream = crate::support::peer::tls(&config, crate::support::peer::socket(port));
-        let (client, socket) = (&mut stream.conn, &mut stream.sock);
+        let (client, socket) = (&mut stream.0.conn, &mut stream.0.sock);
         client.write_tls(socket).unwrap();
         client.read_tls(socket).unwrap();
         drop(stream);

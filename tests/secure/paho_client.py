@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-TIME = 15
+TIME = 120
 
 
 class Login:

@@ -81,8 +81,8 @@ impl World {
         let mut stream =
             crate::support::peer::tls(&tls_client(&self.realm.authority.pem(), None), socket);
         stream.flush().unwrap();
-        stream.conn.complete_io(&mut stream.sock).unwrap();
-        stream.conn.peer_certificates().unwrap()[0].to_vec()
+        stream.0.conn.complete_io(&mut stream.0.sock).unwrap();
+        stream.0.conn.peer_certificates().unwrap()[0].to_vec()
     }
 
     /// Messages from one client to another with QoS 1, until it is stopped.

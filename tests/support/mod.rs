@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A client that waits longer for an answer hangs: no busy machine takes so long, and every wait
 /// that a fault of the broker has brought was longer.
-pub const HANGS: Duration = Duration::from_secs(20);
+pub const HANGS: Duration = Duration::from_secs(60);
 
 /// Programs, and what happens once something else has, may take so long.
 pub const PATIENCE: Duration = Duration::from_secs(120);

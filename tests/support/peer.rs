@@ -2,7 +2,7 @@
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use std::io::{Read, Write};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -29,9 +29,37 @@ impl Socket for UnixStream {
     }
 }
 
-impl Socket for StreamOwned<ClientConnection, TcpStream> {
+/// TLS that still reads when nothing can be sent any more, as TCP does.
+pub struct Tls(pub StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for Tls {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let StreamOwned { conn, sock } = &mut self.0;
+        loop {
+            while conn.wants_write() && conn.write_tls(sock).is_ok() {}
+            match conn.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            conn.read_tls(sock)?;
+            conn.process_new_packets().map_err(Error::other)?;
+        }
+    }
+}
+
+impl Write for Tls {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Socket for Tls {
     fn set_timeout(&self, time: Duration) {
-        self.sock.set_timeout(time);
+        self.0.sock.set_timeout(time);
     }
 }
 
@@ -68,12 +96,9 @@ pub fn socket(port: u16) -> TcpStream {
 }
 
 /// TLS on a socket; the handshake has not begun.
-pub fn tls(
-    config: &Arc<ClientConfig>,
-    socket: TcpStream,
-) -> StreamOwned<ClientConnection, TcpStream> {
+pub fn tls(config: &Arc<ClientConfig>, socket: TcpStream) -> Tls {
     let name = ServerName::try_from("localhost").unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), socket)
+    Tls(StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), socket))
 }
 
 pub const UPGRADE: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -131,7 +156,7 @@ impl Peer {
     }
 
     /// The same, when the other side may have closed or take nothing.
-    pub fn try_send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.socket.write_all(bytes)?;
         self.socket.flush()
     }
@@ -141,7 +166,7 @@ impl Peer {
     }
 
     /// The same, when the other side may have closed or take nothing.
-    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub fn try_send(&mut self, bytes: &[u8]) -> Result<()> {
         match self.is_framed {
             true => self.try_send_raw(&frame(0x82, bytes)),
             false => self.try_send_raw(bytes),

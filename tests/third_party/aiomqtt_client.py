@@ -7,7 +7,7 @@ import sys
 import aiomqtt
 
 HOST, PORT = sys.argv[1], int(sys.argv[2])
-WAIT = 10
+WAIT = 120
 
 
 def client(version, **options):

@@ -7,7 +7,7 @@ from gmqtt import Client, Message
 from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 
 HOST, PORT = sys.argv[1], int(sys.argv[2])
-WAIT = 10
+WAIT = 120
 
 
 async def connect(version, name, clean=True, will=None, **properties):

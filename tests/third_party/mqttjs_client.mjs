@@ -18,7 +18,7 @@ async function connect(protocolVersion, options = {}) {
 }
 
 async function take(client) {
-    for (let i = 0; i < 200 && client.received.length === 0; i++) await pause(50)
+    for (let i = 0; i < 2400 && client.received.length === 0; i++) await pause(50)
     assert.ok(client.received.length > 0, 'a message comes')
     return client.received.shift()
 }
