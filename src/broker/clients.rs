@@ -7,6 +7,7 @@ use super::ledger::Ledger;
 use super::link::{Link, State};
 use super::outbox::{Outbox, PRIVATE};
 use super::session::Session;
+use super::timers::{TimerKey, Timers};
 use crate::base::ids::{LinkId, Serial, SessionId, SessionNumber, Slots};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
@@ -15,17 +16,10 @@ use crate::mqtt::Packet;
 use crate::options::Options;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Whose time may come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum TimerKey {
-    Link(LinkId),
-    Session(SessionId),
-}
 
 /// The facts of a session that the loop that delivers needs: one of these a session slot, dense.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +58,7 @@ pub(super) struct Clients {
     hasher: FixedState,
     pub(super) outbox: Outbox,
     pub(super) outputs: VecDeque<Output>,
-    pub(super) timers: BTreeSet<(Time, TimerKey)>,
+    pub(super) timers: Timers,
     /// Sessions that have more to be sent than one turn should take.
     pub(super) unfinished: VecDeque<SessionId>,
     /// Sessions that have more to be sent than the journal should be told at once.
@@ -95,7 +89,7 @@ impl Clients {
             hasher: FixedState::with_seed(seed),
             outbox: Outbox::default(),
             outputs: VecDeque::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             unfinished: VecDeque::new(),
             hand_over_awaited: Vec::new(),
             counters: Counters::default(),
@@ -138,12 +132,9 @@ impl Clients {
     }
 
     pub(super) fn remove_link(&mut self, id: LinkId) -> Option<Box<Link>> {
+        self.set_link_timer(id, None);
         self.link(id)?;
-        let link = self.links[id.slot as usize].take()?;
-        if let Some(due) = link.timer {
-            self.timers.remove(&(due, TimerKey::Link(id)));
-        }
-        Some(link)
+        self.links[id.slot as usize].take()
     }
 
     pub(super) fn find_session(&self, client_id: &str) -> Option<SessionId> {
@@ -173,11 +164,8 @@ impl Clients {
         }
         self.routes[id.slot as usize] = Route::NONE;
         self.stored[id.slot as usize] = SessionNumber::NONE;
-        let session = self.sessions.remove(id)?;
-        if let Some(due) = session.timer {
-            self.timers.remove(&(due, TimerKey::Session(id)));
-        }
-        Some(session)
+        self.timers.set(TimerKey::Session(id), None);
+        self.sessions.remove(id)
     }
 
     /// Makes the route of a session what its link allows now.
@@ -221,29 +209,16 @@ impl Clients {
 
     /// Sets when the link's time comes.
     pub(super) fn set_link_timer(&mut self, id: LinkId, due: Option<Time>) {
-        let Some(link) = self.link(id) else { return };
-        let before = std::mem::replace(&mut link.timer, due);
-        self.move_timer(TimerKey::Link(id), before, due);
+        if self.link(id).is_some() {
+            self.timers.set(TimerKey::Link(id), due);
+        }
     }
 
     /// Sets the session's timer to whatever of it comes first.
     pub(super) fn refresh_session_timer(&mut self, id: SessionId) {
-        let session = &mut self.sessions[id.slot];
+        let session = &self.sessions[id.slot];
         let due = session.ends.into_iter().chain(session.will_due).min();
-        let before = std::mem::replace(&mut session.timer, due);
-        self.move_timer(TimerKey::Session(id), before, due);
-    }
-
-    fn move_timer(&mut self, key: TimerKey, before: Option<Time>, due: Option<Time>) {
-        if before == due {
-            return;
-        }
-        if let Some(before) = before {
-            self.timers.remove(&(before, key));
-        }
-        if let Some(due) = due {
-            self.timers.insert((due, key));
-        }
+        self.timers.set(TimerKey::Session(id), due);
     }
 
     /// A number no other publish of this worker has.

@@ -1,9 +1,9 @@
 //! What the passing of time does: peers that are silent, sessions and messages that expire.
 
 use super::boundary::Output;
-use super::clients::TimerKey;
 use super::link::State;
 use super::shard::Shard;
+use super::timers::TimerKey;
 use super::told::Departure;
 use crate::base::ids::LinkId;
 use crate::limits::{LOOK_AGAIN, LOOKS_MAX, TURN_LATE};
@@ -14,18 +14,10 @@ impl Shard {
     pub(super) fn tick(&mut self) {
         let now = self.clients.now;
         self.go_on_with_mesh();
-        while let Some(&(due, key)) = self.clients.timers.first()
-            && due <= now
-        {
-            self.clients.timers.pop_first();
+        while let Some((due, key)) = self.clients.timers.take_due(now) {
             match key {
                 TimerKey::Link(id) => self.link_due(id, now.since(due)),
-                TimerKey::Session(id) => {
-                    if let Some(session) = self.clients.sessions.get_mut(id) {
-                        session.timer = None;
-                    }
-                    self.session_timer(id);
-                }
+                TimerKey::Session(id) => self.session_timer(id),
             }
         }
         self.retained.expire(now);
@@ -50,7 +42,6 @@ impl Shard {
         let patience = self.clients.patience();
         let is_kept_waiting = self.is_kept_waiting(id);
         let Some(link) = self.clients.link(id) else { return };
-        link.timer = None;
         if is_kept_waiting {
             (link.heard, link.awaited) = (now, now);
         }
@@ -90,9 +81,10 @@ impl Shard {
     pub(super) fn looked(&mut self, id: LinkId, has_input: bool) {
         let now = self.clients.now;
         let patience = self.clients.patience();
+        let has_timer = self.clients.timers.is_set(TimerKey::Link(id));
         let Some(link) = self.clients.link(id) else { return };
-        if link.timer.is_some() || link.state == State::Closing {
-            // What has come meanwhile has set another time.
+        if has_timer || link.state == State::Closing {
+            // Input that came meanwhile has set another time.
             return;
         }
         let next = match link.due(patience) {

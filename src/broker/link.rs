@@ -33,8 +33,6 @@ pub(super) struct Link {
     pub(super) looks: u8,
     /// The keep-alive period that was agreed on, in seconds; 0 is none.
     pub(super) keep_alive_s: u16,
-    /// What the shard's timers hold of it.
-    pub(super) timer: Option<Time>,
     /// The largest packet the peer takes.
     pub(super) packet_bytes_max: u32,
     /// The peer has sent its last byte.
@@ -181,7 +179,6 @@ impl Link {
             awaited: now,
             looks: 0,
             keep_alive_s: 0,
-            timer: None,
             packet_bytes_max: u32::MAX,
             is_finished: false,
             blocked: Blocks::default(),

@@ -44,6 +44,7 @@ mod route;
 mod session;
 mod shard;
 mod share;
+mod timers;
 mod told;
 mod will;
 

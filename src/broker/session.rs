@@ -47,8 +47,6 @@ pub(super) struct Session {
     pub(super) will_due: Option<Time>,
     /// When it ends, while there is no connection.
     pub(super) ends: Option<Time>,
-    /// What the shard's timers hold of it.
-    pub(super) timer: Option<Time>,
 }
 
 /// What most sessions do without.
@@ -94,7 +92,6 @@ impl Session {
             will: None,
             will_due: None,
             ends: None,
-            timer: None,
         }
     }
 

@@ -172,8 +172,7 @@ impl Shard {
         if !self.clients.unfinished.is_empty() || self.flow.can_go_on() {
             return Some(Time::ZERO);
         }
-        let timer = self.clients.timers.first().map(|(due, _)| *due);
-        let timers = timer.into_iter().chain(self.retained.deadline());
+        let timers = self.clients.timers.next().into_iter().chain(self.retained.deadline());
         let timers = timers.chain(self.clients.drops.deadline());
         timers.chain(self.journal_deadline()).min()
     }

@@ -1,0 +1,66 @@
+//! The times at which links and sessions have to be looked after: one for each at most.
+
+use crate::base::ids::{LinkId, SessionId};
+use crate::base::time::Time;
+use std::collections::BTreeSet;
+
+/// Whose time may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TimerKey {
+    Link(LinkId),
+    Session(SessionId),
+}
+
+/// All timers. A link or session that goes has its timer taken off first.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    by_time: BTreeSet<(Time, TimerKey)>,
+    /// By slot.
+    of_links: Vec<Option<Time>>,
+    /// By slot.
+    of_sessions: Vec<Option<Time>>,
+}
+
+impl Timers {
+    /// Sets the timer of `key`, instead of the one that it may have; None takes it off.
+    pub(super) fn set(&mut self, key: TimerKey, due: Option<Time>) {
+        let before = std::mem::replace(self.place(key), due);
+        if before == due {
+            return;
+        }
+        if let Some(before) = before {
+            self.by_time.remove(&(before, key));
+        }
+        if let Some(due) = due {
+            self.by_time.insert((due, key));
+        }
+    }
+
+    /// True when `key` has a timer.
+    pub(super) fn is_set(&mut self, key: TimerKey) -> bool {
+        self.place(key).is_some()
+    }
+
+    /// The next time that is due.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.by_time.first().map(|(due, _)| *due)
+    }
+
+    /// Takes off the next timer that is due by `now`.
+    pub(super) fn take_due(&mut self, now: Time) -> Option<(Time, TimerKey)> {
+        let &(due, key) = self.by_time.first().filter(|(due, _)| *due <= now)?;
+        self.set(key, None);
+        Some((due, key))
+    }
+
+    fn place(&mut self, key: TimerKey) -> &mut Option<Time> {
+        let (times, slot) = match key {
+            TimerKey::Link(id) => (&mut self.of_links, id.slot as usize),
+            TimerKey::Session(id) => (&mut self.of_sessions, id.slot as usize),
+        };
+        if slot >= times.len() {
+            times.resize(slot + 1, None);
+        }
+        &mut times[slot]
+    }
+}
