@@ -142,7 +142,9 @@ const ONE_WAY: &[&str] = &["src/broker", "src/worker"];
 const OWNERS: &[(&str, &str)] = &[
     ("src/broker/drops.rs", "Drops"),
     ("src/broker/homes.rs", "Homes"),
+    ("src/broker/neighbours.rs", "Neighbours"),
     ("src/broker/record_ref.rs", "RecordRef"),
+    ("src/broker/timers.rs", "Timers"),
     ("src/mesh/line.rs", "Line"),
     ("src/worker/closing.rs", "Closing"),
     ("src/worker/engine/gate.rs", "Gate"),

@@ -74,7 +74,7 @@ impl Shard {
             self.authenticate(id, &connect, assigned, &rest[..frame.length]);
         } else if let Some(link) = self.clients.remove_link(id) {
             let (origin, received) = (link.origin, rest.to_vec());
-            self.flow.note_sent();
+            self.neighbours.note_sent();
             let handover = Output::Handover { link: id, to: home, origin, received };
             self.clients.outputs.push_back(handover);
         }

@@ -48,7 +48,7 @@ impl Shard {
                 }
             }
             MeshMessage::Done { ticket } => self.ticket_done(ticket),
-            MeshMessage::RetainedQuery(query) => self.queries.push((from, query)),
+            MeshMessage::RetainedQuery(query) => self.neighbours.ask(from, query),
             MeshMessage::RetainedPage(page) => {
                 let session = page.session;
                 self.take_page(from, *page);
@@ -60,16 +60,15 @@ impl Shard {
     /// The interest is applied. The answer means more: what this worker has published before is on
     /// its way in the rings, so that whoever gets the answer finds it there.
     fn answer_interest(&mut self, from: WorkerId, ticket: Option<Ticket>) {
-        let Some(ticket) = ticket else { return };
-        if self.flow.is_full() {
-            self.done_later.push((from, ticket));
-        } else {
+        if let Some(ticket) = ticket.and_then(|ticket| self.neighbours.keep_answer(from, ticket)) {
             self.mesh(from, MeshMessage::Done { ticket });
         }
     }
 
     fn ticket_done(&mut self, ticket: Ticket) {
-        self.interests_awaited -= usize::from(ticket.is_interest);
+        if ticket.is_interest {
+            self.neighbours.note_answer();
+        }
         self.response_ready(ticket.link, ticket.response);
     }
 

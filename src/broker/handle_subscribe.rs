@@ -97,7 +97,7 @@ impl Shard {
         self.remember(session, subscribed.place);
         outcome.codes.push(options.qos as u8);
         // What another subscriber of the filter has just told is perhaps not applied yet.
-        let may_wait = self.interests_awaited > 0;
+        let may_wait = self.neighbours.awaits_answers();
         let again = || may_wait.then(|| self.subscriptions.interest(subscribed.place));
         let news = subscribed.news.or_else(again);
         outcome.news.extend(news.map(|news| News::new((Arc::from(text), news))));
@@ -150,7 +150,7 @@ impl Shard {
             return None;
         }
         let response = self.clients.defer_response(id, waits as u32, is_noted, bytes)?;
-        self.interests_awaited += waits;
+        self.neighbours.await_answers(waits);
         let ticket = Some(Ticket { link: id, response, is_interest: true });
         self.tell_interest(news, ticket);
         Some(response)

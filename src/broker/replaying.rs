@@ -168,7 +168,7 @@ impl Shard {
                 self.take_page(worker, page);
                 is_answered = true;
             } else if worker == self.index {
-                self.queries.push((worker, query));
+                self.neighbours.ask(worker, query);
             } else {
                 self.mesh(worker, MeshMessage::RetainedQuery(query));
             }

@@ -1,9 +1,11 @@
-//! How the shard lets things wait for rings and goes on with them: see
-//! [`Flow`](super::flow::Flow).
+//! How the shard has things wait for rings, and goes on with them: see [`Neighbours`].
+//!
+//! [`Neighbours`]: super::neighbours::Neighbours
 
 use super::boundary::Output;
 use super::link::State;
 use super::mesh_message::MeshMessage;
+use super::neighbours::Waiting;
 use super::shard::Shard;
 use super::will::{Author, WillMessage};
 use crate::access::Verdict;
@@ -13,25 +15,24 @@ use crate::mqtt::{Frame, PacketType};
 impl Shard {
     pub(super) fn mesh(&mut self, to: WorkerId, message: MeshMessage) {
         debug_assert_ne!(to, self.index);
-        self.flow.note_sent();
+        self.neighbours.note_sent();
         self.clients.outputs.push_back(Output::Mesh { to, message });
     }
 
     /// True when the link's next packet has to wait.
     pub(super) fn waits_for_mesh(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
-        let has_wills = !self.flow.wills.is_empty();
-        if !(self.flow.is_busy() || has_wills) || !may_send(frame.kind()) {
+        if !self.neighbours.holds_up_packets() || !may_send(frame.kind()) {
             return false;
         }
         self.clients.pause(id, |pauses| pauses.mesh = true);
-        self.flow.links.push_back(id);
+        self.neighbours.keep_waiting(Waiting::Link(id));
         true
     }
 
     /// A verdict about a login has come.
     pub(super) fn take_verdict(&mut self, id: LinkId, verdict: Verdict) {
-        if self.flow.is_busy() {
-            self.flow.verdicts.push_back((id, verdict));
+        if self.neighbours.is_busy() {
+            self.neighbours.keep_waiting(Waiting::Verdict(id, verdict));
         } else {
             self.authenticated(id, verdict);
         }
@@ -39,8 +40,8 @@ impl Shard {
 
     /// The time of a session's will or of its end has come.
     pub(super) fn session_timer(&mut self, id: SessionId) {
-        if self.flow.is_busy() {
-            return self.flow.sessions.push_back(id);
+        if self.neighbours.is_busy() {
+            return self.neighbours.keep_waiting(Waiting::Session(id));
         }
         self.session_due(id);
         if self.clients.sessions.get(id).is_some() {
@@ -50,18 +51,17 @@ impl Shard {
 
     /// The journal has it on disk that these wills are gone.
     pub(super) fn publish_wills(&mut self, wills: Vec<(Author, Box<WillMessage>)>) {
-        if !wills.is_empty() {
-            self.flow.wills.extend(wills);
-            self.go_on_with_mesh();
+        if wills.is_empty() {
+            return;
         }
+        for (author, will) in wills {
+            self.neighbours.keep_waiting(Waiting::Will(author, will));
+        }
+        self.go_on_with_mesh();
     }
 
     pub(super) fn mesh_open(&mut self, to: WorkerId) {
-        self.flow.note_open(to);
-        if self.flow.is_full() {
-            return;
-        }
-        for (to, ticket) in std::mem::take(&mut self.done_later) {
+        for (to, ticket) in self.neighbours.note_open(to) {
             self.mesh(to, MeshMessage::Done { ticket });
         }
         self.go_on_with_mesh();
@@ -69,26 +69,22 @@ impl Shard {
 
     /// Goes on with what has waited, as far as the rings may take it.
     pub(super) fn go_on_with_mesh(&mut self) {
-        while !self.flow.is_busy() {
-            // They come before whatever their clients do on later connections.
-            if let Some((author, will)) = self.flow.wills.pop_front() {
-                self.publish_will(&author, &will);
-            } else if let Some((id, verdict)) = self.flow.verdicts.pop_front() {
-                self.authenticated(id, verdict);
-            } else if let Some(id) = self.flow.sessions.pop_front() {
-                self.session_timer(id);
-            } else if let Some(id) = self.flow.links.pop_front() {
-                self.clients.resume(id, |pauses| pauses.mesh = false);
-                self.go_on(id);
-            } else {
-                return;
+        while let Some(waiting) = self.neighbours.next_waiting() {
+            match waiting {
+                Waiting::Will(author, will) => self.publish_will(&author, &will),
+                Waiting::Verdict(id, verdict) => self.authenticated(id, verdict),
+                Waiting::Session(id) => self.session_timer(id),
+                Waiting::Link(id) => {
+                    self.clients.resume(id, |pauses| pauses.mesh = false);
+                    self.go_on(id);
+                }
             }
         }
     }
 
     /// True when the broker keeps the link from going on, so that its client is not to blame.
     pub(super) fn is_kept_waiting(&mut self, id: LinkId) -> bool {
-        let has_verdict = self.flow.verdicts.iter().any(|(link, _)| *link == id);
+        let has_verdict = self.neighbours.has_verdict(id);
         let Some(link) = self.clients.link(id) else { return false };
         let is_logging_in = link.state == State::Authenticating;
         link.is_held_up() || is_logging_in && has_verdict

@@ -4,11 +4,11 @@ use super::boundary::{Input, Output};
 use super::clients::Clients;
 use super::counters::Counters;
 use super::first_packet::check_first;
-use super::flow::Flow;
 use super::homes::Homes;
 use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
-use super::mesh_message::{MeshMessage, RetainedQuery, Ticket};
+use super::mesh_message::MeshMessage;
+use super::neighbours::Neighbours;
 use super::origin::Origin;
 use super::outbox::Outbox;
 use super::rewrite_progress::Rewrite;
@@ -54,16 +54,7 @@ pub struct Shard {
     /// Topics that were cleared, with what an older message of them may still be on its way to the
     /// journal.
     pub(super) cleared: VecDeque<(RetainedMark, Arc<Message>)>,
-    /// What waits while rings to other workers are full.
-    pub(super) flow: Flow,
-    /// What is to be answered once nothing waits for a ring: see [`Self::answer_interest`].
-    pub(super) done_later: Vec<(WorkerId, Ticket)>,
-    /// How many answers to news of interest are still to come from other workers.
-    pub(super) interests_awaited: usize,
-    /// Questions for retained messages that came since the last sweep over the rings began, and
-    /// those before them.
-    pub(super) queries: Vec<(WorkerId, Box<RetainedQuery>)>,
-    queries_due: Vec<(WorkerId, Box<RetainedQuery>)>,
+    pub(super) neighbours: Neighbours,
 }
 
 impl Shard {
@@ -92,11 +83,7 @@ impl Shard {
             rewrite: None,
             version: VERSION_MIN,
             cleared: VecDeque::new(),
-            flow: Flow::default(),
-            done_later: Vec::new(),
-            interests_awaited: 0,
-            queries: Vec::new(),
-            queries_due: Vec::new(),
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -145,7 +132,7 @@ impl Shard {
             Input::Writable { link } => self.writable(link),
             Input::Mesh { from, message } => self.handle_mesh(from, message),
             Input::MeshSwept => self.mesh_swept(),
-            Input::MeshFull { to } => self.flow.note_full(to),
+            Input::MeshFull { to } => self.neighbours.note_full(to),
             Input::MeshOpen { to } => self.mesh_open(to),
             Input::Looked { link, has_input } => self.looked(link, has_input),
             Input::Tick => self.tick(),
@@ -161,7 +148,7 @@ impl Shard {
     pub fn next_output(&mut self) -> Option<Output> {
         let output = self.clients.outputs.pop_front();
         if output.is_none() {
-            self.flow.note_drained();
+            self.neighbours.note_drained();
         }
         output
     }
@@ -169,7 +156,7 @@ impl Shard {
     /// When [`Input::Tick`] is due, if ever; [`Time::ZERO`] when it is due at once.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        if !self.clients.unfinished.is_empty() || self.flow.can_go_on() {
+        if !self.clients.unfinished.is_empty() || self.neighbours.can_go_on() {
             return Some(Time::ZERO);
         }
         let timers = self.clients.timers.next().into_iter().chain(self.retained.deadline());
@@ -179,8 +166,8 @@ impl Shard {
 
     /// True when [`Input::MeshSwept`] must come soon, also if nothing else happens.
     #[must_use]
-    pub fn wants_sweep(&self) -> bool {
-        !self.queries.is_empty() || !self.queries_due.is_empty()
+    pub const fn wants_sweep(&self) -> bool {
+        self.neighbours.has_questions()
     }
 
     /// What is to be sent.
@@ -316,7 +303,7 @@ impl Shard {
     /// Every ring was looked at once more. A question for retained messages that came before this
     /// sweep began is answered now: whatever was stored before it was asked has arrived.
     fn mesh_swept(&mut self) {
-        for (from, query) in std::mem::take(&mut self.queries_due) {
+        for (from, query) in self.neighbours.take_due_questions() {
             let page = self.answer(&query);
             if from == self.index {
                 let session = page.session;
@@ -326,7 +313,7 @@ impl Shard {
                 self.mesh(from, MeshMessage::RetainedPage(Box::new(page)));
             }
         }
-        self.queries_due = std::mem::take(&mut self.queries);
+        self.neighbours.begin_sweep();
     }
 
     /// Goes on with what was received while the link was paused.
