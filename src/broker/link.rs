@@ -1,5 +1,6 @@
 //! A connection, as far as the broker knows of it.
 
+use super::carry::Carry;
 use super::delivery::Delivery;
 use super::origin::Origin;
 use super::rate::Rate;
@@ -24,7 +25,7 @@ pub(super) struct Link {
     pub(super) state: State,
     pub(super) version: Version,
     /// Received, and not yet a whole packet or not yet to be handled.
-    pub(super) carry: Vec<u8>,
+    pub(super) carry: Carry,
     /// When something last came from the peer.
     pub(super) heard: Time,
     /// Since when its CONNECT, or the next step of its login, is awaited.
@@ -174,7 +175,7 @@ impl Link {
             origin,
             state: State::Fresh { whole: false },
             version: Version::V311,
-            carry: Vec::new(),
+            carry: Carry::default(),
             heard: now,
             awaited: now,
             looks: 0,

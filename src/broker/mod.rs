@@ -3,6 +3,7 @@
 
 mod batch_list;
 mod boundary;
+mod carry;
 mod clients;
 mod counters;
 mod deliver;
@@ -11,6 +12,7 @@ mod drops;
 mod durability;
 mod expiry;
 mod first_packet;
+mod framing;
 mod handle_acks;
 mod handle_auth;
 mod handle_connect;

@@ -1,9 +1,9 @@
 //! The sans-io broker of one worker.
 
 use super::boundary::{Input, Output};
+use super::carry::Carry;
 use super::clients::Clients;
 use super::counters::Counters;
-use super::first_packet::check_first;
 use super::homes::Homes;
 use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
@@ -17,10 +17,8 @@ use crate::access::Policy;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::base::prng::Prng;
 use crate::base::time::Time;
-use crate::limits::{CLOSE_WAIT_MAX, CONNECT_BYTES_MAX, STOP_WAIT_MAX, UNAUTHENTICATED_BYTES_MAX};
-use crate::mqtt::{
-    Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode, next_frame_of,
-};
+use crate::limits::{CLOSE_WAIT_MAX, STOP_WAIT_MAX};
+use crate::mqtt::{Disconnect, Frame, Packet, PacketType, ProtocolError, ReasonCode};
 use crate::options::Options;
 use crate::store::Message;
 use crate::store::VERSION_MIN;
@@ -202,104 +200,6 @@ impl Shard {
         WorkerId::all(self.workers).filter(move |&worker| worker != index)
     }
 
-    /// A peer that has not come in makes progress.
-    fn heard(&mut self, id: LinkId) {
-        let now = self.clients.now;
-        if let Some(link) = self.clients.link(id).filter(|link| link.session().is_none()) {
-            link.heard = now;
-        }
-    }
-
-    fn received(&mut self, id: LinkId, bytes: &[u8]) {
-        let now = self.clients.now;
-        let Some(link) = self.clients.link(id) else { return };
-        if link.state == State::Closing {
-            return;
-        }
-        link.heard = now;
-        if link.carry.is_empty() && !link.pauses.any() {
-            let used = self.parse(id, bytes);
-            if let Some(link) = self.clients.link(id) {
-                link.carry.extend_from_slice(&bytes[used..]);
-            }
-            return;
-        }
-        link.carry.extend_from_slice(bytes);
-        if !link.pauses.any() {
-            self.parse_carry(id);
-        } else if link.pauses.login && link.carry.len() > UNAUTHENTICATED_BYTES_MAX {
-            self.clients.pause(id, |pauses| pauses.early = true);
-        }
-    }
-
-    /// Parses what was kept, and keeps what is still no whole packet.
-    fn parse_carry(&mut self, id: LinkId) {
-        let Some(link) = self.clients.link(id) else { return };
-        let mut carry = std::mem::take(&mut link.carry);
-        let used = self.parse(id, &carry);
-        let Some(link) = self.clients.link(id) else { return };
-        if used < carry.len() {
-            carry.drain(..used);
-            link.carry = carry;
-        }
-    }
-
-    /// Handles the whole packets that `bytes` begin with; how many bytes are done with.
-    fn parse(&mut self, id: LinkId, bytes: &[u8]) -> usize {
-        let packet_bytes_max = self.clients.options.max_packet_size as usize;
-        let mut at = 0;
-        while at < bytes.len() {
-            let Some(link) = self.clients.link(id) else { return bytes.len() };
-            let (max, is_fresh) = match link.state {
-                State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
-                State::Authenticating => (UNAUTHENTICATED_BYTES_MAX, false),
-                State::Connected { .. } => (packet_bytes_max, false),
-                State::Closing => return bytes.len(),
-            };
-            let version = (!is_fresh).then_some(link.version);
-            if link.pauses.any() {
-                return at;
-            }
-            if is_fresh && let Err(error) = check_first(&bytes[at..]) {
-                self.refuse(id, error);
-                return bytes.len();
-            }
-            match next_frame_of(&bytes[at..], max, version) {
-                Ok(Framed::Whole(frame)) => {
-                    if self.waits_for_mesh(id, &frame) || self.waits_for_journal(id, &frame) {
-                        return at;
-                    }
-                    if let Err(error) = self.handle_frame(id, &frame, &bytes[at..]) {
-                        self.refuse(id, error);
-                    }
-                    at += frame.length;
-                    self.close_misfits();
-                }
-                Ok(Framed::Partial { needed }) => {
-                    if is_fresh {
-                        self.await_whole(id, needed.unwrap_or(0), bytes.len() - at);
-                    }
-                    return at;
-                }
-                Err(error) => {
-                    self.refuse(id, error);
-                    return bytes.len();
-                }
-            }
-        }
-        at
-    }
-
-    /// Leaves a large CONNECT in the kernel until all of it is there.
-    fn await_whole(&mut self, id: LinkId, needed: usize, there: usize) {
-        let Some(link) = self.clients.link(id) else { return };
-        if needed > UNAUTHENTICATED_BYTES_MAX && link.state == (State::Fresh { whole: false }) {
-            link.state = State::Fresh { whole: true };
-            let count = needed - there;
-            self.clients.outputs.push_back(Output::AwaitBytes { link: id, count });
-        }
-    }
-
     /// Every ring was looked at once more. A question for retained messages that came before this
     /// sweep began is answered now: whatever was stored before it was asked has arrived.
     fn mesh_swept(&mut self) {
@@ -314,17 +214,6 @@ impl Shard {
             }
         }
         self.neighbours.begin_sweep();
-    }
-
-    /// Goes on with what was received while the link was paused.
-    pub(super) fn go_on(&mut self, id: LinkId) {
-        let Some(link) = self.clients.link(id) else { return };
-        if !link.pauses.any() && !link.carry.is_empty() {
-            self.parse_carry(id);
-        }
-        if self.clients.link(id).is_some_and(|link| link.is_finished && !link.pauses.any()) {
-            self.hang_up_finished(id);
-        }
     }
 
     pub(super) fn set_blocked(&mut self, id: LinkId, set: impl FnOnce(&mut Blocks)) {
@@ -359,7 +248,7 @@ impl Shard {
         self.pump_replays(id);
     }
 
-    fn handle_frame(
+    pub(super) fn handle_frame(
         &mut self,
         id: LinkId,
         frame: &Frame<'_>,
@@ -408,7 +297,7 @@ impl Shard {
 
     /// Closes the connections of clients that do not take what they are owed.
     // [MQTT-3.1.2-24]
-    fn close_misfits(&mut self) {
+    pub(super) fn close_misfits(&mut self) {
         while let Some(id) = self.clients.misfits.pop() {
             let cause = "a packet is larger than the client takes";
             let error = ProtocolError::new(ReasonCode::PacketTooLarge, cause);
@@ -489,7 +378,7 @@ impl Shard {
             return;
         };
         link.state = State::Closing;
-        link.carry = Vec::new();
+        link.carry = Carry::default();
         if let Some(rare) = &mut link.rare {
             rare.login = None;
         }

@@ -105,8 +105,8 @@ impl fmt::Display for RingError {
                  or the container's memory limit, or run fewer --workers"
             }
             Self::Descriptors => {
-                "no descriptor left for io_uring's event loop (EMFILE): raise the limit of open files (ulimit \
-                 -n, LimitNOFILE=)"
+                "no descriptor left for io_uring or its listeners (EMFILE): raise the limit of \
+                 open files (ulimit -n, LimitNOFILE=)"
             }
             Self::Other(_) => "io_uring cannot start",
         })

@@ -1,0 +1,118 @@
+//! Received bytes become packets, one after the other, as far as their link may go on.
+
+use super::boundary::Output;
+use super::first_packet::check_first;
+use super::link::State;
+use super::shard::Shard;
+use crate::base::ids::LinkId;
+use crate::limits::{CONNECT_BYTES_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::mqtt::{Framed, next_frame_of};
+
+impl Shard {
+    /// A peer that has not come in makes progress.
+    pub(super) fn heard(&mut self, id: LinkId) {
+        let now = self.clients.now;
+        if let Some(link) = self.clients.link(id).filter(|link| link.session().is_none()) {
+            link.heard = now;
+        }
+    }
+
+    pub(super) fn received(&mut self, id: LinkId, bytes: &[u8]) {
+        let now = self.clients.now;
+        let Some(link) = self.clients.link(id) else { return };
+        if link.state == State::Closing {
+            return;
+        }
+        link.heard = now;
+        if link.carry.is_empty() && !link.pauses.any() {
+            let used = self.parse(id, bytes);
+            if let Some(link) = self.clients.link(id) {
+                link.carry.push(&bytes[used..]);
+            }
+            return;
+        }
+        link.carry.push(bytes);
+        if !link.pauses.any() {
+            self.parse_carry(id);
+        } else if link.pauses.login && link.carry.len() > UNAUTHENTICATED_BYTES_MAX {
+            self.clients.pause(id, |pauses| pauses.early = true);
+        }
+    }
+
+    /// Parses what was kept, and keeps what is still no whole packet.
+    fn parse_carry(&mut self, id: LinkId) {
+        let Some(link) = self.clients.link(id) else { return };
+        let carry = link.carry.take();
+        let used = self.parse(id, &carry);
+        if let Some(link) = self.clients.link(id) {
+            link.carry.put_back(carry, used);
+        }
+    }
+
+    /// Handles the whole packets that `bytes` begin with; how many bytes are done with.
+    fn parse(&mut self, id: LinkId, bytes: &[u8]) -> usize {
+        let packet_bytes_max = self.clients.options.max_packet_size as usize;
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(link) = self.clients.link(id) else { return bytes.len() };
+            let (max, is_fresh) = match link.state {
+                State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
+                State::Authenticating => (UNAUTHENTICATED_BYTES_MAX, false),
+                State::Connected { .. } => (packet_bytes_max, false),
+                State::Closing => return bytes.len(),
+            };
+            let version = (!is_fresh).then_some(link.version);
+            if link.pauses.any() {
+                return at;
+            }
+            if is_fresh && let Err(error) = check_first(&bytes[at..]) {
+                self.refuse(id, error);
+                return bytes.len();
+            }
+            match next_frame_of(&bytes[at..], max, version) {
+                Ok(Framed::Whole(frame)) => {
+                    if self.waits_for_mesh(id, &frame) || self.waits_for_journal(id, &frame) {
+                        return at;
+                    }
+                    if let Err(error) = self.handle_frame(id, &frame, &bytes[at..]) {
+                        self.refuse(id, error);
+                    }
+                    at += frame.length;
+                    self.close_misfits();
+                }
+                Ok(Framed::Partial { needed }) => {
+                    if is_fresh {
+                        self.await_whole(id, needed.unwrap_or(0), bytes.len() - at);
+                    }
+                    return at;
+                }
+                Err(error) => {
+                    self.refuse(id, error);
+                    return bytes.len();
+                }
+            }
+        }
+        at
+    }
+
+    /// Leaves a large CONNECT in the kernel until all of it is there.
+    fn await_whole(&mut self, id: LinkId, needed: usize, there: usize) {
+        let Some(link) = self.clients.link(id) else { return };
+        if needed > UNAUTHENTICATED_BYTES_MAX && link.state == (State::Fresh { whole: false }) {
+            link.state = State::Fresh { whole: true };
+            let count = needed - there;
+            self.clients.outputs.push_back(Output::AwaitBytes { link: id, count });
+        }
+    }
+
+    /// Goes on with what was received while the link was paused.
+    pub(super) fn go_on(&mut self, id: LinkId) {
+        let Some(link) = self.clients.link(id) else { return };
+        if !link.pauses.any() && !link.carry.is_empty() {
+            self.parse_carry(id);
+        }
+        if self.clients.link(id).is_some_and(|link| link.is_finished && !link.pauses.any()) {
+            self.hang_up_finished(id);
+        }
+    }
+}
