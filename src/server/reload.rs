@@ -30,9 +30,8 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reads everything again: the configuration file, and every file that it names.
     pub(super) fn reload(&mut self) {
-        match self.read() {
-            Ok(()) => tracing::info!("Reloaded"),
-            Err(cause) => tracing::error!("Not reloaded, the old settings stay: {cause}"),
+        if let Err(cause) = self.read() {
+            tracing::error!("Not reloaded, the old settings stay: {cause}");
         }
     }
 
@@ -50,7 +49,7 @@ impl Reloader {
         self.log.set_level(options.log_level);
         self.desk.set_policies(Arc::clone(&settings.policies));
         self.given = given;
-        self.apply(settings);
+        self.apply(settings, "Reloaded");
         Ok(())
     }
 
@@ -67,8 +66,8 @@ impl Reloader {
         }
         match settings::protocols(&self.settings.options, Some(&self.settings)) {
             Ok(protocols) => {
-                tracing::info!("Certificates have changed: reloaded");
-                self.apply(Settings { protocols, ..self.settings.clone() });
+                let settings = Settings { protocols, ..self.settings.clone() };
+                self.apply(settings, "Certificates have changed: reloaded");
             }
             Err(error) => {
                 let error = causes::line(&error);
@@ -77,9 +76,9 @@ impl Reloader {
         }
     }
 
-    fn apply(&mut self, settings: Settings) {
+    fn apply(&mut self, settings: Settings, words: &'static str) {
         self.settings = settings;
-        self.notices.reload(&self.settings);
+        self.notices.reload(&self.settings, words);
         self.watched = Watched::new(&self.settings.options);
     }
 }

@@ -20,7 +20,7 @@ use crate::io::wake::Waker;
 use crate::limits::{LOGINS_WAITING_MAX, mesh_capacity};
 use crate::mesh::{Doorbell, mesh};
 use crate::options::{Given, Options};
-use crate::worker::{LoginSender, Notice, Places, Report, Settings, Setup, Worker};
+use crate::worker::{Announcement, LoginSender, Notice, Places, Report, Settings, Setup, Worker};
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
 use std::io;
@@ -114,10 +114,12 @@ impl Notices {
         self.doorbells[worker.index()].call();
     }
 
-    /// Tells all of them that the settings have changed.
-    pub(super) fn reload(&self, settings: &Settings) {
+    /// Tells all of them that the settings have changed; the log says so with these words, once
+    /// they hold everywhere.
+    pub(super) fn reload(&self, settings: &Settings, words: &'static str) {
+        let announcement = Arc::new(Announcement(words));
         for worker in WorkerId::all(self.senders.len()) {
-            self.send(worker, Notice::Reload(settings.clone()));
+            self.send(worker, Notice::Reload(settings.clone(), Arc::clone(&announcement)));
         }
     }
 }

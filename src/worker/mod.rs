@@ -22,7 +22,7 @@ mod transmit;
 mod worker;
 
 pub use journal_line::JournalLine;
-pub use notices::{LoginSender, Notice, Settings};
+pub use notices::{Announcement, LoginSender, Notice, Settings};
 pub use parcel::Parcel;
 pub use places::{Places, TakenPlace};
 pub use report::Report;

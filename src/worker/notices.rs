@@ -17,8 +17,19 @@ pub enum Notice {
         /// The answer.
         verdict: Verdict,
     },
-    /// The settings have changed.
-    Reload(Settings),
+    /// The settings have changed; the worker drops the announcement once it goes by them.
+    Reload(Settings, Arc<Announcement>),
+}
+
+/// A line for the log about new settings, written when the last worker goes by them: whoever
+/// connects after it meets no old certificate, rule or limit.
+#[derive(Debug)]
+pub struct Announcement(pub &'static str);
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        tracing::info!("{}", self.0);
+    }
 }
 
 /// The settings that a worker goes by. Each list has one entry for each listener.

@@ -176,7 +176,7 @@ impl Worker {
                 Notice::Verdict { link, verdict } => {
                     self.engine.feed(Input::Authenticated { link, verdict });
                 }
-                Notice::Reload(settings) => self.engine.reload(settings),
+                Notice::Reload(settings, _announcement) => self.engine.reload(settings),
             }
         }
         busy

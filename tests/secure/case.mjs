@@ -8,11 +8,16 @@ export async function runCase(c) {
     const assert = (condition, what) => {
         if (!condition) throw new Error(`${c.name}: ${what}`)
     }
-    const within = (promise, what) => Promise.race([promise, new Promise((_, reject) =>
-        setTimeout(() => reject(new Error(`${c.name}: no ${what} in time`)), 120000))])
+    const within = (promise, what) => {
+        let timer
+        const late = new Promise((_, reject) => {
+            timer = setTimeout(() => reject(new Error(`${c.name}: no ${what} in time`)), 100000)
+        })
+        return Promise.race([promise, late]).finally(() => clearTimeout(timer))
+    }
 
     const options = {
-        clientId: c.client_id, protocolVersion: c.version, reconnectPeriod: 0, connectTimeout: 120000,
+        clientId: c.client_id, protocolVersion: c.version, reconnectPeriod: 0, connectTimeout: 100000,
         ...(c.user === null ? {} : { username: c.user, password: c.password }), ...c.tls,
     }
     let exchange = null
@@ -52,7 +57,7 @@ export async function runCase(c) {
     const received = []
     client.on('message', (topic, payload) => received.push(`${topic} ${payload}`))
     const came = async (message) => {
-        for (let i = 0; i < 500 && !received.includes(message); i++) {
+        for (let i = 0; i < 10000 && !received.includes(message); i++) {
             await new Promise((resolve) => setTimeout(resolve, 10))
         }
         assert(received.includes(message), `${message} does not come`)

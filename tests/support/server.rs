@@ -55,7 +55,10 @@ impl Server {
             is_up = line.contains("state is in");
             server.summary.push(line);
         }
-        assert!(is_up, "the broker does not start:\n{}", server.log());
+        if !is_up {
+            let status = server.ends();
+            panic!("the broker does not start: {status:?}\n{}", server.log());
+        }
         thread::spawn(move || lines.for_each(drop));
         server
     }
