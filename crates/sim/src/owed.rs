@@ -1,4 +1,4 @@
-//! I21: what a client asks is answered: in order, in time, and before the broker closes.
+//! V34: what a client asks is answered: in order, in time, and before the broker closes.
 
 use super::network;
 use super::wire::{Phase, Wire};
@@ -120,7 +120,7 @@ impl World {
         let state = &mut self.wires[wire];
         if !state.owed.note_answer(packet) && self.settings.sabotage.is_none() {
             let text = format!("wire {wire} got {packet:?}, owed is {:?}", state.owed);
-            self.model.fail("I21", text);
+            self.model.fail("V34", text);
         }
     }
 
@@ -132,7 +132,7 @@ impl World {
         });
         if let Some((wire, state)) = late {
             let text = format!("wire {wire} waits for {:?}", state.owed.first());
-            self.model.fail("I21", text);
+            self.model.fail("V34", text);
         }
     }
 
@@ -144,7 +144,7 @@ impl World {
         let is_owed = is_owed && !state.is_put_out && self.model.admits(state);
         let has_newer = self.wires[wire + 1..].iter().any(|newer| newer.client == state.client);
         let Some(first) = state.owed.first().filter(|_| is_owed && !has_newer) else { return };
-        self.model.fail("I21", format!("wire {wire} is closed, and {first:?} is owed"));
+        self.model.fail("V34", format!("wire {wire} is closed, and {first:?} is owed"));
     }
 
     /// The world is at rest: every question has its answer.
@@ -154,7 +154,7 @@ impl World {
         let asks = |wire: &Wire| self.is_owed(wire) && wire.owed.first().is_some_and(is_old);
         if let Some((wire, state)) = self.wires.iter().enumerate().find(|(_, w)| asks(w)) {
             let text = format!("wire {wire} waits for ever for {:?}", state.owed.first());
-            self.model.fail("I21", text);
+            self.model.fail("V34", text);
         }
     }
 }
