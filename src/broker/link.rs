@@ -1,5 +1,6 @@
 //! A connection, as far as the broker knows of it.
 
+use super::connect_request::ConnectRequest;
 use super::delivery::Delivery;
 use super::origin::Origin;
 use super::rate::Rate;
@@ -68,7 +69,7 @@ pub(super) struct Rare {
     /// Who the client is, while that is being found out.
     pub(super) login: Option<Box<PendingLogin>>,
     /// The authentication method of its CONNECT.
-    pub(super) method: Option<Box<str>>,
+    pub(super) method: Option<Arc<str>>,
     /// When what it has shown of itself expires.
     pub(super) expires: Option<Time>,
     /// Why the peer's last byte has come, where it has not just closed; until it is told.
@@ -80,17 +81,15 @@ pub(super) struct Rare {
 /// A login that is not over.
 #[derive(Debug, Default)]
 pub(super) struct PendingLogin {
-    /// The whole CONNECT; empty when a connected client authenticates again.
-    pub(super) connect: Vec<u8>,
+    /// What the client asks for; None when a connected client authenticates again.
+    pub(super) request: Option<ConnectRequest>,
     /// For a large CONNECT, of which there may be few.
-    #[expect(dead_code, reason = "that it lives is what counts")]
     pub(super) permit: Option<Arc<()>>,
-    /// The client identifier that CONNECT left to the broker.
-    pub(super) assigned: Option<String>,
     /// What the last step left for the next one; None while the authenticator has it.
     pub(super) exchange: Option<Box<ScramExchange>>,
-    /// That it lives tells the authenticator that the link waits for the verdict.
-    pub(super) waits: Arc<()>,
+    /// That it lives tells the authenticator that the link waits for the verdict; None before the
+    /// login is handed out.
+    pub(super) waits: Option<Arc<()>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +187,11 @@ impl Link {
             pauses: Pauses::default(),
             rare: None,
         }
+    }
+
+    /// What the client asks for, while it is being found out who it is.
+    pub(super) fn request(&self) -> Option<&ConnectRequest> {
+        self.rare.as_deref()?.login.as_deref()?.request.as_ref()
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {

@@ -4,13 +4,13 @@
 mod batch_list;
 mod boundary;
 mod clients;
+mod connect_request;
 mod counters;
 mod deliver;
 mod delivery;
 mod drops;
 mod durability;
 mod expiry;
-mod first_packet;
 mod flow;
 mod handle_acks;
 mod handle_auth;

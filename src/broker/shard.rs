@@ -3,7 +3,6 @@
 use super::boundary::{Input, Output};
 use super::clients::Clients;
 use super::counters::Counters;
-use super::first_packet::check_first;
 use super::flow::Flow;
 use super::homes::Homes;
 use super::ledger::RetainedMark;
@@ -274,7 +273,7 @@ impl Shard {
             if link.pauses.any() {
                 return at;
             }
-            if is_fresh && let Err(error) = check_first(&bytes[at..]) {
+            if is_fresh && let Err(error) = Self::check_first(&bytes[at..]) {
                 self.refuse(id, error);
                 return bytes.len();
             }
