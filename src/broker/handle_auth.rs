@@ -6,7 +6,8 @@
 use super::boundary::Output;
 use super::connect_request::ConnectRequest;
 use super::handle_connect::Verified;
-use super::link::{PendingLogin, State};
+use super::link::State;
+use super::link_login::{LinkLogin, PendingLogin};
 use super::permission::{policy, worth_keeping};
 use super::shard::Shard;
 use super::told::{self, Departure};
@@ -51,8 +52,7 @@ impl Shard {
     /// Hands a login out. Nothing more is taken from the client until the verdict comes, but for
     /// one that authenticates again and goes on meanwhile.
     fn verify(&mut self, id: LinkId, mut login: Login) {
-        let pending = self.clients.link(id).and_then(|link| link.rare().login.as_mut());
-        login.waits = pending.map(|pending| Arc::downgrade(pending.waits.get_or_insert_default()));
+        login.waits = self.clients.link(id).and_then(|link| link.login_mut().hand_out());
         if login.current.is_none() {
             self.clients.pause(id, |pauses| pauses.login = true);
         }
@@ -61,10 +61,10 @@ impl Shard {
 
     pub(super) fn authenticated(&mut self, id: LinkId, verdict: Verdict) {
         let Some(link) = self.clients.link(id) else { return };
-        let Some(pending) = link.rare().login.take() else { return };
+        let Some(pending) = link.login_mut().take() else { return };
         match link.state {
-            State::Authenticating => self.go_on_connecting(id, *pending, verdict),
-            State::Connected { session } => self.go_on_again(id, session, *pending, verdict),
+            State::Authenticating => self.go_on_connecting(id, pending, verdict),
+            State::Connected { session } => self.go_on_again(id, session, pending, verdict),
             State::Fresh { .. } | State::Closing => {}
         }
         let resumes = self.clients.resume(id, |pauses| {
@@ -107,7 +107,7 @@ impl Shard {
         verdict: Verdict,
     ) {
         let Some(link) = self.clients.link(id) else { return };
-        let method = link.rare().method.clone();
+        let method = link.login_mut().method().cloned();
         match verdict {
             Verdict::Accept { identity, data, valid_for } => {
                 self.renew(id, session, identity, valid_for);
@@ -128,7 +128,7 @@ impl Shard {
 
     fn keep_login(&mut self, id: LinkId, pending: PendingLogin) {
         if let Some(link) = self.clients.link(id) {
-            link.rare().login = Some(Box::new(pending));
+            link.login_mut().keep(pending);
         }
     }
 
@@ -151,7 +151,7 @@ impl Shard {
         known.grants = grants;
         self.judge_subscriptions(session);
         if let Some(link) = self.clients.link(id) {
-            link.rare().expires = valid_for.map(|time| now.after(time));
+            link.login_mut().renew(valid_for.map(|time| now.after(time)));
             self.clients.refresh_link_timer(id);
         }
     }
@@ -183,7 +183,7 @@ impl Shard {
     /// Tells the log that a client goes whose login is not over.
     pub(super) fn tell_refused_login(&mut self, id: LinkId, departure: &Departure) {
         let Some(link) = self.clients.link(id) else { return };
-        match (departure, link.request()) {
+        match (departure, link.login().and_then(LinkLogin::request)) {
             (Departure::Refused(error), Some(request)) => {
                 told::refused(&link.origin, Some(request), error);
             }
@@ -220,7 +220,7 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let Some(request) = link.request() else { return Ok(()) };
+        let Some(request) = link.login().and_then(LinkLogin::request) else { return Ok(()) };
         let version = request.version;
         match frame.kind() {
             Some(PacketType::Disconnect) => {
@@ -246,7 +246,7 @@ impl Shard {
         };
         let mut login = request.login(&link.origin);
         login.data = auth.authentication_data.map(Into::into);
-        login.exchange = link.rare().login.as_mut().and_then(|pending| pending.exchange.take());
+        login.exchange = link.login_mut().take_exchange();
         self.verify(id, login);
         Ok(())
     }
@@ -261,11 +261,11 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let Some(method) = link.rare.as_ref().and_then(|rare| rare.method.clone()) else {
+        let Some(method) = link.login().and_then(LinkLogin::method).cloned() else {
             return Err(ProtocolError::protocol("AUTH without an authentication method"));
         };
         let auth = step(frame, version, Some(&method))?;
-        let pending = link.rare().login.take();
+        let pending = link.login_mut().take();
         let exchange = match (auth.code, pending) {
             (ReasonCode::ReAuthenticate, None) => None,
             (ReasonCode::ContinueAuthentication, Some(pending)) if pending.exchange.is_some() => {

@@ -376,12 +376,11 @@ impl Shard {
         link.state = State::Connected { session: session_id };
         let aliases = request.topic_alias_max.min(options.max_topic_alias);
         if aliases > 0 {
-            link.rare().aliases_out_max = aliases;
+            link.aliases_mut().allow(aliases);
         }
         if request.authentication_method.is_some() || verified.valid_for.is_some() {
-            let rare = link.rare();
-            rare.method = request.authentication_method.clone();
-            rare.expires = verified.valid_for.map(|time| now.after(time));
+            let expires = verified.valid_for.map(|time| now.after(time));
+            link.login_mut().note_let_in(request.authentication_method.clone(), expires);
         }
         link.keep_alive_s = server_keep_alive_s.unwrap_or(request.keep_alive_s);
         self.clients.refresh_link_timer(id);

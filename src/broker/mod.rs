@@ -1,11 +1,14 @@
 //! One worker's broker: bytes and time in, bytes and requests out.
 #![forbid(unsafe_code)]
 
+mod aliases;
+mod backlog;
 mod batch_list;
 mod boundary;
 mod clients;
 mod connect_request;
 mod counters;
+mod deferred;
 mod deliver;
 mod delivery;
 mod drops;
@@ -23,6 +26,7 @@ mod homes;
 mod in_flight;
 mod ledger;
 mod link;
+mod link_login;
 mod mesh_message;
 mod origin;
 mod outbox;
