@@ -19,15 +19,15 @@ pub struct Login {
     /// Where the client really is; none on a Unix socket.
     pub address: Option<IpAddr>,
     /// The client identifier, given or assigned.
-    pub client_id: Box<str>,
+    pub client_id: Arc<str>,
     /// The user name of CONNECT, not yet verified.
-    pub user_name: Option<Box<str>>,
+    pub user_name: Option<Arc<str>>,
     /// The password of CONNECT.
     pub password: Option<Secret>,
     /// The user that the verified client certificate stands for, where the listener asks for that.
     pub certificate: Option<Box<str>>,
     /// The authentication method.
-    pub method: Option<Box<str>>,
+    pub method: Option<Arc<str>>,
     /// The authentication data.
     pub data: Option<Box<[u8]>>,
     /// What the last [`Verdict::Continue`] left.
@@ -49,8 +49,8 @@ impl Login {
     /// name that has the same number.
     #[must_use]
     pub(crate) fn user_number(&self) -> u64 {
-        let name = self.certificate.as_ref().or(self.user_name.as_ref());
-        let known = self.current.as_ref().and_then(|identity| identity.user.as_ref());
+        let name = self.certificate.as_deref().or(self.user_name.as_deref());
+        let known = self.current.as_ref().and_then(|identity| identity.user.as_deref());
         let name = name.or(known).map_or(&b""[..], |name| name.as_bytes());
         process_number(&[b"user", name])
     }

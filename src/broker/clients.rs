@@ -9,7 +9,6 @@ use super::outbox::{Outbox, PRIVATE};
 use super::session::Session;
 use super::timers::{TimerKey, Timers};
 use crate::base::ids::{LinkId, Serial, SessionId, SessionNumber, Slots};
-use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::limits::BACKLOG_BYTES_MAX;
 use crate::mqtt::Packet;
@@ -242,7 +241,7 @@ impl Clients {
     pub(super) fn respond_bytes(&mut self, id: LinkId, bytes: &[u8]) {
         match self.link(id) {
             Some(link) if link.defers() => {
-                link.write_behind_deferred(bytes);
+                link.deferred_mut().write_behind(bytes);
                 self.limit_deferred(id);
             }
             _ => self.send_bytes(id, bytes),
@@ -293,9 +292,7 @@ impl Clients {
             self.outbox.append(id, run);
             return;
         }
-        let backlog = &mut link.rare().backlog;
-        backlog.extend_from_slice(bytes);
-        if backlog.len() > BACKLOG_BYTES_MAX && !link.pauses.backlog {
+        if link.backlog_mut().add_responses(bytes) > BACKLOG_BYTES_MAX && !link.pauses.backlog {
             self.pause(id, |pauses| pauses.backlog = true);
         }
     }
@@ -303,9 +300,9 @@ impl Clients {
     /// Gives out what waits until the link is writable. Without CONNACK there is nothing to say.
     pub(super) fn send_backlog(&mut self, id: LinkId) {
         let Some(link) = self.link(id).filter(|link| !link.blocked.connack) else { return };
-        let backlog = link.rare.as_mut().map(|rare| std::mem::take(&mut rare.backlog));
-        if let Some(backlog) = backlog.filter(|backlog| !backlog.is_empty()) {
-            let run = self.outbox.encode(PRIVATE, |out| out.extend_from_slice(&backlog));
+        let responses = link.take_responses();
+        if !responses.is_empty() {
+            let run = self.outbox.encode(PRIVATE, |out| out.extend_from_slice(&responses));
             self.outbox.append(id, run);
         }
     }
@@ -344,10 +341,5 @@ impl Clients {
     /// All links, by slot.
     pub(super) fn link_ids(&self) -> Vec<LinkId> {
         self.links.iter().flatten().map(|link| link.id).collect()
-    }
-
-    /// The aliases that a link's peer has set.
-    pub(super) fn aliases_in(&mut self, id: LinkId) -> Option<&mut HashMap<u16, Box<str>>> {
-        self.link(id).map(|link| &mut link.rare().aliases_in)
     }
 }

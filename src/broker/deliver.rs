@@ -215,19 +215,14 @@ impl Clients {
         let max = (self.options.max_queued_messages, self.options.max_queued_bytes);
         let has_room = self.outbox.has_room(route.link, publication.is_large());
         let Some(link) = self.link(route.link).filter(|_| route.is_online()) else { return };
-        let waits = link.rare.as_ref().is_some_and(|rare| !rare.queue.is_empty());
         let link_session = link.session();
-        if !link.blocked.any() && !waits && has_room {
+        if !link.blocked.any() && !link.has_waiting() && has_room {
             self.send_private(route, &delivery, publication, 0, false);
             return;
         }
-        let size = delivery.message.bytes().len();
-        let rare = link.rare();
-        if rare.queue.len() >= max.0 as usize || (rare.queue_bytes + size) as u64 > max.1 {
-            return self.count_dropped(link_session, delivery.message.topic());
+        if let Err(refused) = link.backlog_mut().add_message(delivery, max) {
+            return self.count_dropped(link_session, refused.message.topic());
         }
-        rare.queue_bytes += size;
-        rare.queue.push_back(delivery);
         if let Some(session) = link_session.filter(|_| !has_room) {
             self.pump_later(session.slot);
             self.refresh_route(session);
@@ -314,7 +309,8 @@ impl Clients {
         packet_id: u16,
         dup: bool,
     ) -> bool {
-        let mut alias = self.alias_for(route.link, publication.topic());
+        let aliases = self.link(route.link).and_then(|link| link.aliases());
+        let mut alias = aliases.and_then(|aliases| aliases.alias_for(publication.topic()));
         let subscription_ids = delivery.subscription_ids();
         let Delivery { qos, retain, .. } = *delivery;
         let encode = |publication: &Publication<'_>, outbox: &mut Outbox, alias| {
@@ -327,8 +323,10 @@ impl Clients {
             run = encode(publication, &mut self.outbox, alias);
         }
         if self.send_frame(route, run, publication) {
-            if let Some((alias, false)) = alias {
-                self.set_alias(route.link, publication.topic(), alias);
+            if let Some((alias, false)) = alias
+                && let Some(link) = self.link(route.link)
+            {
+                link.aliases_mut().note_sent(publication.topic(), alias);
             }
             return true;
         }
@@ -356,27 +354,5 @@ impl Clients {
         }
         self.counters.publishes_sent += 1;
         true
-    }
-
-    /// The alias under which `topic` goes to the link, if it takes any, and whether the link knows
-    /// it: the first topics sent to it get one, and keep it.
-    // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
-    fn alias_for(&mut self, link: LinkId, topic: &str) -> Option<(u16, bool)> {
-        let rare = self.link(link)?.rare.as_deref_mut()?;
-        if let Some(&alias) = rare.aliases_out.get(topic) {
-            return Some((alias, true));
-        }
-        let alias = rare.aliases_out.len() as u16;
-        if alias >= rare.aliases_out_max {
-            return None;
-        }
-        Some((alias + 1, false))
-    }
-
-    /// The link has been sent `topic` with a new alias.
-    fn set_alias(&mut self, link: LinkId, topic: &str, alias: u16) {
-        if let Some(link) = self.link(link) {
-            link.rare().aliases_out.insert(topic.into(), alias);
-        }
     }
 }

@@ -1,10 +1,10 @@
 //! How a shard speaks to the journal: what it notes, what waits for it, what it hears.
 
 use super::clients::Clients;
+use super::deferred::ResponseId;
 use super::delivery::{Delivery, Exchange};
 use super::in_flight::Entry;
 use super::ledger::{Ledger, Noted, ParkedDelivery, Promise, Recording, Unwritten, Waiting};
-use super::link::ResponseId;
 use super::publication::Publication;
 use super::record_ref::RecordRef;
 use super::session::Session;

@@ -45,7 +45,7 @@ impl Shard {
         if is_kept_waiting {
             (link.heard, link.awaited) = (now, now);
         }
-        let expires = link.rare.as_ref().and_then(|rare| rare.expires);
+        let expires = link.expires();
         let is_ending = link.state == State::Closing || link.is_finished;
         match (link.state, link.due(patience)) {
             // What it waits for may have come during a turn that was late.

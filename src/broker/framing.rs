@@ -1,7 +1,6 @@
 //! Received bytes become packets, one after the other, as far as their link may go on.
 
 use super::boundary::Output;
-use super::first_packet::check_first;
 use super::link::State;
 use super::shard::Shard;
 use crate::base::ids::LinkId;
@@ -65,7 +64,7 @@ impl Shard {
             if link.pauses.any() {
                 return at;
             }
-            if is_fresh && let Err(error) = check_first(&bytes[at..]) {
+            if is_fresh && let Err(error) = Self::check_first(&bytes[at..]) {
                 self.refuse(id, error);
                 return bytes.len();
             }

@@ -1,79 +1,58 @@
 //! Who a client is: asked for at CONNECT, perhaps in steps by AUTH, and again when it wants.
 //!
 //! The shard verifies nothing itself, since that may take long: it hands a [`Login`] out and goes
-//! on when the [`Verdict`] comes. Until then the CONNECT is kept as it came.
+//! on when the [`Verdict`] comes. Until then the link keeps what CONNECT asks for.
 
 use super::boundary::Output;
-use super::handle_connect::Admitted;
-use super::link::{Link, PendingLogin, State};
+use super::connect_request::ConnectRequest;
+use super::handle_connect::Verified;
+use super::link::State;
+use super::link_login::{LinkLogin, PendingLogin};
 use super::permission::{policy, worth_keeping};
 use super::shard::Shard;
-use super::told::{self, Claim, Departure};
-use crate::access::{Identity, Login, Secret, Verdict};
+use super::told::{self, Departure};
+use crate::access::{Identity, Login, Verdict};
 use crate::base::ids::{LinkId, SessionId};
-use crate::limits::{LARGE_LOGINS_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::limits::LARGE_LOGINS_MAX;
 use crate::mqtt::{
-    Auth, Connect, Disconnect, Frame, Framed, Packet, PacketType, ProtocolError, ReasonCode,
-    Sender, Version, next_frame_of,
+    Auth, Disconnect, Frame, Packet, PacketType, ProtocolError, ReasonCode, Sender, Version,
 };
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const NOT_ANY_MORE: &str = "the client would not be let in any more";
 
-/// A client was verified.
-#[derive(Debug)]
-struct Verified {
-    identity: Arc<Identity>,
-    data: Option<Box<[u8]>>,
-    valid_for: Option<Duration>,
-}
-
 impl Shard {
-    /// Finds out who sent `connect`, whose bytes are `packet`, then lets it in or not.
+    /// Finds out by `login` who asks to come in, then lets it in or not. `is_large`: its CONNECT
+    /// is one of those that may be few.
     pub(super) fn authenticate(
         &mut self,
         id: LinkId,
-        connect: &Connect<'_>,
-        assigned: Option<String>,
-        packet: &[u8],
+        request: ConnectRequest,
+        login: Login,
+        is_large: bool,
     ) {
         let Some(link) = self.clients.link(id) else { return };
-        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let login = login(link, connect, client_id);
+        link.state = State::Authenticating;
+        let pending = PendingLogin { request: Some(request), ..PendingLogin::default() };
         let policy = policy(&self.policies, login.listener);
-        match policy.verify_at_once(&login) {
-            Some(Verdict::Accept { identity, data, valid_for }) => {
-                let verified = Verified { identity, data, valid_for };
-                self.admit(id, connect, assigned.as_deref(), verified);
-            }
-            Some(Verdict::Refuse { code, cause }) => {
-                let error = ProtocolError::new(code, cause);
-                self.refuse_login(id, Claim::new(connect, assigned.as_deref()), &error);
-            }
-            Some(Verdict::Continue { .. }) | None => {
-                let is_large = packet.len() > UNAUTHENTICATED_BYTES_MAX;
-                let permit = is_large.then(|| Arc::clone(&self.large_logins));
-                if Arc::strong_count(&self.large_logins) > LARGE_LOGINS_MAX + 1 {
-                    let cause = "too many large CONNECT packets at once";
-                    let error = ProtocolError::new(ReasonCode::ServerBusy, cause);
-                    let claim = Claim::new(connect, assigned.as_deref());
-                    return self.refuse_login(id, claim, &error);
-                }
-                link.state = State::Authenticating;
-                let connect = packet.to_vec();
-                let pending = PendingLogin { connect, permit, assigned, ..PendingLogin::default() };
-                link.rare().login = Some(Box::new(pending));
-                self.verify(id, login);
-            }
+        if let Some(verdict) = policy.verify_at_once(&login) {
+            return self.go_on_connecting(id, pending, verdict);
         }
+        let permit = is_large.then(|| Arc::clone(&self.large_logins));
+        if Arc::strong_count(&self.large_logins) > LARGE_LOGINS_MAX + 1 {
+            let code = ReasonCode::ServerBusy;
+            let cause = "too many large CONNECT packets at once";
+            return self.go_on_connecting(id, pending, Verdict::Refuse { code, cause });
+        }
+        self.keep_login(id, PendingLogin { permit, ..pending });
+        self.verify(id, login);
     }
 
     /// Hands a login out. Nothing more is taken from the client until the verdict comes, but for
     /// one that authenticates again and goes on meanwhile.
     fn verify(&mut self, id: LinkId, mut login: Login) {
-        let pending = self.clients.link(id).and_then(|link| link.rare().login.as_ref());
-        login.waits = pending.map(|pending| Arc::downgrade(&pending.waits));
+        login.waits = self.clients.link(id).and_then(|link| link.login_mut().hand_out());
         if login.current.is_none() {
             self.clients.pause(id, |pauses| pauses.login = true);
         }
@@ -82,10 +61,10 @@ impl Shard {
 
     pub(super) fn authenticated(&mut self, id: LinkId, verdict: Verdict) {
         let Some(link) = self.clients.link(id) else { return };
-        let Some(pending) = link.rare().login.take() else { return };
+        let Some(pending) = link.login_mut().take() else { return };
         match link.state {
-            State::Authenticating => self.go_on_connecting(id, *pending, verdict),
-            State::Connected { session } => self.go_on_again(id, session, *pending, verdict),
+            State::Authenticating => self.go_on_connecting(id, pending, verdict),
+            State::Connected { session } => self.go_on_again(id, session, pending, verdict),
             State::Fresh { .. } | State::Closing => {}
         }
         let resumes = self.clients.resume(id, |pauses| {
@@ -104,23 +83,18 @@ impl Shard {
     }
 
     fn go_on_connecting(&mut self, id: LinkId, pending: PendingLogin, verdict: Verdict) {
-        let Ok(Framed::Whole(frame)) = next_frame_of(&pending.connect, usize::MAX, None) else {
-            return;
-        };
-        let Ok(connect) = Connect::decode(&frame) else { return };
+        let PendingLogin { request: Some(request), permit, waits, .. } = pending else { return };
         match verdict {
             Verdict::Accept { identity, data, valid_for } => {
-                let verified = Verified { identity, data, valid_for };
-                self.admit(id, &connect, pending.assigned.as_deref(), verified);
+                self.admit(id, request, identity, (data, valid_for));
             }
             Verdict::Continue { data, exchange } => {
-                self.demand(id, connect.authentication_method, &data);
-                self.keep_login(id, PendingLogin { exchange: Some(exchange), ..pending });
+                self.demand(id, request.authentication_method.as_deref(), &data);
+                let (request, exchange) = (Some(request), Some(exchange));
+                self.keep_login(id, PendingLogin { request, permit, exchange, waits });
             }
             Verdict::Refuse { code, cause } => {
-                let error = ProtocolError::new(code, cause);
-                let claim = Claim::new(&connect, pending.assigned.as_deref());
-                self.refuse_login(id, claim, &error);
+                self.refuse_login(id, &request, &ProtocolError::new(code, cause));
             }
         }
     }
@@ -133,7 +107,7 @@ impl Shard {
         verdict: Verdict,
     ) {
         let Some(link) = self.clients.link(id) else { return };
-        let method = link.rare().method.clone();
+        let method = link.login_mut().method().cloned();
         match verdict {
             Verdict::Accept { identity, data, valid_for } => {
                 self.renew(id, session, identity, valid_for);
@@ -154,7 +128,7 @@ impl Shard {
 
     fn keep_login(&mut self, id: LinkId, pending: PendingLogin) {
         if let Some(link) = self.clients.link(id) {
-            link.rare().login = Some(Box::new(pending));
+            link.login_mut().keep(pending);
         }
     }
 
@@ -177,7 +151,7 @@ impl Shard {
         known.grants = grants;
         self.judge_subscriptions(session);
         if let Some(link) = self.clients.link(id) {
-            link.rare().expires = valid_for.map(|time| now.after(time));
+            link.login_mut().renew(valid_for.map(|time| now.after(time)));
             self.clients.refresh_link_timer(id);
         }
     }
@@ -185,45 +159,35 @@ impl Shard {
     fn admit(
         &mut self,
         id: LinkId,
-        connect: &Connect<'_>,
-        assigned: Option<&str>,
-        verified: Verified,
+        request: ConnectRequest,
+        identity: Arc<Identity>,
+        (data, valid_for): (Option<Box<[u8]>>, Option<Duration>),
     ) {
-        let Verified { identity, data, valid_for } = verified;
         let Some(link) = self.clients.link(id) else { return };
         let policy = policy(&self.policies, link.origin.listener);
         if !policy.still_holds(&identity) {
             // The policy was replaced while the verdict was on its way.
             let error = ProtocolError::new(ReasonCode::NotAuthorized, NOT_ANY_MORE);
-            return self.refuse_login(id, Claim::new(connect, assigned), &error);
+            return self.refuse_login(id, &request, &error);
         }
         let grants = policy.grants(&identity);
         let identity = worth_keeping(identity, policy, grants.as_ref());
-        let admitted = Admitted { identity, grants, data, valid_for };
-        self.accept(id, connect, assigned, &admitted);
+        self.accept(id, request, &Verified { identity, grants, data, valid_for });
     }
 
-    fn refuse_login(&mut self, id: LinkId, claim: Claim<'_>, error: &ProtocolError) {
+    fn refuse_login(&mut self, id: LinkId, request: &ConnectRequest, error: &ProtocolError) {
         self.clients.counters.logins_refused += 1;
-        self.refuse_connect(id, Some(claim), error);
+        self.refuse_connect(id, Some(request), error);
     }
 
     /// Tells the log that a client goes whose login is not over.
     pub(super) fn tell_refused_login(&mut self, id: LinkId, departure: &Departure) {
         let Some(link) = self.clients.link(id) else { return };
-        let origin = link.origin.clone();
-        let pending = link.rare().login.as_deref();
-        let frame = pending.map(|pending| next_frame_of(&pending.connect, usize::MAX, None));
-        let connect = match frame {
-            Some(Ok(Framed::Whole(frame))) => Connect::decode(&frame).ok(),
-            _ => None,
-        };
-        let assigned = pending.and_then(|pending| pending.assigned.as_deref());
-        match (departure, &connect) {
-            (Departure::Refused(error), Some(connect)) => {
-                told::refused(&origin, Some(Claim::new(connect, assigned)), error);
+        match (departure, link.login().and_then(LinkLogin::request)) {
+            (Departure::Refused(error), Some(request)) => {
+                told::refused(&link.origin, Some(request), error);
             }
-            _ => told::ended(&origin, departure),
+            _ => told::ended(&link.origin, departure),
         }
     }
 
@@ -256,31 +220,18 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let Some(mut pending) = link.rare().login.take() else { return Ok(()) };
-        let whole = next_frame_of(&pending.connect, usize::MAX, None);
-        let Ok(Framed::Whole(first)) = whole else { return Ok(()) };
-        let Ok(connect) = Connect::decode(&first) else { return Ok(()) };
-        let version = connect.version;
-        let checked = match frame.kind() {
+        let Some(request) = link.login().and_then(LinkLogin::request) else { return Ok(()) };
+        let version = request.version;
+        match frame.kind() {
             Some(PacketType::Disconnect) => {
-                Disconnect::decode(frame, version, Sender::Client).map(|_| true)
-            }
-            Some(PacketType::Auth) => Ok(false),
-            _ => Err(ProtocolError::protocol("a packet before CONNACK")),
-        };
-        match checked {
-            Ok(false) => {}
-            Ok(true) => {
+                Disconnect::decode(frame, version, Sender::Client)?;
                 self.close(id);
                 return Ok(());
             }
-            Err(error) => {
-                // The log is to say who it was.
-                self.keep_login(id, *pending);
-                return Err(error);
-            }
+            Some(PacketType::Auth) => {}
+            _ => return Err(ProtocolError::protocol("a packet before CONNACK")),
         }
-        let step = step(frame, version, connect.authentication_method);
+        let step = step(frame, version, request.authentication_method.as_deref());
         let step = step.and_then(|auth| match auth.code {
             ReasonCode::ContinueAuthentication => Ok(auth),
             _ => Err(ProtocolError::protocol("AUTH that continues nothing")),
@@ -288,16 +239,14 @@ impl Shard {
         let auth = match step {
             Ok(auth) => auth,
             Err(error) => {
-                let claim = Claim::new(&connect, pending.assigned.as_deref());
-                self.refuse_connect(id, Some(claim), &error);
+                told::refused(&link.origin, Some(request), &error);
+                self.turn_away(id, &error);
                 return Ok(());
             }
         };
-        let client_id = pending.assigned.as_deref().unwrap_or(connect.client_id);
-        let mut login = login(link, &connect, client_id);
+        let mut login = request.login(&link.origin);
         login.data = auth.authentication_data.map(Into::into);
-        login.exchange = pending.exchange.take();
-        self.keep_login(id, *pending);
+        login.exchange = link.login_mut().take_exchange();
         self.verify(id, login);
         Ok(())
     }
@@ -312,11 +261,11 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let Some(method) = link.rare.as_ref().and_then(|rare| rare.method.clone()) else {
+        let Some(method) = link.login().and_then(LinkLogin::method).cloned() else {
             return Err(ProtocolError::protocol("AUTH without an authentication method"));
         };
         let auth = step(frame, version, Some(&method))?;
-        let pending = link.rare().login.take();
+        let pending = link.login_mut().take();
         let exchange = match (auth.code, pending) {
             (ReasonCode::ReAuthenticate, None) => None,
             (ReasonCode::ContinueAuthentication, Some(pending)) if pending.exchange.is_some() => {
@@ -329,7 +278,7 @@ impl Shard {
         let login = Login {
             listener: known.listener,
             address: origin.peer.map(|peer| peer.ip()),
-            client_id: known.client_id.clone(),
+            client_id: (&*known.client_id).into(),
             certificate: origin.certificate_user,
             method: Some(method),
             data: auth.authentication_data.map(Into::into),
@@ -354,19 +303,5 @@ fn step<'a>(
     match method.is_some() && auth.authentication_method == method {
         true => Ok(auth),
         false => Err(ProtocolError::protocol("AUTH with another authentication method")),
-    }
-}
-
-fn login(link: &Link, connect: &Connect<'_>, client_id: &str) -> Login {
-    Login {
-        listener: link.origin.listener,
-        address: link.origin.peer.map(|peer| peer.ip()),
-        client_id: client_id.into(),
-        user_name: connect.user_name.map(Into::into),
-        password: connect.password.map(Secret::new),
-        certificate: link.origin.certificate_user.clone(),
-        method: connect.authentication_method.map(Into::into),
-        data: connect.authentication_data.map(Into::into),
-        ..Login::default()
     }
 }

@@ -1,14 +1,15 @@
 //! CONNECT: whose session it is, where that lives, and what both sides agree on.
 
 use super::boundary::Output;
+use super::connect_request::ConnectRequest;
 use super::link::State;
 use super::origin::Excess;
 use super::session::Session;
 use super::shard::Shard;
-use super::told::{self, Claim, Departure};
-use super::will::WillMessage;
-use crate::access::{Grants, Identity};
+use super::told::{self, Departure};
+use crate::access::{Grants, Identity, Login, Secret};
 use crate::base::ids::{LinkId, ListenerId, SessionId, SessionNumber};
+use crate::limits::UNAUTHENTICATED_BYTES_MAX;
 use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
@@ -17,9 +18,10 @@ use crate::options::{ClientIdOwner, ClientIdSource};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A client that has shown who it is.
+/// A client was verified.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct Verified {
+    /// None where nothing tells clients apart.
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) grants: Option<Arc<Grants>>,
     /// The last of the authentication data.
@@ -28,6 +30,20 @@ pub(super) struct Admitted {
 }
 
 impl Shard {
+    /// Tells at once what is no CONNECT, instead of waiting for the whole of a packet that is none.
+    // [MQTT-3.1.0-1]
+    pub(super) const fn check_first(bytes: &[u8]) -> Result<(), ProtocolError> {
+        match bytes {
+            // No CONNECT is as short.
+            [0x16] | [0x16, 3, ..] => Err(ProtocolError::malformed("TLS on a port without TLS")),
+            [0x10..0x20, ..] => Ok(()),
+            [b'A'..=b'Z', ..] => {
+                Err(ProtocolError::malformed("HTTP or a PROXY header on an MQTT port"))
+            }
+            _ => Err(ProtocolError::protocol("the first packet is not CONNECT")),
+        }
+    }
+
     /// Handles the first packet of a connection, which must be CONNECT. `rest` begins with it.
     // [MQTT-3.1.0-1]
     pub(super) fn handle_first(
@@ -58,20 +74,25 @@ impl Shard {
             }
         };
         self.note_terms(id, connect.version, connect.packet_bytes_max);
-        let chosen = self.check_excess(id).and_then(|()| self.client_id_by_user(id, &connect));
-        let checked = chosen
-            .and_then(|chosen| self.check_connect(&connect, chosen.is_some()).map(|()| chosen));
-        let assigned = match checked {
-            Ok(None) if connect.client_id.is_empty() => Some(self.assign_client_id()),
+        let chosen = match self.choose_client_id(id, &connect) {
             Ok(chosen) => chosen,
             Err(error) => {
-                self.refuse_connect(id, Some(Claim::new(&connect, None)), &error);
+                let request = ConnectRequest::new(&connect, None);
+                self.refuse_connect(id, Some(&request), &error);
                 return Ok(());
             }
         };
-        let home = self.client_home(assigned.as_deref().unwrap_or(connect.client_id));
+        let home = self.client_home(chosen.as_deref().unwrap_or(connect.client_id));
         if home == self.index {
-            self.authenticate(id, &connect, assigned, &rest[..frame.length]);
+            let Some(link) = self.clients.link(id) else { return Ok(()) };
+            let request = ConnectRequest::new(&connect, chosen.as_deref());
+            let login = Login {
+                password: connect.password.map(Secret::new),
+                data: connect.authentication_data.map(Into::into),
+                ..request.login(&link.origin)
+            };
+            let is_large = frame.length > UNAUTHENTICATED_BYTES_MAX;
+            self.authenticate(id, request, login, is_large);
         } else if let Some(link) = self.clients.remove_link(id) {
             let (origin, received) = (link.origin, rest.to_vec());
             self.neighbours.note_sent();
@@ -93,21 +114,34 @@ impl Shard {
     pub(super) fn refuse_connect(
         &mut self,
         id: LinkId,
-        claim: Option<Claim<'_>>,
+        request: Option<&ConnectRequest>,
         error: &ProtocolError,
     ) {
         if let Some(link) = self.clients.link(id) {
-            told::refused(&link.origin, claim, error);
+            told::refused(&link.origin, request, error);
         }
         self.turn_away(id, error);
     }
 
     /// The client hears that it is not let in.
-    fn turn_away(&mut self, id: LinkId, error: &ProtocolError) {
+    pub(super) fn turn_away(&mut self, id: LinkId, error: &ProtocolError) {
         self.clients.counters.links_refused += 1;
         let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
         self.clients.send(id, &Packet::ConnAck(connack));
         self.close(id);
+    }
+
+    /// The client identifier that counts instead of CONNECT's own, if one does.
+    fn choose_client_id(
+        &mut self,
+        id: LinkId,
+        connect: &Connect<'_>,
+    ) -> Result<Option<String>, ProtocolError> {
+        self.check_excess(id)?;
+        let by_user = self.client_id_by_user(id, connect)?;
+        self.check_connect(connect, by_user.is_some())?;
+        let is_left_to_broker = by_user.is_none() && connect.client_id.is_empty();
+        Ok(if is_left_to_broker { Some(self.assign_client_id()) } else { by_user })
     }
 
     /// Too many connections: the client was let in only to hear that.
@@ -205,57 +239,46 @@ impl Shard {
     }
 
     /// The client is let in.
-    pub(super) fn accept(
-        &mut self,
-        id: LinkId,
-        connect: &Connect<'_>,
-        assigned: Option<&str>,
-        admitted: &Admitted,
-    ) {
-        let client_id = assigned.unwrap_or(connect.client_id);
-        if let Some(will) = &connect.will
-            && admitted.grants.as_ref().is_some_and(|grants| !grants.may_write(will.topic))
+    pub(super) fn accept(&mut self, id: LinkId, mut request: ConnectRequest, verified: &Verified) {
+        if let Some(will) = &request.will
+            && verified.grants.as_ref().is_some_and(|grants| !grants.may_write(&will.topic))
         {
             self.clients.counters.publishes_denied += 1;
             let cause = "the client may not publish its will";
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
-            return self.refuse_connect(id, Some(Claim::new(connect, assigned)), &error);
+            return self.refuse_connect(id, Some(&request), &error);
         }
-        if let Err(error) = self.check_owner(id, connect, client_id, admitted) {
+        if let Err(error) = self.check_owner(id, &request, verified) {
             return self.turn_away(id, &error);
         }
-        let is_assigned = connect.client_id.is_empty();
-        if self.connack(id, connect, client_id, (false, is_assigned), admitted).is_empty() {
+        if self.connack(id, &request, false, verified).is_empty() {
             // Not even CONNACK is small enough for it: nothing is done for such a client.
             return;
         }
         let mark = self.clients.mark();
-        let known = self.clients.find_session(client_id);
+        let known = self.clients.find_session(&request.client_id);
         if let Some(session) = known {
             // What one user has left behind is not for another who knows the client identifier.
-            let is_others = self.is_of_another(session, admitted);
-            self.take_over(session, connect.clean_start || is_others);
+            let is_others = self.is_of_another(session, verified);
+            self.take_over(session, request.clean_start || is_others);
         }
         let kept = known.filter(|known| self.clients.sessions.get(*known).is_some());
-        let session = kept.unwrap_or_else(|| self.make_session(client_id));
-        self.attach(id, session, connect, admitted);
+        let session = kept.unwrap_or_else(|| self.make_session(&request.client_id));
+        self.attach(id, session, &mut request, verified);
         self.clients.note_session(session);
         let waits = self.clients.is_noted_since(mark);
         if waits {
             // Nothing may overtake CONNACK.
             self.set_blocked(id, |blocks| blocks.connack = true);
         }
-        let is = (kept.is_some(), is_assigned);
-        let answer = self.connack(id, connect, client_id, is, admitted);
+        let answer = self.connack(id, &request, kept.is_some(), verified);
         if waits {
             self.clients.defer_response(id, 0, true, answer);
         } else {
             self.clients.send_bytes(id, &answer);
         }
         if let Some(link) = self.clients.link(id) {
-            let claim = Claim::new(connect, assigned);
-            let user = admitted.user().or(claim.user);
-            told::connected(&link.origin, Claim { user, ..claim });
+            told::connected(&link.origin, &request, verified.user());
         }
         if kept.is_some() {
             self.judge_subscriptions(session);
@@ -266,32 +289,31 @@ impl Shard {
 
     /// True when a session belongs to another user. One that no user in particular has made is
     /// anybody's, so that nobody is locked out when users are told apart from now on.
-    fn is_of_another(&self, session: SessionId, admitted: &Admitted) -> bool {
+    fn is_of_another(&self, session: SessionId, verified: &Verified) -> bool {
         let owner = self.clients.sessions[session.slot].user();
         let is_owned = self.clients.options.client_id_owner != ClientIdOwner::None;
-        is_owned && owner.is_some() && owner != admitted.user()
+        is_owned && owner.is_some() && owner != verified.user()
     }
 
     /// Refuses a client identifier that is another user's, and tells whose.
     fn check_owner(
         &mut self,
         id: LinkId,
-        connect: &Connect<'_>,
-        client_id: &str,
-        admitted: &Admitted,
+        request: &ConnectRequest,
+        verified: &Verified,
     ) -> Result<(), ProtocolError> {
         let takes_user_name = self.takes_user_name(id);
         let Some(link) = self.clients.link(id) else { return Ok(()) };
         let origin = link.origin.clone();
-        let claim = Claim::new(connect, Some(client_id));
-        if takes_user_name && admitted.user().is_some_and(|user| user != client_id) {
+        let client_id = &*request.client_id;
+        if takes_user_name && verified.user().is_some_and(|user| user != client_id) {
             let cause = "the user is another one than the client identifier says";
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
-            told::refused(&origin, Some(claim), &error);
+            told::refused(&origin, Some(request), &error);
             return Err(error);
         }
         let known = self.clients.find_session(client_id);
-        let Some(known) = known.filter(|known| self.is_of_another(*known, admitted)) else {
+        let Some(known) = known.filter(|known| self.is_of_another(*known, verified)) else {
             return Ok(());
         };
         let session = &self.clients.sessions[known.slot];
@@ -299,7 +321,7 @@ impl Shard {
         if !is_connected && self.clients.options.client_id_owner != ClientIdOwner::Session {
             return Ok(());
         }
-        told::refused_for(&origin, claim, session.user().unwrap_or_default(), is_connected);
+        told::refused_for(&origin, request, session.user().unwrap_or_default(), is_connected);
         let cause = "the client identifier is another user's";
         Err(ProtocolError::new(ReasonCode::ClientIdentifierNotValid, cause))
     }
@@ -331,38 +353,36 @@ impl Shard {
         &mut self,
         id: LinkId,
         session_id: SessionId,
-        connect: &Connect<'_>,
-        admitted: &Admitted,
+        request: &mut ConnectRequest,
+        verified: &Verified,
     ) {
         let options = self.clients.options.clone();
-        let keep_alive_s =
-            server_keep_alive(connect, options.max_keep_alive).unwrap_or(connect.keep_alive_s);
+        let server_keep_alive_s = request.server_keep_alive_s(options.max_keep_alive);
         let now = self.clients.now;
         let listener = self.listener_of(id);
         let session = &mut self.clients.sessions[session_id.slot];
         session.link = Some(id);
         session.listener = listener;
-        session.identity = admitted.identity.clone();
-        session.grants = admitted.grants.clone();
+        session.identity = verified.identity.clone();
+        session.grants = verified.grants.clone();
         session.ends = None;
         // [MQTT-3.1.3-9]: back before the delay is over, so there is no will.
         session.will_due = None;
-        session.will = connect.will.as_ref().map(|will| Box::new(WillMessage::new(will)));
-        session.expiry_s = connect.session_expiry_s.min(options.max_session_expiry);
-        session.window = connect.receive_maximum.min(options.max_inflight);
+        session.will = request.will.take();
+        session.expiry_s = request.session_expiry_s.min(options.max_session_expiry);
+        session.window = request.receive_maximum.min(options.max_inflight);
         self.clients.refresh_session_timer(session_id);
         let Some(link) = self.clients.link(id) else { return };
         link.state = State::Connected { session: session_id };
-        let aliases = connect.topic_alias_max.min(options.max_topic_alias);
+        let aliases = request.topic_alias_max.min(options.max_topic_alias);
         if aliases > 0 {
-            link.rare().aliases_out_max = aliases;
+            link.aliases_mut().allow(aliases);
         }
-        if connect.authentication_method.is_some() || admitted.valid_for.is_some() {
-            let rare = link.rare();
-            rare.method = connect.authentication_method.map(Into::into);
-            rare.expires = admitted.valid_for.map(|time| now.after(time));
+        if request.authentication_method.is_some() || verified.valid_for.is_some() {
+            let expires = verified.valid_for.map(|time| now.after(time));
+            link.login_mut().note_let_in(request.authentication_method.clone(), expires);
         }
-        link.keep_alive_s = keep_alive_s;
+        link.keep_alive_s = server_keep_alive_s.unwrap_or(request.keep_alive_s);
         self.clients.refresh_link_timer(id);
         self.clients.refresh_route(session_id);
         self.tell_online(session_id, true);
@@ -372,17 +392,17 @@ impl Shard {
     fn connack(
         &mut self,
         id: LinkId,
-        connect: &Connect<'_>,
-        client_id: &str,
-        (session_present, is_assigned): (bool, bool),
-        admitted: &Admitted,
+        request: &ConnectRequest,
+        session_present: bool,
+        verified: &Verified,
     ) -> Vec<u8> {
         let options = self.clients.options.clone();
-        let session_expiry_s = connect.session_expiry_s.min(options.max_session_expiry);
+        let client_id = &*request.client_id;
+        let session_expiry_s = request.session_expiry_s.min(options.max_session_expiry);
         let is_response_topic = !client_id.contains(['+', '#']);
-        let response_information = (connect.request_response_information && is_response_topic)
+        let response_information = (request.wants_response_information && is_response_topic)
             .then(|| format!("response/{client_id}"));
-        let shorter = session_expiry_s != connect.session_expiry_s;
+        let shorter = session_expiry_s != request.session_expiry_s;
         let connack = ConnAck {
             session_present,
             code: ReasonCode::Success,
@@ -390,29 +410,21 @@ impl Shard {
             receive_maximum: Some(options.receive_maximum).filter(|max| *max < u16::MAX),
             retain_available: (!options.retain_available).then_some(false),
             packet_bytes_max: Some(options.max_packet_size),
-            assigned_client_id: is_assigned.then_some(client_id),
+            assigned_client_id: request.is_assigned.then_some(client_id),
             topic_alias_max: Some(options.max_topic_alias).filter(|max| *max > 0),
-            server_keep_alive_s: server_keep_alive(connect, options.max_keep_alive),
+            server_keep_alive_s: request.server_keep_alive_s(options.max_keep_alive),
             response_information: response_information.as_deref(),
             // [MQTT-4.12.0-5]
-            authentication_method: connect.authentication_method,
-            authentication_data: admitted.data.as_deref(),
+            authentication_method: request.authentication_method.as_deref(),
+            authentication_data: verified.data.as_deref(),
             ..ConnAck::default()
         };
         self.clients.encode(id, &Packet::ConnAck(connack))
     }
 }
 
-impl Admitted {
+impl Verified {
     fn user(&self) -> Option<&str> {
         self.identity.as_ref().and_then(|identity| identity.user.as_deref())
     }
-}
-
-/// The keep alive that the server asks for instead of the client's, in seconds. Only a 5.0 client
-/// can be told.
-// [MQTT-3.2.2-21]
-fn server_keep_alive(connect: &Connect<'_>, max_s: u16) -> Option<u16> {
-    let is_longer = connect.keep_alive_s == 0 || connect.keep_alive_s > max_s;
-    (connect.version.is_v5() && max_s > 0 && is_longer).then_some(max_s)
 }

@@ -1,7 +1,8 @@
 //! What other workers say.
 
+use super::deferred::{Deferred, ResponseId};
 use super::ledger::Noted;
-use super::link::{Link, ResponseId, State};
+use super::link::State;
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
 use super::shard::Shard;
@@ -75,7 +76,7 @@ impl Shard {
     /// Counts one thing done that a deferred response waited for; sends the response when that was
     /// the last.
     pub(super) fn response_ready(&mut self, id: LinkId, response: ResponseId) {
-        if self.clients.link(id).is_some_and(|link| link.count_done(response)) {
+        if self.clients.link(id).is_some_and(|link| link.deferred_mut().count_done(response)) {
             self.send_ready(id);
         }
     }
@@ -84,7 +85,7 @@ impl Shard {
     /// them.
     fn send_ready(&mut self, id: LinkId) {
         let mut is_welcome = false;
-        while let Some((sent, response)) = self.clients.link(id).and_then(Link::next_ready) {
+        while let Some((sent, response)) = self.next_ready(id) {
             if response.is_connack {
                 is_welcome = true;
                 self.set_blocked(id, |blocks| blocks.connack = false);
@@ -110,6 +111,10 @@ impl Shard {
         if has_room && self.clients.resume(id, |pauses| pauses.deferred = false) {
             self.go_on(id);
         }
+    }
+
+    fn next_ready(&mut self, id: LinkId) -> Option<(ResponseId, Deferred)> {
+        self.clients.link(id)?.deferred_mut().next_ready()
     }
 
     /// Lets the retained messages follow that waited until the response `sent` had gone.

@@ -151,8 +151,7 @@ impl Shard {
         }
         let now = self.clients.now;
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let rare = link.rare();
-        if rare.messages.count(now, 1, messages) && rare.bytes.count(now, length as u64, bytes) {
+        if link.publish_rate_mut().count(now, length, (messages, bytes)) {
             return Ok(());
         }
         self.clients.counters.rates_exceeded += 1;
@@ -173,11 +172,12 @@ impl Shard {
             return Err(invalid("a topic alias above the maximum"));
         }
         let unknown = || ProtocolError::protocol("a topic alias that was never set");
-        let aliases = self.clients.aliases_in(id).ok_or_else(unknown)?;
+        let link = self.clients.link(id).ok_or_else(unknown)?;
         if topic.is_empty() {
-            return aliases.get(&alias).cloned().ok_or_else(unknown);
+            let known = link.aliases().and_then(|aliases| aliases.topic(alias));
+            return known.map(Into::into).ok_or_else(unknown);
         }
-        aliases.insert(alias, topic.into());
+        link.aliases_mut().set_topic(alias, topic);
         Ok(topic.into())
     }
 

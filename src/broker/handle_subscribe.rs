@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::link::ResponseId;
+use super::deferred::ResponseId;
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::replay::Wanted;
 use super::shard::Shard;

@@ -9,8 +9,8 @@
 //! acknowledge meanwhile needs no record. Where that may still happen the batch lingers a moment.
 
 use super::batch_list::{Acknowledger, Awaited, BatchList, By};
+use super::deferred::ResponseId;
 use super::delivery::Delivery;
-use super::link::ResponseId;
 use super::record_ref::{RecordPlace, RecordRef};
 use super::will::{Author, WillMessage};
 use crate::base::ids::{DeliveryName, LinkId, PartNumber, RecordName, SessionId, SessionNumber};

@@ -1,21 +1,17 @@
 //! A connection, as far as the broker knows of it.
 
+use super::aliases::Aliases;
+use super::backlog::Backlog;
 use super::carry::Carry;
-use super::delivery::Delivery;
+use super::deferred::{DeferredResponses, ResponseId};
+use super::link_login::LinkLogin;
 use super::origin::Origin;
-use super::rate::Rate;
+use super::rate::PublishRate;
 use super::told::Departure;
-use crate::access::ScramExchange;
 use crate::base::ids::{LinkId, SessionId};
-use crate::base::maps::HashMap;
-use crate::base::queue::Queue;
 use crate::base::time::Time;
-use crate::limits::{
-    CONNECT_TIME_FACTOR, DEFERRED_BYTES_MAX, DEFERRED_RESPONSES_MAX, TURNED_AWAY_TIME_MAX,
-};
+use crate::limits::{CONNECT_TIME_FACTOR, TURNED_AWAY_TIME_MAX};
 use crate::mqtt::Version;
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -41,56 +37,23 @@ pub(super) struct Link {
     /// Why what is for the link waits.
     pub(super) blocked: Blocks,
     pub(super) pauses: Pauses,
-    pub(super) rare: Option<Box<Rare>>,
+    rare: Option<Box<Rare>>,
 }
 
 /// What most links do without.
 #[derive(Debug, Default)]
-pub(super) struct Rare {
-    /// Responses that wait for other workers, and those behind them.
-    deferred: VecDeque<Deferred>,
-    /// Names the first of `deferred`.
-    deferred_first: ResponseId,
-    /// The bytes of `deferred`.
-    deferred_bytes: usize,
-    /// Responses that wait until the link is writable.
-    pub(super) backlog: Vec<u8>,
-    /// QoS 0 messages that wait until the link is writable.
-    pub(super) queue: Queue<Delivery>,
-    pub(super) queue_bytes: usize,
-    /// Topic aliases that the peer has set.
-    pub(super) aliases_in: HashMap<u16, Box<str>>,
-    /// Topic aliases given to the peer.
-    pub(super) aliases_out: HashMap<Box<str>, u16>,
-    /// How many of them it takes.
-    pub(super) aliases_out_max: u16,
-    /// Who the client is, while that is being found out.
-    pub(super) login: Option<Box<PendingLogin>>,
-    /// The authentication method of its CONNECT.
-    pub(super) method: Option<Box<str>>,
-    /// When what it has shown of itself expires.
-    pub(super) expires: Option<Time>,
+struct Rare {
+    deferred: DeferredResponses,
+    backlog: Backlog,
+    aliases: Aliases,
+    login: LinkLogin,
+    publish_rate: PublishRate,
     /// Why the peer's last byte has come, where it has not just closed; until it is told.
-    pub(super) departure: Option<Departure>,
-    pub(super) messages: Rate,
-    pub(super) bytes: Rate,
+    departure: Option<Departure>,
 }
 
-/// A login that is not over.
-#[derive(Debug, Default)]
-pub(super) struct PendingLogin {
-    /// The whole CONNECT; empty when a connected client authenticates again.
-    pub(super) connect: Vec<u8>,
-    /// For a large CONNECT, of which there may be few.
-    #[expect(dead_code, reason = "that it lives is what counts")]
-    pub(super) permit: Option<Arc<()>>,
-    /// The client identifier that CONNECT left to the broker.
-    pub(super) assigned: Option<String>,
-    /// What the last step left for the next one; None while the authenticator has it.
-    pub(super) exchange: Option<Box<ScramExchange>>,
-    /// That it lives tells the authenticator that the link waits for the verdict.
-    pub(super) waits: Arc<()>,
-}
+// A client that has logged in keeps one for as long as it is connected.
+const _: () = assert!(size_of::<Rare>() <= 304);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -149,25 +112,6 @@ impl Pauses {
     }
 }
 
-/// Names a deferred response among those of its link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ResponseId(u32);
-
-impl ResponseId {
-    const fn after(self, count: usize) -> Self {
-        Self(self.0.wrapping_add(count as u32))
-    }
-}
-
-/// A response that waits, or stands behind one that does.
-#[derive(Debug)]
-pub(super) struct Deferred {
-    waits: u32,
-    /// It is CONNACK, before which the link is sent nothing else: see [`Blocks::connack`].
-    pub(super) is_connack: bool,
-    pub(super) bytes: Vec<u8>,
-}
-
 impl Link {
     pub(super) fn new(id: LinkId, origin: Origin, now: Time) -> Self {
         Self {
@@ -188,7 +132,7 @@ impl Link {
         }
     }
 
-    pub(super) fn rare(&mut self) -> &mut Rare {
+    fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
 
@@ -214,10 +158,7 @@ impl Link {
     pub(super) fn due(&self, patience: Duration) -> Option<Time> {
         match self.state {
             State::Fresh { .. } | State::Authenticating => Some(self.entry_due(patience)),
-            State::Connected { .. } => {
-                let expires = self.rare.as_ref().and_then(|rare| rare.expires);
-                self.silent_at().into_iter().chain(expires).min()
-            }
+            State::Connected { .. } => self.silent_at().into_iter().chain(self.expires()).min(),
             State::Closing => None,
         }
     }
@@ -238,8 +179,13 @@ impl Link {
 
     /// True when a QoS 0 message can go straight to the outbox, encoded as for everybody.
     pub(super) fn is_plain(&self) -> bool {
-        let is_rare = |rare: &Rare| rare.aliases_out_max > 0 || !rare.queue.is_empty();
+        let is_rare = |rare: &Rare| rare.aliases.are_taken() || rare.backlog.has_messages();
         !self.blocked.any() && !self.rare.as_deref().is_some_and(is_rare)
+    }
+
+    /// How a packet for the peer is encoded, and how many bytes it may have.
+    pub(super) const fn terms(&self) -> (Version, usize) {
+        (self.version, self.packet_bytes_max as usize)
     }
 
     /// True when a response must wait behind others that wait for other workers.
@@ -249,68 +195,78 @@ impl Link {
 
     /// True when more than one `share`th of the responses that may wait do.
     pub(super) fn defers_much(&self, share: usize) -> bool {
-        self.rare.as_ref().is_some_and(|rare| {
-            rare.deferred.len() > DEFERRED_RESPONSES_MAX / share
-                || rare.deferred_bytes > DEFERRED_BYTES_MAX / share
-        })
+        self.rare.as_ref().is_some_and(|rare| rare.deferred.are_over(share))
     }
 
-    /// How a packet for the peer is encoded, and how many bytes it may have.
-    pub(super) const fn terms(&self) -> (Version, usize) {
-        (self.version, self.packet_bytes_max as usize)
+    pub(super) fn deferred_mut(&mut self) -> &mut DeferredResponses {
+        &mut self.rare().deferred
     }
 
-    /// Writes a response that must wait behind others.
-    pub(super) fn write_behind_deferred(&mut self, bytes: &[u8]) {
-        let rare = self.rare();
-        let deferred = &mut rare.deferred;
-        if deferred.back().is_none_or(|last| last.waits > 0) {
-            deferred.push_back(Deferred { waits: 0, is_connack: false, bytes: Vec::new() });
-        }
-        let last = deferred.back_mut().expect("one was just put there");
-        last.bytes.extend_from_slice(bytes);
-        rare.deferred_bytes += bytes.len();
-    }
-
-    /// Defers a response until [`Self::count_done`] was called `waits` times, and names it. CONNACK
-    /// is the first one deferred, since nothing is handled before it.
+    /// Defers a response until `waits` things are done, and names it.
     pub(super) fn defer(&mut self, waits: u32, bytes: Vec<u8>) -> ResponseId {
-        let is_connack = self.blocked.connack;
-        let rare = self.rare();
-        let is_connack = is_connack && rare.deferred.is_empty();
-        let response = rare.deferred_first.after(rare.deferred.len());
-        rare.deferred_bytes += bytes.len();
-        rare.deferred.push_back(Deferred { waits, is_connack, bytes });
-        response
-    }
-
-    /// One thing that the response `serial` waited for is done; true when that was the last.
-    pub(super) fn count_done(&mut self, response: ResponseId) -> bool {
-        let rare = self.rare();
-        let place = response.0.wrapping_sub(rare.deferred_first.0) as usize;
-        rare.deferred.get_mut(place).is_some_and(|deferred| {
-            deferred.waits = deferred.waits.saturating_sub(1);
-            deferred.waits == 0
-        })
+        let connack_waits = self.blocked.connack;
+        self.deferred_mut().defer(waits, bytes, connack_waits)
     }
 
     /// Drops the responses that are deferred.
     pub(super) fn forget_deferred(&mut self) {
         if let Some(rare) = &mut self.rare {
-            rare.deferred_first = rare.deferred_first.after(rare.deferred.len());
             rare.deferred.clear();
-            rare.deferred_bytes = 0;
         }
     }
 
-    /// The next response that need not wait any more, and its serial.
-    pub(super) fn next_ready(&mut self) -> Option<(ResponseId, Deferred)> {
-        let rare = self.rare.as_mut()?;
-        rare.deferred.front().filter(|deferred| deferred.waits == 0)?;
-        let response = rare.deferred_first;
-        rare.deferred_first = response.after(1);
-        let deferred = rare.deferred.pop_front()?;
-        rare.deferred_bytes -= deferred.bytes.len();
-        Some((response, deferred))
+    /// True when QoS 0 messages wait until the link is writable.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.backlog.has_messages())
+    }
+
+    pub(super) fn backlog_mut(&mut self) -> &mut Backlog {
+        &mut self.rare().backlog
+    }
+
+    /// Takes the responses that waited until the link is writable.
+    pub(super) fn take_responses(&mut self) -> Vec<u8> {
+        self.rare.as_mut().map_or_else(Vec::new, |rare| rare.backlog.take_responses())
+    }
+
+    pub(super) fn aliases(&self) -> Option<&Aliases> {
+        self.rare.as_deref().map(|rare| &rare.aliases)
+    }
+
+    pub(super) fn aliases_mut(&mut self) -> &mut Aliases {
+        &mut self.rare().aliases
+    }
+
+    pub(super) fn login(&self) -> Option<&LinkLogin> {
+        self.rare.as_deref().map(|rare| &rare.login)
+    }
+
+    pub(super) fn login_mut(&mut self) -> &mut LinkLogin {
+        &mut self.rare().login
+    }
+
+    /// Nobody waits for a verdict any more.
+    pub(super) fn forget_login(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            drop(rare.login.take());
+        }
+    }
+
+    /// When what the client has shown of itself expires.
+    pub(super) fn expires(&self) -> Option<Time> {
+        self.login().and_then(LinkLogin::expires)
+    }
+
+    pub(super) fn publish_rate_mut(&mut self) -> &mut PublishRate {
+        &mut self.rare().publish_rate
+    }
+
+    /// Keeps why the peer's last byte has come until [`Self::take_departure`] tells.
+    pub(super) fn keep_departure(&mut self, departure: Departure) {
+        self.rare().departure = Some(departure);
+    }
+
+    pub(super) fn take_departure(&mut self) -> Option<Departure> {
+        self.rare.as_mut()?.departure.take()
     }
 }

@@ -1,6 +1,6 @@
 //! What workers say to each other.
 
-use super::link::ResponseId;
+use super::deferred::ResponseId;
 use crate::base::ids::{LinkId, RecordName, SessionId};
 use crate::store::Message;
 use crate::topics::Interest;

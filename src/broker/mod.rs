@@ -1,17 +1,20 @@
 //! One worker's broker: bytes and time in, bytes and requests out.
 #![forbid(unsafe_code)]
 
+mod aliases;
+mod backlog;
 mod batch_list;
 mod boundary;
 mod carry;
 mod clients;
+mod connect_request;
 mod counters;
+mod deferred;
 mod deliver;
 mod delivery;
 mod drops;
 mod durability;
 mod expiry;
-mod first_packet;
 mod framing;
 mod handle_acks;
 mod handle_auth;
@@ -24,6 +27,7 @@ mod homes;
 mod in_flight;
 mod ledger;
 mod link;
+mod link_login;
 mod mesh_message;
 mod neighbours;
 mod origin;

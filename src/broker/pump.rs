@@ -93,11 +93,10 @@ impl Clients {
 
     fn pump_unacknowledged(&mut self, id: SessionId, route: Route) {
         for _ in 0..PUMP_MESSAGES_MAX {
-            let Some(link) = self.link(route.link) else { return };
-            let Some(rare) = link.rare.as_deref_mut() else { return };
-            let Some(delivery) = rare.queue.pop_front() else { return };
-            rare.queue_bytes -= delivery.message.bytes().len();
-            let is_last = rare.queue.is_empty();
+            let link = self.link(route.link).filter(|link| link.has_waiting());
+            let Some(backlog) = link.map(|link| link.backlog_mut()) else { return };
+            let Some(delivery) = backlog.next_message() else { return };
+            let is_last = !backlog.has_messages();
             self.send_kept(id, route, delivery, 0);
             if is_last {
                 return self.refresh_route(id);

@@ -3,9 +3,29 @@
 use crate::base::time::Time;
 use std::time::Duration;
 
+/// What a client has published lately.
+#[derive(Debug, Default)]
+pub(super) struct PublishRate {
+    messages: Rate,
+    bytes: Rate,
+}
+
+impl PublishRate {
+    /// Counts a PUBLISH of `length` bytes against limits per second, 0 for none; false when that
+    /// is too much.
+    pub(super) fn count(
+        &mut self,
+        now: Time,
+        length: usize,
+        (messages, bytes): (u64, u64),
+    ) -> bool {
+        self.messages.count(now, 1, messages) && self.bytes.count(now, length as u64, bytes)
+    }
+}
+
 /// Counts against a limit per second; what was saved in a second may be spent at once.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rate {
+struct Rate {
     /// When all that was counted would have come at exactly the limit.
     paid: Option<Time>,
 }
@@ -14,7 +34,7 @@ const SAVED: Duration = Duration::from_secs(1);
 
 impl Rate {
     /// Counts `amount` against a limit of `per_second`, 0 for none; false when that is too much.
-    pub(super) fn count(&mut self, now: Time, amount: u64, per_second: u64) -> bool {
+    fn count(&mut self, now: Time, amount: u64, per_second: u64) -> bool {
         if per_second == 0 {
             return true;
         }

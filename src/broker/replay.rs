@@ -7,8 +7,8 @@
 //! waits for a full ring on its way into the store: `fresh` and the parts are compared, and the
 //! older one is not sent.
 
+use super::deferred::ResponseId;
 use super::delivery::Delivery;
-use super::link::ResponseId;
 use super::record_ref::RecordRef;
 use crate::base::ids::WorkerId;
 use crate::mqtt::{self, QoS};

@@ -1,7 +1,7 @@
 //! How a subscription is sent what is retained for it: see [`Replay`](super::replay::Replay).
 
 use super::clients::Clients;
-use super::link::ResponseId;
+use super::deferred::ResponseId;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::permission::permitted;
 use super::replay::{Replay, Wanted, is_newer};

@@ -334,7 +334,7 @@ impl Shard {
             return self.hang_up(id, &departure);
         }
         if departure != Departure::Closed {
-            link.rare().departure = Some(departure);
+            link.keep_departure(departure);
         }
         self.clients.set_link_timer(id, Some(due));
     }
@@ -342,8 +342,8 @@ impl Shard {
     /// Closes the connection of a peer that has sent its last byte.
     pub(super) fn hang_up_finished(&mut self, id: LinkId) {
         let Some(link) = self.clients.link(id) else { return };
-        let departure = link.rare.as_mut().and_then(|rare| rare.departure.take());
-        self.hang_up(id, &departure.unwrap_or(Departure::Closed));
+        let departure = link.take_departure().unwrap_or(Departure::Closed);
+        self.hang_up(id, &departure);
     }
 
     /// Closes the connection without a word. The will of its client is published.
@@ -379,9 +379,7 @@ impl Shard {
         };
         link.state = State::Closing;
         link.carry = Carry::default();
-        if let Some(rare) = &mut link.rare {
-            rare.login = None;
-        }
+        link.forget_login();
         if link.defers() {
             self.clients.set_link_timer(id, Some(due));
         } else {

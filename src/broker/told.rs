@@ -1,9 +1,10 @@
 //! What the log is told of clients: who came, who was not let in, and who went and why; in the
 //! words of Mosquitto 2.1 where it has them.
 
+use super::connect_request::ConnectRequest;
 use super::origin::Origin;
 use crate::limits::LOG_TEXT_CHARS_MAX;
-use crate::mqtt::{Connect, ProtocolError, ReasonCode, Version};
+use crate::mqtt::{ProtocolError, ReasonCode, Version};
 use std::fmt::{self, Write};
 use std::io;
 
@@ -100,22 +101,24 @@ const fn words(code: ReasonCode) -> &'static str {
 
 /// Who says in CONNECT to be there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Claim<'a> {
-    pub(super) connect: &'a Connect<'a>,
-    /// The client identifier, also where the broker has given it.
-    pub(super) client_id: &'a str,
+struct Claim<'a> {
+    request: &'a ConnectRequest,
     /// The name that the client was let in by, or else the one that it gives itself.
-    pub(super) user: Option<&'a str>,
+    user: Option<&'a str>,
 }
 
 impl<'a> Claim<'a> {
-    pub(super) fn new(connect: &'a Connect<'a>, assigned: Option<&'a str>) -> Self {
-        let client_id = assigned.unwrap_or(connect.client_id);
-        Self { connect, client_id, user: connect.user_name }
+    /// `user` is the verified name, if there is one.
+    fn new(request: &'a ConnectRequest, user: Option<&'a str>) -> Self {
+        Self { request, user: user.or(request.user_name.as_deref()) }
     }
 
-    fn protocol(&self) -> u8 {
-        match self.connect.version {
+    fn client_id(&self) -> Shown<'a> {
+        Shown(&self.request.client_id)
+    }
+
+    const fn protocol(&self) -> u8 {
+        match self.request.version {
             Version::V31 => 3,
             Version::V311 => 4,
             Version::V5 => 5,
@@ -125,9 +128,9 @@ impl<'a> Claim<'a> {
 
 impl fmt::Display for Claim<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Connect { clean_start, keep_alive_s, .. } = *self.connect;
+        let ConnectRequest { clean_start, keep_alive_s, .. } = *self.request;
         let (protocol, clean_start) = (self.protocol(), u8::from(clean_start));
-        write!(formatter, "{} (p{protocol}, c{clean_start}", Shown(self.client_id))?;
+        write!(formatter, "{} (p{protocol}, c{clean_start}", self.client_id())?;
         write!(formatter, ", k{keep_alive_s}")?;
         if let Some(user) = self.user {
             write!(formatter, ", u'{}'", Shown(user))?;
@@ -136,15 +139,16 @@ impl fmt::Display for Claim<'_> {
     }
 }
 
-/// A client is let in.
-pub(super) fn connected(origin: &Origin, claim: Claim<'_>) {
+/// A client is let in, by the verified name `user` if it has one.
+pub(super) fn connected(origin: &Origin, request: &ConnectRequest, user: Option<&str>) {
+    let claim = Claim::new(request, user);
     tracing::info!(
         target: TOLD,
-        client_id = %Shown(claim.client_id),
+        client_id = %claim.client_id(),
         peer = %origin,
         protocol = claim.protocol(),
-        clean_start = claim.connect.clean_start,
-        keep_alive_s = claim.connect.keep_alive_s,
+        clean_start = request.clean_start,
+        keep_alive_s = request.keep_alive_s,
         user = claim.user.map(Shown).map(display),
         "New client connected from {origin} as {claim}."
     );
@@ -152,7 +156,13 @@ pub(super) fn connected(origin: &Origin, claim: Claim<'_>) {
 
 /// A client is not let in because its identifier is another user's, who `is_connected`, or has a
 /// session.
-pub(super) fn refused_for(origin: &Origin, claim: Claim<'_>, owner: &str, is_connected: bool) {
+pub(super) fn refused_for(
+    origin: &Origin,
+    request: &ConnectRequest,
+    owner: &str,
+    is_connected: bool,
+) {
+    let claim = Claim::new(request, None);
     let why = match is_connected {
         true => "who is connected",
         false => {
@@ -162,7 +172,7 @@ pub(super) fn refused_for(origin: &Origin, claim: Claim<'_>, owner: &str, is_con
     };
     tracing::info!(
         target: TOLD,
-        client_id = %Shown(claim.client_id),
+        client_id = %claim.client_id(),
         peer = %origin,
         user = claim.user.map(Shown).map(display),
         owner = %Shown(owner),
@@ -174,10 +184,10 @@ pub(super) fn refused_for(origin: &Origin, claim: Claim<'_>, owner: &str, is_con
 }
 
 /// A client is not let in. Its CONNECT may be too wrong to say who it is.
-pub(super) fn refused(origin: &Origin, claim: Option<Claim<'_>>, error: &ProtocolError) {
+pub(super) fn refused(origin: &Origin, request: Option<&ConnectRequest>, error: &ProtocolError) {
     let ProtocolError { code, cause } = *error;
     let reason_code = code as u8;
-    let Some(claim) = claim else {
+    let Some(claim) = request.map(|request| Claim::new(request, None)) else {
         tracing::info!(
             target: TOLD,
             peer = %origin,
@@ -190,7 +200,7 @@ pub(super) fn refused(origin: &Origin, claim: Option<Claim<'_>>, error: &Protoco
     };
     tracing::info!(
         target: TOLD,
-        client_id = %Shown(claim.client_id),
+        client_id = %claim.client_id(),
         peer = %origin,
         protocol = claim.protocol(),
         user = claim.user.map(Shown).map(display),

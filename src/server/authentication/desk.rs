@@ -208,8 +208,8 @@ impl Shared {
     /// Who a login is by a success that is not long ago.
     fn remembered(&self, fingerprint: u64, login: &Login) -> Option<Identity> {
         let identity = Identity {
-            user: login.user_name.clone(),
-            client_id: login.client_id.clone(),
+            user: login.user_name.as_deref().map(Into::into),
+            client_id: (&*login.client_id).into(),
             proof: Proof::Password(fingerprint),
             rules: None,
             is_superuser: false,
@@ -291,7 +291,7 @@ impl Shared {
 
 impl Claimant {
     fn of(worker: WorkerId, link: LinkId, login: &Login) -> Self {
-        let name = login.certificate.as_ref().or(login.user_name.as_ref());
+        let name = login.certificate.as_deref().or(login.user_name.as_deref());
         Self {
             worker,
             link,

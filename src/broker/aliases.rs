@@ -1,0 +1,52 @@
+//! The topic aliases of a link.
+
+use crate::base::maps::HashMap;
+
+/// The aliases that each end has given the other.
+#[derive(Debug, Default)]
+pub(super) struct Aliases {
+    /// Set by the peer.
+    received: HashMap<u16, Box<str>>,
+    /// Given to the peer.
+    sent: HashMap<Box<str>, u16>,
+    /// How many the peer takes.
+    sent_max: u16,
+}
+
+impl Aliases {
+    /// The peer takes so many aliases.
+    pub(super) const fn allow(&mut self, sent_max: u16) {
+        self.sent_max = sent_max;
+    }
+
+    /// True when the peer takes any.
+    pub(super) const fn are_taken(&self) -> bool {
+        self.sent_max > 0
+    }
+
+    /// The topic that the peer has set `alias` to.
+    pub(super) fn topic(&self, alias: u16) -> Option<&str> {
+        self.received.get(&alias).map(|topic| &**topic)
+    }
+
+    /// The peer sets `alias` to `topic`.
+    pub(super) fn set_topic(&mut self, alias: u16, topic: &str) {
+        self.received.insert(alias, topic.into());
+    }
+
+    /// The alias under which `topic` goes to the peer, and whether the peer knows it: the first
+    /// topics sent to the peer get one, and keep it.
+    // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
+    pub(super) fn alias_for(&self, topic: &str) -> Option<(u16, bool)> {
+        if let Some(&alias) = self.sent.get(topic) {
+            return Some((alias, true));
+        }
+        let alias = self.sent.len() as u16;
+        (alias < self.sent_max).then_some((alias + 1, false))
+    }
+
+    /// The peer has been sent `topic` with a new alias.
+    pub(super) fn note_sent(&mut self, topic: &str, alias: u16) {
+        self.sent.insert(topic.into(), alias);
+    }
+}

@@ -1,0 +1,77 @@
+//! How the client of a link shows who it is.
+
+use super::connect_request::ConnectRequest;
+use crate::access::ScramExchange;
+use crate::base::time::Time;
+use std::sync::{Arc, Weak};
+
+/// What a link knows of its client's logins: the one that is not over, and the last.
+#[derive(Debug, Default)]
+pub(super) struct LinkLogin {
+    pending: Option<Box<PendingLogin>>,
+    method: Option<Arc<str>>,
+    expires: Option<Time>,
+}
+
+/// A login that is not over.
+#[derive(Debug, Default)]
+pub(super) struct PendingLogin {
+    /// What the client asks for; None when a connected client authenticates again.
+    pub(super) request: Option<ConnectRequest>,
+    /// For a large CONNECT, of which there may be few.
+    pub(super) permit: Option<Arc<()>>,
+    /// What the last step left for the next one; None while the authenticator has it.
+    pub(super) exchange: Option<Box<ScramExchange>>,
+    /// That it lives tells the authenticator that the link waits for the verdict; None before the
+    /// login is handed out.
+    pub(super) waits: Option<Arc<()>>,
+}
+
+impl LinkLogin {
+    /// Keeps a login until its next step.
+    pub(super) fn keep(&mut self, pending: PendingLogin) {
+        self.pending = Some(Box::new(pending));
+    }
+
+    /// Takes the login that is not over.
+    pub(super) fn take(&mut self) -> Option<PendingLogin> {
+        self.pending.take().map(|pending| *pending)
+    }
+
+    /// What the client asks for, while it is being found out who it is.
+    pub(super) fn request(&self) -> Option<&ConnectRequest> {
+        self.pending.as_ref()?.request.as_ref()
+    }
+
+    /// What the last step left for the next one, which goes to the authenticator.
+    pub(super) fn take_exchange(&mut self) -> Option<Box<ScramExchange>> {
+        self.pending.as_mut()?.exchange.take()
+    }
+
+    /// The login that is not over goes to the authenticator; dangles once nobody waits for its
+    /// verdict any more.
+    pub(super) fn hand_out(&mut self) -> Option<Weak<()>> {
+        let pending = self.pending.as_mut()?;
+        Some(Arc::downgrade(pending.waits.get_or_insert_default()))
+    }
+
+    /// The client is let in: by `method`, if it named one, and until then, if its proof ends.
+    pub(super) fn note_let_in(&mut self, method: Option<Arc<str>>, expires: Option<Time>) {
+        (self.method, self.expires) = (method, expires);
+    }
+
+    /// The client has shown anew who it is.
+    pub(super) const fn renew(&mut self, expires: Option<Time>) {
+        self.expires = expires;
+    }
+
+    /// The authentication method of CONNECT, once the client is let in.
+    pub(super) const fn method(&self) -> Option<&Arc<str>> {
+        self.method.as_ref()
+    }
+
+    /// When what the client has shown of itself expires.
+    pub(super) const fn expires(&self) -> Option<Time> {
+        self.expires
+    }
+}
