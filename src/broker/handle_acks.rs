@@ -1,24 +1,23 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
 
+use super::peer::Peer;
 use super::shard::Shard;
-use crate::base::ids::{LinkId, SessionId};
-use crate::mqtt::{Ack, AckType, Frame, Packet, ProtocolError, QoS, ReasonCode, Version};
+use crate::base::ids::SessionId;
+use crate::mqtt::{Ack, AckType, Frame, Packet, ProtocolError, QoS, ReasonCode};
 use crate::store::record::Record;
 
 impl Shard {
     pub(super) fn handle_ack(
         &mut self,
-        id: LinkId,
-        session: SessionId,
-        version: Version,
+        peer: Peer,
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
-        let ack = Ack::decode(frame, version)?;
+        let ack = Ack::decode(frame, peer.version)?;
         match ack.kind {
-            AckType::PubAck => self.handle_puback(session, ack.packet_id),
-            AckType::PubRec => self.handle_pubrec(id, session, &ack),
-            AckType::PubRel => self.handle_pubrel(id, session, ack.packet_id),
-            AckType::PubComp => self.handle_pubcomp(session, ack.packet_id),
+            AckType::PubAck => self.handle_puback(peer.session, ack.packet_id),
+            AckType::PubRec => self.handle_pubrec(peer, &ack),
+            AckType::PubRel => self.handle_pubrel(peer, ack.packet_id),
+            AckType::PubComp => self.handle_pubcomp(peer.session, ack.packet_id),
         }
         Ok(())
     }
@@ -38,7 +37,8 @@ impl Shard {
     }
 
     // [MQTT-4.3.3-4]
-    fn handle_pubrec(&mut self, link: LinkId, id: SessionId, ack: &Ack<'_>) {
+    fn handle_pubrec(&mut self, peer: Peer, ack: &Ack<'_>) {
+        let id = peer.session;
         let session = &mut self.clients.sessions[id.slot];
         let entry = session.in_flight.get_mut(ack.packet_id);
         let is_known = entry.is_some_and(|entry| {
@@ -49,16 +49,17 @@ impl Shard {
             return self.window_opened(id);
         }
         if is_known {
-            self.clients.release(id.slot, link, ack.packet_id);
+            self.clients.release(id.slot, peer.link, ack.packet_id);
         } else if !ack.code.is_error() {
             let code = ReasonCode::PacketIdentifierNotFound;
             let pubrel = Ack::new(AckType::PubRel, ack.packet_id, code);
-            self.clients.respond(link, &Packet::Ack(pubrel));
+            self.clients.respond(peer.link, &Packet::Ack(pubrel));
         }
     }
 
     // [MQTT-4.3.3-11]
-    fn handle_pubrel(&mut self, link: LinkId, id: SessionId, packet_id: u16) {
+    fn handle_pubrel(&mut self, peer: Peer, packet_id: u16) {
+        let id = peer.session;
         let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
         let session = self.clients.stored(id.slot);
         let mark = self.clients.mark();
@@ -70,8 +71,8 @@ impl Shard {
             false => ReasonCode::PacketIdentifierNotFound,
         };
         let pubcomp = Packet::Ack(Ack::new(AckType::PubComp, packet_id, code));
-        let bytes = self.clients.encode(link, &pubcomp);
-        self.clients.respond_noted(link, mark, bytes);
+        let bytes = self.clients.encode(peer.link, &pubcomp);
+        self.clients.respond_noted(peer.link, mark, bytes);
     }
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {

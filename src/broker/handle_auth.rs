@@ -8,6 +8,7 @@ use super::connect_request::ConnectRequest;
 use super::handle_connect::Verified;
 use super::link::State;
 use super::link_login::{LinkLogin, PendingLogin};
+use super::peer::Peer;
 use super::permission::{policy, worth_keeping};
 use super::shard::Shard;
 use super::told::{self, Departure};
@@ -255,11 +256,10 @@ impl Shard {
     // [MQTT-4.12.1-1]
     pub(super) fn handle_auth(
         &mut self,
-        id: LinkId,
-        session: SessionId,
-        version: Version,
+        peer: Peer,
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
+        let Peer { link: id, session, version } = peer;
         let Some(link) = self.clients.link(id) else { return Ok(()) };
         let Some(method) = link.login().and_then(LinkLogin::method).cloned() else {
             return Err(ProtocolError::protocol("AUTH without an authentication method"));

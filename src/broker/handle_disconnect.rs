@@ -1,23 +1,22 @@
 //! DISCONNECT, and every other way in which a client loses its connection or its session.
 
 use super::mesh_message::News;
+use super::peer::Peer;
 use super::shard::Shard;
 use super::told::Departure;
-use crate::base::ids::{LinkId, SessionId};
-use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender, Version};
+use crate::base::ids::SessionId;
+use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender};
 use crate::topics::Place;
 
 impl Shard {
     pub(super) fn handle_disconnect(
         &mut self,
-        id: LinkId,
-        session_id: SessionId,
-        version: Version,
+        peer: Peer,
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
-        let disconnect = Disconnect::decode(frame, version, Sender::Client)?;
+        let disconnect = Disconnect::decode(frame, peer.version, Sender::Client)?;
         let session_expiry_max_s = self.clients.options.max_session_expiry;
-        let session = &mut self.clients.sessions[session_id.slot];
+        let session = &mut self.clients.sessions[peer.session.slot];
         if let Some(expiry_s) = disconnect.session_expiry_s {
             if session.expiry_s == 0 && expiry_s > 0 {
                 // 3.1.2.11.2
@@ -27,9 +26,9 @@ impl Shard {
         }
         // [MQTT-3.14.4-3]
         let keeps_will = disconnect.code != ReasonCode::Success;
-        self.tell_departure(id, &Departure::Said(disconnect.code));
-        self.close(id);
-        self.lose_link(session_id, keeps_will);
+        self.tell_departure(peer.link, &Departure::Said(disconnect.code));
+        self.close(peer.link);
+        self.lose_link(peer.session, keeps_will);
         Ok(())
     }
 

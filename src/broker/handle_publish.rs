@@ -2,14 +2,14 @@
 
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
+use super::peer::Peer;
 use super::publication::Publication;
 use super::route::Retention;
 use super::shard::Shard;
 use super::told;
 use crate::base::ids::{LinkId, MessageId, RecordName, SessionId, SessionNumber, WorkerId};
 use crate::mqtt::{
-    Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, Version,
-    level_count,
+    Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, level_count,
 };
 use crate::store::{Expiry, Source, Traits};
 
@@ -34,11 +34,10 @@ pub(super) fn is_reserved(topic: &str) -> bool {
 impl Shard {
     pub(super) fn handle_publish(
         &mut self,
-        id: LinkId,
-        session: SessionId,
-        version: Version,
+        peer: Peer,
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
+        let Peer { link: id, session, version } = peer;
         let known;
         let mut publish = Publish::decode(frame, version, Sender::Client)?;
         self.clients.counters.publishes_received += 1;
@@ -54,7 +53,7 @@ impl Shard {
             return Ok(());
         }
         if !self.may_publish(session, publish.topic) {
-            self.reject(id, session, version, &publish, ReasonCode::NotAuthorized);
+            self.reject(peer, &publish, ReasonCode::NotAuthorized);
             return Ok(());
         }
         let author = &self.clients.sessions[session.slot];
@@ -220,20 +219,13 @@ impl Shard {
     }
 
     /// The message goes nowhere, and a 5.0 client is told so; its exchange is over.
-    fn reject(
-        &mut self,
-        id: LinkId,
-        session: SessionId,
-        version: Version,
-        publish: &Publish<'_>,
-        code: ReasonCode,
-    ) {
-        if version.is_v5() {
+    fn reject(&mut self, peer: Peer, publish: &Publish<'_>, code: ReasonCode) {
+        if peer.version.is_v5() {
             // [MQTT-4.3.3-9]: a PUBREC with an error frees the identifier.
-            self.clients.sessions[session.slot].rare().received.remove(&publish.packet_id);
-            self.acknowledge(id, publish, code);
+            self.clients.sessions[peer.session.slot].rare().received.remove(&publish.packet_id);
+            self.acknowledge(peer.link, publish, code);
         } else {
-            self.acknowledge(id, publish, ReasonCode::Success);
+            self.acknowledge(peer.link, publish, ReasonCode::Success);
         }
     }
 }

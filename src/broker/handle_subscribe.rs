@@ -2,6 +2,7 @@
 
 use super::deferred::ResponseId;
 use super::mesh_message::{MeshMessage, News, Ticket};
+use super::peer::Peer;
 use super::replay::Wanted;
 use super::shard::Shard;
 use super::told;
@@ -25,11 +26,10 @@ struct Outcome {
 impl Shard {
     pub(super) fn handle_subscribe(
         &mut self,
-        id: LinkId,
-        session: SessionId,
-        version: Version,
+        peer: Peer,
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
+        let Peer { link: id, session, version } = peer;
         let subscribe = Subscribe::decode(frame, version)?;
         let mut outcome = Outcome::default();
         let mark = self.clients.mark();
@@ -179,11 +179,10 @@ impl Shard {
 
     pub(super) fn handle_unsubscribe(
         &mut self,
-        id: LinkId,
-        session: SessionId,
-        version: Version,
+        peer: Peer,
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
+        let Peer { link: id, session, version } = peer;
         let unsubscribe = Unsubscribe::decode(frame, version)?;
         let mark = self.clients.mark();
         let mut news = Vec::new();

@@ -32,6 +32,7 @@ mod mesh_message;
 mod neighbours;
 mod origin;
 mod outbox;
+mod peer;
 mod permission;
 mod publication;
 mod publish_will;

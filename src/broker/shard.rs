@@ -11,6 +11,7 @@ use super::mesh_message::MeshMessage;
 use super::neighbours::Neighbours;
 use super::origin::Origin;
 use super::outbox::Outbox;
+use super::peer::Peer;
 use super::rewrite_progress::Rewrite;
 use super::told::{self, Departure};
 use crate::access::Policy;
@@ -256,22 +257,21 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let kind = frame.kind().ok_or(ProtocolError::malformed("reserved packet type"))?;
         let Some(link) = self.clients.link(id) else { return Ok(()) };
-        let session = match link.state {
-            State::Connected { session } => session,
+        let peer = match link.state {
+            State::Connected { session } => Peer { link: id, session, version: link.version },
             State::Authenticating => return self.handle_unauthenticated(id, frame),
             State::Fresh { .. } | State::Closing => return self.handle_first(id, frame, rest),
         };
-        let version = link.version;
         match kind {
-            PacketType::Publish => self.handle_publish(id, session, version, frame),
+            PacketType::Publish => self.handle_publish(peer, frame),
             PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
-                self.handle_ack(id, session, version, frame)
+                self.handle_ack(peer, frame)
             }
-            PacketType::Subscribe => self.handle_subscribe(id, session, version, frame),
-            PacketType::Unsubscribe => self.handle_unsubscribe(id, session, version, frame),
+            PacketType::Subscribe => self.handle_subscribe(peer, frame),
+            PacketType::Unsubscribe => self.handle_unsubscribe(peer, frame),
             PacketType::PingReq => self.handle_ping(id, frame),
-            PacketType::Disconnect => self.handle_disconnect(id, session, version, frame),
-            PacketType::Auth => self.handle_auth(id, session, version, frame),
+            PacketType::Disconnect => self.handle_disconnect(peer, frame),
+            PacketType::Auth => self.handle_auth(peer, frame),
             PacketType::Connect => Err(ProtocolError::protocol("a second CONNECT")),
             PacketType::ConnAck
             | PacketType::SubAck
