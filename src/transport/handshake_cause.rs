@@ -1,12 +1,12 @@
-//! Why a handshake has failed, in words for whoever reads the log: what the client did or lacks,
-//! and what to do.
+//! Causes of failed handshakes, as lines for the log's readers: the client's mistake or lack, and
+//! the remedy.
 
 use super::client_verifier::Refusal;
 use super::hello::{Hello, Suites};
 use crate::options::TlsVersion;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-/// One line about `error`; `hello` is the client's, if it came.
+/// Describes `error` in one line; `hello` is the client's, if it came.
 pub(super) fn describe(error: &Error, hello: Option<&Hello>, least: TlsVersion) -> String {
     match error {
         Error::NoCertificatesPresented => "TLS: the client has no certificate".to_owned(),
@@ -31,7 +31,7 @@ pub(super) fn describe(error: &Error, hello: Option<&Hello>, least: TlsVersion) 
     }
 }
 
-/// Why a certificate is refused.
+/// The cause for which a certificate is refused.
 fn refusal(cause: &CertificateError) -> String {
     use CertificateError as Cause;
     let text = match cause {
@@ -72,7 +72,7 @@ fn refusal(cause: &CertificateError) -> String {
     text.to_owned()
 }
 
-/// The causes that rustls hands on from webpki, which gives them names alone.
+/// The causes that rustls passes on from webpki by name alone.
 fn other_refusal(name: &str) -> String {
     const KNOWN: &[(&str, &str)] = &[
         (
@@ -178,7 +178,7 @@ fn no_suite(suites: Option<Suites>) -> String {
     format!("no common cipher suite: {cause}, and {known}")
 }
 
-/// What a client says when it gives up.
+/// The cause that a client's alert names.
 fn of_alert(alert: AlertDescription) -> String {
     let cause = match alert {
         AlertDescription::UnknownCA => {
