@@ -88,7 +88,7 @@ impl HookAnswer {
             _ => return Self::Failed("the hook answered with another status than 200 or 204"),
         }
         let Ok(Object(answer)) = serde_json::from_slice::<Object<Answer>>(body) else {
-            return Self::Failed("the hook answered something that is not understood");
+            return Self::Failed("the hook's answer is not understood");
         };
         match answer.result {
             Decision::Deny => Self::Deny,
@@ -96,7 +96,7 @@ impl HookAnswer {
             Decision::Allow
                 if answer.user_name.as_deref().is_some_and(|name| !super::is_name(name)) =>
             {
-                Self::Failed("the hook answered with a user name that is none")
+                Self::Failed("the hook answered with an unusable user name")
             }
             Decision::Allow => match claims::rules(answer.acl.as_ref()) {
                 Ok(rules) => allow(answer.user_name, rules, answer.is_superuser),

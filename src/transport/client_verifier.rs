@@ -164,8 +164,8 @@ fn check_form(
     let count = 1 + intermediates.len();
     if count > CHAIN_CERTIFICATES_MAX {
         return Err(Refusal(format!(
-            "it comes with a chain of {count} certificates, and at most {CHAIN_CERTIFICATES_MAX} \
-             are looked at; have the client send its own and its issuers' only"
+            "its chain has {count} certificates; at most {CHAIN_CERTIFICATES_MAX} are verified: \
+             have the client send its own and its issuers' only"
         ))
         .into());
     }
@@ -186,8 +186,8 @@ fn check_form(
     let version = X509Certificate::from_der(end_entity).map(|(_, own)| own.version());
     if version.is_ok_and(|version| version != X509Version::V3) {
         return Err(Refusal(
-            "it is of X.509 version 1, which cannot be verified: issue one of version 3, for \
-             example with openssl x509 -req -extfile EXTENSIONS, or OpenSSL 3.2"
+            "the certificate is of X.509 version 1, which cannot be verified: issue one of version \
+             3, for example with openssl x509 -req -extfile EXTENSIONS, or OpenSSL 3.2"
                 .to_owned(),
         )
         .into());

@@ -263,8 +263,8 @@ impl Transport {
     #[must_use]
     pub(crate) fn departure(&self) -> Option<&'static str> {
         self.tls.as_deref().filter(|tls| tls.has_greeted() && !self.over).map(|_| {
-            "TLS: the client left within the handshake; perhaps it does not trust the issuer of \
-             our certificate, or the name in it is not the one that it connects to"
+            "TLS: the client left within the handshake; perhaps the issuer of our certificate is \
+             not trusted, or the name in it is not the one that the client connects to"
         })
     }
 
