@@ -3,9 +3,9 @@
 //!
 //! The store is read in the order of topics, so a reader may stop anywhere. Messages that live on
 //! another worker are asked for in parts, each when the part before it is used up. A live message
-//! may overtake a part with an older message of its topic. It may even overtake the query for the
-//! part, when the live message waits for a full ring on its way into the store. So `fresh` and the
-//! parts are compared, and the older message is not sent.
+//! may overtake a part with an older message of its topic, and even the query for the part, when
+//! the live message waits for a full ring on its way into the store. So `fresh` and the parts are
+//! compared, and the older message is not sent.
 
 use super::delivery::Delivery;
 use super::link::ResponseId;

@@ -265,7 +265,7 @@ impl Journal {
                 has_failed = true;
                 tracing::error!(
                     "The journal cannot be written: {error}. Changes that have to outlive this \
-                     process are not acknowledged before a write works, tried again every second"
+                     process are not acknowledged until a write works; one is tried every second"
                 );
                 self.tell_all_state(Some(&error.to_string()));
             }

@@ -32,7 +32,7 @@ pub enum Pin {
     Auto,
     /// The kernel's choice.
     None,
-    /// These cores, one after the other; at least one, no core twice.
+    /// The cores of this list, one after the other; at least one, no core twice.
     Cores(Vec<usize>),
 }
 

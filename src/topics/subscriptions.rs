@@ -77,7 +77,7 @@ pub struct Group {
     pub online: u32,
     /// The interest of the other workers.
     pub elsewhere: SmallVec<[Interest; 2]>,
-    /// The next member's turn: it moves the choice around the members.
+    /// A count that moves the choice around the members.
     pub turn: u32,
     node: NodeId,
 }

@@ -164,8 +164,8 @@ fn check_form(
     let count = 1 + intermediates.len();
     if count > CHAIN_CERTIFICATES_MAX {
         return Err(Refusal(format!(
-            "its chain has {count} certificates; at most {CHAIN_CERTIFICATES_MAX} are verified: \
-             have the client send its own and its issuers' only"
+            "the client sent a chain of {count} certificates, and at most \
+             {CHAIN_CERTIFICATES_MAX} are verified; have it send its own and its issuers' only"
         ))
         .into());
     }

@@ -1,5 +1,5 @@
 //! Lines that do not come through `tracing`: before it is set up, on the standard output, and about
-//! the log itself. They have the same form as lines of `tracing`.
+//! the log itself. Their form is that of lines of `tracing`.
 
 use crate::options::LogFormat;
 use std::fmt::Write;
