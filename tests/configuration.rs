@@ -68,7 +68,7 @@ fn flags_win_over_variables_and_those_over_the_file() {
         String::from_utf8(output(&mut command).stderr).unwrap()
     };
     let check = |error: String, part: &str| assert!(error.contains(part), "{error}");
-    check(said(None, &[]), "b.toml:2:10: listen: mqtt://0.0.0.0:1: nothing says who may connect");
+    check(said(None, &[]), "b.toml:2:10: listen: mqtt://0.0.0.0:1: no option says which clients");
     check(said(Some("0"), &[]), "RINGMQ_MAX_INFLIGHT: \"0\" is not a number");
     check(said(Some("0"), &["--max-inflight", "x"]), "--max-inflight: \"x\" is not a number");
     check(said(Some("0"), &["--max-inflight", "1"]), "b.toml:2:10: listen: mqtt://0.0.0.0:1");

@@ -13,21 +13,22 @@
 //! pattern read users/%u/inbox
 //! ```
 //!
-//! A client's own rules are asked first, then the patterns; among each of both, denials come before
+//! A client's own rules are asked first, then the patterns. Within each group, denials come before
 //! permissions. So `topic` may allow to one user what a `pattern` denies to everyone.
 //!
-//! What Mosquitto does differently, and why it is not so here:
+//! Four rules differ from those of Mosquitto, for these reasons:
 //!
-//! - It puts `%c` and `%u` anywhere into a level; here they have to be whole levels, since
-//!   `door-%c` with a client `1-back` would mean another's `door-1-back`.
-//! - A `/` in an identifier makes several levels there; here it makes the pattern match nothing, so
-//!   that nobody reaches into `devices/a/b` by taking the identifier `a/b`. The same goes for `+`
-//!   and `#`, with which Mosquitto lets no pattern match. When such an identifier stands in a
-//!   pattern that denies, no pattern allows anything, since nobody can tell what was to be denied.
-//! - `topic read` is the filter `read` there; here the filter is missing, as somebody who wrote
-//!   `topic deny` meant to deny.
-//! - A file without a final newline is taken there; here it may be half of a file, and its other
-//!   half may deny what this half allows.
+//! - Mosquitto replaces `%c` and `%u` anywhere within a level. Here they have to be whole levels,
+//!   since `door-%c` with a client `1-back` would mean another client's `door-1-back`.
+//! - A `/` in an identifier makes several levels in Mosquitto. Here the pattern then matches
+//!   nothing, so that no client reaches into `devices/a/b` by taking the identifier `a/b`. The same
+//!   goes for `+` and `#`, with which Mosquitto lets no pattern match. When such an identifier
+//!   stands in a pattern that denies, no pattern allows anything, since the topics that the pattern
+//!   was to deny are unknown.
+//! - `topic read` is the filter `read` in Mosquitto. Here the filter is missing, since a line such
+//!   as `topic deny` was meant to deny.
+//! - A file without a final newline is accepted by Mosquitto. Here the file counts as cut off, and
+//!   its missing half may deny what the first half allows.
 
 use super::grants::Grants;
 use super::login::Identity;
@@ -35,19 +36,20 @@ use super::rules::{Effect, Names, Rule, Rules};
 use crate::base::maps::HashMap;
 use std::sync::Arc;
 
-/// An ACL file's rules.
+/// The rules of an ACL file.
 #[derive(Debug)]
 pub(super) struct Acl {
     users: HashMap<Box<str>, Entry>,
     anonymous: Entry,
-    /// Users of whom the file does not speak.
+    /// The rules of users whom the file does not name.
     others: Entry,
 }
 
 #[derive(Debug)]
 struct Entry {
     rules: Arc<Rules>,
-    /// What everyone with these rules has in common, unless they speak of what differs.
+    /// The grants that everyone with these rules shares; none when a rule names the client
+    /// identifier, or the user while users differ.
     shared: Option<Arc<Grants>>,
 }
 
@@ -69,7 +71,7 @@ impl Entry {
 }
 
 impl Acl {
-    /// Reads a file's text. An error is the line's number and what is wrong with it.
+    /// Reads a file's text. The error holds the line's number and its fault.
     pub(super) fn parse(text: &str) -> Result<Self, (usize, &'static str)> {
         let mut reader = Reader::default();
         for (index, line) in text.lines().enumerate() {
@@ -96,13 +98,13 @@ impl Acl {
     }
 }
 
-/// What was read so far.
+/// The part of a file that is read so far.
 #[derive(Default)]
 struct Reader {
     users: HashMap<Box<str>, Vec<Rule>>,
     anonymous: Vec<Rule>,
     patterns: Vec<Rule>,
-    /// Whom the lines speak of; before the first `user` it is anonymous clients.
+    /// The user whom the next lines are about; none for anonymous clients, before the first `user`.
     user: Option<Box<str>>,
 }
 
@@ -168,8 +170,8 @@ fn split_word(text: &str) -> (&str, &str) {
     (word, rest.trim_start_matches([' ', '\t']))
 }
 
-/// What stands behind `topic` or `pattern`: a filter, which may contain spaces if a word that says
-/// what it allows stands before it.
+/// The effect and the filter behind `topic` or `pattern`. The filter may contain spaces if a word
+/// for its effect stands before it.
 fn effect_and_filter(text: &str) -> Result<(Effect, &str), &'static str> {
     let allow = |reads, writes| Effect { is_allowed: true, reads, writes };
     let (word, rest) = split_word(text);

@@ -1,4 +1,4 @@
-//! Rules that a token claims or that the hook answers, in the two forms that EMQX knows:
+//! Rules from a token's claim or from the hook's answer, in the two forms that EMQX knows:
 //!
 //! ```json
 //! {"pub": ["a/${clientid}"], "sub": ["b/#"], "all": ["c"]}
@@ -6,9 +6,10 @@
 //!  {"permission": "allow", "action": "all", "topic": "a/#"}]
 //! ```
 //!
-//! The second is asked in its order. `${clientid}` or `%c` and `${username}` or `%u` have to be
-//! whole levels. What is not understood is an error, since a rule that is left out may have been
-//! the one that denies: also conditions on QoS and RETAIN, which rules do not have here.
+//! The rules of the second form are asked in their order. `${clientid}` or `%c` and `${username}`
+//! or `%u` have to be whole levels. Any unknown part is an error, since a rule that is left out may
+//! have been the one that denies. Conditions on QoS and RETAIN are errors too: rules here have
+//! none.
 
 use super::rules::{CLIENT_ID, Effect, Rule, Rules, USER};
 use crate::limits::CLAIMED_RULES_MAX;
@@ -21,8 +22,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// What is written as an object, and not, as serde allows for a structure, as an array of its
-/// fields' values.
+/// A value written as a JSON object. Serde alone would also accept an array of the fields' values.
 pub(super) struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -80,7 +80,7 @@ enum Action {
     All,
 }
 
-/// The rules in `acl`; none when it is absent.
+/// Parses the rules in `acl`; none when `acl` is absent.
 pub(super) fn rules(acl: Option<&Value>) -> Result<Option<Arc<Rules>>, &'static str> {
     let rules = match acl {
         None | Some(Value::Null) => return Ok(None),

@@ -1,12 +1,12 @@
-//! Why there is no policy.
+//! Errors that keep a policy from being loaded.
 
 use crate::base::operator_file::Unreadable;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
 
-/// What is wrong with a policy's files: the file, the line in it and the fix, where there are any,
-/// and the cause.
+/// An error in a policy's files: the file, the line and the fix, where there are any, and the
+/// cause.
 #[derive(Debug)]
 pub struct PolicyError {
     what: String,
@@ -24,13 +24,13 @@ impl PolicyError {
         Self { what, source: Some(error.into()) }
     }
 
-    /// A line is wrong, of the file at `path` if it is one's.
+    /// A line is wrong; `path` is its file, none when the text comes from no file.
     pub(super) fn line(path: Option<&Path>, line: usize, cause: &str) -> Self {
         let file = path.map(|path| format!("{} ", path.display())).unwrap_or_default();
         Self { what: format!("{file}line {line}: {cause}"), source: None }
     }
 
-    /// The key for tokens at `path` is none.
+    /// The file at `path` holds no usable key for tokens.
     pub(super) fn token_key(path: &Path, cause: &str) -> Self {
         let what = format!("the token key {} is wrong: {cause}", path.display());
         Self { what, source: None }

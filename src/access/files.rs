@@ -5,13 +5,13 @@ use crate::base::operator_file::{self, Contents};
 use crate::limits::ACCESS_FILE_BYTES_MAX;
 use std::path::Path;
 
-/// Reads `path`, which is a `kind` for whoever reads the error.
+/// Reads `path`; the error calls the file a `kind`.
 pub(super) fn read(path: &Path, kind: &str) -> Result<Contents, PolicyError> {
     operator_file::read(path, ACCESS_FILE_BYTES_MAX)
         .map_err(|error| PolicyError::unreadable(kind, path, error))
 }
 
-/// Parses a text line by line; the error names the file, the line, and what is wrong there.
+/// Parses a text line by line; the error names the file, the line, and the fault.
 pub(super) fn parse<T>(
     path: &Path,
     bytes: &[u8],

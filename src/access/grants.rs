@@ -1,21 +1,21 @@
-//! What one client may do.
+//! The permissions of one client.
 
 use super::rules::{Action, Names, Rules};
 use std::sync::Arc;
 
-/// What one client may read and write: rules, and the identifiers that their patterns speak of.
+/// The permissions of one client: rules, and the identifiers that their patterns refer to.
 #[derive(Debug)]
 pub struct Grants {
     rules: Arc<Rules>,
     names: Names,
 }
 
-/// What of a filter's messages a client may read.
+/// The part of a filter's messages that a client may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Every topic that the filter can match: no delivery need be checked.
+    /// All topics that the filter can match: no delivery need be checked.
     All,
-    /// Perhaps some: every delivery has to be checked.
+    /// Perhaps some topics: every delivery has to be checked.
     Part,
     /// No topic that the filter can match.
     None,
@@ -42,16 +42,16 @@ impl Grants {
         self.rules.permits(Action::Write, &self.names, topic)
     }
 
-    /// Whether the client may receive what is published to `topic`.
+    /// Whether the client may receive messages published to `topic`.
     #[must_use]
     pub fn may_read(&self, topic: &str) -> bool {
         self.rules.permits(Action::Read, &self.names, topic)
     }
 
-    /// What the client may read of a subscription's messages; `filter` has no share name.
+    /// The part of a subscription's messages that the client may read; `filter` has no share name.
     ///
-    /// [`Reach::All`] and [`Reach::None`] are certain; when several rules together cover a filter
-    /// it is [`Reach::Part`], although a closer look might find more.
+    /// [`Reach::All`] and [`Reach::None`] are certain. When several rules together cover a filter,
+    /// the result is [`Reach::Part`], although a closer look might find more.
     #[must_use]
     pub fn reach(&self, filter: &str) -> Reach {
         self.rules.reach(&self.names, filter)

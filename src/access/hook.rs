@@ -1,4 +1,4 @@
-//! What the hook is asked and what it answers. The asking itself is the server's.
+//! The question to the hook and the hook's answer. The server sends the one and receives the other.
 
 use super::claims::{self, Object};
 use super::login::Login;
@@ -12,20 +12,20 @@ use zeroize::Zeroizing;
 /// The hook's answer about one login.
 #[derive(Debug)]
 pub enum HookAnswer {
-    /// The client is who it says.
+    /// The client has the name that it claims.
     Allow {
-        /// The user's name, if it is not the one that was asked about.
+        /// The user's name, if it differs from the name in the question.
         user: Option<Box<str>>,
-        /// What the client may do, instead of the ACL file.
+        /// The client's rules, used instead of the ACL file.
         rules: Option<Arc<Rules>>,
         /// The client may do everything.
         is_superuser: bool,
     },
-    /// It is not.
+    /// The client is refused.
     Deny,
     /// The hook does not know the client: the rule for anonymous ones decides.
     Ignore,
-    /// There is no answer, or none that can be understood.
+    /// The answer is missing or malformed; holds the cause.
     Failed(&'static str),
 }
 
@@ -57,8 +57,8 @@ enum Decision {
     Ignore,
 }
 
-/// The body of the request about `login`; none when its password is no text, which JSON cannot
-/// carry. It holds the password, so it is overwritten when it is dropped.
+/// The body of the request about `login`; none when the password is not UTF-8, which JSON cannot
+/// carry. The body holds the password, so its memory is overwritten when it is dropped.
 #[must_use]
 pub fn hook_question(login: &Login) -> Option<Zeroizing<Vec<u8>>> {
     let password = login.password.as_ref().map(|password| std::str::from_utf8(password.bytes()));
@@ -78,7 +78,7 @@ pub fn hook_question(login: &Login) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 impl HookAnswer {
-    /// Reads a response. Whatever is not understood is a failure, and so a denial.
+    /// Reads a response. Any unknown content is a failure, and so a denial.
     #[must_use]
     pub fn parse(status: u16, body: &[u8]) -> Self {
         let allow = |user, rules, is_superuser| Self::Allow { user, rules, is_superuser };
@@ -88,7 +88,7 @@ impl HookAnswer {
             _ => return Self::Failed("the hook answered with another status than 200 or 204"),
         }
         let Ok(Object(answer)) = serde_json::from_slice::<Object<Answer>>(body) else {
-            return Self::Failed("the hook answered something that is not understood");
+            return Self::Failed("the hook's answer is not understood");
         };
         match answer.result {
             Decision::Deny => Self::Deny,
@@ -96,7 +96,7 @@ impl HookAnswer {
             Decision::Allow
                 if answer.user_name.as_deref().is_some_and(|name| !super::is_name(name)) =>
             {
-                Self::Failed("the hook answered with a user name that is none")
+                Self::Failed("the hook answered with an unusable user name")
             }
             Decision::Allow => match claims::rules(answer.acl.as_ref()) {
                 Ok(rules) => allow(answer.user_name, rules, answer.is_superuser),

@@ -1,12 +1,12 @@
-//! Hashes under a key that ends with this process: nobody outside it can compute them.
+//! Hashes under a key that ends with this process: no other process can compute them.
 
 use crate::base::random;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::sync::OnceLock;
 
-/// HMAC-SHA-256 under a key that this process made up for itself and that ends with it; the length
-/// of each part counts, so different parts never give the same bytes.
+/// HMAC-SHA-256 under a random key that this process makes and that ends with it. The length of
+/// each part counts, so different parts never give the same bytes.
 pub(super) fn process_hash(parts: &[&[u8]]) -> [u8; 32] {
     static KEY: OnceLock<[u8; 32]> = OnceLock::new();
     let mut hash = hmac_sha256(KEY.get_or_init(random::bytes));
@@ -23,7 +23,7 @@ pub(super) fn process_number(parts: &[&[u8]]) -> u64 {
     u64::from_le_bytes(first)
 }
 
-/// HMAC-SHA-256 with `key`, for which any length will do.
+/// HMAC-SHA-256 with `key`, which may have any length.
 pub(super) fn hmac_sha256(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("a key of any length")
 }

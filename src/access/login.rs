@@ -1,4 +1,4 @@
-//! What a client presents, and what comes of it.
+//! A client's login, and its verdict.
 
 use super::keyed_hash::{process_hash, process_number};
 use super::rules::Rules;
@@ -11,12 +11,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// What a client presented in CONNECT or in AUTH.
+/// The credentials that a client presented in CONNECT or in AUTH.
 #[derive(Default)]
 pub struct Login {
     /// The index of the listener's policy.
     pub listener: ListenerId,
-    /// Where the client really is; none on a Unix socket.
+    /// The client's own address, also behind a proxy; none on a Unix socket.
     pub address: Option<IpAddr>,
     /// The client identifier, given or assigned.
     pub client_id: Arc<str>,
@@ -24,29 +24,30 @@ pub struct Login {
     pub user_name: Option<Arc<str>>,
     /// The password of CONNECT.
     pub password: Option<Secret>,
-    /// The user that the verified client certificate stands for, where the listener asks for that.
+    /// The user named by the verified client certificate, on listeners that take names from
+    /// certificates.
     pub certificate: Option<Box<str>>,
     /// The authentication method.
     pub method: Option<Arc<str>>,
     /// The authentication data.
     pub data: Option<Box<[u8]>>,
-    /// What the last [`Verdict::Continue`] left.
+    /// The state of the exchange, from the last [`Verdict::Continue`].
     pub exchange: Option<Box<ScramExchange>>,
-    /// Who the client is already, when it authenticates again: it cannot become another user.
+    /// The client's identity before it authenticates again: it cannot become another user.
     pub current: Option<Arc<Identity>>,
-    /// Dangles once nobody waits for the verdict any more; none when that cannot happen.
+    /// Dangles once the client no longer waits for the verdict; none when a client always waits.
     pub waits: Option<Weak<()>>,
 }
 
 impl Login {
-    /// True while somebody waits for the verdict.
+    /// True while the client waits for the verdict.
     #[must_use]
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waits.as_ref().is_none_or(|waits| waits.strong_count() > 0)
     }
 
-    /// Stands for the name that this login claims. Nobody outside this process can find another
-    /// name that has the same number.
+    /// A number for the user name that this login claims. No one outside this process can find
+    /// another name with the same number.
     #[must_use]
     pub(crate) fn user_number(&self) -> u64 {
         let name = self.certificate.as_deref().or(self.user_name.as_deref());
@@ -55,8 +56,8 @@ impl Login {
         process_number(&[b"user", name])
     }
 
-    /// Names what this login would prove by a plain password; none when it would do so otherwise.
-    /// Nobody outside this process can tell the password from it.
+    /// A key for the user name and plain password of this login; none when the login is of another
+    /// kind. No one outside this process can tell the password from the key.
     #[must_use]
     pub(crate) fn key(&self) -> Option<[u8; 32]> {
         let is_plain =
@@ -67,7 +68,7 @@ impl Login {
     }
 }
 
-/// Password, data and exchange are left out, so that no log line can hold them.
+/// `Debug` leaves out password, data and exchange, so no log line can hold them.
 impl fmt::Debug for Login {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -82,18 +83,18 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Who a client is.
+/// A client's verified identity.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The verified user name; none for an anonymous client.
     pub user: Option<Box<str>>,
     /// The client identifier.
     pub client_id: Box<str>,
-    /// What the name rests on.
+    /// The evidence for the name.
     pub proof: Proof,
-    /// Rules that came with a token or from the hook; they are used instead of the ACL file.
+    /// Rules from a token or from the hook; they replace the ACL file.
     pub rules: Option<Arc<Rules>>,
-    /// The hook said that this client may do everything.
+    /// Whether the hook allowed this client everything.
     pub is_superuser: bool,
 }
 
@@ -108,7 +109,7 @@ impl Identity {
     }
 }
 
-/// What a verified name rests on, so that a reload can tell whether it still does.
+/// The evidence for a verified name, so that a reload can tell whether the name still stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// Nothing: the client is anonymous.
@@ -119,18 +120,18 @@ pub enum Proof {
     Password(u64),
     /// A token; holds a fingerprint of the key and the algorithm that verified it.
     Token(u64),
-    /// The hook's word.
+    /// The hook's answer.
     Hook,
-    /// Whatever it was, a process before this one saw it; the next connection shows it anew.
+    /// Any evidence, seen by an earlier process; the next connection shows it anew.
     Earlier,
 }
 
-/// What is to be answered to a login.
+/// The answer to a login.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The client is who it says.
+    /// The client is let in.
     Accept {
-        /// Who that is.
+        /// The client's identity.
         identity: Arc<Identity>,
         /// Authentication data for CONNACK or AUTH: the server's last SCRAM message.
         data: Option<Box<[u8]>>,
@@ -141,14 +142,14 @@ pub enum Verdict {
     Continue {
         /// Authentication data for AUTH.
         data: Box<[u8]>,
-        /// Belongs into the next [`Login`] of this client.
+        /// The state of the exchange, for the next [`Login`] of this client.
         exchange: Box<ScramExchange>,
     },
-    /// The client is not let in.
+    /// The client is refused.
     Refuse {
-        /// For CONNACK or DISCONNECT.
+        /// The reason code for CONNACK or DISCONNECT.
         code: ReasonCode,
-        /// For the log; never holds what the client sent.
+        /// The cause for the log; never holds the client's data.
         cause: &'static str,
     },
 }
@@ -163,11 +164,11 @@ impl Verdict {
     }
 }
 
-/// What [`Policy::verify`](super::Policy::verify) came to.
+/// The result of [`Policy::verify`](super::Policy::verify).
 #[derive(Debug)]
 pub enum Step {
-    /// The verdict stands.
+    /// The verdict is final.
     Done(Verdict),
-    /// Only the hook knows; [`Policy::heed_hook`](super::Policy::heed_hook) takes its answer.
+    /// The hook has to decide; [`Policy::heed_hook`](super::Policy::heed_hook) takes its answer.
     AskHook(Login),
 }

@@ -1,9 +1,9 @@
-//! Who a client is, and what it may do.
+//! Clients' identities and permissions.
 //!
-//! A [`Policy`] belongs to a listener. It turns a [`Login`] into a [`Verdict`], and an [`Identity`]
-//! into [`Grants`]. Nothing here does I/O, but for [`Policy::load`], which reads files; nothing
-//! starts a thread. Hashing a password takes up to 50 ms, so whoever calls [`Policy::verify`] does
-//! it away from the packet path.
+//! A [`Policy`] belongs to a listener. A policy turns a [`Login`] into a [`Verdict`], and an
+//! [`Identity`] into [`Grants`]. Nothing here does I/O, but for [`Policy::load`], which reads
+//! files; nothing starts a thread. Hashing a password takes up to 50 ms, so callers run
+//! [`Policy::verify`] away from the packet path.
 #![forbid(unsafe_code)]
 
 mod acl_file;
@@ -35,7 +35,7 @@ pub use scram::ScramExchange;
 pub use secret::Secret;
 pub use sources::{Algorithm, HookSource, JwtSource, Sources};
 
-/// Whether a text can be somebody's name: names go into logs, files and rules.
+/// Whether a text can be a user's name: names go into logs, files and rules.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }

@@ -1,22 +1,22 @@
-//! How much of what one filter matches another matches too.
+//! The overlap of two filters: how much of one the other matches too.
 
 use super::rules::Level;
 
-/// How many of a filter's topics a rule's filter matches.
+/// The share of a filter's topics that a rule's filter matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overlap {
-    /// All of them.
+    /// All topics.
     All,
-    /// Perhaps some.
+    /// Perhaps some topics.
     Part,
-    /// None.
+    /// No topic.
     None,
 }
 
-/// How many of the topics that `filter` matches `rule` matches too.
+/// The share of the topics of `filter` that `rule` matches too.
 ///
-/// The caller has seen to it that topics with a `$` in front are not in question: there a wildcard
-/// in the first level would mean less than it does here.
+/// The caller makes sure that no topic begins with `$`: for such topics a wildcard in the first
+/// level would match less than this function assumes.
 pub(super) fn overlap<'a>(rule: impl Iterator<Item = Level<'a>>, filter: &str) -> Overlap {
     let mut rule = rule;
     let mut names = filter.split('/');

@@ -1,4 +1,4 @@
-//! Password files: who there is, and what their passwords are compared with.
+//! Password files: users and their password hashes.
 
 use super::keyed_hash::process_number;
 use super::password_hash::{PasswordHash, Workspace};
@@ -9,7 +9,7 @@ use crate::base::maps::HashMap;
 pub(super) struct PasswordFile {
     entries: Vec<Entry>,
     by_name: HashMap<Box<str>, usize>,
-    /// The entries that can take part in SCRAM.
+    /// The indices of the entries that can take part in SCRAM.
     scram: Vec<usize>,
 }
 
@@ -20,7 +20,7 @@ struct Entry {
 }
 
 impl PasswordFile {
-    /// Reads a file's text. An error is the line's number and what is wrong with it.
+    /// Reads a file's text. The error holds the line's number and its fault.
     pub(super) fn parse(text: &str) -> Result<Self, (usize, &'static str)> {
         let mut file = Self { entries: Vec::new(), by_name: HashMap::default(), scram: Vec::new() };
         for (index, line) in text.lines().enumerate() {
@@ -50,11 +50,11 @@ impl PasswordFile {
         Some(self.entries[*self.by_name.get(user)?].fingerprint)
     }
 
-    /// The fingerprint of the user's entry, if the password is right.
+    /// Returns the fingerprint of the user's entry, if the password is right.
     ///
-    /// An unknown user's password is hashed too, at the cost of an entry that depends on the name:
-    /// so a name that is unknown is not told by its time, nor by how that changes from one attempt
-    /// to the next.
+    /// An unknown user's password is hashed too, at the cost of an entry that depends on the name.
+    /// So neither the time of one attempt nor its change from one attempt to the next shows that a
+    /// name is unknown.
     pub(super) fn verify(
         &self,
         user: &str,
@@ -68,7 +68,7 @@ impl PasswordFile {
         (is_right && known.is_some()).then_some(entry.fingerprint)
     }
 
-    /// Whether somebody can use SCRAM.
+    /// Whether any user can use SCRAM.
     pub(super) const fn has_scram(&self) -> bool {
         !self.scram.is_empty()
     }
@@ -79,7 +79,7 @@ impl PasswordFile {
         entry.hash.server_key.is_some().then_some((&entry.hash, entry.fingerprint))
     }
 
-    /// Iterations and the salt's length for a user who has no keys, as one who has might have them.
+    /// Iterations and the salt's length for a user without keys, the same as another user's.
     pub(super) fn scram_parameters(&self, user: &str) -> (u32, usize) {
         let model = pick(user, self.scram.len()).map(|at| &self.entries[self.scram[at]].hash);
         match model {
@@ -105,7 +105,7 @@ pub(super) fn split_line(line: &str) -> Result<Option<(&str, &str)>, &'static st
     Ok(Some((name, hash)))
 }
 
-/// One of `count`, always the same one for a name, and nobody can tell which.
+/// One of `count` indices, always the same for a name; no outsider can tell which.
 fn pick(user: &str, count: usize) -> Option<usize> {
     let number = process_number(&[b"entry", user.as_bytes()]);
     let index = number.checked_rem(count as u64)?;
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// Cheap entries of every kind, each with work that tells it from the others.
+    /// Cheap entries of every kind; the work of each differs from that of the others.
     fn file() -> PasswordFile {
         let costs = [
             Cost::Sha512,

@@ -31,12 +31,12 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 const SALT_BYTES_MAX: usize = 128;
 
-/// What Mosquitto 2.1 asks of Argon2id: 46 MiB, one pass, one lane.
+/// Argon2id's parameters in Mosquitto 2.1: 46 MiB, one pass, one lane.
 const NEW_ARGON2: (u32, u32, u32) = (47_104, 1, 1);
-/// PBKDF2's iterations for a new entry: what OWASP advises for SHA-512.
+/// PBKDF2's iterations for a new entry: OWASP's advice for SHA-512.
 const NEW_PBKDF2: u32 = 210_000;
-/// SCRAM's iterations for a new entry: RFC 7677 asks for 4096 at least, and clients do this work
-/// with every login, small ones too.
+/// SCRAM's iterations for a new entry: RFC 7677 asks for 4096 at least, and all clients, small ones
+/// too, do this work with every login.
 const NEW_SCRAM: u32 = 16_384;
 
 /// Memory for hashing, kept from one login to the next: taking 46 MiB from the kernel each time
@@ -57,7 +57,7 @@ impl fmt::Debug for Workspace {
 }
 
 impl Workspace {
-    /// An empty workspace that has `advise` told of its memory before the first use.
+    /// Makes an empty workspace. `advise` gets the range of its memory before the first use.
     #[must_use]
     pub fn new(advise: fn(Range<*const u8>)) -> Self {
         Self { advise: Some(advise), ..Self::default() }
@@ -89,8 +89,7 @@ pub enum HashMethod {
     Scram,
 }
 
-/// Hashes a new password with a new salt; the result is what stands behind the colon in a password
-/// file.
+/// Hashes a new password with a new salt; the result belongs behind the colon in a password file.
 #[must_use]
 pub fn hash_password(method: HashMethod, password: &[u8]) -> String {
     let mut salt = &random::bytes::<16>()[..];
@@ -109,7 +108,7 @@ pub fn hash_password(method: HashMethod, password: &[u8]) -> String {
     PasswordHash::create(cost, salt, password).to_string()
 }
 
-/// What it takes to hash a password.
+/// The parameters of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cost {
     Sha512,
@@ -118,19 +117,19 @@ pub(super) enum Cost {
     Scram { iterations: u32 },
 }
 
-/// What a plain password is compared with, and what else SCRAM needs.
+/// A password's hash, its parameters and, for SCRAM, the server key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct PasswordHash {
     pub cost: Cost,
     pub salt: Box<[u8]>,
-    /// For SCRAM the stored key.
+    /// The hash; for SCRAM the stored key.
     pub hash: Box<[u8]>,
     /// SCRAM's other key.
     pub server_key: Option<[u8; 32]>,
 }
 
 impl PasswordHash {
-    /// Parses what stands behind the colon. The error says what is wrong.
+    /// Parses the text behind the colon. The error names the fault.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         if let Some(fields) = text.strip_prefix("SCRAM-SHA-256$") {
             return parse_scram(fields);
@@ -175,7 +174,7 @@ impl PasswordHash {
         created
     }
 
-    /// Whether `password` is the one; takes the same time whatever it is.
+    /// Whether `password` is right; takes the same time either way.
     pub(super) fn verify(&self, password: &[u8], workspace: &mut Workspace) -> bool {
         let hash = self.derive(password, workspace);
         hash.ct_eq(&self.hash).into()
@@ -208,7 +207,7 @@ impl PasswordHash {
         }
     }
 
-    /// How often the hash is repeated; 1 where that is no parameter.
+    /// How often the hash is repeated; 1 for a form without that parameter.
     pub(super) const fn iterations(&self) -> u32 {
         match self.cost {
             Cost::Pbkdf2 { iterations } | Cost::Scram { iterations } => iterations,
@@ -216,7 +215,7 @@ impl PasswordHash {
         }
     }
 
-    /// Tells this entry from every other one, in this process.
+    /// A number that tells this entry from every other one, in this process.
     pub(super) fn fingerprint(&self, user: &str) -> u64 {
         let server_key = self.server_key.unwrap_or_default();
         let cost = format!("{:?}", self.cost);
@@ -226,14 +225,14 @@ impl PasswordHash {
     }
 }
 
-/// The hash itself is a secret as well: whoever has it can try passwords at home.
+/// `Debug` leaves out the hash, a secret as well: its holder can try passwords offline.
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("PasswordHash").field("cost", &self.cost).finish_non_exhaustive()
     }
 }
 
-/// As a password file holds it.
+/// `Display` writes the form in password files.
 impl fmt::Display for PasswordHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let padded = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);

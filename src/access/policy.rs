@@ -17,7 +17,7 @@ use crate::mqtt::ReasonCode;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Who may enter by one listener, and what they may do there.
+/// The rules of one listener for logins, and the permissions of its clients.
 #[derive(Debug, Default)]
 pub struct Policy {
     allow_anonymous: bool,
@@ -33,8 +33,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// Names the file, the line in it, the cause and the fix. Whatever is wrong in a file refuses
-    /// all of it: half a policy may allow what the other half denies.
+    /// The error names the file, the line in it, the cause and the fix. One mistake in a file
+    /// refuses the whole file: half a policy may allow what the other half denies.
     pub fn load(sources: &Sources) -> Result<Self, PolicyError> {
         let mut policy = Self {
             allow_anonymous: sources.allow_anonymous,
@@ -60,11 +60,11 @@ impl Policy {
         Ok(policy)
     }
 
-    /// A policy of texts, as the password file and the ACL file hold them.
+    /// Makes a policy from the texts of a password file and of an ACL file.
     ///
     /// # Errors
     ///
-    /// Names the number of the line that is wrong, and the cause.
+    /// The error names the number of the wrong line, and the cause.
     pub(crate) fn parse(
         allow_anonymous: bool,
         passwords: Option<&str>,
@@ -102,38 +102,38 @@ impl Policy {
         }
     }
 
-    /// What may not be meant so; one line each.
+    /// Settings that the operator may not have intended; one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.clone()
     }
 
-    /// The service to ask when [`Policy::verify`] says so.
+    /// The service to ask after [`Step::AskHook`].
     #[must_use]
     pub(crate) const fn hook(&self) -> Option<&HookSource> {
         self.hook.as_ref()
     }
 
-    /// Whether there is nothing to verify: a client without a certificate's name and without an
+    /// Whether the listener verifies no one: a client without a certificate's name and without an
     /// authentication method is [`Policy::anonymous`] at once.
     #[must_use]
     pub const fn admits_all(&self) -> bool {
         self.allow_anonymous && !self.verifies()
     }
 
-    /// Whether user names are verified by something else than certificates.
+    /// Whether passwords, tokens or the hook verify user names.
     const fn verifies(&self) -> bool {
         self.passwords.is_some() || self.tokens.is_some() || self.hook.is_some()
     }
 
-    /// Somebody who has no verified name.
+    /// The identity of a client without a verified name.
     #[must_use]
     pub fn anonymous(&self, client_id: &str) -> Identity {
         Identity::new(client_id, None, Proof::None)
     }
 
-    /// What can be said of a login without hashing, tokens or the hook. None when
-    /// [`Policy::verify`] has to be asked.
+    /// The verdict on a login that needs no hashing, no token and no hook; none when
+    /// [`Policy::verify`] has to decide.
     #[must_use]
     pub fn verify_at_once(&self, login: &Login) -> Option<Verdict> {
         if let Some(method) = &login.method {
@@ -170,8 +170,8 @@ impl Policy {
         }
     }
 
-    /// Verifies a login at `now_s` seconds since 1970. May hash for 50 ms, so it is never called on
-    /// a worker.
+    /// Verifies a login at `now_s` seconds since 1970. A hash may take 50 ms, so workers never call
+    /// this function.
     #[must_use]
     pub fn verify(&self, mut login: Login, now_s: u64, workspace: &mut Workspace) -> Step {
         if let Some(verdict) = self.verify_at_once(&login) {
@@ -187,7 +187,7 @@ impl Policy {
         }
     }
 
-    /// The verdict on a plain password, or a token in its place; none when only the hook knows.
+    /// The verdict on a plain password, or a token in its place; none when the hook has to decide.
     fn verify_password(
         &self,
         login: &Login,
@@ -218,7 +218,7 @@ impl Policy {
         self.passwords.as_ref().filter(|passwords| passwords.has_scram())
     }
 
-    /// One step of an exchange.
+    /// Does one step of an exchange.
     fn exchange(&self, login: &mut Login) -> Verdict {
         let data = login.data.as_deref().unwrap_or_default();
         let refused = |cause| match cause {
@@ -241,7 +241,7 @@ impl Policy {
         })
     }
 
-    /// The verdict on a login that nothing but the rule for anonymous clients speaks of.
+    /// The verdict on a login that only the rule for anonymous clients covers.
     fn without_name(&self, login: &Login) -> Verdict {
         match self.allow_anonymous {
             true => confirm(login, self.anonymous(&login.client_id).accepted()),
@@ -249,7 +249,7 @@ impl Policy {
         }
     }
 
-    /// The verdict that the hook's answer about `login` leads to.
+    /// The verdict that follows from the hook's answer about `login`.
     #[must_use]
     pub fn heed_hook(&self, login: &Login, answer: HookAnswer) -> Verdict {
         match answer {
@@ -272,7 +272,7 @@ impl Policy {
         }
     }
 
-    /// What `identity` may do; none when that is everything.
+    /// The permissions of `identity`; none when everything is allowed.
     #[must_use]
     pub fn grants(&self, identity: &Identity) -> Option<Arc<Grants>> {
         if identity.is_superuser {
@@ -285,7 +285,7 @@ impl Policy {
         self.acl.as_ref().map(|acl| acl.grants(identity))
     }
 
-    /// Whether `identity`, established under an earlier policy, would stand under this one.
+    /// Whether `identity`, established under an earlier policy, would stand under this policy.
     #[must_use]
     pub fn still_holds(&self, identity: &Identity) -> bool {
         match identity.proof {
@@ -319,9 +319,9 @@ fn verify_token(tokens: &Tokens, login: &Login, token: &[u8], now_s: u64) -> Ver
     Verdict::Accept { identity: Arc::new(identity), data: None, valid_for: bearer.valid_for }
 }
 
-/// Refuses what was accepted in another name than the one that the client goes by already: the
-/// certificate's, the one that it had before it authenticated again, or CONNECT's user name where
-/// something else than the password file verified it.
+/// Refuses a verdict in another name than the client's known one. The known name is the
+/// certificate's, the one from before the client authenticated again, or CONNECT's user name where
+/// the password file did not verify it.
 fn confirm(login: &Login, verdict: Verdict) -> Verdict {
     let Verdict::Accept { identity, .. } = &verdict else { return verdict };
     let user = identity.user.as_deref();

@@ -1,4 +1,4 @@
-//! Rules: which topics may be read and written.
+//! Rules: the topics that a client may read and write.
 
 use super::grants::Reach;
 use super::overlap::{Overlap, overlap};
@@ -10,14 +10,14 @@ pub(super) const CLIENT_ID: &str = "%c";
 /// The level that stands for the user name in a pattern.
 pub(super) const USER: &str = "%u";
 
-/// What a client wants to do with a topic.
+/// A client's action on a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Read,
     Write,
 }
 
-/// What a rule says of the topics that its filter matches.
+/// The effect of a rule on the topics that its filter matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Effect {
     pub is_allowed: bool,
@@ -29,14 +29,14 @@ pub(super) struct Effect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rule {
     effect: Effect,
-    /// Checked; the levels [`CLIENT_ID`] and [`USER`] stay as they are, see [`Names`].
+    /// A valid filter; the levels [`CLIENT_ID`] and [`USER`] stay as they are, see [`Names`].
     filter: Box<str>,
     names_client: bool,
     names_user: bool,
 }
 
 impl Rule {
-    /// A rule whose filter is taken as it stands.
+    /// Makes a rule whose filter is taken literally.
     pub(super) fn literal(effect: Effect, filter: &str) -> Result<Self, &'static str> {
         let parsed = TopicFilter::parse(filter, usize::MAX).map_err(|error| error.cause)?;
         if parsed.share_name.is_some() {
@@ -45,7 +45,7 @@ impl Rule {
         Ok(Self { effect, filter: filter.into(), names_client: false, names_user: false })
     }
 
-    /// A rule in whose filter the levels `%c` and `%u` stand for the client's identifiers.
+    /// Makes a rule in whose filter the levels `%c` and `%u` stand for the client's identifiers.
     pub(super) fn pattern(effect: Effect, filter: &str) -> Result<Self, &'static str> {
         let mut rule = Self::literal(effect, filter)?;
         for level in filter.split('/') {
@@ -67,7 +67,7 @@ impl Rule {
         !self.effect.is_allowed
     }
 
-    /// What the rule has to do with `action` of a client with these `names`.
+    /// The topics that the rule decides about, for `action` of a client with these `names`.
     fn bearing(&self, action: Action, names: &Names) -> Bearing {
         let concerns = match action {
             Action::Read => self.effect.reads,
@@ -108,7 +108,7 @@ impl Rule {
         levels.next().is_none()
     }
 
-    /// The filter's levels, with the names in their places.
+    /// The filter's levels, with the names in the places of `%c` and `%u`.
     fn levels<'a>(&'a self, names: &'a Names) -> impl Iterator<Item = Level<'a>> {
         self.filter.split('/').map(|level| match level {
             "+" => Level::Any,
@@ -135,12 +135,12 @@ impl Rule {
     }
 }
 
-/// What a rule has to do with one client's action.
+/// The topics that a rule decides about, for one client's action.
 enum Bearing {
     None,
-    /// It speaks of the topics that its filter matches.
+    /// The topics that the rule's filter matches.
     Filter,
-    /// It speaks of all topics.
+    /// All topics.
     Everything,
 }
 
@@ -154,9 +154,9 @@ pub(super) enum Level<'a> {
 
 /// A client's identifiers, as levels of a pattern.
 ///
-/// They are never put into a filter as text: a level of a topic is compared with the whole
-/// identifier. So an identifier can be neither a wildcard nor more than one level, whatever it
-/// contains.
+/// Identifiers are never put into a filter as text: a level of a topic is compared with the whole
+/// identifier. So an identifier can be neither a wildcard nor more than one level, whatever
+/// characters it contains.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     client_id: Name,
@@ -167,9 +167,9 @@ pub(super) struct Names {
 enum Name {
     /// One literal level.
     Level(Box<str>),
-    /// No topic has such a level: it is empty, or `+`, `#` or `/` stands in it.
+    /// A name that no level of a topic equals: empty, or with `+`, `#` or `/` in it.
     Unusable,
-    /// The client has no verified name.
+    /// No name: the client has no verified one.
     Absent,
 }
 
@@ -196,12 +196,12 @@ impl Names {
     }
 }
 
-/// Rules in the order in which they are asked; the first that speaks of a topic decides, and what
-/// none speaks of is denied.
+/// Rules in the order in which they are asked. The first rule that covers a topic decides; a topic
+/// that no rule covers is denied.
 #[derive(Debug, Default)]
 pub struct Rules {
     own: Box<[Rule]>,
-    /// Those of everyone, asked last.
+    /// The rules of everyone, asked last.
     common: Arc<[Rule]>,
 }
 
@@ -214,12 +214,12 @@ impl Rules {
         self.own.iter().chain(self.common.iter())
     }
 
-    /// Whether a rule speaks of the client identifier.
+    /// Whether a rule names the client identifier.
     pub(super) fn names_client(&self) -> bool {
         self.iter().any(|rule| rule.names_client)
     }
 
-    /// Whether a rule speaks of the user's name.
+    /// Whether a rule names the user.
     pub(super) fn names_user(&self) -> bool {
         self.iter().any(|rule| rule.names_user)
     }

@@ -1,9 +1,9 @@
 //! SCRAM-SHA-256, the server's side: RFC 5802 and RFC 7677, without channel binding.
 //!
-//! Written out, since it is four short messages: a framework for such exchanges keeps its sessions
-//! behind callbacks, where ours have to be plain values that wait with a connection, with a bound.
+//! The four short messages are written out here. A framework for such exchanges keeps its sessions
+//! behind callbacks; here they are plain values with a bound, and wait with a connection.
 //!
-//! Names and passwords are taken as they are, without SASLprep; for ASCII that is the same.
+//! Names and passwords are used as they are, without SASLprep; for ASCII the result is the same.
 
 use super::keyed_hash::{hmac_sha256, process_hash};
 use super::password_file::PasswordFile;
@@ -22,28 +22,28 @@ pub(super) const METHOD: &str = "SCRAM-SHA-256";
 
 const MALFORMED: &str = "malformed SCRAM message";
 
-/// An exchange that has begun: the server's first message is sent, the client's last is awaited.
+/// An exchange after the server's first message and before the client's last one.
 pub struct ScramExchange {
     user: Box<str>,
-    /// The head of the client's first message, which its last one repeats.
+    /// The head of the client's first message, repeated in its last one.
     gs2_header: Box<str>,
     nonce: Box<str>,
-    /// The client's first message without head, a comma, the server's first message.
+    /// The client's first message without its head, a comma, the server's first message.
     messages: Box<str>,
     stored_key: [u8; 32],
     server_key: [u8; 32],
-    /// Of the user's entry; none when there is no such user, which only the end may tell.
+    /// The fingerprint of the user's entry; none for an unknown user, whom only the end refuses.
     fingerprint: Option<u64>,
 }
 
-/// Holds keys, and shows none.
+/// `Debug` leaves out the keys.
 impl fmt::Debug for ScramExchange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[exchange]")
     }
 }
 
-/// Who has proved to know the password, and the server's proof that it knows it too.
+/// A user who has proved to know the password, and the server's proof of the same.
 #[derive(Debug)]
 pub(super) struct Proved {
     pub user: Box<str>,
@@ -52,7 +52,7 @@ pub(super) struct Proved {
 }
 
 impl ScramExchange {
-    /// Takes the client's first message and gives the server's first.
+    /// Takes the client's first message and returns the server's first.
     pub(super) fn begin(
         data: &[u8],
         passwords: &PasswordFile,
@@ -93,7 +93,7 @@ impl ScramExchange {
         Ok((exchange, server_first.into_bytes().into()))
     }
 
-    /// Takes the client's last message.
+    /// Takes the client's last message and returns the server's proof.
     pub(super) fn finish(self, data: &[u8]) -> Result<Proved, &'static str> {
         let last = text(data)?;
         let (without_proof, proof) = last.rsplit_once(",p=").ok_or(MALFORMED)?;
@@ -126,10 +126,10 @@ impl ScramExchange {
     }
 }
 
-/// The one failure of an exchange that says something about a password.
+/// The cause of the one failure that depends on a password.
 pub(super) const WRONG_PROOF: &str = "wrong user name or password (SCRAM)";
 
-/// Iterations and salt for a user who has none, the same ones with every attempt.
+/// Iterations and salt for an unknown user, the same in every attempt.
 fn invented_parameters(user: &str, passwords: &PasswordFile) -> (u32, Box<[u8]>) {
     let (iterations, salt_bytes) = passwords.scram_parameters(user);
     let block = |index: u8| process_hash(&[b"salt", user.as_bytes(), &[index]]);
@@ -137,7 +137,7 @@ fn invented_parameters(user: &str, passwords: &PasswordFile) -> (u32, Box<[u8]>)
     (iterations, salt)
 }
 
-/// The client's first message, taken apart.
+/// The parts of the client's first message.
 struct ClientFirst<'a> {
     gs2_header: &'a str,
     bare: &'a str,
@@ -175,7 +175,7 @@ impl<'a> ClientFirst<'a> {
     }
 }
 
-/// A name, in which `=2C` is a comma and `=3D` an equals sign.
+/// Decodes a name, in which `=2C` is a comma and `=3D` an equals sign.
 fn decode_name(encoded: &str) -> Result<Box<str>, &'static str> {
     let mut pieces = encoded.split('=');
     let mut name = pieces.next().unwrap_or_default().to_owned();

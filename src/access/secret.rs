@@ -1,9 +1,9 @@
-//! Bytes that nobody should see.
+//! Bytes that must not be shown.
 
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// A password or another secret: not shown by `Debug`, and overwritten when it is dropped.
+/// A password or another secret: `Debug` hides the bytes, and the drop overwrites them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
@@ -14,7 +14,7 @@ impl Secret {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// The bytes themselves, for whoever verifies them.
+    /// The bytes, for their verification.
     #[must_use]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0

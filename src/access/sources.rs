@@ -1,10 +1,10 @@
-//! Where a policy comes from.
+//! The files and services that a policy comes from.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Where one listener's policy comes from.
+/// The files and services of one listener's policy.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// Whether clients without a user name are let in.
@@ -13,28 +13,28 @@ pub struct Sources {
     pub password_file: Option<PathBuf>,
     /// Whether clients get their user names from their certificates.
     pub certificates_name_users: bool,
-    /// What each user may do; without it everyone may do everything.
+    /// The ACL file, with the permissions of each user; without it everyone may do everything.
     pub acl_file: Option<PathBuf>,
-    /// How tokens are verified.
+    /// The verification of tokens.
     pub jwt: Option<JwtSource>,
     /// The service that is asked about users who are not in the password file.
     pub hook: Option<HookSource>,
 }
 
-/// How JSON Web Tokens are verified.
+/// The verification of JSON Web Tokens.
 #[derive(Debug, Clone)]
 pub struct JwtSource {
     /// The public key in PEM, or the secret itself for [`Algorithm::Hs256`].
     pub key_file: PathBuf,
     /// The only algorithm that is accepted.
     pub algorithm: Algorithm,
-    /// The claim with the user's name; by default `username`, or else `sub`.
+    /// The claim with the user's name; none for `username`, or else `sub`.
     pub user_claim: Option<Box<str>>,
-    /// Who tokens must be meant for; without it a token that names an audience is refused.
+    /// The audience that a token has to name; none refuses tokens that name an audience.
     pub audience: Option<Box<str>>,
 }
 
-/// How a token is signed.
+/// The algorithm that signs a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-256 and a shared secret.
@@ -48,13 +48,13 @@ pub enum Algorithm {
 /// The service that is asked about logins.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HookSource {
-    /// Where to POST to: `http://` or `https://`.
+    /// The URL for the POST request: `http://` or `https://`.
     pub url: Box<str>,
     /// Milliseconds after which a request has failed.
     pub timeout_ms: u32,
 }
 
-/// A URL may hold a password.
+/// `Debug` leaves out the URL, which may hold a password.
 impl fmt::Debug for HookSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

@@ -1,4 +1,4 @@
-//! JSON Web Tokens in the place of passwords.
+//! JSON Web Tokens in place of passwords.
 
 use super::claims;
 use super::keyed_hash::process_number;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Seconds by which the clock of whoever issues tokens may be ahead of ours.
+/// Seconds by which an issuer's clock may be ahead of the broker's.
 const CLOCK_SKEW_S: u64 = 5;
 
 /// Verifies tokens with one key and one algorithm.
@@ -22,18 +22,18 @@ pub(super) struct Tokens {
     key: DecodingKey,
     validation: Validation,
     user_claim: Option<Box<str>>,
-    /// Of the key, the algorithm and what else decides.
+    /// A fingerprint of the key, the algorithm and the other settings.
     pub fingerprint: u64,
 }
 
-/// The key may be a shared secret.
+/// `Debug` leaves out the key, which may be a shared secret.
 impl fmt::Debug for Tokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Tokens").finish_non_exhaustive()
     }
 }
 
-/// What a token says of its bearer.
+/// The bearer of a token, as its claims describe them.
 #[derive(Debug)]
 pub(super) struct Bearer {
     pub user: Box<str>,
@@ -42,7 +42,7 @@ pub(super) struct Bearer {
 }
 
 impl Tokens {
-    /// `key` is what the source's file holds. The error says what is wrong with it.
+    /// `key` holds the bytes of the source's file. The error names their fault.
     pub(super) fn new(source: &JwtSource, key: &[u8]) -> Result<Self, &'static str> {
         let (algorithm, decoding_key) = match source.algorithm {
             Algorithm::Hs256 => (jsonwebtoken::Algorithm::HS256, secret(key)?),
@@ -71,7 +71,7 @@ impl Tokens {
         Ok(Self { key: decoding_key, validation, user_claim, fingerprint })
     }
 
-    /// Who bears `token` at `now_s` seconds since 1970.
+    /// The bearer of `token` at `now_s` seconds since 1970.
     pub(super) fn verify(&self, token: &[u8], now_s: u64) -> Result<Bearer, &'static str> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err("token of more than 16384 bytes");
@@ -100,7 +100,7 @@ impl Tokens {
     }
 }
 
-/// Whether a password is meant to be a token: three parts, the first a JSON object.
+/// Whether a password looks like a token: three parts, the first a JSON object.
 pub(super) fn is_token(password: &[u8]) -> bool {
     let mut parts = password.split(|byte| *byte == b'.');
     let (Some(header), Some(_), Some(_), None) =
@@ -112,7 +112,7 @@ pub(super) fn is_token(password: &[u8]) -> bool {
     header.is_ok_and(|header| header.trim_ascii_start().starts_with(b"{"))
 }
 
-/// The secret without the newline that an editor put behind it.
+/// The secret, without the newline that an editor may have added.
 fn secret(file: &[u8]) -> Result<DecodingKey, &'static str> {
     let secret = file.strip_suffix(b"\n").unwrap_or(file);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
@@ -126,7 +126,7 @@ fn secret(file: &[u8]) -> Result<DecodingKey, &'static str> {
     Ok(DecodingKey::from_secret(secret))
 }
 
-/// How long the token is valid still; none when it does not say.
+/// The time until the token expires; none when the token has no end.
 fn time_left(claims: &Map<String, Value>, now_s: u64) -> Result<Option<Duration>, &'static str> {
     for begin in ["nbf", "iat"] {
         if seconds(claims, begin)?.is_some_and(|begin| begin > now_s + CLOCK_SKEW_S) {
@@ -139,7 +139,7 @@ fn time_left(claims: &Map<String, Value>, now_s: u64) -> Result<Option<Duration>
     }
 }
 
-/// A claim in seconds since 1970; it may have a fraction.
+/// The value of a claim in seconds since 1970, perhaps with a fraction.
 fn seconds(claims: &Map<String, Value>, claim: &str) -> Result<Option<u64>, &'static str> {
     let number = |value: &Value| value.as_u64().or_else(|| value.as_f64().map(|time| time as u64));
     match claims.get(claim) {

@@ -1,4 +1,4 @@
-//! The clients of this worker: their links, their sessions, and what is to be sent to them.
+//! The clients of this worker: their links, their sessions, and their output.
 
 use super::boundary::Output;
 use super::counters::Counters;
@@ -20,14 +20,15 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The facts of a session that the loop that delivers needs: one of these a session slot, dense.
+/// The facts of a session that the loop that delivers needs; a dense list with one entry a session
+/// slot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route {
     pub(super) link: LinkId,
     /// The largest packet the client takes; 0 while it is not connected.
     pub(super) packet_bytes_max: u32,
     pub(super) is_v5: bool,
-    /// A QoS 0 message goes straight to the outbox.
+    /// Whether a QoS 0 message goes straight to the outbox.
     pub(super) is_plain: bool,
 }
 
@@ -51,31 +52,31 @@ pub(super) struct Clients {
     pub(super) links: Vec<Option<Box<Link>>>,
     pub(super) sessions: Slots<SessionId, Session>,
     pub(super) routes: Vec<Route>,
-    /// By slot: the number of a session whose messages the journal keeps; 0 for others.
+    /// By slot, the number of a session whose messages the journal keeps; 0 for others.
     stored: Vec<SessionNumber>,
     by_client_id: HashTable<SessionId>,
     hasher: FixedState,
     pub(super) outbox: Outbox,
     pub(super) outputs: VecDeque<Output>,
     pub(super) timers: Timers,
-    /// Sessions that have more to be sent than one turn should take.
+    /// Sessions with more to send than one turn should take.
     pub(super) unfinished: VecDeque<SessionId>,
-    /// Sessions that have more to be sent than the journal should be told at once.
+    /// Sessions with more to send than the journal should be told at once.
     pub(super) hand_over_awaited: Vec<SessionId>,
     pub(super) counters: Counters,
-    /// Links for which there was a packet that their clients do not take.
+    /// Links whose clients accept no packet as large as the one for them.
     pub(super) misfits: Vec<LinkId>,
     /// Dropped messages, until the log is told.
     pub(super) drops: Drops,
     /// The changes for the journal; None when nothing outlives the process.
     pub(super) ledger: Option<Box<Ledger>>,
     serial: Serial,
-    /// The next number for a session or a message, and how far the one after it is.
+    /// The next number for a session or a message, and the step to the one after it.
     numbers: (u64, u64),
 }
 
 impl Clients {
-    /// Numbers count from `first` in steps of `step`.
+    /// Makes an empty set of clients, whose numbers count from `first` in steps of `step`.
     pub(super) fn new(options: Arc<Options>, seed: u64, (first, step): (u64, u64)) -> Self {
         Self {
             options,
@@ -100,15 +101,15 @@ impl Clients {
         }
     }
 
-    /// A number that no session and no message of this or another worker has, nor ever had where
-    /// they outlive the process.
+    /// A number that no session and no message of any worker has. Numbers that outlive the process
+    /// are never given again.
     pub(super) const fn next_number(&mut self) -> u64 {
         let (number, step) = self.numbers;
         self.numbers.0 += step;
         number
     }
 
-    /// Numbers and serials go on after those of an earlier process.
+    /// Lets numbers and serials continue after those of an earlier process.
     pub(super) const fn go_on_after(&mut self, number_max: u64) {
         self.numbers.0 += number_max;
         // Packet identifiers that are still in flight are noticed by how old their serials are.
@@ -167,7 +168,7 @@ impl Clients {
         self.sessions.remove(id)
     }
 
-    /// Makes the route of a session what its link allows now.
+    /// Sets the route of a session to the present state of its link.
     pub(super) fn refresh_route(&mut self, id: SessionId) {
         let session = &self.sessions[id.slot];
         let is_replaying = session.is_replaying();
@@ -186,7 +187,7 @@ impl Clients {
         self.stored[slot as usize]
     }
 
-    /// Whether the journal keeps the session's messages may have changed.
+    /// Updates whether the journal keeps the session's messages.
     pub(super) fn refresh_stored(&mut self, id: SessionId) {
         let session = &self.sessions[id.slot];
         let is_stored = session.is_recorded && session.expiry_s > 0;
@@ -194,33 +195,33 @@ impl Clients {
             if is_stored { session.number } else { SessionNumber::NONE };
     }
 
-    /// How long a peer that has not come in may be silent.
+    /// The time for which a peer may be silent before its CONNECT.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(u64::from(self.options.connect_timeout_s))
     }
 
-    /// Sets the link's time to whatever of it comes first.
+    /// Sets the link's timer to the first of its deadlines.
     pub(super) fn refresh_link_timer(&mut self, id: LinkId) {
         let patience = self.patience();
         let due = self.link(id).and_then(|link| link.due(patience));
         self.set_link_timer(id, due);
     }
 
-    /// Sets when the link's time comes.
+    /// Sets the link's timer.
     pub(super) fn set_link_timer(&mut self, id: LinkId, due: Option<Time>) {
         if self.link(id).is_some() {
             self.timers.set(TimerKey::Link(id), due);
         }
     }
 
-    /// Sets the session's timer to whatever of it comes first.
+    /// Sets the session's timer to the first of its deadlines.
     pub(super) fn refresh_session_timer(&mut self, id: SessionId) {
         let session = &self.sessions[id.slot];
         let due = session.ends.into_iter().chain(session.will_due).min();
         self.timers.set(TimerKey::Session(id), due);
     }
 
-    /// A number no other publish of this worker has.
+    /// A number that no other publish of this worker has.
     pub(super) const fn next_serial(&mut self) -> Serial {
         self.serial.0 += 1;
         self.serial
@@ -237,7 +238,7 @@ impl Clients {
         }
     }
 
-    /// As [`Self::respond`]; encoded already.
+    /// Sends an encoded response, as [`Self::respond`] does.
     pub(super) fn respond_bytes(&mut self, id: LinkId, bytes: &[u8]) {
         match self.link(id) {
             Some(link) if link.defers() => {
@@ -248,8 +249,8 @@ impl Clients {
         }
     }
 
-    /// The bytes of a packet for the link; none of one that its client does not take, which is
-    /// closed then.
+    /// Encodes a packet for the link. A packet that the client does not accept gives no bytes, and
+    /// closes the link.
     pub(super) fn encode(&mut self, id: LinkId, packet: &Packet<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         let Some(link) = self.link(id) else { return bytes };
@@ -260,14 +261,14 @@ impl Clients {
         bytes
     }
 
-    /// Takes nothing more from a link of which too many responses wait.
+    /// Pauses a link on which too many responses wait.
     pub(super) fn limit_deferred(&mut self, id: LinkId) {
         if self.link(id).is_some_and(|link| link.defers_much(1)) {
             self.pause(id, |pauses| pauses.deferred = true);
         }
     }
 
-    /// Sends something that is not a PUBLISH.
+    /// Sends a packet that is not a PUBLISH.
     pub(super) fn send(&mut self, id: LinkId, packet: &Packet<'_>) {
         let Some(link) = self.link(id) else { return };
         let (version, max) = link.terms();
@@ -284,7 +285,7 @@ impl Clients {
         }
     }
 
-    /// As [`Self::send`]; encoded already.
+    /// Sends an encoded packet, as [`Self::send`] does.
     pub(super) fn send_bytes(&mut self, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.link(id) else { return };
         if !link.blocked.any() {
@@ -297,7 +298,7 @@ impl Clients {
         }
     }
 
-    /// Gives out what waits until the link is writable. Without CONNACK there is nothing to say.
+    /// Sends the packets that waited until the link is writable; none go out before CONNACK.
     pub(super) fn send_backlog(&mut self, id: LinkId) {
         let Some(link) = self.link(id).filter(|link| !link.blocked.connack) else { return };
         let responses = link.take_responses();
@@ -307,7 +308,7 @@ impl Clients {
         }
     }
 
-    /// Stops handling what comes on the link for one more reason.
+    /// Adds a reason not to handle the link's input.
     pub(super) fn pause(&mut self, id: LinkId, add: impl FnOnce(&mut super::link::Pauses)) {
         let Some(link) = self.link(id) else { return };
         let was = link.pauses.stops_input();
@@ -317,7 +318,8 @@ impl Clients {
         }
     }
 
-    /// One reason less; true when the link may be received on again.
+    /// Removes a reason not to handle the link's input; true when the link may be received on
+    /// again.
     pub(super) fn resume(
         &mut self,
         id: LinkId,

@@ -1,9 +1,9 @@
-//! What happened since the start, counted.
+//! Counts of events since the start.
 
 /// Counts since the worker started; none is ever reset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Connections that came, before any CONNECT.
+    /// Connections opened, with or without a CONNECT.
     pub links_opened: u64,
     /// Connections closed because their peer broke the protocol.
     pub links_refused: u64,
@@ -23,15 +23,15 @@ pub struct Counters {
     pub logins_refused: u64,
     /// Connections refused because there were too many.
     pub excess_refused: u64,
-    /// Connections closed because their client published more than it may.
+    /// Connections closed because their client published above its limit.
     pub rates_exceeded: u64,
-    /// PUBLISH packets of clients that may not write there, wills included.
+    /// PUBLISH packets refused because the client may not write to the topic, wills included.
     pub publishes_denied: u64,
-    /// Subscriptions to what the client may not read.
+    /// Subscriptions refused because the client may not read the topics.
     pub subscriptions_denied: u64,
-    /// Deliveries given up because the client may not read the topic, perhaps not any more.
+    /// Deliveries given up because the client may not read the topic, or no longer may.
     pub deliveries_denied: u64,
-    /// Messages to a shared group of which nobody could take them.
+    /// Messages to a shared group without a member to take them.
     pub dropped_no_member: u64,
 }
 

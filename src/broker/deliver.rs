@@ -15,7 +15,7 @@ use crate::store::record::StoredDelivery;
 use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
 use smallvec::SmallVec;
 
-/// Several subscriptions of one session that matched the same publish.
+/// Several subscriptions of one session that match the same publish.
 #[derive(Debug)]
 struct Merged {
     subscriber: Subscriber,
@@ -40,8 +40,8 @@ impl Clients {
         }
     }
 
-    /// A client whose subscriptions overlap gets one copy, at the highest QoS, with all their
-    /// Subscription Identifiers.
+    /// Delivers one copy to a client whose subscriptions overlap, at the highest QoS, with all
+    /// their Subscription Identifiers.
     // [MQTT-3.3.4-2], [MQTT-3.3.4-4]
     fn deliver_overlapping(
         &mut self,
@@ -86,7 +86,7 @@ impl Clients {
         }
     }
 
-    /// No Local, and the subscriber is the publisher.
+    /// True when the subscriber is the publisher and has set No Local.
     // [MQTT-3.8.3-3]
     fn is_own(&self, subscriber: &Subscriber, publisher: SessionNumber) -> bool {
         subscriber.options.no_local && self.sessions[subscriber.session].number == publisher
@@ -112,8 +112,8 @@ impl Clients {
         }
     }
 
-    /// Delivers where more than the outbox is concerned: QoS 1 and 2, identifiers, aliases, and
-    /// whoever cannot take it now.
+    /// Delivers a message that needs more than the outbox: QoS 1 and 2, identifiers, aliases, and
+    /// subscribers that cannot take the message now.
     pub(super) fn deliver_slowly(
         &mut self,
         subscriber: &Subscriber,
@@ -178,7 +178,7 @@ impl Clients {
         }
     }
 
-    /// Delivers at QoS 1 or 2; what has become of it.
+    /// Delivers at QoS 1 or 2, and returns the fate of the delivery.
     fn deliver_acknowledged(
         &mut self,
         slot: u32,
@@ -241,7 +241,7 @@ impl Clients {
         Fate::Dropped
     }
 
-    /// A message is dropped because a queue is full.
+    /// Counts a message that is dropped because a queue is full.
     fn count_dropped(&mut self, session: Option<SessionId>, topic: &str) {
         self.counters.dropped_queue_full += 1;
         if let Some(session) = session {
@@ -256,7 +256,7 @@ impl Clients {
         }
     }
 
-    /// A message is dropped because its client takes none as large.
+    /// Counts a message that is dropped because its client accepts none as large.
     #[cold]
     fn count_too_large(&mut self, link: LinkId, topic: &str) {
         self.counters.dropped_too_large += 1;
@@ -265,7 +265,7 @@ impl Clients {
         }
     }
 
-    /// Sends a QoS 1 or 2 message for the first time, or lets it wait for the disk.
+    /// Sends a QoS 1 or 2 message for the first time, or lets the message wait for the disk.
     fn send_first(
         &mut self,
         slot: u32,
@@ -298,8 +298,9 @@ impl Clients {
         Fate::Dropped
     }
 
-    /// Sends a packet encoded for this subscriber alone, without an alias where it would not fit
-    /// with one; false when it is larger than the client takes, and the delivery counts as done.
+    /// Sends a packet encoded for this subscriber alone, without an alias where the packet would
+    /// not fit with one. Returns false when the packet is larger than the client accepts; the
+    /// delivery then counts as done.
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
     pub(super) fn send_private(
         &mut self,
@@ -337,8 +338,8 @@ impl Clients {
         false
     }
 
-    /// Puts an encoded PUBLISH into the link's output; false when it is larger than the client
-    /// takes, and the delivery counts as done.
+    /// Puts an encoded PUBLISH into the link's output. Returns false when the packet is larger than
+    /// the client accepts; the delivery then counts as done.
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
     #[inline(always)]
     fn send_frame(&mut self, route: Route, run: Run, publication: &mut Publication<'_>) -> bool {

@@ -13,47 +13,48 @@ pub(super) struct Delivery {
     pub(super) message: Arc<Message>,
     /// The record in the journal that brought the delivery.
     pub(super) record: RecordRef,
-    /// What few deliveries have.
+    /// The particulars, which few deliveries have.
     pub(super) more: Option<Box<Particulars>>,
-    /// The Subscription Identifier when there is one; 0 when there is none.
+    /// The only Subscription Identifier; 0 for none or for several.
     pub(super) subscription_id: u32,
     pub(super) qos: QoS,
     pub(super) retain: bool,
 }
 
-/// What few deliveries have.
+/// The facts of a delivery that few deliveries have.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Particulars {
-    /// Names the delivery in the journal, where the message's id names another copy; 0 otherwise.
+    /// The delivery's number in the journal, where the message's id is the number of another copy;
+    /// otherwise 0.
     pub(super) number: DeliveryNumber,
     /// The Subscription Identifiers when there are several.
     pub(super) subscription_ids: SmallVec<[u32; 4]>,
-    /// The whole filter of the shared group that the session got it as a member of.
+    /// The whole filter of the shared group for which the session got the message.
     pub(super) share: Option<Arc<str>>,
 }
 
-/// What a packet identifier stands for.
+/// The state of a packet identifier that is taken.
 #[derive(Debug)]
 pub(super) enum Exchange {
     /// A message whose PUBACK or PUBREC is awaited.
     Message(Delivery),
     /// PUBREC came, and PUBCOMP is awaited.
     Released {
-        /// The delivery's number in the journal; 0 when it is not there.
+        /// The delivery's number in the journal; 0 for a delivery that the journal does not have.
         stored: DeliveryNumber,
-        /// As [`Delivery::record`].
+        /// The record, as in [`Delivery::record`].
         record: RecordRef,
     },
 }
 
 impl Delivery {
-    /// True of a queued message when the process before may have sent it: at QoS 2 that would have
-    /// a packet identifier.
+    /// Whether an earlier process may have sent this queued message. A QoS 2 message that was sent
+    /// would have a packet identifier.
     pub(super) fn may_have_been_sent(&self) -> bool {
         self.record == RecordRef::RESTORED && self.qos == QoS::AtLeastOnce
     }
 
-    /// The Subscription Identifiers that it carries.
+    /// The Subscription Identifiers of the delivery.
     pub(super) fn subscription_ids(&self) -> &[u32] {
         match &self.more {
             Some(more) if !more.subscription_ids.is_empty() => &more.subscription_ids,
@@ -62,34 +63,34 @@ impl Delivery {
         }
     }
 
-    /// The whole filter of the shared group that the session got it as a member of.
+    /// The whole filter of the shared group for which the session got the message.
     pub(super) fn share(&self) -> Option<&str> {
         self.more.as_ref()?.share.as_deref()
     }
 
-    /// Names the delivery, one of this session's.
+    /// The name of the delivery, which belongs to `session`.
     pub(super) fn name(&self, session: SessionNumber) -> DeliveryName {
         DeliveryName { session, number: self.number() }
     }
 
-    /// Names the delivery among the session's.
+    /// The number of the delivery among the session's.
     pub(super) fn number(&self) -> DeliveryNumber {
         self.own_number().unwrap_or(self.message.id.into())
     }
 
-    /// Its number, where that is not the message's id.
+    /// The delivery's number, where it differs from the message's id.
     pub(super) fn own_number(&self) -> Option<DeliveryNumber> {
         self.more.as_ref().map(|more| more.number).filter(|number| !number.is_none())
     }
 
-    /// Its number in the journal; 0 when it is not there.
+    /// The delivery's number in the journal; 0 for a delivery that the journal does not have.
     pub(super) fn stored(&self) -> DeliveryNumber {
         if self.record.is_none() { DeliveryNumber::NONE } else { self.number() }
     }
 }
 
 impl Particulars {
-    /// None when there are none.
+    /// Makes particulars; None when all of them are absent.
     pub(super) fn new(
         number: DeliveryNumber,
         subscription_ids: &[u32],

@@ -1,5 +1,5 @@
-//! What is told of messages that are dropped for clients: when that begins, what it comes to each
-//! minute, and when it is over.
+//! Log lines about messages dropped for clients: at the begin of the drops, then once a minute, and
+//! at their end.
 
 use super::told::Shown;
 use crate::base::ids::SessionId;
@@ -8,7 +8,7 @@ use crate::base::time::Time;
 use crate::limits::{DROPS_INTERVAL, DROPS_TOLD_MAX};
 use std::collections::VecDeque;
 
-/// Why a message is dropped for one client.
+/// The reason for which a message is dropped for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DropReason {
     QueueFull,
@@ -24,26 +24,27 @@ impl DropReason {
     }
 }
 
-/// What is dropped for one client.
+/// The messages dropped for one client.
 #[derive(Debug)]
 struct Tally {
-    /// As it is shown, since the session may be gone when it is.
+    /// The client identifier for the log, kept because the session may be gone by then.
     client_id: Box<str>,
-    /// The beginning of the last one's topic.
+    /// The beginning of the topic of the last dropped message.
     topic: String,
     reason: DropReason,
-    /// Since it was told last.
+    /// The number of drops since the last log line.
     dropped: u64,
     dropped_in_all: u64,
 }
 
-/// What is dropped for all clients.
+/// The messages dropped for all clients.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     tallies: HashMap<SessionId, Tally>,
-    /// When each is told next, in order because each is the same time ahead.
+    /// The times of the next log lines. The list is in order, since each time is the same interval
+    /// ahead.
     due: VecDeque<(Time, SessionId)>,
-    /// For clients beyond those, and when that is told.
+    /// The drops for all further clients, and the time of their next log line.
     others: u64,
     others_due: Option<Time>,
 }
@@ -106,7 +107,7 @@ impl Drops {
         self.due.push_back((due, id));
     }
 
-    /// Tells what was dropped within a minute, or that nothing was.
+    /// Logs the drops of the last minute, or their end.
     pub(super) fn tell(&mut self, now: Time) {
         let drops = self;
         let next = now.after(DROPS_INTERVAL);

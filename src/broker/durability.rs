@@ -1,4 +1,5 @@
-//! How a shard speaks to the journal: what it notes, what waits for it, what it hears.
+//! The shard's side of the journal: its notes, the work that waits for them, and the journal's
+//! news.
 
 use super::clients::Clients;
 use super::deferred::ResponseId;
@@ -21,17 +22,17 @@ use crate::mqtt::{
 use crate::store::record::{Attributes, Owed, Owner, Record, Subscription};
 use crate::store::{Epoch, Submission};
 
-/// The topic that tells whether the journal can be written.
+/// The topic of the journal's state: whether the journal can be written.
 const STATE_TOPIC: &str = "$SYS/broker/journal/state";
 
 impl Shard {
-    /// From now on what outlives the process is handed over: see [`Self::next_submission`].
+    /// Begins to hand over changes that outlive the process: see [`Self::next_submission`].
     pub fn keep_journal(&mut self, epoch: Epoch, promise: Promise) {
         self.clients.ledger = Some(Box::new(Ledger::new(epoch, promise)));
     }
 
-    /// The next thing to hand to the journal, if its time has come. A batch may follow when
-    /// [`Input::Committed`](super::Input::Committed) has told of the one before.
+    /// The next submission to the journal, if one is due. A batch may follow once
+    /// [`Input::Committed`](super::Input::Committed) has come for the one before.
     pub fn next_submission(&mut self) -> Option<Submission> {
         let now = self.clients.now;
         self.go_on_with_rewrite();
@@ -47,7 +48,7 @@ impl Shard {
         submission
     }
 
-    /// Whatever gathers is to be handed over now.
+    /// Makes all gathered changes due now.
     pub fn hurry_journal(&mut self) {
         let now = self.clients.now;
         if let Some(ledger) = &mut self.clients.ledger {
@@ -55,13 +56,13 @@ impl Shard {
         }
     }
 
-    /// True when something is still to be handed over, or to be heard of.
+    /// True while changes are not handed over, or not known to be committed.
     #[must_use]
     pub(crate) fn owes_journal(&self) -> bool {
         self.clients.ledger.as_ref().is_some_and(|ledger| !ledger.is_empty())
     }
 
-    /// How much is not known to be written.
+    /// The number of changes that are not known to be written.
     #[must_use]
     pub(crate) fn unwritten(&self) -> Unwritten {
         self.clients.ledger.as_ref().map(|ledger| ledger.unwritten()).unwrap_or_default()
@@ -82,7 +83,7 @@ impl Shard {
         self.resume_publishers();
     }
 
-    /// Sends what has waited for the disk, which has it now.
+    /// Sends the packets that have waited for the disk, which has their records now.
     fn on_committed(&mut self, waiting: Waiting) {
         self.publish_wills(waiting.wills);
         for (session, packet_id) in waiting.parked {
@@ -101,8 +102,8 @@ impl Shard {
         }
     }
 
-    /// True when the link's next PUBLISH has to wait, because too much gathers already, or because
-    /// the will of its client's connection before may be still to come.
+    /// True when the link's next PUBLISH has to wait, because too many bytes gather already, or
+    /// because the will of the client's last connection may be still to come.
     pub(super) fn waits_for_journal(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
         if frame.kind() != Some(PacketType::Publish) {
             return false;
@@ -128,7 +129,7 @@ impl Shard {
         }
     }
 
-    /// The session has been sent what was retained for a subscription.
+    /// Notes that the session has been sent all retained messages for a subscription.
     pub(super) fn note_replayed(&mut self, id: SessionId, filter: &str) {
         let (session, now) = (self.clients.stored(id.slot), self.clients.now);
         if let Some(ledger) = self.clients.ledger.as_mut().filter(|_| !session.is_none()) {
@@ -137,7 +138,7 @@ impl Shard {
         }
     }
 
-    /// Publishes whether the journal can be written, where the topic lives.
+    /// Publishes whether the journal can be written, on the topic's home.
     pub(super) fn tell_journal_state(&mut self, failure: Option<&str>) {
         if self.topic_home(STATE_TOPIC) != self.index {
             return;
@@ -164,8 +165,8 @@ impl Shard {
 }
 
 impl Clients {
-    /// Begins the record of a message that is about to be routed; None when it has no name, since
-    /// nothing of the message is for the journal.
+    /// Begins the record of a message that is about to be routed; None without a name, since then
+    /// the journal keeps no part of the message.
     pub(super) fn begin_record(&mut self, name: RecordName) -> Option<Recording> {
         let ledger = self.ledger.as_mut().filter(|_| !name.is_none());
         ledger.map(|ledger| ledger.begin(name))
@@ -177,8 +178,8 @@ impl Clients {
         ledger.map(|ledger| ledger.begin_part(name))
     }
 
-    /// Ends the record of a message that is routed; true when the acknowledgement of the message
-    /// has to wait for the disk.
+    /// Ends the record of a routed message; true when the acknowledgement of the message has to
+    /// wait for the disk.
     pub(super) fn end_record(
         &mut self,
         recording: Option<Recording>,
@@ -190,12 +191,12 @@ impl Clients {
         ledger.end(recording, now, noted, || publication.message().clone())
     }
 
-    /// Where the journal stands: see [`Self::is_noted_since`].
+    /// A mark in the journal's notes: see [`Self::is_noted_since`].
     pub(super) fn mark(&self) -> u64 {
         self.ledger.as_ref().map_or(0, |ledger| ledger.mark())
     }
 
-    /// True when something was noted since `mark` for which a response has to wait.
+    /// True when a change was noted since `mark` and a response has to wait for its commit.
     pub(super) fn is_noted_since(&self, mark: u64) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.waits_for_disk() && ledger.mark() != mark)
     }
@@ -207,7 +208,7 @@ impl Clients {
         }
     }
 
-    /// Notes what a session is now, if that outlives the process. So does a will.
+    /// Notes the present state of a session that outlives the process, or that has a will.
     pub(super) fn note_session(&mut self, id: SessionId) {
         let Some(ledger) = &self.ledger else { return };
         let session = &mut self.sessions[id.slot];
@@ -251,12 +252,12 @@ impl Clients {
         }
     }
 
-    /// True when a record of its own about a delivery would come after the one that it names.
+    /// True when a new record about a delivery would come after the record that the delivery names.
     pub(super) fn is_before_next(&self, record: RecordRef) -> bool {
         self.ledger.as_ref().is_none_or(|ledger| ledger.is_before_next(record))
     }
 
-    /// A delivery that waited is dropped.
+    /// Notes that a waiting delivery is dropped.
     pub(super) fn note_done(&mut self, slot: u32, delivery: &Delivery) {
         let (number, now) = (self.stored(slot), self.now);
         if let Some(ledger) =
@@ -266,7 +267,8 @@ impl Clients {
         }
     }
 
-    /// A delivery is taken from the session of this number, before the record of it is on disk.
+    /// Notes that a delivery is taken from the session with this number, before its record is on
+    /// disk.
     pub(super) fn note_taken(&mut self, session: SessionNumber, delivery: &Delivery) {
         let now = self.now;
         if let Some(ledger) = &mut self.ledger {
@@ -274,8 +276,8 @@ impl Clients {
         }
     }
 
-    /// Defers a response until so many tickets are done and, if it `waits`, what was noted last is
-    /// on disk.
+    /// Defers a response until `tickets` tickets are done and, if it `waits`, the last note is on
+    /// disk.
     pub(super) fn defer_response(
         &mut self,
         id: LinkId,
@@ -291,7 +293,7 @@ impl Clients {
         Some(response)
     }
 
-    /// Sends the response when what was noted since `mark` is on disk.
+    /// Sends the response once all notes since `mark` are on disk.
     pub(super) fn respond_noted(&mut self, id: LinkId, mark: u64, bytes: Vec<u8>) {
         if self.is_noted_since(mark) {
             self.defer_response(id, 0, true, bytes);
@@ -300,8 +302,8 @@ impl Clients {
         }
     }
 
-    /// Goes on with PUBREL in an exchange that was begun with the client of `link`: once the disk
-    /// has it that the message is not needed any more.
+    /// Goes on with PUBREL in an exchange with the client of `link`, once the disk has the record
+    /// that the message is no longer needed.
     // [MQTT-4.3.3-4]
     pub(super) fn release(&mut self, slot: u32, link: LinkId, packet_id: u16) {
         let entry = self.sessions[slot].in_flight.get_mut(packet_id);
@@ -316,9 +318,9 @@ impl Clients {
         self.respond_noted(link, mark, bytes);
     }
 
-    /// Ends an exchange whose message cannot go to the client of `link` any more. At QoS 2 a client
-    /// that was sent it keeps the packet identifier until PUBREL, and would take another message
-    /// under it for the same one.
+    /// Ends an exchange whose message may no longer go to the client of `link`. At QoS 2 a client
+    /// that was sent the message keeps the packet identifier until PUBREL, and would take another
+    /// message under that identifier for the same one.
     pub(super) fn give_up(&mut self, slot: u32, link: LinkId, packet_id: u16, was_sent: bool) {
         let entry = self.sessions[slot].in_flight.get_mut(packet_id).filter(|_| was_sent);
         let is_begun = |entry: &&mut Entry| {
@@ -330,7 +332,7 @@ impl Clients {
         }
     }
 
-    /// Ends the exchange that `packet_id` of the session in `slot` stands for.
+    /// Ends the exchange under `packet_id` of the session in `slot`.
     pub(super) fn complete(&mut self, slot: u32, packet_id: u16) {
         let session = &mut self.sessions[slot];
         let Some(entry) = session.in_flight.complete(packet_id) else { return };
@@ -349,7 +351,7 @@ impl Clients {
 }
 
 impl Session {
-    /// What the journal keeps of it, besides what hangs on it.
+    /// The attributes that the journal keeps of the session, without subscriptions and deliveries.
     pub(super) fn attributes(&self, epoch: Epoch) -> Attributes<'static> {
         let milliseconds = |time: Option<Time>| time.map(|time| epoch.milliseconds(time));
         let owner = self.identity.as_ref().map(|identity| Owner::of(identity, self.listener));

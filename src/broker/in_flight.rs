@@ -1,5 +1,5 @@
-//! The exchanges of one session: which packet identifiers are taken, for what, and in which order
-//! they were first sent.
+//! The exchanges of one session: the packet identifiers that are taken, their exchanges, and the
+//! order in which they were first sent.
 //!
 //! ```text
 //! sent     │ 7 │ 9 │ – │ 4 │ 12 │      in the order of sending; – is over
@@ -7,8 +7,8 @@
 //! waiting  │ 13 │ 5 │                  have an identifier, and are still to be sent
 //! ```
 //!
-//! An identifier is found by a look-up once there are many, so that no packet costs more the more
-//! exchanges there are.
+//! An index finds an identifier once there are many, so that the cost of a packet does not grow
+//! with the number of exchanges.
 
 use super::delivery::{Delivery, Exchange};
 use super::publication::packet_id;
@@ -24,11 +24,11 @@ use std::collections::VecDeque;
 pub(super) struct Entry {
     pub(super) exchange: Exchange,
     pub(super) packet_id: u16,
-    /// The entry waits until its packet identifier is on disk.
+    /// Whether the entry waits until its packet identifier is on disk.
     is_parked: bool,
-    /// The message is a retained one for a new subscription.
+    /// Whether the message is a retained one for a new subscription.
     is_replay: bool,
-    /// The journal had the delivery before it came here.
+    /// Whether the journal had the delivery before it became an exchange.
     is_known: bool,
 }
 
@@ -62,26 +62,25 @@ pub(super) struct Outgoing {
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     sent: List,
-    /// Few sessions have any.
+    /// The exchanges not sent yet; few sessions have any.
     waiting: Option<Box<List>>,
-    /// How many of `waiting` are parked.
+    /// The number of parked entries in `waiting`.
     parked: u32,
-    /// How many of `sent` are still to be sent again: those from the place `resent` on that stand
-    /// before the place `fresh`.
+    /// The number of `sent` entries still to be resent: those from the place `resent` on and before
+    /// the place `fresh`.
     unsent: u32,
     resent: u64,
     fresh: u64,
-    /// The serial of the publish with which the exchanges began that are there now, and the
-    /// greatest one since.
+    /// The serial of the first publish among the present exchanges, and the greatest serial since.
     since: Serial,
     latest: Serial,
-    /// How many of them have another identifier than the one that belongs to their publish.
+    /// The number of exchanges whose identifier differs from that of their publish.
     odd: u32,
-    /// The identifiers that are taken: only where a search for a free one would be long.
+    /// The identifiers that are taken; kept only where a search for a free one would be long.
     taken: Option<Box<Bits>>,
 }
 
-/// One bit an identifier, 64 in a word.
+/// One bit for each identifier, 64 in a word.
 type Bits = [u64; 1024];
 
 /// Entries in order, found by packet identifier.
@@ -90,13 +89,13 @@ struct List {
     entries: VecDeque<Option<Entry>>,
     /// The place of the first of `entries`; places count up.
     first: u64,
-    /// How many of `entries` are there.
+    /// The number of present entries.
     len: u32,
-    /// By packet identifier: the place. From [`INDEX_FROM`] entries on.
+    /// The place of each packet identifier, from [`INDEX_FROM`] entries on.
     places: Option<Box<HashMap<u16, u64>>>,
 }
 
-/// Up to here a walk through the list is as fast as a look-up.
+/// The number of entries up to which a walk through the list is as fast as a look-up.
 const INDEX_FROM: u32 = 32;
 
 impl InFlight {
@@ -108,24 +107,24 @@ impl InFlight {
         self.waiting.as_ref().map_or(0, |waiting| waiting.len)
     }
 
-    /// True when a new message may be sent before everything that waits, since that waits for the
-    /// disk.
+    /// True when a new message may be sent before the waiting entries, since all of them wait for
+    /// the disk.
     pub(super) fn is_clear(&self) -> bool {
         self.unsent == 0 && self.waiting_len() == self.parked
     }
 
-    /// True when something waits to be sent for the first time.
+    /// True when an entry waits to be sent for the first time.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting_len() > 0
     }
 
-    /// True when something can be sent, as far as the disk goes.
+    /// True when an entry can be sent without waiting for the disk.
     pub(super) fn has_unsent(&self) -> bool {
         self.unsent > 0 || self.waiting.as_ref().is_some_and(|waiting| waiting.is_ready())
     }
 
-    /// The identifier for a delivery of the publish `serial`: the one that belongs to it, unless
-    /// that is taken.
+    /// The identifier for a delivery of the publish `serial`: the publish's own, unless it is
+    /// taken.
     // [MQTT-2.2.1-3], [MQTT-2.2.1-4]
     pub(super) fn packet_id(&mut self, serial: Serial) -> u16 {
         let own = packet_id(serial);
@@ -138,8 +137,8 @@ impl InFlight {
         self.free_id(own)
     }
 
-    /// The first identifier behind `from` that is not taken; there is one, since no window takes
-    /// all of them.
+    /// The first identifier behind `from` that is not taken. No window takes all of them, so one is
+    /// free.
     pub(super) fn free_id(&mut self, from: u16) -> u16 {
         if self.taken.is_none() && self.len() > INDEX_FROM as usize {
             let mut bits = Box::new([0; 1024]);
@@ -170,13 +169,14 @@ impl InFlight {
         }
     }
 
-    /// A delivery of the publish `serial` is sent now, as [`Self::packet_id`] said.
+    /// Begins an exchange for a delivery that is sent now, with the identifier of
+    /// [`Self::packet_id`].
     pub(super) fn send(&mut self, packet_id: u16, serial: Serial, delivery: Delivery) {
         self.begin(packet_id, serial);
         self.sent.push(Entry::new(packet_id, Exchange::Message(delivery)));
     }
 
-    /// A delivery of the publish `serial` waits, behind those that wait already.
+    /// Begins an exchange for a delivery that waits, behind those that wait already.
     pub(super) fn wait(&mut self, packet_id: u16, serial: Serial, delivery: Delivery, wait: Wait) {
         self.begin(packet_id, serial);
         let entry = Entry {
@@ -189,7 +189,7 @@ impl InFlight {
         self.waiting.get_or_insert_default().push(entry);
     }
 
-    /// An exchange that an earlier process has, perhaps, begun.
+    /// Restores an exchange that an earlier process may have begun.
     pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange) {
         // Not one that belongs to a publish of this process.
         self.begin(packet_id, Serial(u64::from(packet_id)));
@@ -209,7 +209,7 @@ impl InFlight {
         }
     }
 
-    /// On a new connection everything that was sent is to be sent again.
+    /// Makes all sent exchanges to be resent, on a new connection.
     // [MQTT-4.4.0-1]
     pub(super) fn forget_sent(&mut self) {
         self.unsent = self.sent.len;
@@ -217,8 +217,8 @@ impl InFlight {
         self.fresh = self.sent.end();
     }
 
-    /// The next packet to send, if a window of this size allows it: first of the exchanges that
-    /// were sent before, in that order, then of those that wait for their turn.
+    /// The next packet to send, if the window allows one: first of the exchanges that were sent
+    /// before, in their order, then of those that wait for their turn.
     // [MQTT-3.3.4-9], [MQTT-4.6.0-1]
     pub(super) fn next_outgoing(&mut self, window: usize) -> Option<Outgoing> {
         if (self.sent.len - self.unsent) as usize >= window {
@@ -245,7 +245,8 @@ impl InFlight {
     }
 
     /// Lets the delivery parked under this packet identifier be sent in its turn, if its record
-    /// `is_on_disk`: the identifier may have come to stand for another delivery.
+    /// `is_on_disk`. The check is needed since the identifier may belong to another delivery by
+    /// now.
     pub(super) fn unpark(&mut self, packet_id: u16, is_on_disk: impl FnOnce(RecordRef) -> bool) {
         let entry = self.waiting.as_mut().and_then(|waiting| waiting.get_mut(packet_id));
         if let Some(entry) = entry.filter(|entry| entry.is_parked && is_on_disk(entry.record())) {
@@ -259,7 +260,7 @@ impl InFlight {
         self.waiting().any(|entry| entry.is_replay)
     }
 
-    /// Which of the exchanges that wait are with retained messages that are `old`.
+    /// The identifiers of waiting exchanges whose retained messages are `old`.
     pub(super) fn waiting_replays(&self, old: impl Fn(&Message) -> bool) -> SmallVec<[u16; 1]> {
         let is_it = |entry: &&Entry| {
             entry.is_replay && entry.delivery().is_some_and(|delivery| old(&delivery.message))
@@ -290,12 +291,12 @@ impl InFlight {
         self.waiting.iter().flat_map(|waiting| waiting.iter())
     }
 
-    /// The exchange with something that was sent which `packet_id` stands for.
+    /// The sent exchange under `packet_id`.
     pub(super) fn get_mut(&mut self, packet_id: u16) -> Option<&mut Entry> {
         self.sent.get_mut(packet_id)
     }
 
-    /// Ends the exchange that `packet_id` stands for.
+    /// Ends the exchange under `packet_id`.
     pub(super) fn complete(&mut self, packet_id: u16) -> Option<Entry> {
         let entry = match self.sent.place(packet_id) {
             Some(place) => {
@@ -329,7 +330,7 @@ impl InFlight {
         Some(entry)
     }
 
-    /// Closes the gaps that exchanges which are over have left.
+    /// Closes the gaps that ended exchanges have left.
     fn close_gaps(&mut self) {
         let before = |place: u64| self.sent.len_before(place);
         let (resent, fresh) = (before(self.resent), before(self.fresh));
@@ -391,7 +392,7 @@ impl List {
         self.entries.get_mut(at)?.as_mut()
     }
 
-    /// The first is always one that is there.
+    /// Removes the entry at a place; the first of `entries` is never a gap.
     fn remove(&mut self, place: u64) -> Option<Entry> {
         let entry = self.entries.get_mut((place - self.first) as usize)?.take()?;
         self.len -= 1;
@@ -409,7 +410,7 @@ impl List {
         self.remove(self.first)
     }
 
-    /// True when the first may be sent, as far as the disk goes.
+    /// True when the first entry need not wait for the disk.
     fn is_ready(&self) -> bool {
         self.iter().next().is_some_and(|entry| !entry.is_parked)
     }
@@ -418,7 +419,7 @@ impl List {
         self.entries.len() > 2 * self.len as usize + 64
     }
 
-    /// How many stand before a place.
+    /// The number of entries before a place.
     fn len_before(&self, place: u64) -> u64 {
         let count = place.saturating_sub(self.first) as usize;
         self.entries.iter().take(count).flatten().count() as u64
@@ -431,7 +432,7 @@ impl List {
         }
     }
 
-    /// Gives back the memory of many.
+    /// Frees the memory of a list that was long.
     fn shrink(&mut self) {
         if self.len == 0 && self.entries.capacity() > 64 {
             *self = Self { first: self.end(), ..Self::default() };
@@ -461,7 +462,7 @@ impl Entry {
         Outgoing { packet_id: self.packet_id, delivery: self.delivery().cloned(), dup }
     }
 
-    /// The delivery's number in the journal; 0 when it is not there.
+    /// The delivery's number in the journal; 0 for a delivery that the journal does not have.
     pub(super) fn stored(&self) -> DeliveryNumber {
         match &self.exchange {
             Exchange::Message(delivery) => delivery.stored(),
@@ -469,7 +470,7 @@ impl Entry {
         }
     }
 
-    /// As [`Delivery::record`].
+    /// The record, as in [`Delivery::record`].
     pub(super) const fn record(&self) -> RecordRef {
         match &self.exchange {
             Exchange::Message(delivery) => delivery.record,
@@ -477,7 +478,7 @@ impl Entry {
         }
     }
 
-    /// PUBREC came; of what is in the journal: the record that says so, and the delivery's number.
+    /// Notes PUBREC. Returns the record and the delivery's number, for a delivery in the journal.
     pub(super) fn release(&mut self) -> Option<(RecordRef, DeliveryNumber)> {
         let Exchange::Message(delivery) = &self.exchange else { return None };
         let (record, stored) = (delivery.record, delivery.stored());
@@ -520,7 +521,7 @@ mod tests {
         Arc::new(Message::new("t", &Properties::from_bytes(&[]), b"", traits, None))
     }
 
-    /// The same in the plainest way.
+    /// A model of the exchanges, in the plainest way.
     #[derive(Default)]
     struct Plain {
         /// Packet identifier, and whether it is sent on the present connection.

@@ -1,4 +1,4 @@
-//! The changes that the journal is to be told, until it is told.
+//! The changes for the journal, until they are handed over.
 //!
 //! ```text
 //! deliver, handle_* ──▶ own entries ──▶ batch, one at a time ──▶ journal ──▶ committed
@@ -34,15 +34,15 @@ pub enum Promise {
     Interval(Duration),
 }
 
-/// A delivery that waits for a commit: whose, and under which packet identifier.
+/// A delivery that waits for a commit: its session, and its packet identifier.
 pub(super) type ParkedDelivery = (SessionId, u16);
 
-/// One worker's way to the journal.
+/// One worker's ledger for the journal.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) epoch: Epoch,
     promise: Promise,
-    /// The memory of some that were needless.
+    /// The memory of needless records, for reuse.
     #[expect(clippy::vec_box, reason = "they are boxed where they go")]
     spare: Vec<Box<Pending>>,
     own: BatchList<Item>,
@@ -50,36 +50,37 @@ pub(super) struct Ledger {
     done: Vec<DeliveryName>,
     /// Responses, deliveries and wills that wait for the batch that gathers.
     gathering: Waiting,
-    /// The batch that is with the journal.
+    /// The batch that the journal has and has not committed.
     outstanding: Option<Outstanding>,
-    /// Parts that say what is retained here, until they are on disk.
+    /// Parts about messages retained here, until they are on disk.
     retained_parts: BTreeSet<PartNumber>,
-    /// Changes that wait for a part that is not on disk, by its number; while a part gathers, only
-    /// if there are any.
+    /// Changes that wait for a part to be on disk, by its number. A part that still gathers has an
+    /// entry only if changes wait for it.
     awaited_parts: HashMap<PartNumber, AwaitedPart>,
-    /// The bytes that messages which gather take.
+    /// The bytes of the messages that gather.
     bytes: usize,
-    /// Bytes of messages are written again when they were last written before this rewrite began.
+    /// The number of the current rewrite: bytes of messages last written before its begin are
+    /// written again.
     pub(super) rewrite: u32,
     finishes_rewrite: Option<u32>,
 }
 
-/// How many publishes' memory is kept.
+/// The number of publishes whose memory is kept.
 const SPARE_MAX: usize = 256;
 
-/// A point in what has been retained on this worker.
+/// A point in the sequence of messages retained on this worker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RetainedMark {
     own: u64,
     part: PartNumber,
 }
 
-/// A batch that is with the journal.
+/// A batch that the journal has.
 #[derive(Debug)]
 struct Outstanding {
     /// The number of its first entry.
     first: u64,
-    /// How many changes it has.
+    /// The number of changes in the batch.
     changes: usize,
     waiting: Waiting,
 }
@@ -90,9 +91,9 @@ pub(super) struct Waiting {
     /// Responses.
     pub(super) responses: Vec<(LinkId, ResponseId)>,
     pub(super) parked: Vec<ParkedDelivery>,
-    /// Wills that are noted as gone.
+    /// Wills whose end is noted.
     pub(super) wills: Vec<(Author, Box<WillMessage>)>,
-    /// As [`Ledger::relayed`], each with [`Noted::bytes_with`].
+    /// Messages of [`Ledger::relayed`], each with [`Noted::bytes_with`].
     relayed: Vec<(Arc<Message>, RecordRef)>,
 }
 
@@ -100,9 +101,9 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 struct AwaitedPart {
     parked: Vec<ParkedDelivery>,
-    /// As [`Ledger::done`].
+    /// Ended deliveries, as in [`Ledger::done`].
     done: Vec<DeliveryName>,
-    /// As in [`Record::Released`].
+    /// Released deliveries, as in [`Record::Released`].
     released: Vec<DeliveryName>,
 }
 
@@ -113,18 +114,18 @@ enum Item {
 }
 
 /// A publish whose record is open: it gathers recipients, and loses those that acknowledge before
-/// the hand-over. A [`PublishEntry`] is what is left then, and may go to another thread.
+/// the hand-over. The remainder becomes a [`PublishEntry`], which may go to another thread.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Names it to the other workers.
+    /// The record's name for the other workers.
     record: RecordName,
     message: Option<Arc<Message>>,
     noted: Noted,
     recipients: Recipients,
     recipient_count: u32,
-    /// How many other workers have to say who gets it there.
+    /// The number of other workers that have to add their recipients.
     parts: u32,
-    /// A recipient will certainly not acknowledge the message soon.
+    /// Whether a recipient will certainly not acknowledge the message soon.
     is_certain: bool,
     parked: Vec<ParkedDelivery>,
 }
@@ -142,18 +143,18 @@ const PENDING_BYTES: usize = size_of::<Pending>() + size_of::<Item>() + size_of:
 /// The facts of a message that its record holds besides the recipients.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Noted {
-    /// The version under which it is retained: another worker's part may bring it.
+    /// The version under which the message is retained; another worker's part may bring it.
     pub(super) retained: Option<u64>,
-    /// The message is retained, here or by another worker.
+    /// Whether the message is retained, here or by another worker.
     pub(super) is_retained: bool,
     /// The publisher's session, and the packet identifier of its QoS 2 PUBLISH.
     pub(super) received: Option<(SessionNumber, u16)>,
     /// The delivery that ends because a member of its group gets the message instead.
     pub(super) taken: Option<DeliveryName>,
-    /// Nobody waits for it.
+    /// Whether no client waits for the record.
     pub(super) is_lazy: bool,
-    /// Another worker's record has the message's bytes, and may not be on disk: without it there is
-    /// no such message.
+    /// Another worker's record with the message's bytes, which may not be on disk: without that
+    /// record the message does not exist.
     pub(super) bytes_with: RecordRef,
 }
 
@@ -178,12 +179,12 @@ pub(super) enum Fate {
     SentAs(u16),
 }
 
-/// How many changes are not known to be written.
+/// The number of changes that are not known to be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unwritten {
-    /// Never handed over.
+    /// Changes that are not handed over yet.
     pub gathering: usize,
-    /// With the journal, which may have written them meanwhile.
+    /// Changes that the journal has, and may have written meanwhile.
     pub handed_over: usize,
 }
 
@@ -211,30 +212,30 @@ impl Ledger {
         self.promise == Promise::Commit
     }
 
-    /// A mark: when it is another one later, there was something to note meanwhile.
+    /// A mark, which differs from an earlier one when a change was noted meanwhile.
     pub(super) fn mark(&self) -> u64 {
         self.own.next()
     }
 
-    /// Notes a change that somebody may wait for.
+    /// Notes a change for which a client may wait.
     pub(super) fn note(&mut self, now: Time, record: Record<'static>) {
         self.own.push(Item::Record(Box::new(record)), Awaited::NOTHING);
         let due = self.promised(now);
         self.own.hurry(due);
     }
 
-    /// Notes a change that nobody waits for.
+    /// Notes a change for which no client waits.
     pub(super) fn note_lazily(&mut self, now: Time, record: Record<'static>) {
         self.own.push(Item::Record(Box::new(record)), Awaited::NOTHING);
         self.own.hurry(self.lazily(now));
     }
 
-    /// Lets a deferred response of the link wait for what was noted last.
+    /// Makes a deferred response of the link wait for the last note.
     pub(super) fn wait(&mut self, link: LinkId, response: ResponseId) {
         self.gathering.responses.push((link, response));
     }
 
-    /// A will waits for what was noted last.
+    /// Makes a will wait for the last note.
     pub(super) fn wait_to_publish(&mut self, author: Author, will: Box<WillMessage>) {
         self.gathering.wills.push((author, will));
     }
@@ -256,7 +257,7 @@ impl Ledger {
         self.promised(now).max(now.after(JOURNAL_LAZY))
     }
 
-    /// Begins the record of a message that is about to be routed; `name` names it to other workers.
+    /// Begins the record of a message that is about to be routed; other workers know it as `name`.
     pub(super) fn begin(&mut self, name: RecordName) -> Recording {
         self.recording(RecordRef::own(self.own.next()), name)
     }
@@ -272,8 +273,8 @@ impl Ledger {
         Recording { place, pending }
     }
 
-    /// Ends the record of a message that is routed; true when its acknowledgement has to wait.
-    /// `message` makes the message.
+    /// Ends the record of a routed message; true when its acknowledgement has to wait. `message`
+    /// makes the message.
     pub(super) fn end(
         &mut self,
         recording: Recording,
@@ -323,7 +324,7 @@ impl Ledger {
         }
     }
 
-    /// A session's client has acknowledged a message.
+    /// Notes that a session's client has acknowledged a message.
     #[inline]
     pub(super) fn acknowledge(&mut self, now: Time, session: SessionNumber, delivery: &Delivery) {
         let by = match delivery.own_number() {
@@ -340,7 +341,8 @@ impl Ledger {
         }
     }
 
-    /// As [`Self::done`], but behind the record that the delivery names.
+    /// Notes an ended delivery, as [`Self::done`] does, but behind the record that the delivery
+    /// names.
     pub(super) fn done_after(&mut self, now: Time, record: RecordRef, over: DeliveryName) {
         match self.awaited_part(record) {
             Some(part) => part.done.push(over),
@@ -348,7 +350,7 @@ impl Ledger {
         }
     }
 
-    /// The client of a session has sent PUBREC for a delivery that this record has brought.
+    /// Notes a PUBREC for a delivery that this record has brought.
     pub(super) fn release(&mut self, now: Time, record: RecordRef, released: DeliveryName) {
         match self.awaited_part(record) {
             Some(part) => part.released.push(released),
@@ -356,7 +358,7 @@ impl Ledger {
         }
     }
 
-    /// The part that a delivery names, unless a record of its own would come after it.
+    /// The part that a delivery names; None when a new record already comes after that part.
     fn awaited_part(&mut self, record: RecordRef) -> Option<&mut AwaitedPart> {
         let RecordPlace::Part(part) = record.place() else { return None };
         if part.0 >= self.parts.first() {
@@ -369,59 +371,60 @@ impl Ledger {
         self.note(now, Record::Released { session, delivery: number });
     }
 
-    /// A delivery that is over whatever gathers here.
+    /// Notes an ended delivery, whose record no longer gathers here.
     pub(super) fn done(&mut self, now: Time, over: DeliveryName) {
         self.done.push(over);
         let due = self.lazily(now);
         self.own.hurry(due);
     }
 
-    /// All that lives has been noted since the rewrite began.
+    /// Notes that the whole state has been written since the rewrite began.
     pub(super) fn finish_rewrite(&mut self, now: Time) {
         self.finishes_rewrite = Some(self.rewrite);
         self.own.hurry(now);
     }
 
-    /// Lets what gathers be handed over now.
+    /// Makes all gathered changes due now.
     pub(super) fn hurry(&mut self, now: Time) {
         self.own.due = self.own.due.map(|_| now);
         self.parts.due = self.parts.due.map(|_| now);
     }
 
-    /// True when nothing gathers and nothing is with the journal.
+    /// True when no change gathers and the journal has no batch.
     pub(super) fn is_empty(&self) -> bool {
         self.own.due.is_none() && self.parts.due.is_none() && self.outstanding.is_none()
     }
 
-    /// How much is not known to be written.
+    /// The number of changes that are not known to be written.
     pub(super) fn unwritten(&self) -> Unwritten {
         let gathering = self.own.len() + self.parts.len() + self.done.len();
         let handed_over = self.outstanding.as_ref().map_or(0, |batch| batch.changes);
         Unwritten { gathering, handed_over }
     }
 
-    /// True when so much gathers that nothing more should be published.
+    /// True when so many bytes gather that publishers have to wait.
     pub(super) const fn is_full(&self) -> bool {
         self.bytes > JOURNAL_WAITING_BYTES_MAX
     }
 
-    /// How many bytes the messages that gather take.
+    /// The number of bytes of the messages that gather.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// More bytes gather than those of messages that are routed.
+    /// Counts bytes besides those of routed messages.
     pub(super) const fn count(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
-    /// True when a record of its own about a delivery would come after the one that it names.
+    /// True when a new record about a delivery would come after the record that the delivery names.
     pub(super) fn is_before_next(&self, record: RecordRef) -> bool {
         let RecordPlace::Part(part) = record.place() else { return true };
         part.0 < self.parts.first() && !self.awaited_parts.contains_key(&part)
     }
 
-    /// True when the record that a delivery names is on disk or will be before what gathers now.
+    /// True when the record that a delivery names is on disk, or will be before the gathering
+    /// batch.
     pub(super) fn has_handed_over(&self, record: RecordRef) -> bool {
         match record.place() {
             RecordPlace::None => false,
@@ -444,34 +447,33 @@ impl Ledger {
         }
     }
 
-    /// A mark behind everything that has been retained here and is not on disk; None when there is
-    /// nothing.
+    /// A mark behind all messages retained here that are not on disk; None when all are.
     pub(super) fn mark_retained(&self) -> Option<RetainedMark> {
         let mark = RetainedMark { own: self.own.next(), part: PartNumber(self.parts.next()) };
         (!self.has_committed(mark)).then_some(mark)
     }
 
-    /// True when everything that had been retained here before the mark is on disk.
+    /// True when all messages retained here before the mark are on disk.
     pub(super) fn has_committed(&self, mark: RetainedMark) -> bool {
         self.own_committed() >= mark.own
             && self.retained_parts.first().is_none_or(|&part| part >= mark.part)
     }
 
-    /// Messages that other workers' sessions get by what is with the journal, which does not have
-    /// their bytes; nor will another record bring them that is not on disk yet.
+    /// Messages that the outstanding batch gives to other workers' sessions without their bytes,
+    /// which an earlier record on disk has.
     pub(super) fn relayed(&self) -> Vec<Arc<Message>> {
         let all = self.outstanding.iter().flat_map(|batch| &batch.waiting.relayed);
         let on_disk = all.filter(|(_, bytes_with)| self.is_before_next(*bytes_with));
         on_disk.map(|(message, _)| message.clone()).collect()
     }
 
-    /// When something is to be handed over.
+    /// The time at which the next submission is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         let own = self.own.due.filter(|_| self.outstanding.is_none());
         own.into_iter().chain(self.parts.due).min()
     }
 
-    /// The next thing to hand over, if its time has come.
+    /// The next submission, if one is due.
     pub(super) fn next_submission(&mut self, now: Time) -> Option<Submission> {
         if self.parts.due.is_some_and(|due| due <= now) {
             return Some(Submission::Parts(self.take_parts()));
@@ -480,7 +482,8 @@ impl Ledger {
         (is_due && self.outstanding.is_none()).then(|| Submission::Batch(self.take_batch()))
     }
 
-    /// Takes what waits for a batch that needs no commit after all, since nothing is left of it.
+    /// Takes the responses, deliveries and wills that wait for a batch without any needed record,
+    /// so they need no commit.
     pub(super) fn take_needless(&mut self, now: Time) -> Option<Waiting> {
         let is_due = self.own.due.is_some_and(|due| due <= now) && self.outstanding.is_none();
         let has_more = !self.done.is_empty() || self.finishes_rewrite.is_some();
@@ -551,7 +554,8 @@ impl Ledger {
         parts
     }
 
-    /// Takes what waited for the batch that is on disk now, and for these parts of others.
+    /// Takes the responses, deliveries and wills that waited for the committed batch, and for these
+    /// parts of other workers' records.
     pub(super) fn committed(
         &mut self,
         now: Time,
@@ -579,13 +583,14 @@ impl Recording {
         self.place
     }
 
-    /// Counts another worker, which will say who gets the message there; the name by which it does.
+    /// Counts another worker, which will add its recipients, and returns the record's name for that
+    /// worker.
     pub(super) const fn expect_part(&mut self) -> RecordName {
         self.pending.parts += 1;
         self.pending.record
     }
 
-    /// Adds a session that gets the message.
+    /// Adds a session as a recipient of the message.
     #[inline]
     pub(super) fn add(&mut self, session: SessionNumber, way: Way, fate: Fate) {
         if let Some(packet_id) = self.count_recipient(fate) {
@@ -607,8 +612,8 @@ impl Recording {
         }
     }
 
-    /// Counts a recipient with this fate, unless the message was dropped; the packet identifier
-    /// that is to be recorded.
+    /// Counts a recipient with this fate, unless the message was dropped, and returns the packet
+    /// identifier for the record.
     #[inline]
     fn count_recipient(&mut self, fate: Fate) -> Option<u16> {
         let packet_id = match fate {
@@ -639,14 +644,14 @@ impl Item {
 }
 
 impl Pending {
-    /// Empties everything and keeps the memory.
+    /// Empties the record and keeps its memory.
     fn reset(&mut self) {
         let mut recipients = std::mem::take(&mut self.recipients);
         recipients.clear();
         *self = Self { recipients, ..Self::default() };
     }
 
-    /// True when it is needless once all recipients have acknowledged it.
+    /// True when the record is needless once all recipients have acknowledged the message.
     const fn may_vanish(&self) -> bool {
         !self.is_certain && !self.noted.any()
     }
@@ -668,7 +673,8 @@ impl Pending {
         }
     }
 
-    /// `has_bytes`: another record will have the message's bytes, or there is no such message.
+    /// Makes the entry. `has_bytes`: another record will have the message's bytes, or the message
+    /// will not exist.
     fn publish(self, rewrite: u32, has_bytes: bool) -> PublishEntry {
         let message = self.message.expect("it is routed");
         let needs_bytes = self.noted.is_retained || !self.recipients.is_empty() || self.parts > 0;
@@ -688,14 +694,14 @@ impl Pending {
     }
 }
 
-/// Counts another worker that is to deliver a message as well; the name by which its part goes, 0
+/// Counts another worker that is to deliver a message as well, and returns the name for its part, 0
 /// for none.
 pub(super) fn expect_part(recording: &mut Option<Recording>, qos: QoS) -> RecordName {
     let recording = recording.as_mut().filter(|_| qos > QoS::AtMostOnce);
     recording.map_or(RecordName::NONE, Recording::expect_part)
 }
 
-/// A delivery, as the journal keeps it.
+/// A delivery in the journal's form.
 pub(super) fn stored(delivery: &Delivery) -> StoredDelivery<'static> {
     StoredDelivery {
         number: delivery.own_number().unwrap_or_default(),
@@ -707,7 +713,7 @@ pub(super) fn stored(delivery: &Delivery) -> StoredDelivery<'static> {
     }
 }
 
-/// How a delivery goes, as long as it has no packet identifier.
+/// The way of a delivery that has no packet identifier yet.
 pub(super) const fn way(qos: QoS, retain: bool) -> Way {
     Way { qos: qos as u8, retain, packet_id: 0 }
 }
@@ -721,12 +727,12 @@ mod tests {
     use crate::mqtt::Properties;
 
     const NOW: Time = Time::ZERO;
-    /// The session that another worker's record brings the message.
+    /// The session to which another worker's record brings the message.
     const MEMBER: SessionNumber = SessionNumber(7);
 
-    /// A ledger with a part of another worker's record, which has the message's bytes, and a record
-    /// by which the message goes on to another worker's session before that part is on disk; the
-    /// part's number.
+    /// Makes a ledger with two records, and returns the number of the first. The first is a part of
+    /// another worker's record, which has the message's bytes. By the second the message goes on to
+    /// another worker's session before that part is on disk.
     fn relayed() -> (Ledger, PartNumber) {
         let traits = Traits {
             qos: QoS::AtLeastOnce,
@@ -756,7 +762,7 @@ mod tests {
         (ledger, parts[0].number)
     }
 
-    /// The record by which the message goes on, handed over.
+    /// Hands over the record by which the message goes on.
     fn hand_over(ledger: &mut Ledger) -> Box<PublishEntry> {
         let Some(Submission::Batch(batch)) = ledger.next_submission(NOW) else { panic!("a batch") };
         let [Entry::Publish(publish)] = <[Entry; 1]>::try_from(batch.entries).unwrap() else {

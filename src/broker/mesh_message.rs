@@ -1,4 +1,4 @@
-//! What workers say to each other.
+//! Messages between workers.
 
 use super::deferred::ResponseId;
 use crate::base::ids::{LinkId, RecordName, SessionId};
@@ -7,68 +7,68 @@ use crate::topics::Interest;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Names a response that waits on its link: see [`MeshMessage::Done`].
+/// A deferred response, in another worker's hands: see [`MeshMessage::Done`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     pub(super) link: LinkId,
     pub(super) response: ResponseId,
-    /// It came with [`MeshMessage::Interest`].
+    /// Whether the ticket came with [`MeshMessage::Interest`].
     pub(super) is_interest: bool,
 }
 
 /// A message from one worker to another.
 #[derive(Debug)]
 pub enum MeshMessage {
-    /// Deliver `message` to your subscribers when `plain`, and to one member of each of the shared
-    /// groups `shares` (whole filters).
+    /// Asks the receiver to deliver `message` to its subscribers when `plain`, and to one member of
+    /// each of the shared groups `shares` (whole filters).
     Publish {
         /// The message.
         message: Arc<Message>,
-        /// Whether subscribers that are not in a group get it.
+        /// Whether subscribers outside of groups get the message.
         plain: bool,
-        /// The groups for which you were picked.
+        /// The groups for which the receiver was picked.
         shares: SmallVec<[Arc<str>; 1]>,
-        /// So many workers that were picked before you had no member any more.
+        /// The number of workers that were picked earlier and had no member any more.
         relayed: u8,
-        /// The record that the journal waits for your part of; 0 when there is none.
+        /// The record that needs the receiver's part; 0 for none.
         record: RecordName,
     },
-    /// The sender now has this of some filters. Answer a ticket with [`MeshMessage::Done`].
+    /// Tells the sender's interest in some filters. A ticket is answered with
+    /// [`MeshMessage::Done`].
     Interest {
-        /// All that one packet of a client has changed.
+        /// All changes by one packet of a client.
         news: Arc<[News]>,
-        /// Who waits for it.
+        /// The response that waits for the change.
         ticket: Option<Ticket>,
     },
-    /// Retain `message` (or clear its topic), which lives with you.
+    /// Asks the receiver to retain `message`, or to clear its topic, which lives there.
     Retain {
         /// The message.
         message: Arc<Message>,
-        /// Who waits for it.
+        /// The response that waits for the change.
         ticket: Option<Ticket>,
-        /// The record that the journal waits for your part of, which says under which version; 0
-        /// when there is none.
+        /// The record that needs the receiver's part with the version; 0 for none.
         record: RecordName,
     },
-    /// What the ticket stood for is done.
+    /// Tells that the work behind a ticket is done.
     Done {
-        /// As it was sent.
+        /// The ticket, unchanged.
         ticket: Ticket,
     },
-    /// Send me the next retained messages that match.
+    /// Asks for the next retained messages that match.
     RetainedQuery(Box<RetainedQuery>),
-    /// The answer.
+    /// Answers a query with retained messages.
     RetainedPage(Box<RetainedPage>),
 }
 
-/// What a worker has of a filter.
+/// A worker's interest in a filter.
 #[derive(Debug)]
 pub struct News {
     /// The whole filter.
     pub(super) filter: Arc<str>,
-    /// How many subscribers.
+    /// The number of subscribers.
     pub(super) members: u32,
-    /// How many of them are connected.
+    /// The number of connected subscribers.
     pub(super) online: u32,
 }
 
@@ -78,23 +78,23 @@ impl News {
     }
 }
 
-/// Asks for a part of the retained messages that live on a worker.
+/// A query for a part of the retained messages that live on a worker.
 #[derive(Debug)]
 pub struct RetainedQuery {
     pub(super) session: SessionId,
     pub(super) replay: u32,
     pub(super) filter: Arc<str>,
     pub(super) after: Option<Arc<str>>,
-    /// How many messages at most.
+    /// The maximum number of messages.
     pub(super) part: usize,
 }
 
-/// Answers a [`RetainedQuery`].
+/// The answer to a [`RetainedQuery`].
 #[derive(Debug)]
 pub struct RetainedPage {
     pub(super) session: SessionId,
     pub(super) replay: u32,
     pub(super) messages: Vec<Arc<Message>>,
-    /// After which topic to ask on; None at the end.
+    /// The topic behind which the next part begins; None at the end.
     pub(super) next: Option<Arc<str>>,
 }

@@ -1,5 +1,4 @@
-//! This turn's output: arenas of encoded bytes, and for every link the ranges of them that it is
-//! to be sent.
+//! The output of one turn: arenas of encoded bytes, and for every link its ranges of them.
 //!
 //! ```text
 //! arena v3.1.1, QoS 0 │ PUBLISH a │ PUBLISH b │ PUBLISH c │      arena "private" │ PUBACK │ …
@@ -7,10 +6,9 @@
 //!                     └── link 8 ─┘
 //! ```
 //!
-//! There is one arena for each way in which a PUBLISH can be encoded alike for many, so that a
-//! subscriber who gets a sequence of messages gets one range, which it shares with every other
-//! subscriber of the sequence. What only one link gets is in the private arena. Nothing moves
-//! until [`Outbox::reset`].
+//! Each way in which a PUBLISH can be encoded alike for many has one arena. So a subscriber that
+//! gets a sequence of messages gets one range, which every other subscriber of the sequence shares.
+//! The private arena holds packets for one link only. Bytes do not move until [`Outbox::reset`].
 
 use crate::base::ids::LinkId;
 use crate::limits::{LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, TURN_BYTES_MAX};
@@ -18,7 +16,7 @@ use crate::store::Message;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// version (2) × QoS (3) × RETAIN (2), then the private one.
+/// The number of arenas: version (2) × QoS (3) × RETAIN (2), then the private one.
 pub(super) const ARENAS: usize = 13;
 pub(super) const PRIVATE: u8 = 12;
 
@@ -48,7 +46,7 @@ enum Segment {
 #[derive(Debug, Default)]
 struct List {
     segments: Vec<Segment>,
-    /// Of all payloads that are referred to.
+    /// The bytes of all payloads in the list.
     payload_bytes: usize,
 }
 
@@ -57,7 +55,7 @@ struct List {
 struct Outlet {
     generation: u32,
     first: Run,
-    /// The list of what follows, in [`Outbox::lists`]; list 0 is always empty.
+    /// The index in [`Outbox::lists`] of the further segments; list 0 is always empty.
     more: u32,
     dirty: bool,
 }
@@ -67,10 +65,10 @@ struct Outlet {
 pub struct Outbox {
     arenas: [Vec<u8>; ARENAS],
     outlets: Vec<Outlet>,
-    /// Lists of segments, lent to the outlets that need one, and those that nobody has.
+    /// Lists of segments: those lent to outlets, and the free ones.
     lists: Vec<List>,
     free_lists: Vec<u32>,
-    /// A link had no room since the last [`Self::reset`].
+    /// Whether a link had no room since the last [`Self::reset`].
     had_no_room: bool,
     dirty: VecDeque<LinkId>,
 }
@@ -89,39 +87,38 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// The next link that is to be sent something. Its segments stay until [`Self::sent`] or
-    /// [`Self::take_rest`].
+    /// The next link with output. Its segments stay until [`Self::sent`] or [`Self::take_rest`].
     pub fn next_dirty(&mut self) -> Option<LinkId> {
         self.dirty.pop_front()
     }
 
-    /// True when a link waits to be sent something.
+    /// True when a link has output.
     #[must_use]
     pub(crate) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// How many bytes the arenas hold.
+    /// The number of bytes in the arenas.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.arenas.iter().map(Vec::len).sum()
     }
 
-    /// True when so much is to be sent, in all or to one link, that it has to be sent before
-    /// anything more is handled.
+    /// True when the output, of all links or of one, is so large that it has to be sent before more
+    /// input is handled.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.had_no_room || self.bytes() > OUTBOX_BYTES_MAX
     }
 
-    /// True when as much is encoded for single links as one turn may. What is encoded for many is
-    /// not more than what has come in.
+    /// True when one turn has encoded its maximum for single links. Packets encoded for many links
+    /// are limited by the input.
     pub(super) fn is_over(&self) -> bool {
         self.arenas[PRIVATE as usize].len() > TURN_BYTES_MAX
     }
 
-    /// True when one more packet may be encoded for this link alone or, if `is_large`, may refer to
-    /// its payload.
+    /// True when the link may get one more packet of its own or, if `is_large`, one more payload by
+    /// reference.
     pub(super) fn has_room(&mut self, link: LinkId, is_large: bool) -> bool {
         let list = self.outlets.get(link.slot as usize).map_or(0, |outlet| outlet.more);
         let has_payloads = self.lists[list as usize].payload_bytes > LINK_PAYLOADS_MAX;
@@ -130,7 +127,7 @@ impl Outbox {
         has_room
     }
 
-    /// The pieces that the link is to be sent, in order.
+    /// The pieces of the link's output, in order.
     #[must_use]
     pub fn segments(&self, link: LinkId) -> Segments<'_> {
         let outlet =
@@ -138,7 +135,7 @@ impl Outbox {
         Segments { outbox: self, outlet, next: 0 }
     }
 
-    /// Forgets what the link was to be sent.
+    /// Forgets the link's output.
     pub fn sent(&mut self, link: LinkId) {
         let Some(outlet) = self.outlets.get_mut(link.slot as usize) else { return };
         if outlet.generation == link.generation {
@@ -148,7 +145,7 @@ impl Outbox {
         }
     }
 
-    /// Takes what is left after the first `sent` bytes, for the caller to keep.
+    /// Takes the output after the first `sent` bytes, for the caller to keep.
     pub fn take_rest(&mut self, link: LinkId, mut sent: usize) -> Unsent {
         let mut unsent = Unsent::default();
         let payload_of = |segment: &Segment| match segment {
@@ -174,7 +171,8 @@ impl Outbox {
         unsent
     }
 
-    /// Reuses the arenas. Nothing may be dirty, and nothing of them still on its way to the kernel.
+    /// Empties the arenas for reuse. No link may be dirty, and no bytes of an arena on their way to
+    /// the kernel.
     pub fn reset(&mut self) {
         debug_assert!(self.dirty.is_empty());
         self.had_no_room = false;
@@ -186,7 +184,7 @@ impl Outbox {
         }
     }
 
-    /// A link opens: its outlet is empty.
+    /// Opens a link with an empty outlet.
     pub(super) fn open(&mut self, link: LinkId) {
         let slot = link.slot as usize;
         if slot >= self.outlets.len() {
@@ -197,7 +195,7 @@ impl Outbox {
         self.give_back(before.more);
     }
 
-    /// Encodes something with `write` into an arena.
+    /// Encodes a packet with `write` into an arena.
     pub(super) fn encode(&mut self, arena: u8, write: impl FnOnce(&mut Vec<u8>)) -> Run {
         let bytes = &mut self.arenas[arena as usize];
         let start = bytes.len() as u32;
@@ -212,7 +210,7 @@ impl Outbox {
         &self.arenas[run.arena as usize][run.start as usize..run.end as usize]
     }
 
-    /// The link is to be sent `run`, after what it is already to be sent.
+    /// Adds `run` to the end of the link's output.
     #[inline]
     pub(super) fn append(&mut self, link: LinkId, run: Run) {
         let outlet = &mut self.outlets[link.slot as usize];
@@ -242,7 +240,7 @@ impl Outbox {
         list.push(Segment::Run(run));
     }
 
-    /// The list of what follows the first run of an outlet, lent when it is first needed.
+    /// The list of an outlet's further segments, lent when it is first needed.
     fn list_of(&mut self, slot: u32) -> &mut List {
         let outlet = &mut self.outlets[slot as usize];
         if outlet.more == 0 {
@@ -263,24 +261,24 @@ impl Outbox {
         }
     }
 
-    /// The link is to be sent the payload of `message`, after what it is already to be sent.
+    /// Adds the payload of `message` to the end of the link's output.
     pub(super) fn append_payload(&mut self, link: LinkId, message: Arc<Message>) {
         let list = self.list_of(link.slot);
         list.payload_bytes += message.payload().len();
         list.segments.push(Segment::Payload(message));
     }
 
-    /// How many bytes the link is to be sent.
+    /// The number of bytes of the link's output.
     pub(super) fn pending(&self, link: LinkId) -> usize {
         self.segments(link).map(<[u8]>::len).sum()
     }
 }
 
-/// An arena that has grown beyond this is given back.
+/// The size beyond which an arena's memory is freed.
 const ARENA_BYTES_KEPT: usize = 1 << 20;
 
 impl Run {
-    /// Takes `next` in, if it follows at once.
+    /// Takes `next` in, if its bytes follow at once; true when they do.
     #[inline]
     fn extend(&mut self, next: Self) -> bool {
         let follows = self.arena == next.arena && self.end == next.start;
@@ -291,7 +289,7 @@ impl Run {
     }
 }
 
-/// The bytes that one link is to be sent, in order.
+/// The pieces of one link's output, in order.
 #[derive(Debug)]
 pub struct Segments<'a> {
     outbox: &'a Outbox,
@@ -319,8 +317,7 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// Output that the kernel did not take at once. Its bytes stay where they are while it is only
-/// advanced.
+/// Output that the kernel did not take at once. [`Self::advance`] does not move its bytes.
 #[derive(Debug, Default)]
 pub struct Unsent {
     chunks: VecDeque<Chunk>,
@@ -335,9 +332,9 @@ impl From<Vec<u8>> for Unsent {
 
 #[derive(Debug)]
 enum Chunk {
-    /// Bytes, and how many of them are sent.
+    /// Bytes, and the number of them that are sent.
     Bytes(Box<[u8]>, usize),
-    /// A payload, and how much of it is sent.
+    /// A payload, and the number of its bytes that are sent.
     Payload(Arc<Message>, usize),
 }
 
@@ -357,7 +354,7 @@ impl Unsent {
         self.chunks.front().map(Chunk::rest)
     }
 
-    /// The first `count` bytes of [`Self::front`] are sent.
+    /// Removes the first `count` bytes of [`Self::front`], which are sent.
     pub fn advance(&mut self, count: usize) {
         let Some(chunk) = self.chunks.front_mut() else { return };
         if count >= chunk.rest().len() {
@@ -369,7 +366,7 @@ impl Unsent {
         }
     }
 
-    /// Then `next` is to be sent.
+    /// Adds `next` to the end.
     pub(crate) fn append(&mut self, mut next: Self) {
         self.chunks.append(&mut next.chunks);
     }

@@ -1,9 +1,9 @@
-//! The one question asked on every path: may this client write, or read, this topic?
+//! Permissions on every path: may this client write, or read, this topic?
 //!
-//! A subscription is judged once, when it is made: what it reaches is all permitted, which costs
-//! its deliveries nothing, or partly, and then each delivery is checked, or not at all, and it is
-//! refused. What waited (queued, in flight, retained) is checked when it is sent, since rights may
-//! have changed meanwhile. A reload judges everything anew.
+//! A subscription is judged once, when the client asks for it. If all its topics are permitted, its
+//! deliveries cost nothing. If some are, each delivery is checked. If none are, the subscription is
+//! refused. A delayed message (queued, in flight, retained) is checked when it is sent, since
+//! rights may have changed meanwhile. A reload judges all subscriptions anew.
 
 use super::clients::Clients;
 use super::session::Session;
@@ -20,13 +20,13 @@ impl Session {
         self.grants.as_ref().is_none_or(|grants| grants.may_write(topic))
     }
 
-    /// True when the client may be sent what is published to the topic now.
+    /// True when the client may be sent messages published to the topic now.
     pub(super) fn may_read(&self, topic: &str) -> bool {
         self.grants.as_ref().is_none_or(|grants| grants.may_read(topic))
     }
 
-    /// Whether deliveries for a subscription to `filter` are to be checked; None when it can
-    /// reach nothing that the client may read.
+    /// Whether deliveries for a subscription to `filter` are checked; None when the client may read
+    /// none of its topics.
     pub(super) fn check_of(&self, filter: &str) -> Option<bool> {
         match self.grants.as_ref().map_or(Reach::All, |grants| grants.reach(filter)) {
             Reach::All => Some(false),
@@ -37,12 +37,12 @@ impl Session {
 }
 
 impl Clients {
-    /// True when the client of the session in `slot` may be sent what is published to `topic`.
+    /// True when the client of the session in `slot` may be sent messages published to `topic`.
     pub(super) fn may_read(&self, slot: u32, topic: &str) -> bool {
         self.sessions[slot].may_read(topic)
     }
 
-    /// As [`Self::may_read`], for what waited; what is denied is counted.
+    /// Judges a delayed message, as [`Self::may_read`] does, and counts a denial.
     pub(super) fn may_still_read(&mut self, slot: u32, topic: &str) -> bool {
         let may = self.may_read(slot, topic);
         self.counters.deliveries_denied += u64::from(!may);
@@ -51,7 +51,7 @@ impl Clients {
 }
 
 impl Shard {
-    /// What is special about a subscription that is asked for; None when it is not permitted.
+    /// The extras of a subscription that a client asks for; None when it is not permitted.
     pub(super) fn extras(
         &mut self,
         session: SessionId,
@@ -63,16 +63,16 @@ impl Shard {
         check.map(|is_checked| Extras::new(subscription_id, is_checked))
     }
 
-    /// What is special about a subscription that an earlier process has permitted: one that reaches
-    /// nothing any more is checked, as after a reload.
+    /// The extras of a subscription that an earlier process has permitted. A subscription whose
+    /// topics are no longer permitted is checked, as after a reload.
     pub(super) fn restored_extras(&self, id: SessionId, filter: &str, id_given: u32) -> Extras {
         let check = self.clients.sessions[id.slot].check_of(filter);
         Extras::new(id_given, check.unwrap_or(true))
     }
 }
 
-/// True for each retained message whose publisher may still write there. Messages of one publisher
-/// in a row are judged by one look-up.
+/// Makes a test for retained messages: true when the publisher may still write to the topic. One
+/// look-up judges successive messages of one publisher.
 pub(super) fn permitted(policies: &[Policy]) -> impl FnMut(&Arc<Message>) -> bool {
     let mut last: Option<(Arc<Identity>, Option<Arc<Grants>>)> = None;
     move |message| {
@@ -86,7 +86,7 @@ pub(super) fn permitted(policies: &[Policy]) -> impl FnMut(&Arc<Message>) -> boo
     }
 }
 
-/// Where nothing tells clients apart, nothing of them is kept.
+/// Returns the identity, unless it is anonymous and its listener tells no clients apart.
 pub(super) fn worth_keeping(
     identity: Arc<Identity>,
     policy: &Policy,

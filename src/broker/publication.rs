@@ -1,4 +1,4 @@
-//! A publish on its way to many: what is decided and encoded once, whoever gets it.
+//! A publish on its way to many subscribers: decided and encoded once for all of them.
 
 use super::outbox::{Outbox, PRIVATE, Run};
 use crate::base::ids::{MessageId, Serial};
@@ -9,7 +9,7 @@ use crate::store::{Message, Source, Traits};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// A message, perhaps still in the buffer it was received in.
+/// A message, perhaps still in the receive buffer.
 #[derive(Debug)]
 pub(super) struct Publication<'a> {
     topic: &'a str,
@@ -20,11 +20,11 @@ pub(super) struct Publication<'a> {
     source: Option<Source>,
     message: Option<Arc<Message>>,
     frames: [Option<Run>; 12],
-    /// Identifies the publish within the shard; its packet identifier follows from it.
+    /// The publish's serial within the shard; its packet identifier follows from it.
     pub(super) serial: Serial,
 }
 
-/// How one subscriber's copy differs from that of others.
+/// The part of a packet in which one subscriber's copy differs from others.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Head<'a> {
     pub(super) dup: bool,
@@ -35,7 +35,7 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Publication<'a> {
-    /// A PUBLISH that came just now.
+    /// A publication of a PUBLISH that is still in the receive buffer.
     pub(super) fn received(
         publish: &Publish<'a>,
         traits: Traits,
@@ -55,7 +55,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// A message that was kept.
+    /// A publication of a message that was kept.
     pub(super) fn kept(message: &'a Arc<Message>, now: Time, serial: Serial) -> Self {
         Self {
             topic: message.topic(),
@@ -70,7 +70,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// The same, but nothing of it is ever in the journal.
+    /// The publication without an id for the journal, so no record holds any of it.
     pub(super) fn in_memory(self) -> Self {
         Self { traits: Traits { id: MessageId::NONE, ..self.traits }, ..self }
     }
@@ -83,7 +83,7 @@ impl<'a> Publication<'a> {
         &self.traits
     }
 
-    /// The message, made when it is first needed.
+    /// The message, made on its first use.
     pub(super) fn message(&mut self) -> &Arc<Message> {
         self.message.get_or_insert_with(|| {
             let source = self.source.take();
@@ -102,15 +102,15 @@ impl<'a> Publication<'a> {
         self.payload.len() >= PAYLOAD_COPIED_MAX
     }
 
-    /// How many bytes a packet has in which `head` bytes stand before the payload; 0 for one that
-    /// there cannot be.
+    /// The length of a packet with `head` bytes before the payload; 0 for a head of no bytes, which
+    /// stands for a packet that cannot exist.
     #[inline]
     pub(super) const fn packet_length(&self, head: Run) -> usize {
         head.len() + if self.is_large() && head.len() > 0 { self.payload.len() } else { 0 }
     }
 
     /// The packet that all subscribers of this kind share, encoded once. QoS 1 and 2 have the
-    /// packet identifier that [`packet_id`] gives. A large payload is not part of it.
+    /// packet identifier of [`packet_id`]. A large payload is not part of it.
     #[inline]
     pub(super) fn frame(
         &mut self,
@@ -190,8 +190,8 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// The packet identifier that subscribers share for the publish `serial`: never 0, and the same
-/// again only after 65,535 others.
+/// The packet identifier that subscribers share for the publish `serial`: never 0, and repeated
+/// only after 65,535 others.
 pub(super) const fn packet_id(serial: Serial) -> u16 {
     (serial.0 % 65_535) as u16 + 1
 }

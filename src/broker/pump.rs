@@ -1,4 +1,4 @@
-//! Sends what waited: for the window, for the link to be writable, for the client to come back.
+//! Sends delayed messages: those that wait for the window, for a writable link, or for the client.
 
 use super::clients::{Clients, Route};
 use super::delivery::{Delivery, Particulars};
@@ -13,7 +13,7 @@ use crate::store::record::StoredDelivery;
 use std::sync::Arc;
 
 impl Clients {
-    /// The route of a session that can be sent something now.
+    /// The route of a session that can be sent packets now.
     pub(super) fn open_route(&mut self, id: SessionId) -> Option<Route> {
         self.sessions.get(id)?;
         let route = self.routes[id.slot as usize];
@@ -21,7 +21,7 @@ impl Clients {
         (!link.blocked.any()).then_some(route)
     }
 
-    /// Sends as much of what waits as the client's window and one turn allow.
+    /// Sends as many delayed messages as the client's window and one turn allow.
     pub(super) fn pump(&mut self, id: SessionId) {
         let Some(route) = self.open_route(id) else { return };
         if self.outbox.is_over() {
@@ -41,9 +41,9 @@ impl Clients {
         self.pump_later(id.slot);
     }
 
-    /// False when the next queued message waits for the disk: a QoS 2 message gets no packet
-    /// identifier before the record of it is there, if that is another worker's, nor while enough
-    /// gathers already.
+    /// False when the next queued message waits for the disk. A QoS 2 message gets no packet
+    /// identifier before another worker's record of it is on disk, nor while enough bytes gather
+    /// already.
     fn may_dequeue(&mut self, id: SessionId) -> bool {
         let first = self.sessions[id.slot].first_queued();
         let Some(first) = first.filter(|delivery| delivery.qos == QoS::ExactlyOnce) else {
@@ -52,8 +52,8 @@ impl Clients {
         self.is_before_next(first.record) && !self.waits_for_hand_over(id)
     }
 
-    /// True when enough gathers for the journal, so that a delivery that needs a record has to wait
-    /// until it is handed over; the session is looked after again then.
+    /// True when enough bytes gather for the journal, so that a delivery that needs a record has to
+    /// wait for the next submission. The session is pumped again after it.
     pub(super) fn waits_for_hand_over(&mut self, id: SessionId) -> bool {
         let is_stored = !self.stored(id.slot).is_none();
         let Some(ledger) = self.ledger.as_mut().filter(|_| is_stored) else { return false };
@@ -66,7 +66,7 @@ impl Clients {
         true
     }
 
-    /// There is room in what gathers for the journal.
+    /// Pumps the sessions that waited for a submission: the ledger has room again.
     pub(super) fn note_handed_over(&mut self) {
         for id in std::mem::take(&mut self.hand_over_awaited) {
             if let Some(session) = self.sessions.get_mut(id) {
@@ -76,7 +76,7 @@ impl Clients {
         }
     }
 
-    /// True when the link has enough to send for this turn; the session is looked after again.
+    /// True when the link has enough output for this turn; the session is pumped again later.
     pub(super) fn has_enough(&mut self, route: Route, id: SessionId) -> bool {
         let has_enough = self.outbox.pending(route.link) >= PUMP_BYTES_MAX || self.outbox.is_over();
         if has_enough {
@@ -85,7 +85,7 @@ impl Clients {
         has_enough
     }
 
-    /// The session in `slot` is looked after again when this turn's output is sent.
+    /// Lets the session in `slot` be pumped again once this turn's output is sent.
     pub(super) fn pump_later(&mut self, slot: u32) {
         let is_known = std::mem::replace(&mut self.sessions[slot].is_unfinished, true);
         self.unfinished.extend(self.sessions.id_at(slot).filter(|_| !is_known));
@@ -108,8 +108,8 @@ impl Clients {
         self.pump_later(id.slot);
     }
 
-    /// Sends a message for the first time, some time after it was published. `replay` names the
-    /// replay of which it is a part; 0 is none.
+    /// Sends a message for the first time, some time after its publish. `replay` is the number of
+    /// the message's replay; 0 for none.
     // [MQTT-3.3.2-5]
     pub(super) fn send_kept(
         &mut self,
@@ -134,9 +134,9 @@ impl Clients {
         self.send_private(route, &delivery, &mut publication, 0, false);
     }
 
-    /// A session that outlives the process has to know what is in flight: a retained message at
-    /// all, so that it is not sent again from the retained store, and a QoS 2 message under which
-    /// identifier. Both wait until the disk has it.
+    /// Sends a QoS 1 or 2 message. A session that outlives the process records a retained message,
+    /// so that the retained store does not send it again, and the packet identifier of a QoS 2
+    /// message. Both wait for the disk.
     fn send_acknowledged(
         &mut self,
         id: SessionId,
@@ -172,7 +172,7 @@ impl Clients {
         self.end_record(recording, Noted::default(), &mut publication);
     }
 
-    /// Sends a message behind those that were published before it and wait for the disk.
+    /// Sends a message behind earlier ones that wait for the disk.
     fn send_in_turn(&mut self, id: SessionId, route: Route, delivery: Delivery) {
         if !self.sessions[id.slot].in_flight.is_waiting() {
             self.send_now(id, route, delivery);
@@ -199,7 +199,7 @@ impl Clients {
         }
     }
 
-    /// Lets a message wait until the disk has it, if it has to be there.
+    /// Lets a message wait for the disk, if the promise to clients requires it.
     fn park(&mut self, id: SessionId, route: Route, delivery: Delivery, wait: Wait) -> Fate {
         if !self.ledger.as_ref().is_some_and(|ledger| ledger.waits_for_disk()) {
             return self.send_now(id, route, delivery);
@@ -211,8 +211,8 @@ impl Clients {
         Fate::Parked(id, packet_id)
     }
 
-    /// Sends again what was in flight when the connection before this one ended, and what has
-    /// waited for its turn, as the window allows.
+    /// Sends the packets in flight from an earlier connection, and the messages that have waited
+    /// for their turn, as the window allows.
     // [MQTT-4.4.0-1], [MQTT-4.6.0-1]
     fn resend(&mut self, id: SessionId, route: Route) {
         for _ in 0..PUMP_MESSAGES_MAX {

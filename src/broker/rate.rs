@@ -1,9 +1,9 @@
-//! How much a client may publish a second.
+//! A limit on a client's publishes a second.
 
 use crate::base::time::Time;
 use std::time::Duration;
 
-/// What a client has published lately.
+/// The publishes of one client within the last second.
 #[derive(Debug, Default)]
 pub(super) struct PublishRate {
     messages: Rate,
@@ -11,8 +11,8 @@ pub(super) struct PublishRate {
 }
 
 impl PublishRate {
-    /// Counts a PUBLISH of `length` bytes against limits per second, 0 for none; false when that
-    /// is too much.
+    /// Counts a PUBLISH of `length` bytes against limits per second, 0 for none; false above one of
+    /// them.
     pub(super) fn count(
         &mut self,
         now: Time,
@@ -23,17 +23,17 @@ impl PublishRate {
     }
 }
 
-/// Counts against a limit per second; what was saved in a second may be spent at once.
+/// A count against a limit per second; the unused rest of a second may be spent at once.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rate {
-    /// When all that was counted would have come at exactly the limit.
+    /// The time by which all counted publishes would have come at exactly the limit.
     paid: Option<Time>,
 }
 
 const SAVED: Duration = Duration::from_secs(1);
 
 impl Rate {
-    /// Counts `amount` against a limit of `per_second`, 0 for none; false when that is too much.
+    /// Counts `amount` against a limit of `per_second`, 0 for none; false above the limit.
     fn count(&mut self, now: Time, amount: u64, per_second: u64) -> bool {
         if per_second == 0 {
             return true;

@@ -1,11 +1,11 @@
 //! Retained messages on their way to a new subscription: a part at a time, as fast as the client
 //! takes them, however many there are.
 //!
-//! The store is read in the order of topics, so a reader may stop anywhere. Of messages that live
-//! on another worker one part is asked for when the part before it is used up. A live message may
-//! overtake a part that holds an older one of its topic, and even the question for it, where it
-//! waits for a full ring on its way into the store: `fresh` and the parts are compared, and the
-//! older one is not sent.
+//! The store is read in the order of topics, so a reader may stop anywhere. Messages that live on
+//! another worker are asked for in parts, each when the part before it is used up. A live message
+//! may overtake a part with an older message of its topic, and even the query for the part, when
+//! the live message waits for a full ring on its way into the store. So `fresh` and the parts are
+//! compared, and the older message is not sent.
 
 use super::deferred::ResponseId;
 use super::delivery::Delivery;
@@ -21,28 +21,28 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// The retained messages that one subscription is owed, in the order of their topics.
+/// The retained messages still to be sent for one subscription, in the order of their topics.
 #[derive(Debug)]
 pub(super) struct Replay {
-    /// Unlike that of any other of the session; from 1.
+    /// The number of the replay, unique within the session; from 1.
     pub(super) number: u32,
     filter: Arc<str>,
     qos: QoS,
     subscription_id: u32,
-    /// An earlier process has sent a part of it: what needs no acknowledgement does not come again.
+    /// Whether an earlier process has sent a part: then QoS 0 messages are not sent again.
     is_restored: bool,
-    /// The SUBACK that must go first, as the link knows it.
+    /// The SUBACK that must go first, by its number on the link.
     pub(super) waits_for: Option<ResponseId>,
-    /// The workers on which topics live that match.
+    /// The workers on which matching topics live.
     sources: SmallVec<[Source; 1]>,
-    /// Topics up to this one are done with.
+    /// The last topic that is done.
     after: Arc<str>,
-    /// The messages that were delivered as they were published, as far as an older one of their
-    /// topics could follow.
+    /// The messages that were delivered live, as far as an older message of their topics could
+    /// follow.
     fresh: BTreeSet<Fresh>,
 }
 
-/// A worker that has some of what a subscription is owed.
+/// A worker with some of the retained messages.
 #[derive(Debug)]
 struct Source {
     worker: WorkerId,
@@ -51,26 +51,26 @@ struct Source {
     page: VecDeque<Arc<Message>>,
 }
 
-/// How far a worker has been asked.
+/// The state of the query to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Asked {
-    /// It is to be asked for what comes after this topic.
+    /// The worker is to be asked for messages after this topic.
     UpTo(Arc<str>),
     /// The answer is on its way.
     Now,
-    /// It has no more.
+    /// The worker has no more messages.
     All,
 }
 
-/// Messages of one topic that were delivered as they were published: the one that is the latest at
-/// the topic's home, and those that have not come there yet.
+/// Messages of one topic that were delivered live: the latest at the topic's home, and those still
+/// on their way there.
 #[derive(Debug)]
 struct Fresh(SmallVec<[Arc<Message>; 1]>);
 
-/// What a subscription asks for.
+/// The subscription's terms for its retained messages.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// As [`Replay::number`].
+    /// The number, as in [`Replay::number`].
     pub(super) number: u32,
     pub(super) filter: Arc<str>,
     pub(super) qos: QoS,
@@ -78,8 +78,9 @@ pub(super) struct Wanted {
 }
 
 impl Replay {
-    /// What `workers` have retained for a subscription, from where an earlier process has come to
-    /// (`owed`), without the messages of `live`, which were delivered as they were published.
+    /// Makes a replay of the retained messages on `workers`, from the point of `owed`, which an
+    /// earlier process may have reached. Topics in `live` were delivered live, so older messages of
+    /// theirs are left out.
     pub(super) fn new(
         wanted: Wanted,
         owed: &Owed<'_>,
@@ -104,13 +105,13 @@ impl Replay {
         }
     }
 
-    /// An earlier process has sent a part of it.
+    /// Notes that an earlier process has sent a part of the replay.
     pub(super) fn mark_restored(&mut self) {
         self.is_restored = true;
     }
 
-    /// Notes that a live message has overtaken the retained one of its topic; false when the
-    /// subscription does not match.
+    /// Notes that a live message has overtaken the retained one of its topic; false when the live
+    /// message does not match.
     pub(super) fn note_live(&mut self, live: &Arc<Message>) -> bool {
         if !mqtt::matches(&self.filter, live.topic()) {
             return false;
@@ -138,10 +139,10 @@ impl Replay {
         source.page.extend(messages);
     }
 
-    /// The source of the next message; None when there is no more.
+    /// The source of the next message; None at the end.
     ///
     /// # Errors
-    /// A place in `sources`: it has to say first what it has.
+    /// The place in `sources` of a worker whose answer is needed first.
     pub(super) fn next_source(&self) -> Result<Option<usize>, usize> {
         let mut first: Option<usize> = None;
         for (place, source) in self.sources.iter().enumerate() {
@@ -160,12 +161,12 @@ impl Replay {
         Ok(first)
     }
 
-    /// The QoS at which the next message of a source goes.
+    /// The QoS of the next message of a source.
     pub(super) fn next_qos(&self, source: usize) -> Option<QoS> {
         self.sources[source].page.front().map(|message| self.qos.min(message.qos))
     }
 
-    /// Takes the next message of a source; None when it is not to be sent.
+    /// Takes the next message of a source; None when the message is not to be sent.
     pub(super) fn take_next(&mut self, source: usize) -> Option<Delivery> {
         let message = self.sources[source].page.pop_front()?;
         self.after = message.topic().into();
@@ -193,8 +194,8 @@ impl Replay {
         &self.filter
     }
 
-    /// The sources of which nothing is left and which have more, each with the topic after which to
-    /// ask; they count as asked from now on.
+    /// The empty sources that have more messages, each with the topic behind which to ask. They
+    /// count as asked from now on.
     pub(super) fn ask(&mut self) -> SmallVec<[(WorkerId, Arc<str>); 1]> {
         let sources = self.sources.iter_mut().filter(|source| source.page.is_empty());
         let questions = sources.filter_map(|source| {
@@ -206,7 +207,7 @@ impl Replay {
         questions.collect()
     }
 
-    /// How many sources there are.
+    /// The number of sources.
     pub(super) fn source_count(&self) -> usize {
         self.sources.len()
     }
@@ -216,7 +217,7 @@ impl Replay {
         self.sources.iter_mut().map(|source| &mut source.page)
     }
 
-    /// How far it has come, for the journal.
+    /// The progress of the replay, for the journal.
     pub(super) fn owed(&self) -> Owed<'static> {
         let live = self.fresh.iter().flat_map(|fresh| &fresh.0);
         let overtaken = live.map(|live| live.id).filter(|id| !id.is_none());
@@ -234,8 +235,8 @@ impl From<Arc<Message>> for Fresh {
     }
 }
 
-/// True when a retained message came to its topic's home after one that was delivered live. One
-/// that has no version yet is still to come there.
+/// True when a retained message came to its topic's home after a live one. A live message without a
+/// version has yet to come there.
 pub(super) fn is_newer(retained: &Message, live: &Message) -> bool {
     live.version().is_some() && retained.version() > live.version()
 }

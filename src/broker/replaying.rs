@@ -1,4 +1,4 @@
-//! How a subscription is sent what is retained for it: see [`Replay`](super::replay::Replay).
+//! The sending of retained messages to a subscription: see [`Replay`](super::replay::Replay).
 
 use super::clients::Clients;
 use super::deferred::ResponseId;
@@ -16,7 +16,8 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 impl Session {
-    /// What its subscription to `filter` is still owed.
+    /// The replay of the session's subscription to `filter`, for the journal; None when all was
+    /// sent.
     pub(super) fn owed(&self, filter: &str) -> Option<Owed<'static>> {
         let replays = self.rare.iter().flat_map(|rare| &rare.replays);
         replays.filter(|replay| **replay.filter() == *filter).map(Replay::owed).next()
@@ -24,9 +25,8 @@ impl Session {
 }
 
 impl Clients {
-    /// A message that is retained is delivered live: no older one of its topic may follow. Those
-    /// that have not been sent yet, because they waited for the disk, are over. The numbers of the
-    /// replays that it overtakes.
+    /// Notes a live delivery of a retained message: no older message of its topic may follow. Older
+    /// ones that wait for the disk are ended. Returns the numbers of the overtaken replays.
     pub(super) fn note_live(&mut self, slot: u32, live: &Arc<Message>) -> SmallVec<[u32; 1]> {
         let session = &mut self.sessions[slot];
         if !session.is_replaying() {
@@ -47,7 +47,7 @@ impl Clients {
 }
 
 impl Shard {
-    /// The subscription is owed what is retained, once the response `waits_for` has gone.
+    /// Begins the replay of a new subscription, once the response `waits_for` has gone.
     pub(super) fn begin_replay(
         &mut self,
         id: SessionId,
@@ -61,8 +61,8 @@ impl Shard {
         }
     }
 
-    /// An earlier process has not sent all that was retained for the subscription. `live`: what of
-    /// it was delivered as it was published.
+    /// Begins the rest of a replay that an earlier process has not finished. The messages of `live`
+    /// were delivered live.
     pub(super) fn owe_replay(
         &mut self,
         id: SessionId,
@@ -96,7 +96,7 @@ impl Shard {
         self.clients.refresh_route(id);
     }
 
-    /// The filter is not subscribed to any more: nothing more is owed for it.
+    /// Ends the replay of a filter that is no longer subscribed to.
     pub(super) fn end_replay(&mut self, id: SessionId, filter: &str) {
         let session = &mut self.clients.sessions[id.slot];
         if session.is_replaying() {
@@ -141,15 +141,15 @@ impl Shard {
         self.clients.pump_later(id.slot);
     }
 
-    /// All of the first replay has been sent.
+    /// Ends the first replay, all of which has been sent.
     fn end_first(&mut self, id: SessionId) {
         let replay = self.clients.sessions[id.slot].rare().replays.remove(0);
         self.clients.refresh_route(id);
         self.note_replayed(id, replay.filter());
     }
 
-    /// Asks the workers of which nothing is left for the next part of the first replay; true when
-    /// an answer is there already.
+    /// Asks the workers without a part for the next part of the first replay; true when an answer
+    /// is there already.
     fn ask_sources(&mut self, id: SessionId) -> bool {
         let mut is_answered = false;
         let replay = &mut self.clients.sessions[id.slot].replays()[0];
@@ -176,7 +176,7 @@ impl Shard {
         is_answered
     }
 
-    /// The next part that the query asks for.
+    /// The part that the query asks for.
     pub(super) fn answer(&self, query: &RetainedQuery) -> RetainedPage {
         let page = self.retained.page(
             &query.filter,
@@ -192,7 +192,8 @@ impl Shard {
         }
     }
 
-    /// Leaves out of the parts that have come what their publishers may not write any more.
+    /// Removes from the received parts the messages whose publishers may no longer write to their
+    /// topics.
     pub(super) fn judge_replays(&mut self, id: SessionId) {
         let Self { policies, clients, .. } = self;
         let replays = clients.sessions[id.slot].replays().iter_mut();
@@ -202,7 +203,7 @@ impl Shard {
         }
     }
 
-    /// A part has come.
+    /// Takes a part that has come.
     pub(super) fn take_page(&mut self, from: WorkerId, page: RetainedPage) {
         let RetainedPage { session: id, replay, mut messages, next } = page;
         messages.retain(permitted(&self.policies));

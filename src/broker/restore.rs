@@ -1,4 +1,4 @@
-//! A shard takes up what an earlier process has left in the journal.
+//! The restore of an earlier process's state from the journal.
 
 use super::delivery::{Delivery, Exchange, Particulars};
 use super::homes::Homes;
@@ -17,14 +17,14 @@ use crate::store::{Epoch, State, StoredCopy, StoredSession, VERSION_MIN, qos};
 use crate::topics::{Interest, Subscriber};
 use std::sync::Arc;
 
-/// The share of an earlier process's state that one worker takes up.
+/// One worker's share of an earlier process's state.
 #[derive(Debug, Default)]
 pub struct Past {
     sessions: Vec<StoredSession>,
     retained: Vec<Arc<Message>>,
     /// Every message that the sessions refer to.
     messages: Arc<HashMap<MessageId, Arc<Message>>>,
-    /// How many subscribers the other workers have: (worker, whole filter, how many).
+    /// The interest of the other workers: worker, whole filter, number of subscribers.
     interest: Vec<(WorkerId, Box<str>, u32)>,
     number_max: u64,
     version_max: u64,
@@ -65,8 +65,8 @@ impl Past {
 }
 
 impl Shard {
-    /// Takes up what an earlier process has left, before anything else happens. Its sessions are
-    /// there at once, and what is published for them waits for their clients.
+    /// Restores an earlier process's state, before any other input. Its sessions exist at once, and
+    /// messages for them wait for their clients.
     pub fn restore(&mut self, past: Past, epoch: Epoch) {
         self.clients.go_on_after(past.number_max);
         self.version = past.version_max.max(VERSION_MIN);
@@ -160,7 +160,7 @@ impl Shard {
 }
 
 impl Session {
-    /// Restores the deliveries that were on their way when the process before ended, in order.
+    /// Restores the deliveries that were on their way at the end of the earlier process, in order.
     fn restore_deliveries(
         &mut self,
         stored: &StoredSession,
@@ -173,7 +173,8 @@ impl Session {
         }
     }
 
-    /// The process before knew what it had sent: that goes as a duplicate, anything else does not.
+    /// Restores deliveries of which the earlier process knew which ones were sent: only those go as
+    /// duplicates.
     // [MQTT-3.3.1-1], [MQTT-3.3.1-3]
     fn restore_sent(
         &mut self,
@@ -201,9 +202,9 @@ impl Session {
         }
     }
 
-    /// Nobody can tell what the process before had sent, but for QoS 2 messages without a packet
-    /// identifier: anything else goes as a duplicate. Before the last message that has one
-    /// everything may have been sent, and keeps its place.
+    /// Restores deliveries of which it is unknown whether they were sent, except that QoS 2
+    /// messages without a packet identifier were not. All others go as duplicates. A delivery
+    /// before the last one with an identifier may have been sent, and keeps its place.
     // [MQTT-4.6.0-1]
     fn restore_perhaps_sent(
         &mut self,

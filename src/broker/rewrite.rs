@@ -1,4 +1,4 @@
-//! Writes all that lives anew, a little in each turn, so that older parts of the journal can go.
+//! Writes the whole state anew, a little in each turn, so that older parts of the journal can go.
 
 use super::in_flight::Entry;
 use super::ledger::{Ledger, stored};
@@ -24,7 +24,7 @@ impl Shard {
         self.rewrite = Some(Rewrite::Sessions(recorded.map(|(id, _)| id).collect()));
     }
 
-    /// True when there is room for more of it in what gathers.
+    /// True when the gathering batch has room for more of the rewrite.
     pub(super) fn can_go_on_with_rewrite(&self) -> bool {
         self.clients.ledger.as_ref().is_some_and(|ledger| ledger.bytes() < REWRITE_SLICE_BYTES)
     }
@@ -54,7 +54,7 @@ impl Shard {
         }
     }
 
-    /// Writes a session, and before it the messages that it refers to.
+    /// Writes a session, after the messages that it refers to.
     fn write_session(&mut self, id: SessionId) {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let Some(ledger) = &self.clients.ledger else { return };
@@ -85,7 +85,7 @@ impl Shard {
         }
     }
 
-    /// Writes the retained messages after a topic; what is left then.
+    /// Writes the retained messages after a topic, and returns the rest of the rewrite.
     fn write_retained(&mut self, after: Option<&str>) -> Option<Rewrite> {
         let page = self.retained.after(after, RETAINED_PAGE_MESSAGES);
         let page: Vec<Arc<Message>> = page.cloned().collect();
@@ -126,9 +126,9 @@ impl Shard {
 }
 
 impl Session {
-    /// What is on its way to its client and outlives the process, in order: the messages, and how
-    /// they go. What its own record is still to bring is left to that, unless that brings no more
-    /// than a packet identifier: the place is where the delivery was.
+    /// The session's messages and deliveries that outlive the process, in order. A delivery whose
+    /// record has yet to be handed over is left to that record. A delivery that the journal had
+    /// before is not, since its record brings only a packet identifier; it keeps its place.
     fn stored_deliveries(
         &self,
         ledger: &Ledger,
@@ -156,9 +156,9 @@ impl Session {
         (messages, deliveries)
     }
 
-    /// Of a session without a connection: which of its deliveries may have been sent, in the order
-    /// in which they were: also of those that it gets before its client connects again. None of
-    /// any other session.
+    /// The record of deliveries that may have been sent, in their order, for a session without a
+    /// connection. It includes deliveries that the session gets before its client connects again.
+    /// None for any other session.
     pub(super) fn sent(&self) -> Option<Record<'static>> {
         if self.link.is_some() || self.expiry_s == 0 || !self.is_recorded {
             return None;
@@ -172,7 +172,7 @@ impl Session {
     }
 }
 
-/// An exchange of which only PUBREL is left.
+/// An exchange that waits for PUBCOMP only.
 fn released(number: DeliveryNumber) -> StoredDelivery<'static> {
     StoredDelivery { number, qos: 2, is_released: true, ..StoredDelivery::default() }
 }

@@ -1,4 +1,4 @@
-//! Where a publish goes: to subscribers here, to other workers, into the retained store.
+//! The ways of a publish: to subscribers here, to other workers, into the retained store.
 
 use super::ledger::{Recording, expect_part};
 use super::mesh_message::{MeshMessage, Ticket};
@@ -10,21 +10,21 @@ use crate::store::Message;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Where a publish is retained.
+/// The home of a retained publish.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Retention {
-    /// It is, under this version.
+    /// The topic lives here, and the publish is retained under this version.
     Here(u64),
-    /// By this worker, whose part of this record says so.
+    /// The topic lives on another worker, whose part of the record will have the version.
     There {
         /// The worker.
         to: WorkerId,
-        /// As in [`MeshMessage::Retain`].
+        /// The record, as in [`MeshMessage::Retain`].
         record: RecordName,
     },
 }
 
-/// What one other worker is to deliver.
+/// The deliveries that one other worker is to make.
 #[derive(Debug)]
 struct Errand {
     to: WorkerId,
@@ -33,7 +33,7 @@ struct Errand {
 }
 
 impl Shard {
-    /// Sends a publish to everyone who wants it; true when there was anyone.
+    /// Sends a publish to all subscribers, here and elsewhere; true when there was any.
     pub(super) fn route(
         &mut self,
         publication: &mut Publication<'_>,
@@ -88,8 +88,8 @@ impl Shard {
         self.matches = matches;
     }
 
-    /// Retains a publish that asks for it, and says so in its record: at once where its topic lives
-    /// here; otherwise the topic's home is still to be told, by [`Self::retain_there`].
+    /// Retains a publish and notes that in its record: at once where its topic lives here.
+    /// Otherwise the caller has to tell the topic's home, by [`Self::retain_there`].
     pub(super) fn retain(
         &mut self,
         publication: &mut Publication<'_>,
@@ -105,7 +105,7 @@ impl Shard {
         }
     }
 
-    /// Tells a topic's home to retain a publish. `ticket` waits until it is done.
+    /// Tells a topic's home to retain a publish. `ticket` waits until the home has done so.
     pub(super) fn retain_there(
         &mut self,
         (to, record): (WorkerId, RecordName),
@@ -116,8 +116,7 @@ impl Shard {
         self.mesh(to, MeshMessage::Retain { message, ticket, record });
     }
 
-    /// The message is its topic's now, or clears it: whatever came here before is older. Its
-    /// version.
+    /// Retains a message, or clears its topic, as the newest of its topic, and returns its version.
     pub(super) fn store_retained(&mut self, message: Arc<Message>) -> u64 {
         self.version += 1;
         message.set_version(self.version);
@@ -133,7 +132,8 @@ impl Shard {
         self.version
     }
 
-    /// Forgets that topics were cleared of which nothing older can come to the journal any more.
+    /// Forgets messages that cleared topics, once no older message of theirs can come to the
+    /// journal.
     pub(super) fn forget_cleared(&mut self) {
         let Some(ledger) = &self.clients.ledger else { return };
         while self.cleared.front().is_some_and(|(mark, _)| ledger.has_committed(*mark)) {

@@ -1,4 +1,4 @@
-//! Shared subscriptions: one member of the group gets the message, wherever it is connected.
+//! Shared subscriptions: one member of the group gets the message, on any worker.
 
 use super::clients::Clients;
 use super::delivery::{Delivery, Particulars};
@@ -15,7 +15,7 @@ use crate::topics::{GroupId, Interest, Subscriber};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Who is to get a message sent to a group.
+/// The receiver of a message to a group.
 #[derive(Debug)]
 pub(super) enum Pick {
     Here(Subscriber),
@@ -24,8 +24,9 @@ pub(super) enum Pick {
 }
 
 impl Shard {
-    /// Picks a member for a message: in turn among those connected, on whichever worker; for QoS 1
-    /// and 2 among all when none is. Nobody is picked who may not read the topic.
+    /// Picks a member for a message: in turn among the connected members of all workers; for QoS 1
+    /// and 2 among all members when none is connected. A member that may not read the topic is not
+    /// picked.
     // [MQTT-4.8.2-4]
     pub(super) fn pick(&mut self, group: GroupId, topic: &str, qos: QoS) -> Pick {
         let group = self.subscriptions.group_mut(group);
@@ -65,7 +66,7 @@ impl Shard {
         Pick::Nobody
     }
 
-    /// Picks a member here, connected or, for QoS 1 and 2, not.
+    /// Picks a member here: a connected one or, for QoS 1 and 2, any.
     fn pick_here(&mut self, group: GroupId, topic: &str, qos: QoS) -> Option<Subscriber> {
         let group = self.subscriptions.group_mut(group);
         let turn = group.turn;
@@ -91,8 +92,8 @@ impl Shard {
         self.clients.deliver_slowly(subscriber, publication, more, recording);
     }
 
-    /// Another worker picked this one for a message to the group `share` (a whole filter).
-    /// `relayed`: so many workers before this one had no member any more.
+    /// Takes a message to the group `share` (a whole filter), for which another worker picked this
+    /// one. `relayed` workers before this one had no member any more.
     pub(super) fn take_share(
         &mut self,
         share: &str,
@@ -115,7 +116,7 @@ impl Shard {
         }
     }
 
-    /// Delivers a message that was kept to a member here.
+    /// Delivers a kept message to a member here.
     fn give(
         &mut self,
         group: GroupId,
@@ -128,7 +129,7 @@ impl Shard {
         self.deliver_share(group, subscriber, &mut publication, recording);
     }
 
-    /// Sends a message to another worker, for one member there. `relayed`: as with
+    /// Sends a message to another worker, for one member there. `relayed` is as in
     /// [`Self::take_share`].
     fn send_share(
         &mut self,
@@ -144,8 +145,8 @@ impl Shard {
         self.mesh(to, MeshMessage::Publish { message, plain: false, shares, relayed, record });
     }
 
-    /// Gives messages that a member, the session numbered `from`, has lost or will not take soon to
-    /// other members.
+    /// Gives other members the messages that a member, the session with the number `from`, has lost
+    /// or will not take soon.
     pub(super) fn redistribute(&mut self, from: SessionNumber, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let Some(share) = delivery.share() else { continue };
@@ -194,8 +195,8 @@ impl Shard {
 }
 
 impl Clients {
-    /// The next member who can take a message at once; else the next who is connected; else any.
-    /// None when no member may read the topic.
+    /// The next member that can take a message at once; else the next connected one; else any. None
+    /// when no member may read the topic.
     fn pick_member(&self, members: &[Subscriber], turn: u32, topic: &str) -> Option<Subscriber> {
         let start = turn as usize % members.len().max(1);
         let probes = members.len().min(SHARE_PROBES_MAX);

@@ -1,4 +1,5 @@
-//! The message that a client leaves with the broker for the case that it is lost.
+//! The will: a message that a client leaves with the broker, to be published when the client is
+//! lost.
 
 use crate::access::Grants;
 use crate::base::ids::SessionNumber;
@@ -8,7 +9,7 @@ use crate::store::qos;
 use crate::store::record::StoredWill;
 use std::sync::Arc;
 
-/// A will, as CONNECT gave it.
+/// A will from CONNECT.
 #[derive(Debug)]
 pub(super) struct WillMessage {
     pub(super) topic: Box<str>,
@@ -16,13 +17,13 @@ pub(super) struct WillMessage {
     pub(super) properties: Box<[u8]>,
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    /// How long after the loss it is published, in seconds.
+    /// Seconds between the loss and the publish.
     pub(super) delay_s: u32,
     pub(super) message_expiry_s: Option<u32>,
 }
 
 impl WillMessage {
-    /// The will that the journal kept.
+    /// The will from the journal.
     pub(super) fn restored(will: &StoredWill<'_>) -> Self {
         Self {
             topic: (*will.topic).into(),
@@ -35,7 +36,7 @@ impl WillMessage {
         }
     }
 
-    /// The will, as the journal keeps it.
+    /// The will in the journal's form.
     pub(super) fn stored(&self) -> StoredWill<'static> {
         StoredWill {
             topic: self.topic.to_string().into(),
@@ -67,7 +68,7 @@ impl WillMessage {
 #[derive(Debug)]
 pub(super) struct Author {
     pub(super) number: SessionNumber,
-    /// The journal knows of the will, or will.
+    /// Whether the journal has the will, or will have it.
     pub(super) is_recorded: bool,
     pub(super) source: Option<Source>,
     grants: Option<Arc<Grants>>,

@@ -5,11 +5,11 @@ use super::disk::Files;
 use super::error::JournalError;
 use crate::store::{self, Limits, Log, Recovered};
 
-/// Replaces all segments by what they come to; how many bytes there are then. `salt` is for a
-/// journal that is still to begin.
+/// Replaces all segments by one with their state, and returns its length in bytes. `salt` is for a
+/// journal that has not begun yet.
 ///
 /// # Errors
-/// The cause. The journal is as good as before then.
+/// The cause. The journal then holds the same state as before.
 pub(crate) fn compact(
     directory: Directory,
     recovered: Recovered,

@@ -12,21 +12,21 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// None for one that is only looked at.
+    /// The lock; none in a directory that is only read.
     held: Option<Held>,
 }
 
-/// What is open as long as the directory is used.
+/// The files that stay open as long as the directory is used.
 #[derive(Debug)]
 struct Held {
-    /// The directory itself, whatever its path leads to meanwhile.
+    /// The directory itself, even when its path leads elsewhere meanwhile.
     directory: File,
     identity: Identity,
-    /// Locked.
+    /// The lock file, locked.
     _lock: File,
 }
 
-/// Tells a file from all others, as long as it is open.
+/// The identity of a file, unique as long as the file is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -42,17 +42,17 @@ impl Identity {
 /// A segment's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// Its number.
+    /// The segment's number.
     pub number: u64,
-    /// Where it is.
+    /// The segment's path.
     pub path: PathBuf,
 }
 
 impl Directory {
-    /// Makes the directory if need be, and keeps other processes out.
+    /// Makes the directory if it is missing, and keeps other processes out.
     ///
     /// # Errors
-    /// When the directory cannot be used, or another process uses it.
+    /// The directory cannot be used, or another process uses it.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
         let unusable = |error| JournalError::at(path, "cannot use the data directory", error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
@@ -82,26 +82,25 @@ impl Directory {
         Ok(Self { path: path.to_owned(), held: Some(Held { directory, identity, _lock: lock }) })
     }
 
-    /// The directory as it is, to be looked at while it may be in use.
+    /// The directory without its lock, to be read while a broker may use it.
     #[must_use]
     pub(crate) fn peek(path: &Path) -> Self {
         Self { path: path.to_owned(), held: None }
     }
 
-    /// Where it is.
+    /// The directory's path.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where segment `number` is, or would be.
+    /// The path of segment `number`, which may not exist.
     #[must_use]
     pub(crate) fn segment_path(&self, number: u64) -> PathBuf {
         self.path.join(segment_name(number))
     }
 
-    /// Where segment `number` of the directory that was opened is, or would be, wherever that has
-    /// gone.
+    /// The path of segment `number` within the opened directory itself, wherever that was moved.
     pub(super) fn held_path(&self, number: u64) -> PathBuf {
         let Some(held) = &self.held else { return self.segment_path(number) };
         let directory = PathBuf::from(format!("/proc/self/fd/{}", held.directory.as_raw_fd()));
@@ -111,7 +110,7 @@ impl Directory {
         }
     }
 
-    /// Makes safe which files there are.
+    /// Opens the directory, whose sync makes the names of its files durable.
     pub(super) fn names(&self) -> io::Result<File> {
         match &self.held {
             Some(held) => held.directory.try_clone(),
@@ -119,10 +118,10 @@ impl Directory {
         }
     }
 
-    /// Fails when the path leads to another directory than the one that was opened, or to none.
+    /// Fails when the path leads to another directory than the opened one, or to none.
     ///
     /// # Errors
-    /// What has happened, and what to do.
+    /// The event, and the fix.
     pub(super) fn check(&self) -> io::Result<()> {
         let Some(held) = &self.held else { return Ok(()) };
         let path = self.path.display();
@@ -134,15 +133,15 @@ impl Directory {
         };
         Err(io::Error::other(format!(
             "the data directory {path} {cause}: put it back, or stop the broker, which then loses \
-             what it has not acknowledged"
+             all changes that it has not acknowledged"
         )))
     }
 
-    /// Fails when the path of segment `number` does not lead to a file with at least so many bytes;
-    /// and, where it is given, to this one.
+    /// Fails when the path of segment `number` does not lead to a file of at least `bytes`
+    /// bytes; and, where `identity` is given, to that file.
     ///
     /// # Errors
-    /// What has happened, and what to do.
+    /// The event, and the fix.
     pub(super) fn check_segment(
         &self,
         number: u64,
@@ -162,10 +161,10 @@ impl Directory {
         Err(io::Error::other(format!("the segment {} {cause}: put it back", path.display())))
     }
 
-    /// Its segments, in order.
+    /// The segments, in order.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// The directory cannot be read.
     pub(crate) fn segments(&self) -> Result<Vec<Segment>, JournalError> {
         let unreadable =
             |error| JournalError::at(&self.path, "cannot read the data directory", error);
@@ -188,17 +187,17 @@ fn segment_name(number: u64) -> String {
 }
 
 impl Segment {
-    /// All of it.
+    /// Reads the whole segment.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// The file cannot be read.
     pub(crate) fn read(&self) -> Result<Found, JournalError> {
         let bytes = fs::read(&self.path)
             .map_err(|error| JournalError::at(&self.path, "cannot read", error))?;
         Ok(Found { number: self.number, bytes })
     }
 
-    /// Cuts it off, for good.
+    /// Cuts the segment off at `end`, durably.
     fn cut(&self, end: u64) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(&self.path)?;
         file.set_len(end)?;
@@ -207,11 +206,12 @@ impl Segment {
     }
 }
 
-/// Reads a journal; `progress` hears how many of how many segments are read. Its points in time
-/// become those of a clock with another epoch by [`State::set_epoch`](crate::store::State).
+/// Reads a journal; `progress` gets the index of each segment and their number.
+/// [`State::set_epoch`](crate::store::State) converts the journal's points in time to a clock with
+/// another epoch.
 ///
 /// # Errors
-/// When a segment cannot be read, or another version wrote it.
+/// A segment cannot be read, or another version wrote it.
 pub(crate) fn recover(
     directory: &Directory,
     mut progress: impl FnMut(usize, usize),
@@ -225,10 +225,10 @@ pub(crate) fn recover(
     Ok(reader.finish())
 }
 
-/// Cuts off what a crash has torn, so that nothing of it is ever read again.
+/// Cuts off the torn ends that a crash has left, so that they are never read again.
 ///
 /// # Errors
-/// When a segment cannot be cut off.
+/// A segment cannot be cut off.
 pub(super) fn cut_torn_tails(directory: &Directory, faults: &[Fault]) -> Result<(), JournalError> {
     for fault in faults {
         if let Fault::TornTail { segment, offset, .. } = *fault {

@@ -14,7 +14,7 @@ pub(super) struct Files {
     pub(super) directory: Directory,
 }
 
-/// A segment that is written to.
+/// A segment that is open for writing.
 #[derive(Debug)]
 pub(super) struct OpenSegment {
     file: File,
@@ -63,7 +63,8 @@ impl Disk for Files {
         Ok(())
     }
 
-    /// These calls wait for the disk only where its names are not in memory.
+    /// Checks the directory and its segments. The calls wait for the disk only for names that are
+    /// not in memory.
     async fn look(
         &mut self,
         open: Option<(u64, &OpenSegment)>,

@@ -1,4 +1,4 @@
-//! Why a journal cannot be used.
+//! The error of a journal that cannot be used.
 
 use crate::store::UnknownFormat;
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// What cannot be done with a journal, with the fix where it is not the cause's own, and the cause.
+/// A failed operation on a journal, with its source; the fix is in either of them.
 #[derive(Debug)]
 pub(crate) struct JournalError {
     what: String,
@@ -14,17 +14,17 @@ pub(crate) struct JournalError {
 }
 
 impl JournalError {
-    /// Something that has no cause behind it.
+    /// An error without a source.
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), source: None }
     }
 
-    /// The kernel has refused it.
+    /// An error from the kernel.
     pub(super) fn io(what: impl Into<String>, error: io::Error) -> Self {
         Self { what: what.into(), source: Some(error.into()) }
     }
 
-    /// The kernel has refused it at `path`.
+    /// An error from the kernel about `path`.
     pub(super) fn at(path: &Path, what: &str, error: io::Error) -> Self {
         Self::io(format!("{what} {}", path.display()), error)
     }

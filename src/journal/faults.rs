@@ -1,6 +1,6 @@
-//! What the crash test plants, in builds with the feature `faults` only: a kill at a named point,
-//! a defect that the test has to find, a wrong wall clock, and many rewrites. `RINGMQ_FAULT` is a
-//! list with commas of `crash:POINT:COUNT`, `bug:NAME` and `clock:SECONDS`.
+//! Faults that the crash test plants, in builds with the feature `faults` only: a kill at a named
+//! point, a defect that the test has to find, a wrong wall clock, and many rewrites. `RINGMQ_FAULT`
+//! is a list with commas of `crash:POINT:COUNT`, `bug:NAME` and `clock:SECONDS`.
 
 #[cfg(feature = "faults")]
 mod planted {
@@ -32,7 +32,7 @@ mod planted {
         text.split(',').filter_map(fault).collect()
     });
 
-    /// The process reaches the point: perhaps it comes not any further.
+    /// Notes that the process reaches a point; a planted crash ends the process there.
     pub(crate) fn reach(point: &str) {
         let is_it = |fault: &&Planted| fault.kind == "crash" && fault.name == point;
         for fault in FAULTS.iter().filter(is_it) {
@@ -44,7 +44,7 @@ mod planted {
         }
     }
 
-    /// Makes of a submission what the planted defects would.
+    /// Changes a submission as the planted defects would.
     pub(crate) fn spoil(submission: &mut Submission) {
         let Submission::Batch(batch) = submission else { return };
         batch.entries.retain(|entry| match entry {
@@ -81,7 +81,7 @@ mod planted {
         }
     }
 
-    /// What a clock shows that is wrong by so many seconds; no clock shows a time before 1970.
+    /// The time of a clock that is wrong by the planted seconds; no clock shows a time before 1970.
     pub(crate) fn wall_ms(right_ms: u64) -> u64 {
         let clock = FAULTS.iter().find(|fault| fault.kind == "clock");
         let seconds = clock.and_then(|fault| fault.name.parse().ok()).unwrap_or(0_i64);
@@ -91,7 +91,7 @@ mod planted {
     /// Deliveries of a session that are copies of one message.
     static COPIES: Mutex<BTreeMap<DeliveryName, Vec<DeliveryNumber>>> = Mutex::new(BTreeMap::new());
 
-    /// Ends every copy of a message that a session gets with the first one.
+    /// Makes the end of one copy of a message the end of every copy that the session gets.
     fn end_copies(batch: &mut Batch) {
         let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in &batch.entries {
@@ -120,7 +120,7 @@ mod planted {
         batch.done.extend(ended);
     }
 
-    /// Small segments and many rewrites: a test does not run for days.
+    /// Limits for small segments and many rewrites: a test does not run for days.
     pub(crate) const LIMITS: Limits =
         Limits { segment_bytes_max: 1 << 17, rewrite_bytes_min: 1 << 18, rewrite_segments_max: 6 };
 
@@ -137,15 +137,15 @@ pub(crate) use planted::{LIMITS, has, reach, spoil, wall_ms};
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn reach(_point: &str) {}
 
-/// When segments end, and when all that lives is written anew.
+/// The limits for the end of a segment and the begin of a rewrite.
 #[cfg(not(feature = "faults"))]
 pub(crate) const LIMITS: crate::store::Limits = crate::store::Limits::USUAL;
 
-/// Makes of a submission what planted defects would.
+/// Changes a submission as planted defects would; here nothing is planted.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn spoil(_submission: &mut crate::store::Submission) {}
 
-/// What the wall clock shows, which a test may have set wrong.
+/// The time of the wall clock, which a test may have set wrong.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn wall_ms(right_ms: u64) -> u64 {
     right_ms

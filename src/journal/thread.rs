@@ -1,4 +1,4 @@
-//! The loop: take what the workers hand over, commit it, tell them.
+//! The journal's loop: take the workers' records, commit them, tell the workers.
 
 use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
@@ -17,33 +17,33 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// How long to wait for room in a worker's ring.
+/// The time to wait for room in a worker's ring.
 const TELL_AGAIN: Duration = Duration::from_millis(1);
 
-/// How much too early the planted defect acknowledges.
+/// The time by which the planted defect acknowledges too early.
 const EARLY: Duration = Duration::from_millis(5);
 
-/// What the journal is made of.
+/// The parts of a journal.
 pub(crate) struct JournalSetup {
-    /// Where it is.
+    /// The directory of the journal.
     pub directory: Directory,
-    /// What is there already, and what is wrong with it.
+    /// The end of the log that recovery found.
     pub end: LogEnd,
-    /// As recovery found them.
+    /// The faults that recovery found.
     pub faults: Vec<Fault>,
-    /// What the journal's time was when the process's clock began.
+    /// The journal's time when the process's clock began.
     pub epoch: Epoch,
-    /// Tells the journal's time now, and what the clocks say.
+    /// Reads the journal's time now, and the clocks.
     pub clock: Box<dyn Fn() -> ClockNote + Send>,
     /// Whether a commit is synced.
     pub syncs: bool,
-    /// What nobody can guess, for a new journal.
+    /// A random number that no one can guess, for a new journal.
     pub salt: u64,
-    /// Its ends of the lines to the workers.
+    /// The journal's ends of the lines to the workers.
     pub lines: ByWorker<Line<News, Submission>>,
     /// Wakes a worker.
     pub wake: Box<dyn Fn(WorkerId) + Send>,
-    /// What wakes the journal.
+    /// The bell that wakes the journal.
     pub bell: Arc<Notify>,
 }
 
@@ -56,11 +56,11 @@ impl std::fmt::Debug for JournalSetup {
     }
 }
 
-/// Starts the journal; it is open when this returns. Its thread ends when all workers have gone
-/// and all they handed over is written; or, with false, cannot be.
+/// Starts the journal, which is open when the function returns. Its thread ends once all workers
+/// have gone: with true when all their records are written, with false when they cannot be.
 ///
 /// # Errors
-/// The thread that does not start, or the journal that cannot be written.
+/// The thread does not start, or the journal cannot be written.
 pub(crate) fn start(setup: JournalSetup) -> Result<JoinHandle<bool>, JournalError> {
     let (opened_in, opened) = mpsc::channel();
     let cannot = |error: io::Error| JournalError::io("cannot write the journal", error);
@@ -99,17 +99,17 @@ struct Journal {
     wake: Box<dyn Fn(WorkerId) + Send>,
     bell: Arc<Notify>,
     clock: Box<dyn Fn() -> ClockNote + Send>,
-    /// The last note of the clocks, or what they said at the start.
+    /// The last note of the clocks, or the clocks at the start.
     clock_seen: ClockNote,
-    /// The next commit has to note them, however little time has passed.
+    /// Whether the next commit has to note the clocks, however little time has passed.
     owes_clock: bool,
-    /// What is still to be told, by worker: their rings are full.
+    /// The news that wait for room in a worker's ring.
     untold: ByWorker<VecDeque<News>>,
     /// The number of the first commit since the start.
     first_commit: u64,
-    /// Since the start.
+    /// The number of bytes written since the start.
     bytes_written: u64,
-    /// The rewrite that goes on, and which workers are still at it.
+    /// The current rewrite, and whether each worker is still at it.
     rewrite: Option<(u32, ByWorker<bool>)>,
 }
 
@@ -143,7 +143,7 @@ impl Journal {
         })
     }
 
-    /// True when all that was handed over is written.
+    /// Runs the journal; true when all records are written.
     async fn run(mut self) -> bool {
         loop {
             let is_last = self.is_abandoned();
@@ -173,8 +173,8 @@ impl Journal {
         }
     }
 
-    /// The next commit, if there is anything to write. Now and then it begins with a note of the
-    /// clocks; that the wall clock was set is worth one alone.
+    /// The next commit, if any record waits. Now and then a commit begins with a note of the
+    /// clocks. A step of the wall clock makes a commit with the note alone.
     fn next_commit(&mut self) -> Option<Commit> {
         let note = (self.clock)();
         let has_stepped = self.clock_seen.has_stepped(&note);
@@ -194,7 +194,8 @@ impl Journal {
         commit
     }
 
-    /// An orderly stop notes the clocks once more. The note is of use, but nobody waits for it.
+    /// Notes the clocks at an orderly stop. The note helps the next start, but no client waits for
+    /// it.
     async fn note_last_time(&mut self) {
         let stamp = self.log.next_stamp();
         if stamp.number > 1 {
@@ -206,7 +207,7 @@ impl Journal {
         }
     }
 
-    /// Takes what the workers have handed over.
+    /// Takes the workers' records.
     fn take(&mut self) {
         for (worker, line) in self.lines.iter_mut() {
             while let Some(mut submission) = line.receive() {
@@ -216,12 +217,13 @@ impl Journal {
         }
     }
 
-    /// True when all workers have gone.
+    /// True once all workers have gone.
     fn is_abandoned(&self) -> bool {
         self.lines.values().all(Line::is_abandoned)
     }
 
-    /// False when it cannot be written, and nobody is left to wait for it.
+    /// Writes a commit and tells the workers; false when it cannot be written and no worker is
+    /// left.
     async fn carry_out(&mut self, commit: Commit) -> bool {
         let Commit { bytes, heard, rewrites } = commit;
         if faults::has("early-acknowledgement") {
@@ -250,9 +252,9 @@ impl Journal {
         }
     }
 
-    /// Returns when the commit is as safe as it is to be, whatever the disk does meanwhile. What
-    /// has failed is never tried again where it failed: it goes to a new segment. False when it has
-    /// failed and nobody is left to wait for it.
+    /// Writes a commit, and returns once it is as safe as the settings ask, whatever the disk does
+    /// meanwhile. A failed write is never repeated in the same place: it goes to a new segment.
+    /// Returns false when the write has failed and no worker is left.
     async fn write(&mut self, mut bytes: Vec<u8>) -> bool {
         let mut has_failed = false;
         while !bytes.is_empty() {
@@ -262,8 +264,8 @@ impl Journal {
             if !has_failed {
                 has_failed = true;
                 tracing::error!(
-                    "The journal cannot be written: {error}. Nothing more is acknowledged that has \
-                     to outlive this process; it is tried again every second"
+                    "The journal cannot be written: {error}. Changes that have to outlive this \
+                     process are not acknowledged until a write works; one is tried every second"
                 );
                 self.tell_all_state(Some(&error.to_string()));
             }
@@ -281,7 +283,7 @@ impl Journal {
         true
     }
 
-    /// Lets time pass, and takes meanwhile what comes.
+    /// Waits, and takes the workers' records meanwhile.
     async fn wait(&mut self, duration: Duration) {
         let bell = Arc::clone(&self.bell);
         let _ = timeout(duration, async {
@@ -306,7 +308,7 @@ impl Journal {
         self.tell_untold();
     }
 
-    /// Tells the workers what there is room for in their rings; true when that was all.
+    /// Sends news to the workers whose rings have room; true when no news are left.
     fn tell_untold(&mut self) -> bool {
         for (worker, untold) in self.untold.iter_mut() {
             let line = &mut self.lines[worker];
@@ -331,7 +333,7 @@ impl Journal {
                 tracing::debug!(
                     rewrite,
                     bytes = self.log.bytes(),
-                    "All that lives is written anew"
+                    "The journal is rewritten, so that older segments can go"
                 );
                 self.rewrite = Some((rewrite, ByWorker::new(self.lines.workers(), |_| true)));
                 // What stands before the rewrite will be removed, and with it the notes.

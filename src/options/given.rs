@@ -1,5 +1,4 @@
-//! What a user has given, before it is known to be right: from the command line, the environment
-//! and files alike.
+//! Values from the command line, the environment and files, before they are checked.
 
 use super::listener::ListenerOptions;
 use super::table::OptionDef;
@@ -9,25 +8,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// A value as it was given.
+/// A value as the user gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
     /// The text.
     pub text: String,
-    /// Where it was given, for messages: a flag, a variable, or a file with line and column.
+    /// The place of the value, for messages: a flag, a variable, or a file with line and column.
     pub origin: String,
-    /// Where relative paths in it begin; None for the working directory.
+    /// The folder in which relative paths begin; None for the working directory.
     pub folder: Option<PathBuf>,
 }
 
 impl Value {
-    /// A value from `origin`.
+    /// Makes a value from `origin`.
     #[must_use]
     pub fn new(text: impl Into<String>, origin: impl Into<String>) -> Self {
         Self { text: text.into(), origin: origin.into(), folder: None }
     }
 
-    /// A value like this one from the same place.
+    /// Makes a part of this value, from the same place.
     pub(super) fn part(&self, text: &str, origin: String) -> Self {
         Self { text: text.to_owned(), origin, folder: self.folder.clone() }
     }
@@ -45,18 +44,18 @@ impl Value {
     }
 }
 
-/// A listener as it was given.
+/// A listener as the user gave it.
 #[derive(Debug, Clone)]
 pub struct GivenListener {
-    /// Its URL.
+    /// The listener's URL.
     pub listen: Value,
-    /// The options that it has of its own.
+    /// The options of this listener alone.
     pub own: Vec<(&'static OptionDef, Vec<Value>)>,
-    /// Options that were given where it counts more: what the listener has of them is left.
+    /// Options also given with a higher rank: the listener's own values of them are ignored.
     overruled: Vec<&'static str>,
 }
 
-/// Everything that was given.
+/// All values that the user gave.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     values: BTreeMap<&'static str, Vec<Value>>,
@@ -66,9 +65,9 @@ pub struct Given {
 /// A value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// Where it was given.
+    /// The place of the value.
     pub origin: String,
-    /// What is wrong with it.
+    /// The fault of the value.
     pub cause: String,
 }
 
@@ -81,7 +80,7 @@ impl fmt::Display for Wrong {
 impl std::error::Error for Wrong {}
 
 impl Wrong {
-    /// The value is not what it should have been.
+    /// Makes an error about a value from `origin`.
     #[must_use]
     pub(crate) fn new(origin: &str, cause: impl fmt::Display) -> Self {
         Self { origin: origin.to_owned(), cause: cause.to_string() }
@@ -93,8 +92,8 @@ impl Wrong {
 }
 
 impl Given {
-    /// Adds values of an option; for one that may not be repeated, the last is used. None at all
-    /// are as if the option was not given.
+    /// Adds values of an option; the last value counts where the option may not be repeated. Adding
+    /// no values leaves the option unset.
     pub fn add(&mut self, option: &'static OptionDef, values: impl IntoIterator<Item = Value>) {
         if option.name == "listen" {
             let listener = |listen| GivenListener::new(listen, Vec::new());
@@ -111,8 +110,8 @@ impl Given {
         self.listeners.push(listener);
     }
 
-    /// What was given here, and for the rest what was given there. Listeners are taken from one
-    /// of both; what was given here counts for them all.
+    /// The values of `self`, and those of `other` for the options that `self` lacks. Listeners are
+    /// taken from one of both, and the options of `self` count for them all.
     #[must_use]
     pub(crate) fn or(mut self, other: Self) -> Self {
         if self.listeners.is_empty() {
@@ -136,7 +135,7 @@ impl Given {
         texts(self) == texts(other)
     }
 
-    /// How the log is to look, if that is given and right, whatever else is not.
+    /// The format of the log, if it is given and valid, even where other values are not.
     #[must_use]
     pub(crate) fn log_format(&self) -> Option<LogFormat> {
         let values = self.values(super::find_option("log-format")?);
@@ -157,13 +156,13 @@ impl Given {
 }
 
 impl GivenListener {
-    /// A listener at `listen` with options of its own.
+    /// Makes a listener at `listen` with options of its own.
     #[must_use]
     pub(crate) const fn new(listen: Value, own: Vec<(&'static OptionDef, Vec<Value>)>) -> Self {
         Self { listen, own, overruled: Vec::new() }
     }
 
-    /// The listener's settings: its own, and for the rest `defaults`; or all that is wrong.
+    /// The listener's settings: its own, and for the rest `defaults`; or all its faults.
     pub(super) fn build(&self, defaults: &ListenerOptions) -> Result<ListenerOptions, Vec<Wrong>> {
         let mut listener = defaults.clone();
         let from_url = listener.set_url(&self.listen).map_err(|wrong| vec![wrong])?;

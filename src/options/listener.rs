@@ -1,4 +1,4 @@
-//! One listener: where it is, what is spoken there, and who may come in.
+//! One listener: its place, its protocol, and its conditions for clients.
 
 use super::given::{Value, Wrong};
 use super::table::{OptionDef, Set, find_option};
@@ -12,51 +12,53 @@ use std::str::FromStr;
 /// The settings of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerOptions {
-    /// What is spoken.
+    /// The protocol.
     pub scheme: Scheme,
-    /// Where; port 0 for any free one.
+    /// The place; port 0 for any free one.
     pub endpoint: Endpoint,
-    /// Certificate chains in PEM, the listener's own first in each; one per name it serves.
+    /// Certificate chains in PEM, the listener's own certificate first in each; one chain per name
+    /// that the listener serves.
     pub tls_cert: Vec<PathBuf>,
     /// The private keys of the certificates, in the same order.
     pub tls_key: Vec<PathBuf>,
-    /// The lowest version of TLS that is spoken.
+    /// The lowest accepted version of TLS.
     pub tls_min_version: TlsVersion,
-    /// Issuers of the listener's own certificates that may be missing there.
+    /// Issuers that complete the listener's own certificate chains.
     pub tls_chain: Vec<PathBuf>,
-    /// Who has to sign the clients' certificates.
+    /// The authorities that have to sign the clients' certificates.
     pub tls_client_ca: Vec<PathBuf>,
-    /// Which of them are revoked.
+    /// The revocation lists of these authorities.
     pub tls_crl: Vec<PathBuf>,
     /// Whether clients have to show a certificate.
     pub client_certificates: ClientCertificates,
-    /// What of a client's certificate is its user name.
+    /// The part of a client's certificate that is its user name.
     pub certificate_user: CertificateUser,
-    /// Where client identifiers come from.
+    /// The source of client identifiers.
     pub client_id: ClientIdSource,
     /// The path of a WebSocket listener's URL; `/` works as well.
     pub websocket_path: Box<str>,
-    /// The web pages that may connect by WebSocket, as scheme, host and port; empty for all.
+    /// The web pages that may connect by WebSocket, as scheme, host and port; an empty list allows
+    /// all.
     pub websocket_origins: Vec<Box<str>>,
-    /// Proxies whose PROXY header tells who is connected, and who have to send one.
+    /// Networks of proxies; they have to send a PROXY header, which gives the client's address.
     pub proxy_from: Vec<IpNet>,
-    /// Whether clients without credentials are let in. None until it is settled.
+    /// Whether clients without credentials are let in; None until all listeners are known.
     pub allow_anonymous: Option<bool>,
-    /// User names and password hashes.
+    /// The file of user names and password hashes.
     pub password_file: Option<PathBuf>,
-    /// Who may publish and subscribe where.
+    /// The file of permissions to publish and subscribe.
     pub acl_file: Option<PathBuf>,
     /// The key that JSON Web Tokens are verified with.
     pub jwt_key_file: Option<PathBuf>,
-    /// How they are signed.
+    /// The algorithm that signs the tokens.
     pub jwt_algorithm: JwtAlgorithm,
-    /// Where to ask whether a client may come in.
+    /// The service that decides whether a client is let in.
     pub http_auth_url: Option<Box<str>>,
-    /// For how many milliseconds the answer is waited for.
+    /// Milliseconds after which the service's answer is overdue.
     pub http_auth_timeout_ms: u32,
 }
 
-/// What is spoken on a listener.
+/// The protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// MQTT over TCP.
@@ -71,7 +73,7 @@ pub enum Scheme {
     Unix,
 }
 
-/// Where a listener is.
+/// The place of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// An address and port.
@@ -83,19 +85,19 @@ pub enum Endpoint {
 /// Whether clients have to show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientCertificates {
-    /// They are not asked.
+    /// No client is asked.
     #[default]
     None,
-    /// They may; what they show has to be valid.
+    /// Clients may show a certificate, and it has to be valid.
     Optional,
-    /// They have to.
+    /// Clients have to show a valid certificate.
     Required,
 }
 
-/// What of a client's certificate is its user name.
+/// The part of a client's certificate that is its user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateUser {
-    /// Nothing.
+    /// No part.
     None,
     /// The common name.
     CommonName,
@@ -103,12 +105,12 @@ pub enum CertificateUser {
     Subject,
 }
 
-/// Where a client's identifier comes from.
+/// The source of a client's identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientIdSource {
-    /// From its CONNECT.
+    /// The client's CONNECT.
     Client,
-    /// It is the user's name: each user has one session.
+    /// The user's name, so each user has one session.
     UserName,
 }
 
@@ -122,21 +124,21 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// How a JSON Web Token is signed.
+/// The algorithm that signs a JSON Web Token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JwtAlgorithm {
-    /// HMAC with SHA-256: the key file holds the secret.
+    /// HMAC with SHA-256; the key file holds the secret.
     Hs256,
-    /// RSA: the key file holds the public key in PEM.
+    /// RSA; the key file holds the public key in PEM.
     Rs256,
-    /// ECDSA on P-256: the key file holds the public key in PEM.
+    /// ECDSA on P-256; the key file holds the public key in PEM.
     Es256,
 }
 
 impl Scheme {
     const ALL: [Self; 5] = [Self::Mqtt, Self::Mqtts, Self::Ws, Self::Wss, Self::Unix];
 
-    /// As it stands in a URL.
+    /// The name of the scheme in a URL.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -148,7 +150,7 @@ impl Scheme {
         }
     }
 
-    /// The usual port.
+    /// The default port.
     const fn port(self) -> u16 {
         match self {
             Self::Mqtt | Self::Unix => 1883,
@@ -158,13 +160,13 @@ impl Scheme {
         }
     }
 
-    /// Whether TLS is spoken.
+    /// Whether the scheme includes TLS.
     #[must_use]
     pub(crate) const fn has_tls(self) -> bool {
         matches!(self, Self::Mqtts | Self::Wss)
     }
 
-    /// Whether WebSocket is spoken.
+    /// Whether the scheme includes WebSocket.
     #[must_use]
     pub(crate) const fn has_websocket(self) -> bool {
         matches!(self, Self::Ws | Self::Wss)
@@ -172,7 +174,8 @@ impl Scheme {
 }
 
 impl Endpoint {
-    /// True when `found` is what became of it: the same, or a port where any was asked for.
+    /// True when `found` is this endpoint as it was opened: the same, or with a real port for port
+    /// 0.
     #[must_use]
     pub(crate) fn is_at(&self, found: &Self) -> bool {
         match (self, found) {
@@ -181,7 +184,7 @@ impl Endpoint {
         }
     }
 
-    /// True when nobody on another host can reach it.
+    /// True when no other host can reach the endpoint.
     #[must_use]
     pub(crate) const fn is_local(&self) -> bool {
         match self {
@@ -232,7 +235,7 @@ impl ListenerOptions {
         }
     }
 
-    /// Reads `[SCHEME://]ADDRESS[:PORT][/PATH][?OPTION=VALUE&…]`; the options come back.
+    /// Reads `[SCHEME://]ADDRESS[:PORT][/PATH][?OPTION=VALUE&…]`, and returns the options.
     pub(super) fn set_url(
         &mut self,
         given: &Value,
@@ -262,8 +265,8 @@ impl ListenerOptions {
         query.split('&').filter(|pair| !pair.is_empty()).map(|pair| own(pair, given)).collect()
     }
 
-    /// Refuses an option of the listener's own that it could not heed: whoever writes it relies on
-    /// it.
+    /// Refuses an option of the listener's own that would have no effect there: its author relies
+    /// on the option.
     pub(super) fn check_own(&self, option: &OptionDef, values: &[Value]) -> Result<(), Wrong> {
         let origin = values.first().map_or("", |value| &value.origin);
         let name = option.name;
@@ -280,7 +283,7 @@ impl ListenerOptions {
         Ok(())
     }
 
-    /// Refuses what does not go together in a listener from `origin`.
+    /// Refuses settings that contradict each other, in a listener from `origin`.
     pub(super) fn check(&self, origin: &str) -> Result<(), Wrong> {
         let refused = |cause: &str| Err(Wrong::new(origin, format!("{self} {cause}")));
         let with_tls = self.scheme.has_tls();
@@ -296,7 +299,7 @@ impl ListenerOptions {
         let asks = self.client_certificates != ClientCertificates::None;
         if with_tls && asks && self.tls_client_ca.is_empty() {
             return refused(
-                "asks for client certificates: say who signs them, --tls-client-ca FILE",
+                "asks for client certificates: name their authorities, --tls-client-ca FILE",
             );
         }
         if with_tls && !asks && (!self.tls_client_ca.is_empty() || !self.tls_crl.is_empty()) {
@@ -314,7 +317,7 @@ impl ListenerOptions {
         Ok(())
     }
 
-    /// True when something tells who a client is.
+    /// True when passwords, tokens, the hook or certificates identify clients.
     #[must_use]
     pub(crate) fn has_credentials(&self) -> bool {
         self.password_file.is_some()
@@ -324,19 +327,21 @@ impl ListenerOptions {
     }
 }
 
-/// Anonymous clients are let in where that was said by name; otherwise only while no listener can
-/// be reached from another host, and nothing tells who clients are.
+/// Decides for each listener whether anonymous clients are let in. An explicit choice holds.
+/// Otherwise anonymous clients are let in only while no listener can be reached from another host
+/// and the listener has no credentials to check.
 ///
 /// # Errors
-/// When a listener can be reached, and nothing says who may come in: which one, and the cause.
+/// A listener can be reached, and no setting says which clients are let in: the listener's index,
+/// and the cause.
 pub(super) fn settle_anonymous(listeners: &mut [ListenerOptions]) -> Result<(), (usize, String)> {
     let all_local = listeners.iter().all(|listener| listener.endpoint.is_local());
     for (index, listener) in listeners.iter_mut().enumerate() {
         if listener.allow_anonymous.is_none() && !listener.has_credentials() && !all_local {
             let cause = format!(
-                "{listener}: nothing says who may connect, and a listener can be reached from \
-                 other hosts; give --password-file FILE, or --allow-anonymous true to let \
-                 everybody in"
+                "{listener}: no option says which clients may connect, and a listener can be \
+                 reached from other hosts; give --password-file FILE, or --allow-anonymous true \
+                 to let every client in"
             );
             return Err((index, cause));
         }
@@ -346,7 +351,7 @@ pub(super) fn settle_anonymous(listeners: &mut [ListenerOptions]) -> Result<(), 
     Ok(())
 }
 
-/// An option in a listener's URL.
+/// Parses an option in a listener's URL.
 fn own(pair: &str, given: &Value) -> Result<(&'static OptionDef, Vec<Value>), Wrong> {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
     let option = find_option(name).filter(|option| option.set.is_of_listener());
@@ -372,7 +377,7 @@ fn address(host: &str, port: u16) -> Option<SocketAddr> {
 }
 
 impl ListenerOptions {
-    /// Whether the peer `address` is a proxy that tells who is connected.
+    /// Whether the peer `address` is a proxy that gives the client's address.
     #[must_use]
     pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -1,5 +1,5 @@
-//! Every option, defined once: the command line, its help, the environment variables, the keys of
-//! the configuration file and the defaults all come from [`OPTIONS`].
+//! All options, each defined once: the command line, its help, the environment variables, the keys
+//! of the configuration file and the defaults all come from [`OPTIONS`].
 #![forbid(unsafe_code)]
 
 mod given;
@@ -22,56 +22,56 @@ use std::path::PathBuf;
 /// The settings of a broker; the same for all its workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Where to accept connections, and what is asked of them; at least one.
+    /// The listeners; at least one.
     pub listeners: Vec<ListenerOptions>,
-    /// How many workers to run: 0 for one per usable physical core.
+    /// The number of workers: 0 for one per usable physical core.
     pub workers: usize,
-    /// Which core each worker's thread stays on.
+    /// The core on which each worker's thread stays.
     pub pin: Pin,
-    /// How many microseconds a worker without work spins before it sleeps.
+    /// Microseconds for which a worker without work spins before it sleeps.
     pub busy_poll_us: u32,
-    /// Where sessions and messages are kept; none for in memory.
+    /// The directory of sessions and messages; none keeps them in memory.
     pub data_dir: Option<PathBuf>,
-    /// What an acknowledgement means.
+    /// The safety of an acknowledged change.
     pub durability: Durability,
-    /// Whose a client identifier is.
+    /// The owner of a client identifier.
     pub client_id_owner: ClientIdOwner,
-    /// For how many milliseconds changes gather when acknowledgements do not wait for them.
+    /// Milliseconds for which changes gather when acknowledgements do not wait for them.
     pub durability_interval_ms: u32,
-    /// How many connections are open at most: 0 for what the descriptor limit allows.
+    /// The maximum number of open connections: 0 for as many as the descriptor limit allows.
     pub max_connections: u32,
-    /// How many connections one address may have at most: 0 for any number.
+    /// The maximum number of connections from one address: 0 for any number.
     pub max_connections_per_address: u32,
-    /// How many connections a second are let in: 0 for any number.
+    /// The maximum number of new connections a second: 0 for any number.
     pub max_connect_rate: u32,
-    /// For how many seconds a peer that has not sent its CONNECT may be silent, at least 1.
+    /// Seconds for which a peer may be silent before its CONNECT, at least 1.
     pub connect_timeout_s: u16,
-    /// After how many silent seconds TCP probes whether a peer is there: 0 for never.
+    /// Seconds of silence after which TCP probes a peer: 0 for never.
     pub tcp_keep_alive_s: u16,
-    /// How many logins with one user name from one address may fail within a minute before the next
+    /// Failed logins within a minute, with one user name from one address, after which the next
     /// ones are delayed: 0 for any.
     pub max_login_failures: u32,
-    /// How many threads check passwords.
+    /// The number of threads that check passwords.
     pub login_threads: u16,
-    /// For how many seconds a verified password need not be hashed again: 0 for never.
+    /// Seconds for which a verified password need not be hashed again: 0 for never.
     pub login_cache_s: u16,
-    /// How many messages a second one client may publish: 0 for any number.
+    /// Messages a second that one client may publish: 0 for any number.
     pub max_publish_rate: u32,
-    /// How many bytes a second one client may publish: 0 for any number.
+    /// Bytes a second that one client may publish: 0 for any number.
     pub max_publish_bytes: u64,
     /// The largest packet accepted from a client, in bytes.
     pub max_packet_size: u32,
-    /// How many QoS 1 and 2 messages are in flight to one client at most, at least 1.
+    /// The maximum number of QoS 1 and 2 messages in flight to one client, at least 1.
     pub max_inflight: u16,
-    /// How many QoS 1 and 2 messages a client may have in flight to the broker, at least 1.
+    /// The maximum number of QoS 1 and 2 messages in flight from one client, at least 1.
     pub receive_maximum: u16,
-    /// How many messages wait for one session at most.
+    /// The maximum number of messages that wait for one session.
     pub max_queued_messages: u32,
-    /// How many bytes of messages wait for one session at most.
+    /// The maximum number of bytes of messages that wait for one session.
     pub max_queued_bytes: u64,
-    /// How many levels a topic may have, at least 1.
+    /// The maximum number of levels in a topic, at least 1.
     pub max_topic_levels: u16,
-    /// The longest keep-alive in seconds: 0 for any, also none.
+    /// The longest keep-alive in seconds: 0 for any, or for none at all.
     pub max_keep_alive: u16,
     /// The longest session expiry interval in seconds; `u32::MAX` for sessions that never expire.
     pub max_session_expiry: u32,
@@ -79,14 +79,14 @@ pub struct Options {
     pub max_topic_alias: u16,
     /// Whether retained messages are kept.
     pub retain_available: bool,
-    /// The least important log lines still written.
+    /// The least important level of log lines that are written.
     pub log_level: LogLevel,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
 }
 
 impl Options {
-    /// Nothing set yet: [`OPTIONS`] fills it in.
+    /// The options before [`OPTIONS`] fills them in.
     const fn unset() -> Self {
         Self {
             listeners: Vec::new(),
@@ -122,18 +122,19 @@ impl Options {
         }
     }
 
-    /// The settings that were given, the rest as [`OPTIONS`] says.
+    /// Makes options from the given values, and the defaults of [`OPTIONS`] for the rest.
     ///
     /// # Errors
-    /// The first value that is refused, with where it was given.
+    /// The first value that is refused, and its place.
     pub fn build(given: &Given) -> Result<Self, Wrong> {
         Self::build_or_list(given).map_err(|mut wrong| wrong.swap_remove(0))
     }
 
-    /// As [`Options::build`].
+    /// Does the same as [`Options::build`], and reports every error.
     ///
     /// # Errors
-    /// Every value that is refused, at least one; what follows from a value only once it is right.
+    /// All values that are refused, at least one. Checks that combine values run only once each
+    /// value is valid.
     pub(crate) fn build_or_list(given: &Given) -> Result<Self, Vec<Wrong>> {
         let mut options = Self::unset();
         let mut defaults = ListenerOptions::unset();
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!(find_option("busy-poll-us").unwrap().variable(), "RINGMQ_BUSY_POLL_US");
     }
 
-    /// V11: each numeric setting at 0, 1 and its maximum is taken or refused, never a panic.
+    /// V11: each numeric setting at 0, 1 and its maximum is accepted or refused, without a panic.
     #[test]
     fn numbers_at_the_edges_are_taken_or_refused_with_their_range() {
         let extremes =

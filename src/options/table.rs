@@ -8,34 +8,34 @@ use crate::limits::WORKERS_MAX;
 use std::fmt;
 use std::path::PathBuf;
 
-/// One option: its name on the command line, in files and in the environment, what it accepts, what
-/// it sets.
+/// One option: its name on the command line, in files and in the environment, its values, and its
+/// field.
 #[derive(Debug)]
 pub struct OptionDef {
     /// The long flag without its dashes, and the key in a configuration file.
     pub name: &'static str,
-    /// What stands for the value in the help text.
+    /// The placeholder for the value in the help text.
     pub value_name: &'static str,
-    /// The value when none is given; empty for none.
+    /// The value without a given one; empty for none.
     pub default: &'static str,
-    /// One or two sentences.
+    /// The help text: one or two sentences.
     pub help: &'static str,
-    /// How it is set, and of what.
+    /// The field that the value sets.
     pub set: Set,
     /// Whether a running broker takes a new value.
     pub is_reloaded: bool,
 }
 
-/// What an option is set of. Each function parses a value into its field, or says what it should
-/// have been.
+/// The field that an option sets. Each function parses a value into its field; its error describes
+/// the expected values.
 pub enum Set {
     /// The list of listeners.
     Listen,
-    /// The broker.
+    /// A field of the broker.
     Broker(fn(&mut Options, &str) -> Result<(), Expected>),
-    /// A listener.
+    /// A field of a listener.
     Listener(fn(&mut ListenerOptions, &str) -> Result<(), Expected>),
-    /// A list of a listener's.
+    /// A list in a listener.
     ListenerList(fn(&mut ListenerOptions, &[&str]) -> Result<(), Expected>),
 }
 
@@ -71,26 +71,26 @@ impl OptionDef {
         format!("RINGMQ_{}", self.name.replace('-', "_").to_uppercase())
     }
 
-    /// True when its value is the path of a file.
+    /// True when the value is the path of a file.
     #[must_use]
     pub(crate) fn is_path(&self) -> bool {
         matches!(self.value_name, "FILE" | "DIR")
     }
 
-    /// True when its value is words of the user's, so that a number in their place is a mistake.
+    /// True when the value is the user's own text, so a number in its place is a mistake.
     #[must_use]
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.value_name, "FILE" | "DIR" | "URL" | "PATH" | "ORIGIN" | "NETWORK")
     }
 
-    /// Sets it of the broker, if it is the broker's.
+    /// Sets the field of the broker, if the option belongs to the broker.
     pub(super) fn set_for(&self, options: &mut Options, values: &[Value]) -> Result<(), Wrong> {
         let (Set::Broker(set), Some(value)) = (&self.set, values.last()) else { return Ok(()) };
         let result = set(options, &value.text_for(self));
         result.map_err(|expected| Wrong::expected(value, &expected))
     }
 
-    /// Sets it of a listener, if it is a listener's.
+    /// Sets the field of a listener, if the option belongs to a listener.
     pub(super) fn set_of(
         &self,
         listener: &mut ListenerOptions,
@@ -156,7 +156,7 @@ impl OptionDef {
     }
 }
 
-/// The option of that name.
+/// The option with that name.
 #[must_use]
 pub(crate) fn find_option(name: &str) -> Option<&'static OptionDef> {
     OPTIONS.iter().find(|option| option.name == name)
@@ -177,8 +177,8 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::list(
         "tls-cert",
         "FILE",
-        "Use this certificate chain in PEM, the listener's own first; repeat for more names. What \
-         is missing of it is looked for in --tls-chain and --tls-client-ca.",
+        "Use this certificate chain in PEM, the listener's own first; repeat for more names. \
+         Missing issuers are taken from --tls-chain and --tls-client-ca.",
         |listener, values| {
             listener.tls_cert = paths(values);
             Ok(())
@@ -266,7 +266,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "websocket-origin",
         "ORIGIN",
         "Let only web pages from this origin connect, such as https://example.org; may be \
-         repeated. None given lets all.",
+         repeated. Without an origin all pages may connect.",
         |listener, values| {
             listener.websocket_origins = values.iter().map(|&value| value.into()).collect();
             Ok(())
@@ -286,8 +286,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "allow-anonymous",
         "CHOICE",
         "auto",
-        "Let clients without credentials in: true, false, or auto, which does while all listeners \
-         are local and nothing tells who clients are.",
+        "Let clients without credentials in: true, false, or auto, which lets them in while all \
+         listeners are local and this listener has no credentials to check.",
         |listener, value| anonymous(value).map(|choice| listener.allow_anonymous = choice),
     ),
     OptionDef::listener(
@@ -324,7 +324,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "jwt-algorithm",
         "ALGORITHM",
         "HS256",
-        "How tokens are signed: HS256, RS256 or ES256.",
+        "Accept only tokens signed with this algorithm: HS256, RS256 or ES256.",
         |listener, value| parse(value, ALGORITHM).map(|choice| listener.jwt_algorithm = choice),
     ),
     OptionDef::listener(
@@ -348,7 +348,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "COUNT",
         "0",
         "Run this many workers (at most 128), each a thread with its own connections. 0 runs one \
-         per usable physical core; more than there are cores share them.",
+         per usable physical core; more workers than cores share the cores.",
         |options, value| within(value, 0..=WORKERS_MAX).map(|count| options.workers = count),
     ),
     OptionDef::broker(
@@ -373,7 +373,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "DIR",
         "",
         "Keep persistent sessions, their messages, retained messages and wills in this directory, \
-         so that they outlive the process; without it they are in memory.",
+         so that they outlive the process; without a directory they are in memory.",
         |options, value| {
             options.data_dir = path(value);
             Ok(())
@@ -383,22 +383,23 @@ pub const OPTIONS: &[OptionDef] = &[
         "durability",
         "CHOICE",
         "commit",
-        "What an acknowledgement means with --data-dir: commit, it is on disk; interval, it will \
-         be after --durability-interval-ms; none, it survives this process but not a power cut.",
+        "With --data-dir, an acknowledged change is on disk (commit), will be on disk after \
+         --durability-interval-ms (interval), or survives this process but no power cut (none).",
         |options, value| parse(value, DURABILITY).map(|choice| options.durability = choice),
     ),
     OptionDef::broker(
         "durability-interval-ms",
         "MILLISECONDS",
         "1000",
-        "How long changes gather before they are written, unless --durability is commit.",
+        "Gather changes for this long before they are written, unless --durability is commit.",
         |options, value| within(value, 1..=60_000).map(|ms| options.durability_interval_ms = ms),
     ),
     OptionDef::broker(
         "max-connections",
         "COUNT",
         "0",
-        "Close connections above this number at once. 0 allows what the descriptor limit does.",
+        "Close connections above this number at once. 0 allows as many as the descriptor limit \
+         does.",
         |options, value| within(value, 0..=u32::MAX).map(|count| options.max_connections = count),
     ),
     OptionDef::broker(
@@ -423,8 +424,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "connect-timeout",
         "SECONDS",
         "30",
-        "Close a connection from which nothing comes for this long (1 to 3600) before its CONNECT \
-         is there; after twice as long in any case.",
+        "Close a connection that sends nothing for this long (1 to 3600) before its CONNECT is \
+         complete, or whose CONNECT is incomplete after twice as long.",
         |options, value| within(value, 1..=3600).map(|time| options.connect_timeout_s = time),
     )
     .reloaded(),
@@ -432,9 +433,9 @@ pub const OPTIONS: &[OptionDef] = &[
         "tcp-keep-alive",
         "SECONDS",
         "60",
-        "Find out by TCP whether a client is still there after this long (1 to 32767) without \
-         anything from it; one that answers nothing, or takes nothing, is given up a minute later \
-         at most. 0 leaves it to MQTT's keep alive.",
+        "Let TCP probe a client after this long (1 to 32767) without anything from it; a client \
+         that answers no probe, or takes no data, is given up a minute later at most. 0 leaves \
+         silent clients to MQTT's keep alive.",
         |options, value| within(value, 0..=32_767).map(|time| options.tcp_keep_alive_s = time),
     ),
     OptionDef::broker(
@@ -442,8 +443,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "CHOICE",
         "connected",
         "Refuse a CONNECT with a client identifier with which another user is connected \
-         (connected), or has a session (session). Without either (none) whoever comes in may take \
-         over any session. A session of no user in particular is anybody's.",
+         (connected), or has a session (session). With none, every client may take over any \
+         session. A session without a user's name belongs to everyone.",
         |options, value| {
             parse(value, CLIENT_ID_OWNER).map(|choice| options.client_id_owner = choice)
         },
@@ -454,7 +455,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "COUNT",
         "10",
         "After this many failed logins with one user name from one address within a minute, delay \
-         the next ones by a second, then by twice as long each time, up to 8 s. 0 never does.",
+         the next ones by a second, then by twice as long each time, up to 8 s. 0 never delays a \
+         login.",
         |options, value| {
             within(value, 0..=1_000_000).map(|count| options.max_login_failures = count)
         },
@@ -470,7 +472,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "login-cache-s",
         "SECONDS",
         "30",
-        "Do not hash a password again that was right this short a time ago. 0 always does.",
+        "Accept a password without hashing it again for this long after it was right. 0 always \
+         hashes.",
         |options, value| within(value, 0..=3600).map(|time| options.login_cache_s = time),
     ),
     OptionDef::broker(
@@ -551,7 +554,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "max-keep-alive",
         "SECONDS",
         "0",
-        "Cap the keep-alive of clients (1 to 65535). 0 leaves it to them.",
+        "Cap the keep-alive of clients (1 to 65535). 0 sets no cap.",
         |options, value| within(value, 0..=u16::MAX).map(|time| options.max_keep_alive = time),
     )
     .reloaded(),
@@ -585,7 +588,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "log-level",
         "LEVEL",
         "info",
-        "Log what is at least this important: error, warn, info, debug or trace.",
+        "Write log lines of at least this importance: error, warn, info, debug or trace.",
         |options, value| parse(value, LEVEL).map(|level| options.log_level = level),
     )
     .reloaded(),

@@ -1,10 +1,10 @@
-//! What values may be, and what is said of those that are not.
+//! Types of values, and the errors of invalid ones.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// What a refused value should have been.
+/// The description of the values that an option expects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected(String);
 
@@ -13,7 +13,7 @@ impl Expected {
         Self(format!("{value:?} is not {expected}"))
     }
 
-    /// The same without the value, which may be a secret.
+    /// Makes the error without the value, which may be a secret.
     pub(super) fn hidden(expected: &str) -> Self {
         Self(format!("the value is not {expected}"))
     }
@@ -25,60 +25,61 @@ impl fmt::Display for Expected {
     }
 }
 
-/// Which core each worker's thread stays on.
+/// The core on which each worker's thread stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pin {
     /// One hardware thread of each physical core that this process may use.
     Auto,
-    /// Wherever the kernel puts them.
+    /// The kernel's choice.
     None,
-    /// These cores, one after the other; never empty, no core twice.
+    /// The cores of this list, one after the other; at least one, no core twice.
     Cores(Vec<usize>),
 }
 
-/// How important a log line is.
+/// The importance of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
-    /// The broker could not do what it has to.
+    /// The broker could not do its work.
     Error,
-    /// Something needs attention.
+    /// A condition needs attention.
     Warn,
-    /// Start, stop and what happens rarely.
+    /// Start, stop and rare events.
     Info,
-    /// What happens per connection.
+    /// Events of each connection.
     Debug,
-    /// What happens per packet; only in builds with debug assertions.
+    /// Events of each packet; only in builds with debug assertions.
     Trace,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object per line.
     Json,
 }
 
-/// What an acknowledgement means, where state outlives the process.
+/// The safety of an acknowledged change, where state outlives the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// What it is about is on disk.
+    /// The change is on disk.
     Commit,
-    /// It is on disk an interval later.
+    /// The change is on disk an interval later.
     Interval,
-    /// The kernel has it an interval later; it survives this process, but not a power cut.
+    /// The kernel has the change an interval later: the change survives this process, but no power
+    /// cut.
     None,
 }
 
-/// Whose a client identifier is, where users are told apart.
+/// The owner of a client identifier, on listeners that tell users apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientIdOwner {
-    /// The user's who is connected with it.
+    /// The user who is connected with the identifier.
     Connected,
-    /// Also the user's whose session is kept under it.
+    /// Also the user whose session has the identifier.
     Session,
-    /// Nobody's: whoever may come in may take over any session, as with Mosquitto.
+    /// No one: every client may take over any session, as with Mosquitto.
     None,
 }
 
@@ -147,9 +148,9 @@ impl FromStr for LogFormat {
     }
 }
 
-/// The cores of a list such as `0,2,4-7`, in its order; `None` when it is not one.
+/// Parses a list of cores such as `0,2,4-7`, in its order; `None` for any other text.
 ///
-/// The kernel writes its own lists of cores in the same way, so this reads those, too.
+/// The kernel writes its own lists of cores in the same form.
 #[must_use]
 pub(crate) fn core_list(list: &str) -> Option<Vec<usize>> {
     let mut cores = Vec::new();

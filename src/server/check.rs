@@ -1,4 +1,4 @@
-//! `ringmq check`: tells what is wrong with a configuration file, and with the files that it names.
+//! `ringmq check`: reports the faults of a configuration file, and of the files that it names.
 
 use super::configuration::{Contents, example};
 use super::failure::Failure;
@@ -13,7 +13,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Runs the command; `arguments` begin with its name, `check`. 2 when anything is wrong.
+/// Runs the command; `arguments` begin with its name, `check`. The exit status is 2 after any
+/// fault.
 pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (text, is_right) = match command().try_get_matches_from(arguments) {
         Ok(matches) => answer(&matches),
@@ -38,7 +39,7 @@ fn command() -> Command {
     Command::new("check")
         .bin_name("ringmq check")
         .about(
-            "Tells what is wrong with a configuration file and with the files that it names. \
+            "Tells the faults of a configuration file and of the files that it names. \
              Nothing is started; flags and environment variables do not count.",
         )
         .max_term_width(100)
@@ -65,7 +66,7 @@ fn answer(matches: &ArgMatches) -> (String, bool) {
     }
 }
 
-/// One line for each thing that is to be said of a file, and whether it can be used.
+/// Reports on a file in one line for each finding, with true when the file can be used.
 fn check(file: &Path) -> (String, bool) {
     let contents = Contents::read(file);
     let mut report = Report::default();
@@ -131,7 +132,7 @@ impl Report {
         self.lines.extend(listeners.map(|listener| format!("  listens on {listener}")));
     }
 
-    /// Listeners that share a file share what is to be said of it.
+    /// Adds a line once: listeners that share a file share the lines about it.
     fn say(&mut self, line: String) {
         if !self.lines.contains(&line) {
             self.lines.push(line);

@@ -9,12 +9,12 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What the user wants.
+/// The user's command.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// To run a broker.
+    /// Runs a broker.
     Run(Configuration),
-    /// To read the help or the version.
+    /// Prints the help or the version.
     Show(String),
 }
 
@@ -34,7 +34,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     }
 }
 
-/// How the log would look, as far as arguments say that are not right as a whole: the flag, or the
+/// The format of the log in arguments that are not valid as a whole: from the flag, or from the
 /// environment variable.
 pub(super) fn log_format(arguments: impl Iterator<Item = OsString>) -> LogFormat {
     let arguments: Vec<OsString> = arguments.collect();
@@ -73,7 +73,7 @@ fn command() -> clap::Command {
 
 const CONFIG: &str = "config";
 const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a password file; ringmq \
-                        check FILE tells what is wrong with a configuration file; ringmq journal \
+                        check FILE tells the faults of a configuration file; ringmq journal \
                         verify|dump|compact DIR reads or shrinks a data directory.";
 
 fn argument(option: &OptionDef) -> Arg {
@@ -112,7 +112,7 @@ fn given_as(option: &OptionDef, matches: &ArgMatches) -> String {
     }
 }
 
-/// The first line of what clap has to say.
+/// The first line of clap's message.
 fn one_line(message: &str) -> Failure {
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);

@@ -12,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
-/// How often it is looked whether the journal has ended.
+/// The interval between two checks whether the journal has ended.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How often it is looked whether certificates have changed.
+/// The interval between two checks whether certificates have changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The signals that the broker heeds.
@@ -27,7 +27,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Heeds them from now on; needs the runtime.
+    /// Begins to receive the signals; needs the runtime.
     pub(super) fn heed() -> Result<Self, Failure> {
         let heed =
             |kind| signal(kind).map_err(|error| Failure::start(format!("no signals: {error}")));
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one that ends the broker; reloads meanwhile.
+    /// Waits for a signal that ends the broker, and reloads meanwhile.
     async fn stop(&mut self, mut reloader: Reloader) -> &'static str {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
@@ -51,7 +51,7 @@ impl Signals {
         }
     }
 
-    /// Waits for one while the broker ends.
+    /// Waits for a second signal while the broker ends.
     async fn second(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "a second signal came, SIGINT",
@@ -60,28 +60,28 @@ impl Signals {
     }
 }
 
-/// What is to be stopped.
+/// The parts of the broker that are to be stopped.
 #[derive(Debug)]
 pub(super) struct Stopping<'a> {
     pub(super) doorbells: &'a [Doorbell],
     pub(super) reports: UnboundedReceiver<Report>,
-    /// It ends once it has written what the workers left, or knows that it cannot.
+    /// The journal, which ends once it has written the workers' records, or knows that it cannot.
     pub(super) journal: Option<JoinHandle<bool>>,
     /// Sockets in the file system.
     pub(super) files: Vec<SocketFile>,
 }
 
-/// How it ended.
+/// The result of the stop.
 #[derive(Debug)]
 pub(super) struct Ending {
-    /// Those of the workers that stopped in time.
+    /// The reports of the workers that stopped in time.
     pub(super) reports: Vec<Report>,
-    /// Nothing was given up.
+    /// Whether no change was given up.
     pub(super) is_orderly: bool,
 }
 
-/// Runs until a signal comes, then stops everything: until all is done, the time is over, or a
-/// second signal comes.
+/// Runs the broker until a signal comes, then stops all parts. The stop ends when all parts have
+/// ended, when its time is over, or at a second signal.
 pub(super) async fn run(
     mut signals: Signals,
     reloader: Reloader,
@@ -122,13 +122,13 @@ pub(super) async fn run(
         tracing::error!(
             given_up,
             "Some changes are given up that are not in the journal; unless --durability is \
-             interval or none, nobody was told that they were kept"
+             interval or none, no client was told that they were kept"
         );
     }
     Ending { reports: stopped, is_orderly: cut_short.is_none() && given_up == 0 }
 }
 
-/// How many changes the journal does not have.
+/// The number of changes that the journal lacks.
 fn given_up(reports: &[Report], is_written: bool) -> usize {
     let unwritten = reports.iter().map(|report| report.unwritten);
     unwritten.map(|left| left.gathering + if is_written { 0 } else { left.handed_over }).sum()

@@ -1,23 +1,23 @@
-//! How many descriptors this process may have.
+//! The limit of this process's descriptors.
 
 use super::failure::Failure;
 use super::resource;
 use crate::limits::TURNED_AWAY_MAX;
 use rustix::process::Resource;
 
-/// Descriptors left for everything that is not a connection, besides those of the workers, and for
-/// connections that are only turned away.
+/// Descriptors reserved besides those of the workers: for files, and for connections that are only
+/// turned away.
 const RESERVED: usize = 64 + TURNED_AWAY_MAX;
-/// Descriptors of a worker besides its listeners: its ring and its eventfd, and as many to spare.
+/// Descriptors of a worker besides its listeners: its ring, its eventfd, and two to spare.
 const PER_WORKER: usize = 4;
 
-/// Raises the limit as far as this process may, and says what it is then.
+/// Raises the limit as far as this process may, and returns it.
 pub(super) fn raise_limit() -> usize {
     let limit = resource::raise_limit(Resource::Nofile);
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// How many connections fit under a descriptor limit.
+/// The number of connections that fit under a descriptor limit.
 pub(super) fn connections(
     limit: usize,
     workers: usize,

@@ -1,4 +1,4 @@
-//! Opens the data directory: takes up what an earlier process has left, and starts the journal.
+//! Opens the data directory: restores an earlier process's state, and starts the journal.
 
 use super::failure::Failure;
 use crate::base::random;
@@ -19,12 +19,12 @@ use tokio::sync::Notify;
 /// The journal while it runs.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
-    /// What each worker gets; nothing when everything is in memory.
+    /// Each worker's end of the journal and its restored state; empty when all state is in memory.
     pub(super) ends: Vec<(JournalLine, Past)>,
     pub(super) thread: Option<JoinHandle<bool>>,
 }
 
-/// Opens the data directory, if there is one, for workers that these `doorbells` wake.
+/// Opens the data directory, if one is given, for workers that these `doorbells` wake.
 ///
 /// # Errors
 /// One line with the cause and the fix.
@@ -97,12 +97,12 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
     Ok(recovered)
 }
 
-/// What the machine's clocks say, in this boot.
+/// Reads the machine's clocks, in this boot.
 fn read_clocks(boot: [u8; 16]) -> Reading {
     Reading { wall_ms: journal::wall_ms(clock::wall_ms()), boot, boot_ms: clock::boot_ms() }
 }
 
-/// What the start says of where state is.
+/// A line for the start about the place and the safety of state.
 pub(super) fn describe(options: &Options) -> String {
     let Some(path) = options.data_dir.as_deref().map(Path::display) else {
         return "state is in memory: sessions and retained messages end with this process; \
@@ -111,12 +111,12 @@ pub(super) fn describe(options: &Options) -> String {
     };
     let interval = options.durability_interval_ms;
     match options.durability {
-        Durability::Commit => format!("state is in {path}: what is acknowledged is on disk"),
+        Durability::Commit => format!("state is in {path}: acknowledged changes are on disk"),
         Durability::Interval => {
-            format!("state is in {path}: what is acknowledged is on disk within {interval} ms")
+            format!("state is in {path}: acknowledged changes are on disk within {interval} ms")
         }
         Durability::None => format!(
-            "state is in {path}, never synced: what is acknowledged survives this process after \
+            "state is in {path}, never synced: acknowledged changes survive this process after \
              {interval} ms, but not a power cut"
         ),
     }

@@ -1,4 +1,4 @@
-//! Why the broker does not start, or keeps its old settings: one line with the cause and the fix.
+//! Failures of a start or a reload: one line with the cause and the fix.
 
 use super::logging::line;
 use crate::base::causes;
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use tracing::Level;
 
-/// One line for the standard error, and the exit status.
+/// One line for the standard error, the exit status, and the line's format.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     line: String,
@@ -23,12 +23,13 @@ impl std::fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The options are wrong: an error, or a line that is one.
+    /// Makes the failure of wrong options, from an error or a line.
     pub(super) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
         Self::new(&*error.into(), 2)
     }
 
-    /// The options are right, but the machine does not allow it: an error, or a line that is one.
+    /// Makes the failure of right options on a machine that does not allow them, from an error or a
+    /// line.
     pub(super) fn start(error: impl Into<Box<dyn Error>>) -> Self {
         Self::new(&*error.into(), 1)
     }
@@ -37,12 +38,12 @@ impl Failure {
         Self { line: causes::line(error), status, format: LogFormat::Text }
     }
 
-    /// The line is to look as those of the log do.
+    /// Sets the format, that of the log's lines.
     pub(super) fn in_format(self, format: LogFormat) -> Self {
         Self { format, ..self }
     }
 
-    /// Tells the user.
+    /// Prints the line, and returns the exit status.
     pub(super) fn report(self) -> ExitCode {
         let line = match self.format {
             LogFormat::Text => format!("ringmq: {}\n", self.line),

@@ -1,4 +1,4 @@
-//! `ringmq journal`: looks into a data directory, and makes it smaller.
+//! `ringmq journal`: shows a data directory's records, and makes the directory smaller.
 
 use super::failure::Failure;
 use crate::base::ids::DeliveryName;
@@ -14,11 +14,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// How many bytes of a payload are shown.
+/// The number of a payload's bytes that are shown.
 const SHOWN_BYTES: usize = 32;
 
-/// Runs the command; `arguments` begin with its name, `journal`. 1 when something is damaged, 2
-/// when nothing could be read or written.
+/// Runs the command; `arguments` begin with its name, `journal`. The exit status is 1 for damage,
+/// and 2 when a directory cannot be read or written.
 pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -39,26 +39,29 @@ fn command() -> Command {
         .value_name("DIR")
         .required(true)
         .value_parser(value_parser!(PathBuf))
-        .help("What --data-dir was given");
+        .help("The directory of the broker's --data-dir");
     let with = |name: &'static str, about: &'static str| {
         Command::new(name).about(about).arg(directory.clone()).disable_help_subcommand(true)
     };
     let accept = Arg::new("accept-damage")
         .long("accept-damage")
         .action(ArgAction::SetTrue)
-        .help("Also when something is damaged: what that held is lost for good then");
+        .help("Compact a damaged journal too: the damaged records are lost for good");
     Command::new("journal")
         .bin_name("ringmq journal")
-        .about("Looks into a data directory, or makes it smaller.")
+        .about("Shows the records of a data directory, or makes it smaller.")
         .max_term_width(100)
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommand(with(
             "verify",
-            "Reads everything and tells what is wrong; 1 when it is damaged",
+            "Reads all records and tells every fault; the exit status is 1 for damage",
         ))
         .subcommand(with("dump", "Shows every record on a line of its own"))
-        .subcommand(with("compact", "Keeps only what lives; the broker is stopped").arg(accept))
+        .subcommand(
+            with("compact", "Keeps only the current state; the broker has to be stopped")
+                .arg(accept),
+        )
 }
 
 fn refuse(error: &clap::Error) -> ExitCode {
@@ -83,7 +86,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// What is read of a directory, perhaps while a broker writes to it.
+/// Reads a directory, perhaps while a broker writes to it; returns its state, the watch and its
+/// bytes.
 fn read<W: Watch>(directory: &Directory, watch: W) -> Result<(Recovered, W, u64), JournalError> {
     let mut reader = Reader::watched(Epoch(0), watch);
     let mut bytes = 0;
@@ -96,7 +100,7 @@ fn read<W: Watch>(directory: &Directory, watch: W) -> Result<(Recovered, W, u64)
     Ok((recovered, watch, bytes))
 }
 
-/// The segment, unless a running broker has removed it meanwhile.
+/// Reads a segment; none when a running broker has removed it meanwhile.
 fn read_segment(directory: &Directory, segment: &Segment) -> Result<Option<Found>, JournalError> {
     match segment.read() {
         Ok(found) => Ok(Some(found)),
@@ -148,7 +152,7 @@ fn say_tallies(
     )
 }
 
-/// What each segment holds, in order.
+/// The counts of each segment, in order.
 #[derive(Debug, Default)]
 struct Tallies(Vec<Tally>);
 
@@ -181,7 +185,7 @@ fn dump(path: &Path) -> Result<ExitCode, JournalError> {
     Ok(status(&recovered))
 }
 
-/// Writes every record as a line; whoever has closed the output does not want to see them.
+/// Writes every record as a line. A closed output is no error: its reader has left.
 #[derive(Debug)]
 struct Lines<W: Write>(W);
 
@@ -203,7 +207,7 @@ fn compact(path: &Path, matches: &ArgMatches) -> Result<ExitCode, JournalError> 
     let damage = recovered.faults.iter().find(|fault| !fault.is_torn_tail());
     if let Some(fault) = damage.filter(|_| !matches.get_flag("accept-damage")) {
         let line =
-            format!("{fault}: see ringmq journal verify; --accept-damage goes on all the same");
+            format!("{fault}: see ringmq journal verify; --accept-damage compacts it all the same");
         return Ok(Failure::start(line).report());
     }
     let segments = recovered.end.segments.len();

@@ -1,10 +1,10 @@
-//! Which kernel this is.
+//! The version of the kernel.
 
 use super::failure::Failure;
 
-/// The kernel's release, for example `6.12.3`; or why it will not do.
+/// The kernel's release, for example `6.12.3`, or a failure when the kernel is too old.
 ///
-/// Without `/proc` it is unknown, and the ring's own probe has to tell.
+/// Without `/proc` the release is unknown, and the ring's own probe decides.
 pub(super) fn release() -> Result<String, Failure> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned());

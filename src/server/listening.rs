@@ -9,9 +9,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often it is tried again whether an address is free.
+/// The number of tries to find an address free.
 const FREE_TRIES: u32 = 20;
-/// How long after each other.
+/// The time between two tries.
 const FREE_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The sockets of all workers.
@@ -19,15 +19,15 @@ const FREE_INTERVAL: Duration = Duration::from_millis(25);
 pub(super) struct Listening {
     /// For each worker its listeners, in the order of the options.
     pub(super) sockets: Vec<Vec<Listener>>,
-    /// What is to be removed at the end.
+    /// The sockets in the file system, removed at the end.
     pub(super) files: Vec<SocketFile>,
 }
 
-/// A socket in the file system, removed when this is dropped.
+/// A socket in the file system, removed when the value is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Its device and inode: another program may have put its own there since.
+    /// The socket's device and inode: another program may have replaced the file since.
     file: (u64, u64),
 }
 
@@ -46,13 +46,13 @@ impl Drop for SocketFile {
     }
 }
 
-/// The device and inode of what stands there.
+/// The device and inode of the file at `path`.
 fn file_at(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Listens for every worker on every endpoint. The options get the real ports.
+/// Listens for every worker on every endpoint, and writes the real ports into the options.
 pub(super) fn listen(
     listeners: &mut [ListenerOptions],
     workers: usize,
@@ -83,7 +83,7 @@ pub(super) fn check_distinct(listeners: &[ListenerOptions]) -> Result<(), Failur
     Ok(())
 }
 
-/// Every worker listens on the address; the first one finds out the port.
+/// Listens on the address for every worker; the first listener finds out the port.
 fn listen_on(
     address: &mut SocketAddr,
     sockets: &mut [Vec<Listener>],
@@ -98,8 +98,8 @@ fn listen_on(
     Ok(())
 }
 
-/// The kernel gives the sockets of a killed process back a moment after the process has gone; a
-/// broker that is started again at once has to wait for that.
+/// Waits until an address is free. The kernel frees the sockets of a killed process only a moment
+/// after the process has gone, so a broker that is started again at once has to wait.
 fn wait_until_free(address: SocketAddr) -> io::Result<()> {
     for _ in 0..FREE_TRIES {
         match check_free(address) {
@@ -112,7 +112,7 @@ fn wait_until_free(address: SocketAddr) -> io::Result<()> {
     check_free(address)
 }
 
-/// All workers share one socket in the file system, for its owner and group.
+/// Listens at a path, with one socket for all workers, for its owner and group.
 fn listen_at(path: &Path, listening: &mut Listening) -> io::Result<()> {
     remove_left_over(path)?;
     let listener = Listener::bind_unix(path)?;
@@ -124,7 +124,7 @@ fn listen_at(path: &Path, listening: &mut Listening) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the socket of a process that ended without doing so, and nothing else.
+/// Removes the socket of a process that ended without removing it, and no other file.
 fn remove_left_over(path: &Path) -> io::Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     match metadata.file_type().is_socket() && Listener::is_deserted(path)? {

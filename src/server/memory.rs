@@ -1,4 +1,4 @@
-//! How large the rings can be: how much memory this process may lock.
+//! The size of the rings: the limit of this process's locked memory.
 
 use super::resource::raise_limit;
 use crate::io::setup::{RingError, RingSizes, probe};
@@ -6,23 +6,23 @@ use crate::limits::{LOCKED_RESERVE_BYTES, SUBMISSIONS_FEW};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::time::Duration;
 
-/// How often it is tried again whether there is room for rings.
+/// The number of tries to find room for rings.
 const ROOM_TRIES: u32 = 40;
-/// How long after each other.
+/// The time between two tries.
 const ROOM_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The rings of all workers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rings {
-    /// How large each is.
+    /// The sizes of each ring.
     pub(super) sizes: RingSizes,
-    /// How many workers there may be.
+    /// The number of workers that fit.
     pub(super) workers: usize,
 }
 
-/// Plans the rings of so many workers. Some kernels count them as locked memory, for all processes
-/// of a user together: then the rings are as small as the limit wants, or there are fewer workers,
-/// which the log says.
+/// Plans the rings of `workers` workers. Some kernels count rings as locked memory, for all
+/// processes of a user together. There the limit makes the rings smaller, or the workers fewer, and
+/// a line in the log says so.
 pub(super) fn plan_rings(workers: usize) -> Rings {
     let usual = Rings { sizes: RingSizes::default(), workers };
     let Some(limit) = raise_limit(Resource::Memlock) else { return usual };
@@ -34,8 +34,8 @@ pub(super) fn plan_rings(workers: usize) -> Rings {
     rings
 }
 
-/// The kernel gives the rings of a process back a moment after the process has gone; a broker that
-/// is started again at once has to wait for that.
+/// Waits for room. The kernel frees the rings of a process only a moment after the process has
+/// gone, so a broker that is started again at once has to wait.
 fn wait_for_room(usual: Rings, limit: u64) -> Rings {
     let most = fitting(usual.workers, |bytes| bytes as u64 <= limit);
     for _ in 0..ROOM_TRIES {
@@ -49,8 +49,8 @@ fn wait_for_room(usual: Rings, limit: u64) -> Rings {
     fitting(usual.workers, |bytes| has_room(limit, bytes))
 }
 
-/// The largest rings for which there is room, for as many workers as possible, and for one of them
-/// in any case.
+/// The largest rings with room for as many workers as possible; one worker always counts as
+/// fitting.
 fn fitting(workers: usize, has_room: impl Fn(usize) -> bool) -> Rings {
     let fits = |sizes: RingSizes, workers: usize| has_room(locked_bytes(sizes, workers));
     let mut sizes = RingSizes::default();
@@ -100,8 +100,8 @@ fn warn(rings: Rings, wanted: usize, limit: u64) {
     );
 }
 
-/// True when so much more memory may be locked. The kernel tells nobody how much is, and whether it
-/// counts rings at all; so the limit is lowered by as much for the moment of a trial.
+/// True when `bytes` more memory may be locked. The kernel shows neither the locked amount nor
+/// whether it counts rings at all; so the limit is lowered by `bytes` for the moment of a trial.
 fn has_room(limit: u64, bytes: usize) -> bool {
     let Some(rest) = limit.checked_sub(bytes as u64) else {
         // More than the limit is too much only where it counts.

@@ -31,8 +31,8 @@ use logging::Field;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The whole program: 0 after an orderly stop, 1 when it could not start or
-/// something was given up at the end, 2 for wrong options.
+/// Runs the program. The exit status is 0 after an orderly stop, 1 when the start fails or the stop
+/// gives up changes, 2 for wrong options.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
@@ -71,7 +71,8 @@ fn show(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A broken invariant on one worker must not leave the others running without it.
+/// Aborts the process on a panic: a broken invariant on one worker must not leave the others
+/// running without it.
 fn abort_on_panic(format: LogFormat) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
@@ -97,7 +98,7 @@ mod tests {
 
     const INJECTED: &str = "RINGMQ_TEST_PANIC";
 
-    /// Runs itself once more in a process of its own, where a worker's thread panics.
+    /// Runs the test program again in a process of its own, where a worker's thread panics.
     #[test]
     fn v26_a_panic_on_any_thread_stops_the_process() {
         if std::env::var_os(INJECTED).is_some() {

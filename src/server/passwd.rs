@@ -15,7 +15,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// A password's length, as MQTT can carry it.
+/// The longest password that MQTT can carry.
 const PASSWORD_BYTES_MAX: u64 = 65_535;
 
 /// Runs the command; `arguments` begin with its name, `passwd`.
@@ -55,8 +55,8 @@ fn command() -> Command {
                 .value_parser(PossibleValuesParser::new(["argon2id", "pbkdf2", "scram"]))
                 .default_value("argon2id")
                 .help(
-                    "How to hash: argon2id resists guessing best, Mosquitto 2.0 reads pbkdf2, and \
-                     SCRAM-SHA-256 needs scram",
+                    "Hash with this method: argon2id resists guessing best, Mosquitto 2.0 reads \
+                     pbkdf2, and SCRAM-SHA-256 needs scram",
                 ),
         )
 }
@@ -80,7 +80,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// What the user wants.
+/// The user's command.
 #[derive(Debug)]
 struct Request {
     file: PathBuf,
@@ -136,7 +136,7 @@ impl Request {
         replace(&path, old.as_ref(), &edited).map_err(|error| self.failed("write", &error))
     }
 
-    /// The file to replace, which is not the symbolic link to it, and what it is now.
+    /// Opens the file to replace; returns its path behind symbolic links, and the present file.
     fn open(&self) -> Result<(PathBuf, Option<File>), Failure> {
         let shown = self.file.display();
         let creates = matches!(self.change, Change::Set { creates: true, .. });
@@ -189,7 +189,7 @@ fn check_password(password: &Secret, method: HashMethod) -> Result<(), Failure> 
     Err(Failure::start(cause))
 }
 
-/// The password from the terminal, asked for twice, or from the standard input.
+/// Reads the password: from the terminal, asked for twice, or from the standard input.
 fn read_password(request: &Request) -> Result<Secret, Failure> {
     let failed = |error: io::Error| {
         Failure::start(format!("cannot read the password: {error}; see --batch"))
@@ -213,8 +213,8 @@ fn first_line(input: impl Read) -> io::Result<Secret> {
     Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
-/// The text with the user's entry set, or left out; all other lines stay as they are. None when
-/// there is nothing to leave out.
+/// The text with the user's entry set or removed; all other lines stay the same. None when the
+/// entry to remove is missing.
 fn edit(text: &[u8], user: &str, entry: Option<&str>) -> Option<Vec<u8>> {
     let mut edited = Vec::with_capacity(text.len() + 256);
     let mut entry_left = entry;
@@ -243,7 +243,7 @@ fn push_line(text: &mut Vec<u8>, line: &str) {
     text.push(b'\n');
 }
 
-/// Puts `bytes` in the place of the file: whoever reads it gets the old ones or the new ones, also
+/// Replaces the file's content by `bytes`. A reader gets either the old or the new content, also
 /// after a crash.
 fn replace(path: &Path, old: Option<&File>, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -263,8 +263,8 @@ fn replace(path: &Path, old: Option<&File>, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The broker has to be able to read the new file as it could read the old one: owner and group
-/// stay, and so does what they may do; others may do nothing.
+/// Writes the new file, which the broker has to be able to read like the old one: owner, group and
+/// their permissions stay, and others have none.
 fn write_new(path: &Path, old: Option<&File>, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     if let Some(old) = old {

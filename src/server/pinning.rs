@@ -1,14 +1,14 @@
-//! Which worker runs on which core.
+//! The core of each worker.
 
 use super::failure::Failure;
 use crate::limits::WORKERS_MAX;
 use crate::options::{Options, Pin, core_list};
 
-/// For each worker the core that it stays on, if any.
+/// The core on which each worker stays, if any.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) cores: Vec<Option<usize>>,
-    /// How many workers each core has at most; 1 is as it should be.
+    /// The largest number of workers on one core; 1 when each has its own.
     pub(super) workers_per_core: usize,
 }
 

@@ -14,11 +14,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a running broker goes by, and how to change it.
+/// The settings of a running broker, and the parts that a change reaches.
 #[derive(Debug)]
 pub(super) struct Reloader {
     pub(super) configuration: Configuration,
-    /// What was given last.
+    /// The last given values.
     pub(super) given: Given,
     pub(super) settings: Settings,
     pub(super) notices: Notices,
@@ -28,7 +28,7 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Reads everything again: the configuration file, and every file that it names.
+    /// Reads all files again: the configuration file, and every file that it names.
     pub(super) fn reload(&mut self) {
         if let Err(cause) = self.read() {
             tracing::error!("Not reloaded, the old settings stay: {cause}");
@@ -53,13 +53,13 @@ impl Reloader {
         Ok(())
     }
 
-    /// True when [`Self::look_at_files`] has files to look at.
+    /// True when [`Self::look_at_files`] has files to check.
     pub(super) fn watches_files(&self) -> bool {
         !self.watched.is_empty()
     }
 
-    /// Reads certificates, keys, CAs and revocation lists again when they have changed, and no
-    /// change has followed for one look.
+    /// Reads certificates, keys, CAs and revocation lists again, once they have changed and stayed
+    /// the same from one check to the next.
     pub(super) fn look_at_files(&mut self) {
         if !self.watched.have_settled(&self.settings.options) {
             return;
@@ -83,7 +83,7 @@ impl Reloader {
     }
 }
 
-/// Listeners stay where they are, with the ports that they have found.
+/// Checks that no listener has moved, and keeps the ports that the running listeners have.
 fn keep_endpoints(
     listeners: &mut [ListenerOptions],
     before: &[ListenerOptions],
@@ -100,14 +100,14 @@ fn keep_endpoints(
     Ok(())
 }
 
-/// The files of TLS, as they were when they were last looked at.
+/// The files of TLS, as the last check saw them.
 #[derive(Debug)]
 pub(super) struct Watched {
     stamps: Vec<Stamp>,
     has_changed: bool,
 }
 
-/// Device, inode, size and time of change; None while the file is not there.
+/// Device, inode, size and time of change; None for a missing file.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Watched {
@@ -115,12 +115,12 @@ impl Watched {
         Self { stamps: stamps(options), has_changed: false }
     }
 
-    /// True when there is nothing to look at.
+    /// True when no file is watched.
     fn is_empty(&self) -> bool {
         self.stamps.is_empty()
     }
 
-    /// True once after a change, when nothing changed between two looks.
+    /// True once after a change, when two checks in a row saw the same.
     fn have_settled(&mut self, options: &Options) -> bool {
         let stamps = stamps(options);
         if stamps != self.stamps {

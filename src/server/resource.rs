@@ -1,8 +1,8 @@
-//! How much of what the kernel limits this process may have.
+//! Limits that the kernel sets for this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises a limit as far as this process may, and says what it is then; None when there is none.
+/// Raises a limit as far as this process may, and returns it; None for no limit.
 pub(super) fn raise_limit(resource: Resource) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(resource);
     match setrlimit(resource, Rlimit { current: maximum, maximum }) {

@@ -1,4 +1,5 @@
-//! What the options' files hold: everything a worker goes by, read at the start and upon a reload.
+//! The content of the options' files: all settings of a worker, read at the start and upon a
+//! reload.
 
 use super::failure::Failure;
 use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources};
@@ -7,11 +8,11 @@ use crate::transport::{Protocol, TlsError, TlsFiles, TlsSettings, WebSocketSetti
 use crate::worker::Settings;
 use std::sync::Arc;
 
-/// Reads all files. What may not be meant so is logged. `before` is what held until now, with as
-/// many listeners.
+/// Reads all files. Settings that the operator may not have intended are logged. `before` holds the
+/// settings until now, with as many listeners.
 ///
 /// # Errors
-/// Names the first that cannot be used.
+/// The error names the first file that cannot be used.
 pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<Settings, Failure> {
     let policies = options.listeners.iter().map(policy).collect::<Result<Vec<_>, _>>();
     let policies = policies.map_err(Failure::usage)?;

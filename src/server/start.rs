@@ -1,4 +1,4 @@
-//! Starting: everything that can fail is tried before the first connection is accepted.
+//! The start of the broker: every step that can fail is tried before the first connection.
 
 use super::authentication::{self, DeskSettings};
 use super::configuration::Configuration;
@@ -85,11 +85,11 @@ fn warn(options: &Options, plan: &Plan, allowed: usize) {
     }
     let workers_per_core = plan.workers_per_core;
     if workers_per_core > 1 {
-        tracing::warn!(workers_per_core, "There are more --workers than cores: they share them");
+        tracing::warn!(workers_per_core, "There are more --workers than cores, which they share");
     }
 }
 
-/// The running workers, and what speaks to them.
+/// The running workers, and the means to reach them.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) doorbells: Arc<[Doorbell]>,
@@ -99,7 +99,7 @@ pub(super) struct Running {
     pub(super) journal: Option<JoinHandle<bool>>,
 }
 
-/// Tells workers things.
+/// Sends notices to workers.
 #[derive(Debug, Clone)]
 pub(super) struct Notices {
     senders: Arc<[Sender<Notice>]>,
@@ -107,15 +107,15 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    /// Tells one worker.
+    /// Sends a notice to one worker.
     pub(super) fn send(&self, worker: WorkerId, notice: Notice) {
         // A worker that has stopped wants to know nothing.
         let _ = self.senders[worker.index()].send(notice);
         self.doorbells[worker.index()].call();
     }
 
-    /// Tells all of them that the settings have changed; the log says so with these words, once
-    /// they hold everywhere.
+    /// Tells all workers that the settings have changed; the log says so with these words, once they
+    /// hold everywhere.
     pub(super) fn reload(&self, settings: &Settings, words: &'static str) {
         let announcement = Arc::new(Announcement(words));
         for worker in WorkerId::all(self.senders.len()) {
@@ -191,7 +191,7 @@ fn start_desk(settings: &Settings, notices: Notices) -> io::Result<Arc<authentic
     Ok(Arc::new(desk))
 }
 
-/// One worker's way to the desk.
+/// The sender of one worker's logins to the desk.
 fn login_sender(desk: &Arc<authentication::Desk>, worker: WorkerId) -> LoginSender {
     let desk = Arc::clone(desk);
     LoginSender::new(move |link, login| desk.submit(worker, link, login))

@@ -1,4 +1,4 @@
-//! What is told at the start, on the standard output, and at the end, in the log.
+//! The lines at the start, on the standard output, and at the end, in the log.
 
 use super::logging::{Field, line};
 use super::pinning::Plan;
@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// What the start found out.
+/// The results of the start.
 #[derive(Debug)]
 pub(super) struct Started<'a> {
     pub(super) options: &'a Options,
@@ -22,7 +22,7 @@ pub(super) struct Started<'a> {
     pub(super) connections: usize,
 }
 
-/// Tells that the broker runs, and with what.
+/// Prints that the broker runs, with its listeners, workers and limits.
 pub(super) fn print(started: &Started<'_>) {
     use std::io::Write;
     // A broker whose standard output nobody reads runs all the same.
@@ -65,7 +65,7 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
     writeln!(text, "{}", super::durable::describe(started.options))
 }
 
-/// The same as [`text`], each line an object.
+/// The lines of [`text`], each as a JSON object.
 fn json(started: &Started<'_>) -> String {
     use Field::{Number, Text};
     let object = |message: &str, fields: &[(&str, Field<'_>)]| {
@@ -93,7 +93,7 @@ fn json(started: &Started<'_>) -> String {
     text + &object(&super::durable::describe(options), &[])
 }
 
-/// Logs what the workers counted.
+/// Logs the workers' counts.
 pub(super) fn log_end(reports: &[Report]) {
     let mut counters = Counters::default();
     for report in reports {

@@ -14,7 +14,7 @@ pub(crate) type NodeId = u32;
 const ROOT: NodeId = 0;
 const NONE: NodeId = NodeId::MAX;
 
-/// Filters and what hangs on each.
+/// Filters, each with a value.
 #[derive(Debug)]
 pub struct FilterTree<T> {
     levels: Levels,
@@ -30,7 +30,7 @@ struct Node<T> {
     level: Level,
     plus: NodeId,
     hash: NodeId,
-    /// Children of every kind.
+    /// The number of children of every kind.
     children: u32,
     value: T,
 }
@@ -43,7 +43,7 @@ enum Level {
 }
 
 impl<T: Default> FilterTree<T> {
-    /// An empty tree; `seed` goes into the hash of what peers choose.
+    /// Makes an empty tree; `seed` goes into the hash of levels, which peers choose.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut nodes = Slab::new();
@@ -68,7 +68,7 @@ impl<T: Default> FilterTree<T> {
         Some(node)
     }
 
-    /// The node of a valid filter, made where it was missing.
+    /// The node of a valid filter, which is made if it is missing.
     pub fn insert(&mut self, filter: &str) -> NodeId {
         filter.split('/').fold(ROOT, |node, text| self.child(node, text))
     }
@@ -167,7 +167,7 @@ impl<T: Default> FilterTree<T> {
         texts.join("/")
     }
 
-    /// How many nodes there are, without the root.
+    /// The number of nodes without the root.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.nodes.len() - 1

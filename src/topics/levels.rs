@@ -8,11 +8,11 @@ use slab::Slab;
 pub(super) struct LevelId(u32);
 
 impl LevelId {
-    /// No filter has this level.
+    /// The number of levels that no filter has.
     pub(super) const UNKNOWN: Self = Self(u32::MAX);
 }
 
-/// The levels in use, counted.
+/// The levels in use, with their counts.
 #[derive(Debug)]
 pub(super) struct Levels {
     ids: HashMap<Box<str>, LevelId>,
@@ -29,7 +29,7 @@ impl Levels {
         self.ids.get(text).copied().unwrap_or(LevelId::UNKNOWN)
     }
 
-    /// The number of `text`, used once more.
+    /// The number of `text`, with one use more.
     pub(super) fn acquire(&mut self, text: &str) -> LevelId {
         if let Some(&id) = self.ids.get(text) {
             self.texts[id.0 as usize].1 += 1;
@@ -40,7 +40,7 @@ impl Levels {
         id
     }
 
-    /// One use less.
+    /// Takes one use away.
     pub(super) fn release(&mut self, id: LevelId) {
         let (text, uses) = &mut self.texts[id.0 as usize];
         *uses -= 1;

@@ -1,4 +1,4 @@
-//! Who wants this topic, and what is retained on it.
+//! Subscriptions and retained messages, by topic.
 #![forbid(unsafe_code)]
 
 mod filter_tree;

@@ -1,5 +1,5 @@
-//! The retained messages that live on this worker, ordered by topic so that a reader can stop
-//! anywhere and go on from there.
+//! The retained messages of this worker, ordered by topic so that a reader can stop anywhere and go
+//! on from there.
 
 use crate::base::time::Time;
 use crate::mqtt;
@@ -9,39 +9,40 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// What the store must know of a message; the broker's message implements it.
+/// The properties of a message that the store needs; the broker's message implements them.
 pub trait RetainedMessage {
     /// The topic name.
     fn topic(&self) -> &str;
-    /// The same as bytes, where that is cheaper: messages are ordered by them.
+    /// The topic as bytes, where they cost less: messages are ordered by them.
     fn topic_bytes(&self) -> &[u8] {
         self.topic().as_bytes()
     }
     /// True when the message clears the topic: its payload is empty.
     fn clears(&self) -> bool;
-    /// When it expires.
+    /// The time at which the message expires.
     fn expires(&self) -> Option<Time>;
 }
 
 /// One part of the messages that match a filter.
 #[derive(Debug)]
 pub struct Page<M> {
-    /// In the order of their topics; perhaps none, although there are more.
+    /// The messages, in the order of their topics; perhaps none, although more follow.
     pub messages: Vec<Arc<M>>,
-    /// Where the next part begins: after this topic. None at the end.
+    /// The topic after which the next part begins. None at the end.
     pub next: Option<Arc<str>>,
 }
 
-/// The message retained on a topic, which is its key; or the one that cleared it.
+/// The message retained on a topic, which is its key; or the message that cleared the topic.
 #[derive(Debug)]
 struct Entry<M>(Arc<M>);
 
-/// The messages by their topics. Those that cleared a topic stay, unseen, until they are forgotten.
+/// The messages by their topics. A message that cleared a topic stays, unseen, until it is
+/// forgotten.
 #[derive(Debug)]
 pub struct Retained<M> {
     messages: BTreeSet<Entry<M>>,
     expiring: BTreeSet<(Time, Arc<str>)>,
-    /// How many of the messages have cleared a topic.
+    /// The number of messages that have cleared a topic.
     clears: usize,
 }
 
@@ -52,8 +53,8 @@ impl<M: RetainedMessage> Default for Retained<M> {
 }
 
 impl<M: RetainedMessage> Retained<M> {
-    /// Stores the message in the place of what stands on its topic; it clears the topic when its
-    /// payload is empty.
+    /// Stores the message in place of an older one on its topic; a message with an empty payload
+    /// clears the topic.
     // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
     pub fn store(&mut self, message: Arc<M>) {
         if let Some(Entry(stood)) = self.messages.replace(Entry(message.clone())) {
@@ -69,7 +70,7 @@ impl<M: RetainedMessage> Retained<M> {
         }
     }
 
-    /// Forgets that this message cleared its topic, if nothing has been stored there since.
+    /// Forgets that this message cleared its topic, unless another message was stored there since.
     pub fn forget_cleared(&mut self, message: &Arc<M>) {
         let topic = message.topic_bytes();
         if self.messages.get(topic).is_some_and(|entry| Arc::ptr_eq(&entry.0, message)) {
@@ -114,8 +115,8 @@ impl<M: RetainedMessage> Retained<M> {
         Page { messages, next: None }
     }
 
-    /// The next at most `count_max` messages after the topic `after`, whatever they are; also those
-    /// that cleared a topic and are not forgotten.
+    /// The next at most `count_max` messages after the topic `after`, with any filter; messages
+    /// that cleared a topic and are not forgotten are among them.
     pub(crate) fn after(
         &self,
         after: Option<&str>,
@@ -126,13 +127,13 @@ impl<M: RetainedMessage> Retained<M> {
         messages.take(count_max).map(|entry| &entry.0)
     }
 
-    /// When there is something to drop.
+    /// The time at which the next message expires.
     #[must_use]
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.expiring.first().map(|(expires, _)| *expires)
     }
 
-    /// Drops what has expired.
+    /// Drops the messages that have expired.
     // [MQTT-3.3.2-5]
     pub(crate) fn expire(&mut self, now: Time) {
         while let Some((expires, _)) = self.expiring.first()
@@ -143,7 +144,7 @@ impl<M: RetainedMessage> Retained<M> {
         }
     }
 
-    /// How many topics have a message.
+    /// The number of topics with a message.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.messages.len() - self.clears

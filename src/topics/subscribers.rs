@@ -1,4 +1,5 @@
-//! The subscribers of one filter: dense, for the loop that delivers; indexed once they are many.
+//! The subscribers of one filter: a dense list for the loop that delivers, with an index once they
+//! are many.
 
 use crate::base::maps::HashMap;
 use crate::mqtt::SubscriptionOptions;
@@ -8,28 +9,29 @@ use crate::mqtt::SubscriptionOptions;
 pub struct Subscriber {
     /// The slot of the session.
     pub session: u32,
-    /// What makes its deliveries unlike those of others.
+    /// The Subscription Identifier and the check of its deliveries.
     pub extras: Extras,
-    /// As the session asked for.
+    /// The options of the SUBSCRIBE.
     pub options: SubscriptionOptions,
 }
 
-/// A Subscription Identifier, and whether each message is to be checked against what the client may
-/// read: one word, so that the loop that delivers sees at once that there is neither.
+/// A Subscription Identifier, and whether each message is checked against the client's permission
+/// to read. Both share one word, so the loop that delivers sees at once that a subscriber has
+/// neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extras(u32);
 
-/// Identifiers have 28 bits.
+/// The bit of the check; identifiers have 28 bits.
 const CHECKED: u32 = 1 << 31;
 
 impl Extras {
-    /// `subscription_id` is 0 for none, at most 268,435,455.
+    /// Makes extras; `subscription_id` is at most 268,435,455, or 0 for none.
     #[must_use]
     pub(crate) const fn new(subscription_id: u32, is_checked: bool) -> Self {
         Self(subscription_id | if is_checked { CHECKED } else { 0 })
     }
 
-    /// True when there is neither.
+    /// True without an identifier and without a check.
     #[inline]
     #[must_use]
     pub(crate) const fn is_none(self) -> bool {
@@ -42,13 +44,13 @@ impl Extras {
         Some(self.0 & !CHECKED).filter(|&id| id != 0)
     }
 
-    /// True when the client may perhaps not read everything that the filter matches.
+    /// True when the client may lack permission to read some topics of the filter.
     #[must_use]
     pub(crate) const fn is_checked(self) -> bool {
         self.0 & CHECKED != 0
     }
 
-    /// The same, checked or not.
+    /// The extras with another value for the check.
     #[must_use]
     pub(crate) const fn with_checked(self, is_checked: bool) -> Self {
         Self::new(self.0 & !CHECKED, is_checked)
@@ -59,15 +61,15 @@ impl Extras {
 #[derive(Debug, Default)]
 pub struct Subscribers {
     list: Vec<Subscriber>,
-    /// Session → place in `list`, from [`INDEX_FROM`] subscribers on.
+    /// Each session's place in `list`, from [`INDEX_FROM`] subscribers on.
     places: Option<Box<HashMap<u32, u32>>>,
 }
 
-/// Up to here a walk through the list is as fast as a look-up.
+/// The number of subscribers up to which a walk through the list is as fast as a look-up.
 const INDEX_FROM: usize = 32;
 
 impl Subscribers {
-    /// All of them, dense.
+    /// All subscribers, dense.
     #[must_use]
     pub fn as_slice(&self) -> &[Subscriber] {
         &self.list
@@ -87,7 +89,8 @@ impl Subscribers {
         }
     }
 
-    /// Adds a subscriber, or replaces its subscription; true when it was there already.
+    /// Adds a subscriber, or replaces its subscription; true when the session was subscribed
+    /// already.
     pub(crate) fn insert(&mut self, subscriber: Subscriber) -> bool {
         if let Some(place) = self.place(subscriber.session) {
             self.list[place] = subscriber;
@@ -104,7 +107,7 @@ impl Subscribers {
         false
     }
 
-    /// Takes the subscription of `session` out.
+    /// Removes the subscription of `session`, and returns it.
     pub(crate) fn remove(&mut self, session: u32) -> Option<Subscriber> {
         let place = self.place(session)?;
         let gone = self.list.swap_remove(place);

@@ -32,13 +32,13 @@ impl WorkerSet {
         self.0 |= other.0;
     }
 
-    /// True when no worker is in it.
+    /// True when the set is empty.
     #[must_use]
     pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Its workers, ascending.
+    /// The workers in the set, ascending.
     pub fn iter(self) -> impl Iterator<Item = WorkerId> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -51,7 +51,7 @@ impl WorkerSet {
     }
 }
 
-/// What hangs on a filter.
+/// The subscribers of a filter, here and elsewhere.
 #[derive(Debug, Default)]
 struct Wants {
     subscribers: Subscribers,
@@ -73,31 +73,31 @@ pub struct Group {
     pub filter: Arc<str>,
     /// The members here.
     pub members: Subscribers,
-    /// How many of `members` are connected.
+    /// The number of `members` that are connected.
     pub online: u32,
-    /// What the other workers have.
+    /// The interest of the other workers.
     pub elsewhere: SmallVec<[Interest; 2]>,
-    /// Turns the choice around the members.
+    /// A count that moves the choice around the members.
     pub turn: u32,
     node: NodeId,
 }
 
-/// What one worker has of a filter.
+/// One worker's interest in a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest {
-    /// Which worker.
+    /// The worker.
     pub worker: WorkerId,
-    /// How many subscribers; for a filter that is not shared only whether there are any.
+    /// The number of subscribers; for a filter that is not shared 1 for any number.
     pub members: u32,
-    /// How many of them are connected; only told of shared groups.
+    /// The number of connected subscribers; 0 for a filter that is not shared.
     pub online: u32,
 }
 
-/// Where one subscription of a session hangs: what the session remembers of it.
+/// The place of a session's subscription in the tree, which the session keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     node: NodeId,
-    /// [`NOT_SHARED`], or the group.
+    /// The group, or [`NOT_SHARED`].
     group: GroupId,
 }
 
@@ -111,27 +111,27 @@ impl Place {
     }
 }
 
-/// What became of a subscription.
+/// The result of a subscription.
 #[derive(Debug)]
 pub struct Subscribed {
-    /// Where it hangs.
+    /// The place of the subscription.
     pub place: Place,
-    /// The session had it already, and it was replaced.
+    /// Whether the session had the subscription already, and the new one replaced it.
     pub existed: bool,
-    /// What the other workers must be told.
+    /// The interest that the other workers must be told.
     pub news: Option<Interest>,
 }
 
-/// What became of an unsubscription.
+/// The result of an unsubscription.
 #[derive(Debug)]
 pub struct Unsubscribed {
-    /// Where it hung.
+    /// The place where the subscription was.
     pub place: Place,
-    /// The whole filter, when the other workers must be told.
+    /// The whole filter and the interest that the other workers must be told.
     pub news: Option<(Arc<str>, Interest)>,
 }
 
-/// Who matched a topic. Reused from publish to publish.
+/// The matches of a topic. The lists are reused from publish to publish.
 #[derive(Debug, Default)]
 pub struct Matches {
     /// Filters with subscribers here: see [`Subscriptions::subscribers`].
@@ -151,7 +151,7 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// An empty index for worker `worker`.
+    /// Makes an empty index for worker `worker`.
     #[must_use]
     pub fn new(worker: WorkerId, seed: u64) -> Self {
         Self { tree: FilterTree::new(seed), groups: Slab::new(), worker }
@@ -175,7 +175,7 @@ impl Subscriptions {
         Subscribed { place: Place { node, group: id }, existed, news }
     }
 
-    /// Removes the subscription of `session`, if it has it.
+    /// Removes the subscription of `session`, if it has one to the filter.
     pub fn unsubscribe(
         &mut self,
         session: u32,
@@ -190,7 +190,7 @@ impl Subscriptions {
         self.remove(session, Place { node, group }, online)
     }
 
-    /// Removes the subscription that hangs at `place`, if `session` has it.
+    /// Removes the subscription at `place`, if `session` has it.
     pub(crate) fn remove(
         &mut self,
         session: u32,
@@ -220,7 +220,8 @@ impl Subscriptions {
         Some(Unsubscribed { place, news })
     }
 
-    /// A member of the group came or went; what the other workers must be told.
+    /// Counts a member of the group that came or went, and returns the interest for the other
+    /// workers.
     pub(crate) fn set_online(&mut self, id: GroupId, online: bool) -> (Arc<str>, Interest) {
         let group = &mut self.groups[id as usize];
         if online {
@@ -231,7 +232,7 @@ impl Subscriptions {
         (group.filter.clone(), group.interest(self.worker))
     }
 
-    /// What the other workers are to know of the filter of a subscription that is there.
+    /// The interest that the other workers must know, for an existing subscription.
     #[must_use]
     pub(crate) fn interest(&self, place: Place) -> Interest {
         match place.group() {
@@ -240,7 +241,7 @@ impl Subscriptions {
         }
     }
 
-    /// Another worker has told what it has of a filter.
+    /// Stores another worker's interest in a filter.
     pub fn learn(&mut self, filter: TopicFilter<'_>, interest: Interest) {
         let node = self.tree.insert(filter.filter);
         if filter.share_name.is_none() {
@@ -262,7 +263,7 @@ impl Subscriptions {
         self.tree.prune(node, Wants::is_empty);
     }
 
-    /// Fills `matches` with whoever wants `topic`.
+    /// Fills `matches` with the filters, groups and workers that match `topic`.
     pub fn matching(&mut self, topic: &str, matches: &mut Matches) {
         matches.nodes.clear();
         matches.groups.clear();
@@ -288,7 +289,7 @@ impl Subscriptions {
         &self.groups[id as usize]
     }
 
-    /// A group that matched, to turn the choice.
+    /// A group that matched, as a mutable reference to move its turn.
     pub(crate) fn group_mut(&mut self, id: GroupId) -> &mut Group {
         &mut self.groups[id as usize]
     }
@@ -299,7 +300,7 @@ impl Subscriptions {
         self.find_group(self.tree.find(filter.filter)?, filter.text)
     }
 
-    /// The whole filter of a subscription, as the client wrote it.
+    /// The whole filter of a subscription, in the client's own text.
     #[must_use]
     pub fn filter(&self, place: Place) -> Arc<str> {
         match place.group() {
@@ -308,7 +309,7 @@ impl Subscriptions {
         }
     }
 
-    /// The subscription of `session` that hangs at `place`.
+    /// The subscription of `session` at `place`.
     #[must_use]
     pub fn subscriber(&self, session: u32, place: Place) -> Option<&Subscriber> {
         match place.group() {
@@ -317,7 +318,7 @@ impl Subscriptions {
         }
     }
 
-    /// Sets whether deliveries for the subscription of `session` that hangs at `place` are checked.
+    /// Sets whether deliveries for the subscription of `session` at `place` are checked.
     pub(crate) fn set_checked(&mut self, session: u32, place: Place, is_checked: bool) {
         match place.group() {
             None => self.tree[place.node].subscribers.set_checked(session, is_checked),
@@ -325,7 +326,7 @@ impl Subscriptions {
         }
     }
 
-    /// How many nodes the tree has: 0 when nobody anywhere subscribes to anything.
+    /// The number of nodes in the tree: 0 without any subscription anywhere.
     #[must_use]
     pub(crate) fn node_count(&self) -> usize {
         self.tree.len()

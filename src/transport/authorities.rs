@@ -7,12 +7,12 @@ use crate::limits::AUTHORITY_FILES_MAX;
 use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 
-/// The endings that files of certificates have, where none has a name by its hash.
+/// The endings of certificate files, for folders in which no file has its hash as name.
 const ENDINGS: &[&str] = &["pem", "crt", "cer"];
 
 const NEEDED: &str = "they must be PEM with BEGIN CERTIFICATE";
 
-/// All certificates in files and folders, each once.
+/// Reads all certificates in files and folders, each once.
 pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let mut found = Vec::new();
     for path in paths {
@@ -43,7 +43,7 @@ fn load_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> 
     }
 }
 
-/// The files of certificates that `path` stands for: itself, or those in the folder that it is.
+/// The files of certificates at `path`: the file itself, or the files in the folder.
 #[must_use]
 pub(crate) fn certificate_files(path: &Path) -> Vec<PathBuf> {
     match path.is_dir() {
@@ -52,8 +52,9 @@ pub(crate) fn certificate_files(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// The files in a folder, in the order of their names: as OpenSSL, only those that are named by
-/// their hash, as `openssl rehash` does; where there is none, those that are named as certificates.
+/// The files in a folder, in the order of their names. As with OpenSSL, files named by their hash,
+/// as `openssl rehash` names them, exclude all others. Without such a file, all files with the
+/// ending of a certificate count.
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, TlsError> {
     let fix = "give a folder that the broker's user may read";
     let failed = |error| TlsError::of(folder, "cannot be read", fix).because(error);
@@ -76,7 +77,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, TlsError> {
     Ok(files)
 }
 
-/// Eight hexadecimal digits, a dot, a number.
+/// Whether the name is a certificate's hash: eight hexadecimal digits, a dot, a number.
 fn is_hash(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.split_once('.').is_some_and(|(hash, number)| {

@@ -1,4 +1,4 @@
-//! Who a client is by its certificate.
+//! A client's identity by its certificate.
 
 use super::subject;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -14,7 +14,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// None when `der` is not a certificate whose subject can be read.
+    /// Parses `der`; none when `der` is not a certificate with a readable subject.
     pub(super) fn parse(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let name = certificate.subject();

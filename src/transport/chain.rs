@@ -1,23 +1,23 @@
-//! The order of certificates in a chain, and what is missing from it.
+//! The order of certificates in a chain, and its missing issuers.
 
 use crate::limits::CHAIN_CERTIFICATES_MAX;
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// What became of the certificates in a file.
+/// The certificates of a file, in the order of the chain.
 #[derive(Debug)]
 pub(super) struct Chain {
-    /// The server's own first, then each one's issuer, then whatever else the file holds.
+    /// The server's own first, then each one's issuer, then all others in the file.
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    /// They stood in another order.
+    /// Whether the file had the certificates in another order.
     pub(super) was_unordered: bool,
-    /// How many of them each have the next as issuer.
+    /// The number of certificates that have the next one as issuer.
     linked: usize,
 }
 
 impl Chain {
-    /// Puts certificates in order, of which `own` is the server's.
+    /// Puts certificates in order; the certificate at index `own` is the server's.
     pub(super) fn new(mut certificates: Vec<CertificateDer<'static>>, own: usize) -> Self {
         let mut was_unordered = own != 0;
         let mut ordered = vec![certificates.remove(own)];
@@ -30,8 +30,8 @@ impl Chain {
         Self { certificates: ordered, was_unordered, linked }
     }
 
-    /// Adds the issuers that are missing, as far as `known` holds them; how many. A root is not
-    /// sent: a client that trusts it has it.
+    /// Adds the missing issuers that `known` holds, and returns their number. A root is not added:
+    /// a client that trusts the root has it already.
     pub(super) fn complete(&mut self, known: &[CertificateDer<'static>]) -> usize {
         let before = self.linked;
         while self.linked < CHAIN_CERTIFICATES_MAX {
@@ -44,8 +44,8 @@ impl Chain {
         self.linked - before
     }
 
-    /// True when the server's own certificate stands alone though its issuer, by what it says of
-    /// itself, is to be fetched somewhere: clients do not have such an issuer.
+    /// True when the server's own certificate stands alone, although the certificate names a URL of
+    /// its issuer. Clients do not have such an issuer.
     pub(super) fn lacks_issuer(&self) -> bool {
         const CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
         let Ok((_, own)) = X509Certificate::from_der(&self.certificates[0]) else { return false };
@@ -60,13 +60,13 @@ impl Chain {
     }
 }
 
-/// Whether `other` has issued the last of `chain`, which does not hold it yet.
+/// Whether `other` has issued the last of `chain` and is not in `chain` yet.
 fn is_next(chain: &[CertificateDer<'_>], other: &CertificateDer<'_>) -> bool {
     let Some(last) = chain.last() else { return false };
     !chain.contains(other) && has_issued(other, last)
 }
 
-/// By name, and by the number of the issuer's key where both give one.
+/// Compares the names, and the numbers of the issuer's key where both certificates give one.
 fn has_issued(issuer: &CertificateDer<'_>, issued: &CertificateDer<'_>) -> bool {
     let (Ok((_, issuer)), Ok((_, issued))) =
         (X509Certificate::from_der(issuer), X509Certificate::from_der(issued))

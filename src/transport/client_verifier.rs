@@ -1,5 +1,5 @@
-//! Whether a client's certificate is accepted: webpki decides, with what it refuses for reasons of
-//! form alone decided here.
+//! Decides whether a client's certificate is accepted. Webpki decides most cases; refusals for the
+//! certificate's form alone are decided here.
 
 use super::public_key;
 use crate::limits::{CHAIN_CERTIFICATES_MAX, CHAIN_NAMESAKES_MAX};
@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Version};
 
-/// Why a client's certificate is refused, where rustls has no word for it.
+/// The cause of a refusal for which rustls has no error.
 #[derive(Debug)]
 pub(super) struct Refusal(pub(super) String);
 
@@ -35,8 +35,8 @@ impl From<Refusal> for Error {
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     webpki: Arc<dyn ClientCertVerifier>,
-    /// Certificates among the authorities that have issued themselves: a device's own may be one.
-    /// `openssl req -x509` makes an authority of each, and webpki takes none for a client's.
+    /// Self-signed certificates among the authorities: a device's own certificate may be one.
+    /// `openssl req -x509` marks each as an authority, and webpki accepts no authority as a client.
     named: Vec<CertificateDer<'static>>,
     crls: Vec<CertificateRevocationListDer<'static>>,
 }
@@ -57,7 +57,8 @@ impl ClientVerifier {
         Self { webpki, named, crls: crls.to_vec() }
     }
 
-    /// A certificate that is named itself needs no issuer; all else is looked at as webpki does.
+    /// Verifies a self-signed certificate among the authorities, which needs no issuer. All other
+    /// checks are those of webpki.
     fn verify_named(&self, der: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
         let refused = |cause| Err(Error::InvalidCertificate(cause));
         let Ok((_, certificate)) = X509Certificate::from_der(der) else {
@@ -80,7 +81,7 @@ impl ClientVerifier {
         }
     }
 
-    /// Why the lists speak against a certificate. Without any list nothing is looked up.
+    /// The cause for which the revocation lists refuse a certificate; none without any list.
     fn revocation(
         &self,
         certificate: &X509Certificate<'_>,
@@ -155,7 +156,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 }
 
-/// What can be refused before anything is computed.
+/// Checks everything that needs no cryptography.
 fn check_form(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -163,8 +164,8 @@ fn check_form(
     let count = 1 + intermediates.len();
     if count > CHAIN_CERTIFICATES_MAX {
         return Err(Refusal(format!(
-            "it comes with a chain of {count} certificates, and at most {CHAIN_CERTIFICATES_MAX} \
-             are looked at; have the client send its own and its issuers' only"
+            "the client sent a chain of {count} certificates, and at most \
+             {CHAIN_CERTIFICATES_MAX} are verified; have it send its own and its issuers' only"
         ))
         .into());
     }
@@ -185,8 +186,8 @@ fn check_form(
     let version = X509Certificate::from_der(end_entity).map(|(_, own)| own.version());
     if version.is_ok_and(|version| version != X509Version::V3) {
         return Err(Refusal(
-            "it is of X.509 version 1, which cannot be verified: issue one of version 3, for \
-             example with openssl x509 -req -extfile EXTENSIONS, or OpenSSL 3.2"
+            "the certificate is of X.509 version 1, which cannot be verified: issue one of version \
+             3, for example with openssl x509 -req -extfile EXTENSIONS, or OpenSSL 3.2"
                 .to_owned(),
         )
         .into());

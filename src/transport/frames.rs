@@ -9,7 +9,7 @@ const HEADER_BYTES_MAX: usize = 14;
 /// The longest payload of a control frame.
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// Where in the stream of frames a connection is.
+/// A connection's position in the stream of frames.
 #[derive(Debug, Default)]
 pub(super) struct FrameReader {
     /// The beginning of a header.
@@ -17,16 +17,16 @@ pub(super) struct FrameReader {
     header_bytes: usize,
     /// The frame whose payload is being read.
     frame: Option<Frame>,
-    /// A message has begun and its last frame has not come.
+    /// Whether a message has begun whose last frame has not come.
     in_message: bool,
-    /// What has come of a control frame's payload.
+    /// The received part of a control frame's payload.
     control: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     kind: Kind,
-    /// The mask, turned so that its first byte is for the next byte of payload.
+    /// The mask, rotated so that its first byte is for the next byte of payload.
     mask: [u8; 4],
     bytes_left: u64,
 }
@@ -39,10 +39,10 @@ enum Kind {
     Close,
 }
 
-/// What a stretch of frames asks for besides its data.
+/// The reply that frames ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Demand {
-    /// All bytes are used up.
+    /// No reply: all bytes are used up.
     More,
     /// A pong with this payload.
     Pong(Vec<u8>),
@@ -50,7 +50,7 @@ pub(super) enum Demand {
     Close(Option<u16>),
 }
 
-/// A peer's mistake: the code to close with, and what it was.
+/// A peer's mistake: the code to close with, and the cause.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FrameError {
     pub(super) code: CloseCode,
@@ -58,8 +58,8 @@ pub(super) struct FrameError {
 }
 
 impl FrameReader {
-    /// Takes frames from the front of `bytes`, appends data to `plain`, and stops at what is to be
-    /// answered.
+    /// Takes frames from the front of `bytes`, appends data to `plain`, and stops at a frame that
+    /// needs a reply.
     pub(super) fn read(
         &mut self,
         bytes: &mut &[u8],
@@ -90,7 +90,7 @@ impl FrameReader {
         }
     }
 
-    /// False when there are not enough bytes for a whole header.
+    /// Reads a header; false when bytes of the header are missing.
     fn read_header(&mut self, bytes: &mut &[u8]) -> Result<bool, FrameError> {
         let held = self.header_bytes;
         let count = bytes.len().min(HEADER_BYTES_MAX - held);
@@ -159,7 +159,7 @@ impl Frame {
     }
 }
 
-/// Eight bytes at a time, since every byte a client sends comes through here.
+/// Unmasks eight bytes at a time, since every byte from a client passes through here.
 fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -187,7 +187,7 @@ fn control_kind(control: Control, is_final: bool, length: u64) -> Result<Kind, F
     }
 }
 
-/// The code that a close frame holds, which may be none.
+/// The code in a close frame, if any.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {

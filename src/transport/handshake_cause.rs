@@ -1,12 +1,12 @@
-//! Why a handshake has failed, in words for whoever reads the log: what the client did or lacks,
-//! and what to do.
+//! Causes of failed handshakes, as lines for the log's readers: the client's mistake or lack, and
+//! the remedy.
 
 use super::client_verifier::Refusal;
 use super::hello::{Hello, Suites};
 use crate::options::TlsVersion;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-/// One line about `error`; `hello` is the client's, if it came.
+/// Describes `error` in one line; `hello` is the client's, if it came.
 pub(super) fn describe(error: &Error, hello: Option<&Hello>, least: TlsVersion) -> String {
     match error {
         Error::NoCertificatesPresented => "TLS: the client has no certificate".to_owned(),
@@ -24,14 +24,14 @@ pub(super) fn describe(error: &Error, hello: Option<&Hello>, least: TlsVersion) 
             "TLS: a revocation list cannot be used; give the authority's current one".to_owned()
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "TLS: the client sent something that is no TLS".to_owned()
+            "TLS: the client sent bytes that are not TLS".to_owned()
         }
         Error::DecryptError => "TLS: a record cannot be decrypted".to_owned(),
         error => format!("TLS: the client does not keep to the protocol ({error})"),
     }
 }
 
-/// Why a certificate is refused.
+/// The cause for which a certificate is refused.
 fn refusal(cause: &CertificateError) -> String {
     use CertificateError as Cause;
     let text = match cause {
@@ -39,48 +39,51 @@ fn refusal(cause: &CertificateError) -> String {
             Some(refusal) => return refusal.to_string(),
             None => return other_refusal(&format!("{:?}", other.0)),
         },
-        Cause::BadEncoding => "it is malformed",
+        Cause::BadEncoding => "the certificate is malformed",
         Cause::Expired | Cause::ExpiredContext { .. } => {
-            "it, or an issuer's, has expired by this machine's clock; renew it"
+            "the certificate, or an issuer's, has expired by this machine's clock; renew it"
         }
         Cause::NotValidYet | Cause::NotValidYetContext { .. } => {
-            "it, or an issuer's, is not valid yet by this machine's clock; set the clock or wait"
+            "the certificate, or an issuer's, is not valid yet by this machine's clock; set the \
+             clock or wait"
         }
         Cause::UnknownIssuer => {
             "no authority in tls-client-ca (cafile) has issued it, or an issuer between is not \
              sent along (UnknownIssuer)"
         }
-        Cause::UnknownRevocationStatus => "no revocation list speaks for its issuer; give that too",
+        Cause::UnknownRevocationStatus => {
+            "no revocation list covers its issuer; give the issuer's list too"
+        }
         Cause::ExpiredRevocationList | Cause::ExpiredRevocationListContext { .. } => {
-            "the revocation list of its issuer is out of date; renew that"
+            "the revocation list of its issuer is out of date; renew the list"
         }
         Cause::BadSignature => {
-            "a signature does not fit: the key is not its own, or an issuer of the same name has \
-             another key"
+            "a signature is wrong: it was made with another key, or another issuer of the same \
+             name"
         }
         Cause::UnsupportedSignatureAlgorithmContext { .. }
         | Cause::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "it, or an issuer's, is signed in a way that is not taken, such as with SHA-1 or by a \
-             key of less than 2048 bits; issue it anew with SHA-256"
+            "the certificate, or an issuer's, has a signature that is not accepted, such as with \
+             SHA-1 or by a key of less than 2048 bits; issue it anew with SHA-256"
         }
         Cause::InvalidPurpose | Cause::InvalidPurposeContext { .. } => {
-            "it is not meant for clients: its extended key usage needs clientAuth"
+            "the certificate is not for clients: its extended key usage needs clientAuth"
         }
-        Cause::UnhandledCriticalExtension => "it has a critical extension that is not known here",
+        Cause::UnhandledCriticalExtension => "a critical extension is not known here",
         cause => return other_refusal(&format!("{cause:?}")),
     };
     text.to_owned()
 }
 
-/// The causes that rustls hands on from webpki, which gives them names alone.
+/// The causes that rustls passes on from webpki by name alone.
 fn other_refusal(name: &str) -> String {
     const KNOWN: &[(&str, &str)] = &[
         (
             "CaUsedAsEndEntity",
-            "it is an authority's (CA:TRUE); issue one with basicConstraints CA:FALSE, or name \
-             this very certificate among the client CAs",
+            "the certificate is an authority's (CA:TRUE); issue one with basicConstraints \
+             CA:FALSE, or name this very certificate among the client CAs",
         ),
-        ("EndEntityUsedAsCa", "it was issued by one that is no authority's (CA:FALSE)"),
+        ("EndEntityUsedAsCa", "its issuer's certificate is no authority's (CA:FALSE)"),
         (
             "UnsupportedCertVersion",
             "an issuer's certificate is of X.509 version 1; issue one of version 3, or name the \
@@ -88,16 +91,14 @@ fn other_refusal(name: &str) -> String {
         ),
         ("PathLenConstraintViolated", "its chain is longer than an issuer allows (pathlen)"),
         ("NameConstraintViolation", "an issuer's name constraints do not allow its names"),
-        ("SignatureAlgorithmMismatch", "it names two different signature algorithms"),
+        ("SignatureAlgorithmMismatch", "the certificate names two signature algorithms"),
         ("MaximumPathDepthExceeded", "its chain is too long"),
         ("Maximum", "its chain takes too much work to verify"),
         ("EmptyEkuExtension", "its extended key usage is empty"),
         ("InvalidSerialNumber", "its serial number is malformed"),
     ];
     let known = KNOWN.iter().find(|(known, _)| name.contains(known));
-    known
-        .map_or("it is malformed, or has something that is not known here", |(_, text)| text)
-        .into()
+    known.map_or("the certificate is malformed, or has an unknown part", |(_, text)| text).into()
 }
 
 fn incompatibility(cause: &PeerIncompatible, hello: Option<&Hello>, least: TlsVersion) -> String {
@@ -178,31 +179,34 @@ fn no_suite(suites: Option<Suites>) -> String {
     format!("no common cipher suite: {cause}, and {known}")
 }
 
-/// What a client says when it gives up.
+/// The cause that a client's alert names.
 fn of_alert(alert: AlertDescription) -> String {
     let cause = match alert {
         AlertDescription::UnknownCA => {
-            "it does not trust our certificate: give it the authority that has issued it, and us \
-             the full chain"
+            "the client does not trust our certificate: give the client the authority that has \
+             issued it, and us the full chain"
         }
         AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
-            "it refuses our certificate: perhaps it does not trust the issuer, or the name in it \
-             is not the one that it connects to"
+            "the client refuses our certificate: perhaps the issuer is not trusted, or the name in \
+             the certificate is not the one that the client connects to"
         }
         AlertDescription::CertificateExpired => {
-            "our certificate has expired by its clock: renew it, or set the client's clock"
+            "our certificate has expired by the client's clock: renew the certificate, or set the \
+             clock"
         }
-        AlertDescription::UnsupportedCertificate => "it cannot use our certificate's kind of key",
+        AlertDescription::UnsupportedCertificate => {
+            "the client cannot use our certificate's kind of key"
+        }
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-            "it does not take what we have chosen of its offer"
+            "the client refuses our choice of its own offer"
         }
-        AlertDescription::ProtocolVersion => "it does not speak the version that we have chosen",
-        AlertDescription::RecordOverflow => "our records are too large for it",
-        AlertDescription::UserCanceled => "it was told to",
+        AlertDescription::ProtocolVersion => "the client does not speak the version of our choice",
+        AlertDescription::RecordOverflow => "our records are too large for the client",
+        AlertDescription::UserCanceled => "the client's user ended the handshake",
         _ => "",
     };
     match cause {
         "" => format!("TLS: the client gave up with the alert {alert:?}"),
-        cause => format!("TLS: the client gave up: {cause} (alert {alert:?})"),
+        cause => format!("TLS: {cause} (alert {alert:?})"),
     }
 }

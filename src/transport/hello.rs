@@ -1,21 +1,20 @@
-//! What a client offers in its first message, as far as it decides how it is answered, or tells
-//! why it cannot be.
+//! The parts of a client's first message that decide the server's answer or explain a failure.
 
 use smallvec::SmallVec;
 
-/// What decides about a client's hello.
+/// The deciding parts of a client's hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hello {
     /// The newest version offered, as TLS writes it: 0x0303 is 1.2.
     pub(super) newest: u16,
     pub(super) suites: Suites,
-    /// An application protocol of ours is among those offered, or none is named.
+    /// Whether the client offers one of our application protocols, or none at all.
     pub(super) shares_protocol: bool,
-    /// The most plaintext that the client takes in a record.
+    /// The most plaintext that the client accepts in a record.
     pub(super) record_bytes_max: Option<usize>,
 }
 
-/// The kinds of cipher suites that are offered.
+/// The kinds of cipher suites in the offer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Suites {
     /// ECDHE with AES-GCM or ChaCha20-Poly1305, and a certificate with an ECDSA or EdDSA key.
@@ -30,12 +29,12 @@ pub(super) struct Suites {
     pub(super) old_cipher: bool,
 }
 
-/// What has come of a client's first message.
+/// The state of a client's first message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// More has to come.
+    /// More bytes have to come.
     Incomplete,
-    /// It is none, or malformed: rustls says so.
+    /// The message is no hello, or malformed: rustls reports the error.
     Foreign,
     Complete(Hello),
 }
@@ -43,7 +42,7 @@ pub(super) enum Progress {
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const RECORD_BYTES_MAX: usize = 16_384 + 256;
-/// The largest hello that is waited for; what waits is limited besides.
+/// The largest hello that the server waits for; another limit holds for all waiting bytes.
 const HELLO_BYTES_MAX: usize = 64 * 1024;
 
 const MAX_FRAGMENT_LENGTH: u16 = 1;
@@ -53,7 +52,7 @@ const SUPPORTED_VERSIONS: u16 = 43;
 
 const TLS_1_3: u16 = 0x0304;
 
-/// Reads a hello from the front of what has come. `protocols` are ours.
+/// Reads a hello from the front of `input`. `protocols` are the server's.
 pub(super) fn read(input: &[u8], protocols: &[Vec<u8>]) -> Progress {
     // Nothing is copied as long as bytes are missing: many peers may stop there.
     let mut records = Records { input, is_foreign: false };
@@ -77,7 +76,8 @@ pub(super) fn read(input: &[u8], protocols: &[Vec<u8>]) -> Progress {
     parse(&message[4..length], protocols).map_or(Progress::Foreign, Progress::Complete)
 }
 
-/// The handshake bytes in each record, also in one that has only begun; ends at another record.
+/// Iterates over the handshake bytes in each record, the incomplete last one included. Ends at a
+/// record of another kind.
 struct Records<'a> {
     input: &'a [u8],
     is_foreign: bool,
@@ -143,7 +143,7 @@ fn parse(body: &[u8], protocols: &[Vec<u8>]) -> Option<Hello> {
     Some(hello)
 }
 
-/// What is left to read; reading gives None where bytes are missing.
+/// The bytes still to read; a read returns None when bytes are missing.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -157,13 +157,13 @@ impl<'a> Reader<'a> {
         self.take(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
     }
 
-    /// What a length of one byte announces.
+    /// Reads a list behind a length of one byte.
     fn list_u8(&mut self) -> Option<&'a [u8]> {
         let length = self.take(1)?[0];
         self.take(length.into())
     }
 
-    /// What a length of two bytes announces.
+    /// Reads a list behind a length of two bytes.
     fn list_u16(&mut self) -> Option<&'a [u8]> {
         let length = self.u16()?;
         self.take(length.into())

@@ -1,5 +1,5 @@
-//! What may stand between a socket and MQTT: byte filters, bytes in and bytes out. A filter touches
-//! no socket; whoever owns the connection moves the bytes.
+//! Byte filters between a socket and MQTT: bytes in and bytes out. A filter touches no socket; the
+//! owner of the connection moves the bytes.
 //!
 //! ```text
 //! socket → PROXY header → TLS → WebSocket → MQTT     receive
@@ -49,25 +49,26 @@ use std::time::SystemTime;
 use tls::Tls;
 use websocket::WebSocket;
 
-/// What a listener's connections speak below MQTT. Cheap to clone; replaced on a reload.
+/// The layers below MQTT on a listener's connections. A protocol is cheap to clone, and replaced on
+/// a reload.
 #[derive(Debug, Clone, Default)]
 pub struct Protocol {
-    /// The connection's peer is trusted to send a PROXY header, and must.
+    /// Whether the connection's peer is trusted to send a PROXY header, and must.
     pub proxy: bool,
-    /// TLS, and with what certificates.
+    /// TLS, and its certificates.
     pub tls: Option<Arc<TlsSettings>>,
-    /// MQTT in WebSocket frames, and who may open one.
+    /// WebSocket, and the clients that may open one.
     pub websocket: Option<Arc<WebSocketSettings>>,
 }
 
 impl Protocol {
-    /// True when MQTT's bytes are the socket's.
+    /// True when MQTT's bytes are the socket's bytes.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
         !self.proxy && self.tls.is_none() && self.websocket.is_none()
     }
 
-    /// The filter of a new connection; none when there is nothing to filter.
+    /// The filter of a new connection; none when nothing needs a filter.
     #[must_use]
     pub fn open(&self) -> Option<Transport> {
         if self.is_plain() {
@@ -84,18 +85,18 @@ impl Protocol {
     }
 }
 
-/// How a connection goes on after [`Transport::receive`] or [`Transport::send`].
+/// The state of a connection after [`Transport::receive`] or [`Transport::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Flow {
-    /// As before.
+    /// The connection goes on.
     Open,
-    /// A layer has ended: whatever output there is is to be sent, then the connection closed.
+    /// A layer has ended: the connection is to be closed, after any output is sent.
     Ended,
 }
 
-/// Why a connection cannot go on, in one line for the log. The output may hold an alert, a close
-/// frame or an HTTP answer, to be sent before the connection is closed.
+/// The reason for which a connection cannot go on, in one line for the log. The output may hold an
+/// alert, a close frame or an HTTP answer, to be sent before the connection is closed.
 #[derive(Debug)]
 pub struct TransportError(Cow<'static, str>);
 
@@ -116,24 +117,24 @@ impl std::error::Error for TransportError {}
 /// The layers of one connection.
 #[derive(Debug)]
 pub struct Transport {
-    /// Until the header is complete.
+    /// The reader of the header, until the header is complete.
     proxy: Option<ProxyReader>,
     tls: Option<Box<Tls>>,
     websocket: Option<WebSocket>,
-    /// The socket's peer is a proxy.
+    /// Whether the socket's peer is a proxy.
     is_proxied: bool,
     peer: Option<SocketAddr>,
-    /// Nothing the peer sends counts any more.
+    /// Whether the peer's further bytes are ignored.
     over: bool,
 }
 
 impl Transport {
-    /// Takes bytes as they came from the socket, cut anywhere, and appends what they hold of MQTT
-    /// to `plain`. After [`Flow::Ended`] or an error it takes no more; what the peer is still owed
+    /// Takes bytes from the socket, cut anywhere, and appends their MQTT bytes to `plain`. After
+    /// [`Flow::Ended`] or an error no further bytes are taken; output that the peer is still owed
     /// may be sent until [`Transport::close`].
     ///
     /// # Errors
-    /// What the peer did wrong.
+    /// The peer's mistake.
     pub fn receive(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> Result<Flow, TransportError> {
         if self.over {
             return Ok(Flow::Ended);
@@ -176,12 +177,12 @@ impl Transport {
         }
     }
 
-    /// Appends to `out` what is to be sent: first what the layers themselves have to say, then
-    /// `segments`, MQTT bytes in order, and after [`Transport::close`] the goodbye. Segments are
-    /// dropped when a layer is not up yet, or is closed already.
+    /// Appends output to `out`: first the layers' own bytes, then `segments`, MQTT bytes in order,
+    /// and after [`Transport::close`] the goodbye. Segments are dropped when a layer is not up yet,
+    /// or is closed already.
     ///
-    /// [`Flow::Ended`] says that nothing can be sent any more: the keys of a TLS 1.2 connection
-    /// are used up.
+    /// [`Flow::Ended`] says that nothing can be sent any more: the keys of a TLS 1.2 connection are
+    /// used up.
     pub fn send<'a>(
         &mut self,
         segments: impl Iterator<Item = &'a [u8]>,
@@ -212,8 +213,8 @@ impl Transport {
         }
     }
 
-    /// True when [`Transport::send`] would make of some segments now what every other transport
-    /// that says so makes of them.
+    /// True when [`Transport::send`] now frames segments without TLS and without other output. All
+    /// such transports give the same bytes for the same segments.
     #[must_use]
     pub(crate) fn frames_alike(&self) -> bool {
         let websocket = self.websocket.as_ref();
@@ -221,27 +222,29 @@ impl Transport {
             && websocket.is_some_and(|w| w.is_open() && !w.is_closed() && !w.has_output())
     }
 
-    /// True when [`Transport::send`] would append something without any segments.
+    /// True when [`Transport::send`] would append output even without segments.
     #[must_use]
     pub fn has_output(&self) -> bool {
         self.tls.as_deref().is_some_and(Tls::has_output)
             || self.websocket.as_ref().is_some_and(WebSocket::has_output)
     }
 
-    /// An orderly goodbye: a WebSocket close frame and TLS's close_notify become output, behind
+    /// Begins an orderly goodbye: a WebSocket close frame and TLS's close_notify become output,
+    /// behind the segments of the next [`Transport::send`].
     /// the segments of the next [`Transport::send`].
     pub fn close(&mut self) {
         self.websocket.iter_mut().for_each(WebSocket::close);
         self.tls.as_deref_mut().into_iter().for_each(Tls::close);
     }
 
-    /// A TLS handshake is under way: the next [`Transport::receive`] may cost a signature.
+    /// Whether a TLS handshake is under way: the next [`Transport::receive`] may cost a signature.
     #[must_use]
     pub fn is_handshaking(&self) -> bool {
         self.tls.as_deref().is_some_and(Tls::is_handshaking)
     }
 
-    /// Every layer is up: MQTT may flow, and [`Transport::peer`] and [`Transport::certificate`]
+    /// Whether every layer is up: MQTT may flow, and [`Transport::peer`] and
+    /// [`Transport::certificate`] are final.
     /// are final.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -250,44 +253,45 @@ impl Transport {
             && self.websocket.as_ref().is_none_or(WebSocket::is_open)
     }
 
-    /// The client's address as the PROXY header gave it; none when it gave none.
+    /// The client's address from the PROXY header; none when the header names none.
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// What to tell of a peer that leaves now; None when nothing is strange about it.
+    /// A line for the log about a peer that leaves now; None when its leave is normal.
     #[must_use]
     pub(crate) fn departure(&self) -> Option<&'static str> {
         self.tls.as_deref().filter(|tls| tls.has_greeted() && !self.over).map(|_| {
-            "TLS: the client left within the handshake; perhaps it does not trust the issuer of \
-             our certificate, or the name in it is not the one that it connects to"
+            "TLS: the client left within the handshake; perhaps the issuer of our certificate is \
+             not trusted, or the name in it is not the one that the client connects to"
         })
     }
 
-    /// True when the socket's peer is a proxy, also for connections of the proxy's own.
+    /// True when the socket's peer is a proxy, also on a connection that the proxy opened for
+    /// itself.
     #[must_use]
     pub(crate) const fn is_proxied(&self) -> bool {
         self.is_proxied
     }
 
-    /// What the next [`Transport::receive`] of `bytes` costs while a TLS handshake is under way,
-    /// in steps: certificates that have come are verified as soon as they are complete.
+    /// The cost of the next [`Transport::receive`] of `bytes` while a TLS handshake is under way,
+    /// in steps: certificates are verified as soon as they are complete.
     #[must_use]
     pub fn handshake_steps(&self, bytes: &[u8]) -> usize {
         let held = self.tls.as_deref().map_or(0, Tls::incoming_bytes);
         1 + (held + bytes.len()) / HANDSHAKE_STEP_BYTES
     }
 
-    /// The names in the client's certificate, which the handshake has verified.
+    /// The names in the client's certificate, as verified by the handshake.
     #[must_use]
     pub fn certificate(&self) -> Option<Certificate> {
         self.tls.as_deref().and_then(Tls::certificate)
     }
 
     /// Whether `settings`, newly loaded, would still let this client in at `now`: its certificate
-    /// may have been revoked, or its authority be gone. True when there is none and none is
-    /// required.
+    /// may have been revoked, or its authority be gone. True for a client without a certificate
+    /// where none is required.
     #[must_use]
     pub fn still_accepted(&self, settings: &TlsSettings, now: SystemTime) -> bool {
         self.tls.as_deref().is_none_or(|tls| tls.is_accepted_by(settings, now))

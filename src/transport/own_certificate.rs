@@ -1,4 +1,4 @@
-//! The server's certificates with their keys, and which of them a client gets.
+//! The server's certificates with their keys, and the choice among them for a client.
 
 use super::chain::Chain;
 use super::tls_error::{TlsError, about};
@@ -13,16 +13,15 @@ use std::path::Path;
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Answers with the first certificate for the name that the client asks for and with a signature
-/// it understands, else with the first of all.
+/// Chooses the first certificate for the name that the client asks for and with a signature that
+/// the client understands, else the first of all.
 #[derive(Debug)]
 pub(super) struct CertificateChooser {
     keys: Vec<Arc<CertifiedKey>>,
 }
 
 impl CertificateChooser {
-    /// Reads all certificates and keys, in the order they are given; `warnings` get what the
-    /// operator should know of them.
+    /// Reads all certificates and keys, in the given order; `warnings` get advice for the operator.
     pub(super) fn load(
         files: &TlsFiles,
         provider: &CryptoProvider,
@@ -61,11 +60,11 @@ impl ResolvesServerCert for CertificateChooser {
     }
 }
 
-/// Where issuers of the server's certificates are looked for.
+/// The places in which missing issuers of the server's certificates are looked up.
 struct Issuers {
-    /// Given for that.
+    /// Issuers from `--tls-chain`.
     given: Vec<CertificateDer<'static>>,
-    /// Given to verify clients, and taken where the others are not enough.
+    /// Authorities that verify clients; used where the given issuers do not suffice.
     of_clients: Vec<CertificateDer<'static>>,
 }
 
@@ -125,7 +124,7 @@ fn own_key(
     Ok(Arc::new(CertifiedKey::new(chain.certificates, signing)))
 }
 
-/// Which certificate belongs to the key. rustls compares them only for certificates of version 3.
+/// The position of the key's certificate. Rustls compares key and certificate only for version 3.
 fn position_of(
     signing: &dyn SigningKey,
     certificates: &[CertificateDer<'static>],

@@ -1,5 +1,5 @@
-//! Certificates, keys and revocation lists from files; every failure names the file, the cause and
-//! what to do.
+//! Certificates, keys and revocation lists from files. Every failure names the file, the cause and
+//! the remedy.
 
 use super::public_key;
 use super::tls_error::TlsError;
@@ -10,11 +10,11 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use std::path::Path;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What any PEM section begins with.
+/// The beginning of any PEM section.
 const PEM_START: &[u8] = b"-----BEGIN ";
-/// What some editors put before the text; with files joined by `cat` also within it.
+/// The mark that some editors put before the text; files joined by `cat` have it within the text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// What DER begins with, whatever it holds.
+/// The first byte of any DER.
 const DER_START: u8 = 0x30;
 
 /// A private key, and whether every user of the machine can read its file.
@@ -23,17 +23,17 @@ pub(super) struct KeyFile {
     pub(super) is_public: bool,
 }
 
-/// A server's own certificates, at least one.
+/// Reads a server's own certificates, at least one.
 pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates(path, KEY_FILE_BYTES_MAX)
 }
 
-/// The certificates of authorities in a file, at least one.
+/// Reads the certificates of authorities in a file, at least one.
 pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates(path, AUTHORITY_FILE_BYTES_MAX)
 }
 
-/// The same, of a file that may hold something else.
+/// Reads the certificates of authorities in a file that may hold none.
 pub(super) fn authorities_if_any(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     sections(&read(path, AUTHORITY_FILE_BYTES_MAX)?.bytes, path)
 }
@@ -47,7 +47,7 @@ fn certificates(path: &Path, bytes_max: u64) -> Result<Vec<CertificateDer<'stati
     }
 }
 
-/// The one private key in a file.
+/// Reads the one private key in a file.
 pub(super) fn key(path: &Path) -> Result<KeyFile, TlsError> {
     let Contents { bytes: text, mode } = read(path, KEY_FILE_BYTES_MAX)?;
     if contains(&text, b"BEGIN ENCRYPTED") || contains(&text, b"4,ENCRYPTED") {
@@ -70,7 +70,7 @@ pub(super) fn key(path: &Path) -> Result<KeyFile, TlsError> {
     }
 }
 
-/// All revocation lists in a file, at least one.
+/// Reads all revocation lists in a file, at least one.
 pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let bytes = read(path, CRL_FILE_BYTES_MAX)?.bytes;
     // Authorities publish their lists as bare DER.
@@ -84,7 +84,7 @@ pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'stat
     }
 }
 
-/// A path, with something behind it, as a word for a shell.
+/// Quotes a path, with `more` appended, as a word for a shell.
 pub(super) fn shell(path: &Path, more: &str) -> String {
     let text = format!("{}{more}", path.display());
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%=:".contains(c);
@@ -136,7 +136,7 @@ fn sections<T: PemObject>(text: &[u8], path: &Path) -> Result<Vec<T>, TlsError> 
     })
 }
 
-/// What there is in a file instead of a `wanted`, and the way from there to one.
+/// An error for a file without a `wanted`: the file's real content, and the way to convert it.
 fn without(text: &[u8], path: &Path, wanted: &str, labels: &str) -> TlsError {
     let (from, to) = (shell(path, ""), shell(path, ".pem"));
     let convert = |with: &str| format!("convert it and name the new file: openssl {with}");
@@ -167,7 +167,7 @@ fn without(text: &[u8], path: &Path, wanted: &str, labels: &str) -> TlsError {
     TlsError::of(path, cause, &fix)
 }
 
-/// What a file in DER is, and how OpenSSL makes PEM of it.
+/// The kind of a DER file, and the OpenSSL command that makes PEM of it.
 fn der_kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     // PKCS#12 begins with its version, 3; PKCS#7 with the identifier of signed data.
     const PKCS7: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
@@ -188,7 +188,7 @@ fn der_kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     Some(("a private key", "pkey -inform DER -in IN -out OUT"))
 }
 
-/// What the first section that is not wanted is, and what to do with it.
+/// The kind of the first unwanted section, and the remedy.
 fn labelled(text: &[u8]) -> Option<(&'static str, &'static str)> {
     const KNOWN: &[(&str, &str, &str)] = &[
         (

@@ -1,4 +1,4 @@
-//! The PROXY protocol's header, versions 1 and 2: who the client behind a proxy is.
+//! The PROXY protocol's header, versions 1 and 2: the address of the client behind a proxy.
 //!
 //! The specification is `proxy-protocol.txt` of HAProxy.
 
@@ -7,19 +7,19 @@ use crate::limits::PROXY_BYTES_MAX;
 use ppp::{v1, v2};
 use std::net::SocketAddr;
 
-/// What both versions begin with, as far as they can be told apart.
+/// The beginnings of both versions, long enough to tell one from the other.
 const TEXT_PREFIX: &[u8] = b"PROXY ";
 /// The longest version 1 header, its CRLF included.
 const TEXT_BYTES_MAX: usize = 107;
 /// Signature, command, family and length of version 2.
 const BINARY_HEAD_BYTES: usize = 16;
-/// Where version and command stand, and what they are for a connection of the proxy's own.
+/// The index of version and command, and their value for a connection of the proxy's own.
 const BINARY_COMMAND: (usize, u8) = (12, 0x20);
 
 /// Collects the header of one connection.
 #[derive(Debug, Default)]
 pub(super) struct ProxyReader {
-    /// The beginning of the header, whenever it has not come at once.
+    /// The beginning of the header, when the header comes in pieces.
     carry: Vec<u8>,
 }
 
@@ -28,12 +28,12 @@ pub(super) struct ProxyReader {
 pub(super) struct ProxyHeader {
     /// The client, if the header names one.
     pub(super) peer: Option<SocketAddr>,
-    /// How many of the bytes last read belong to the header.
+    /// The number of the last read's bytes that belong to the header.
     pub(super) bytes_used: usize,
 }
 
 impl ProxyReader {
-    /// Reads on; none as long as the header is not complete.
+    /// Reads on; none until the header is complete.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<ProxyHeader>, TransportError> {
         let held = self.carry.len();
         let taken = bytes.len().min(PROXY_BYTES_MAX - held);
@@ -45,7 +45,7 @@ impl ProxyReader {
     }
 }
 
-/// The header's length when all of it is there.
+/// The header's length; none until the whole header is there.
 fn header_length(bytes: &[u8]) -> Result<Option<usize>, TransportError> {
     if begins_like(bytes, TEXT_PREFIX) {
         let end = bytes.windows(2).take(TEXT_BYTES_MAX - 1).position(|pair| pair == b"\r\n");
@@ -68,7 +68,7 @@ fn header_length(bytes: &[u8]) -> Result<Option<usize>, TransportError> {
     }
 }
 
-/// True when `bytes` and `prefix` agree as far as both go.
+/// True when `bytes` and `prefix` agree for the shorter one's length.
 fn begins_like(bytes: &[u8], prefix: &[u8]) -> bool {
     bytes.iter().zip(prefix).all(|(byte, expected)| byte == expected)
 }
@@ -108,7 +108,7 @@ fn parse_binary(header: &[u8]) -> Result<Option<SocketAddr>, TransportError> {
     })
 }
 
-/// An IPv4 client is the same one when the proxy writes it as IPv6.
+/// The IPv4 address of an IPv4 client that the proxy writes as IPv6.
 const fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
@@ -136,7 +136,7 @@ mod tests {
         binary(0x21, 0x21, &[&source.octets()[..], &[0; 16], &[0x30, 0x39, 7, 0x5b]].concat())
     }
 
-    /// The header in one piece, and what is behind it left alone.
+    /// Reads a header in one piece; the bytes behind the header must stay.
     fn read(header: &[u8]) -> Result<Option<SocketAddr>, String> {
         let bytes = [header, b"\x10next"].concat();
         let whole = ProxyReader::default().read(&bytes).map_err(|error| error.to_string())?;

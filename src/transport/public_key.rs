@@ -1,4 +1,4 @@
-//! Which public keys TLS here can use, and what is wrong with the others.
+//! Public keys for TLS: the usable ones, and the faults of others.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::asn1_rs::Tag;
@@ -6,17 +6,17 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// Bits of an RSA key; others are refused by the cryptographic library.
+/// Bits of an RSA key; the cryptographic library refuses others.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// What to do about a key that cannot be used.
+/// The remedy for a key that cannot be used.
 pub(super) const NEW_KEY: &str = "make a new key, and a new certificate for it: \
      openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW.key";
 
-/// The curves that keys of certificates may be on.
+/// The curves on which a certificate's key may be.
 const CURVES: &[&str] = &["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
 
-/// Other curves that are met.
+/// Other curves in use, with their names.
 const OTHER_CURVES: &[(&str, &str)] = &[
     ("1.2.840.10045.3.1.1", "P-192"),
     ("1.3.132.0.33", "P-224"),
@@ -27,7 +27,7 @@ const OTHER_CURVES: &[(&str, &str)] = &[
     ("1.2.156.10197.1.301", "SM2"),
 ];
 
-/// Why the key of a certificate cannot be used; None when nothing is known against it.
+/// The fault of a certificate's key; None when no fault is known.
 pub(super) fn fault(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     fault_of(certificate.public_key())

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use x509_parser::asn1_rs::{Any, Tag, ToDer};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// The short names that OpenSSL prints for the attributes that are met in subjects. What is not
-/// here is printed with its number and, since its type is not known, with its value in hexadecimal.
+/// The short names that OpenSSL prints for common attributes of subjects. An attribute of unknown
+/// type is printed with its number and, in hexadecimal, its value.
 const SHORT_NAMES: &[(&str, &str)] = &[
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),
@@ -58,7 +58,7 @@ pub(super) fn rfc2253(name: &X509Name<'_>) -> Option<String> {
     Some(text)
 }
 
-/// The common name, if there is one and only one, and it is text that cannot be taken for another.
+/// The common name, when there is exactly one, in text without NUL.
 pub(super) fn common_name(name: &X509Name<'_>) -> Option<Box<str>> {
     let mut names = name.iter_common_name();
     let only = names.next().filter(|_| names.next().is_none())?;
@@ -78,7 +78,7 @@ fn write_attribute(attribute: &AttributeTypeAndValue<'_>, text: &mut String) -> 
     Some(())
 }
 
-/// A string type's characters in UTF-8; none for what is no string.
+/// A string's characters in UTF-8; none when the value is no string.
 fn utf8(value: &Any<'_>) -> Option<Vec<u8>> {
     let from_chars = |chars: Vec<char>| Some(chars.into_iter().collect::<String>().into_bytes());
     match value.tag() {
@@ -106,8 +106,8 @@ fn utf8(value: &Any<'_>) -> Option<Vec<u8>> {
     }
 }
 
-/// Every character with a meaning in the text form gets a backslash, and what is no printable
-/// ASCII is written in hexadecimal; so the text can be read back in one way only.
+/// Writes a value so that its text can be read back in one way only: characters with a meaning in
+/// the text form get a backslash, and non-printable or non-ASCII bytes become hexadecimal.
 fn write_escaped(value: &[u8], text: &mut String) {
     for (at, &byte) in value.iter().enumerate() {
         let is_edge_space = byte == b' ' && (at == 0 || at + 1 == value.len());

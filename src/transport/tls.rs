@@ -14,24 +14,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What a record is longer than its plaintext, with every cipher of both versions.
+/// Bytes by which a record is longer than its plaintext, at most, with every cipher of both
+/// versions.
 const RECORD_OVERHEAD_BYTES: usize = 32;
 /// The steps in which the buffer for input grows.
 const INPUT_STEP_BYTES: usize = 4096;
-/// What is enough for a close_notify with every cipher.
+/// Bytes enough for a close_notify with every cipher.
 const ALERT_BYTES_MAX: usize = 64;
 
-/// TLS, as its server.
+/// The server's side of TLS on one connection.
 pub(super) struct Tls {
     connection: UnbufferedServerConnection,
     settings: Arc<TlsSettings>,
-    /// Received, and not yet a whole record, or not yet a whole handshake message.
+    /// Received bytes that are not yet a whole record, or not yet a whole handshake message.
     incoming: Vec<u8>,
-    /// What the handshake has to say, or an alert.
+    /// Bytes of the handshake still to be sent, or an alert.
     outgoing: Vec<u8>,
     phase: Phase,
     goodbye: Goodbye,
-    /// What the client has offered, as far as it decides or explains anything.
+    /// The client's offer, as far as it decides or explains anything.
     hello: Option<Hello>,
     /// Bytes of plaintext in a record.
     record_bytes_max: usize,
@@ -39,17 +40,17 @@ pub(super) struct Tls {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing was received yet.
+    /// No byte was received yet.
     Fresh,
-    /// The client's hello has begun to come.
+    /// The beginning of the client's hello was received.
     Hello,
     Handshake,
     Open,
-    /// It has failed; there may be an alert to send.
+    /// The connection has failed; an alert may have to be sent.
     Failed,
 }
 
-/// Our close_notify.
+/// The state of our close_notify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goodbye {
     No,
@@ -108,7 +109,7 @@ impl Tls {
     }
 
     /// Keeps the bytes until they make a record. The buffer grows in small steps instead of
-    /// twofold, so that what a peer can make us hold stays near what it has sent.
+    /// doubling, so a peer can make us hold little more than it has sent.
     fn take_in(&mut self, bytes: &[u8]) {
         let held = self.incoming.len();
         let needed = (held + bytes.len()).next_multiple_of(INPUT_STEP_BYTES);
@@ -116,7 +117,7 @@ impl Tls {
         self.incoming.extend_from_slice(bytes);
     }
 
-    /// Waits for the whole hello, since it decides how the handshake goes on.
+    /// Waits for the whole hello, since the hello decides how the handshake goes on.
     fn read_hello(&mut self) {
         match hello::read(&self.incoming, self.settings.protocols()) {
             Progress::Incomplete => return,
@@ -134,7 +135,7 @@ impl Tls {
         self.phase = Phase::Handshake;
     }
 
-    /// Processes whole records until there is none left.
+    /// Processes whole records until none is left.
     fn process(&mut self, plain: &mut Vec<u8>) -> Result<Flow, TransportError> {
         if self.phase == Phase::Hello {
             return Ok(Flow::Open);
@@ -175,8 +176,8 @@ impl Tls {
         Ok(flow)
     }
 
-    /// After an error rustls may have an alert to send. It is asked for without input, which would
-    /// only fail again.
+    /// Encodes rustls's alert after an error, if any. Rustls is asked for the alert without input,
+    /// which would only fail again.
     fn encode_alert(&mut self) {
         while self.connection.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) =
@@ -199,8 +200,9 @@ impl Tls {
         Ok(())
     }
 
-    /// What rustls does not check: that names can be read, and that the certificate in a ticket,
-    /// which was verified when the ticket was given, would be accepted today.
+    /// Checks two things that rustls does not: that the client's names can be read, and that the
+    /// certificate of a resumed session, verified when the ticket was given, would be accepted
+    /// today.
     fn check_client(&self) -> Result<(), TransportError> {
         let certificate = self.connection.peer_certificates().and_then(<[_]>::first);
         if certificate.is_some_and(|der| Certificate::parse(der).is_none()) {
@@ -213,7 +215,7 @@ impl Tls {
         }
     }
 
-    /// Appends what the handshake has to say, then `parts` in as few records as possible, then the
+    /// Appends the handshake's bytes, then `parts` in as few records as possible, then the
     /// close_notify if it is due.
     pub(super) fn send<'a>(
         &mut self,
@@ -232,7 +234,8 @@ impl Tls {
         flow
     }
 
-    /// Fills records from several parts; whatever fills records by itself is not copied together.
+    /// Fills records from several parts; a part is copied only where it does not fill a record by
+    /// itself.
     fn send_records<'a>(
         &mut self,
         parts: impl Iterator<Item = &'a [u8]>,
@@ -312,7 +315,7 @@ impl Tls {
         }
     }
 
-    /// What was received and is not processed yet.
+    /// The number of received bytes that are not processed yet.
     pub(super) const fn incoming_bytes(&self) -> usize {
         self.incoming.len()
     }
@@ -330,7 +333,7 @@ impl Tls {
         matches!(self.phase, Phase::Open)
     }
 
-    /// The client's certificate and those it sent along.
+    /// The client's certificate and the chain that the client sent along.
     fn certificates(&self) -> &[rustls::pki_types::CertificateDer<'static>] {
         self.connection.peer_certificates().unwrap_or_default()
     }
@@ -349,7 +352,7 @@ impl Tls {
     }
 }
 
-/// Tells what is no TLS at all, which is more help than what TLS thinks of it.
+/// Refuses a first byte that cannot be TLS, with a clearer error than TLS would give.
 fn check_first(byte: u8) -> Result<(), TransportError> {
     match byte {
         0x10 => Err(TransportError::new("plain text on a TLS port: MQTT without TLS")),

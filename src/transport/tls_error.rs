@@ -1,10 +1,10 @@
-//! Why TLS cannot be set up.
+//! The error of a TLS setup that fails.
 
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
 
-/// What is wrong with the files of TLS: the file, where it is one's, what to do, and the cause.
+/// An error in the files of TLS: the file, where it is one's, the fix, and the cause.
 #[derive(Debug)]
 pub struct TlsError {
     line: String,
@@ -12,17 +12,17 @@ pub struct TlsError {
 }
 
 impl TlsError {
-    /// One that has no cause behind it.
+    /// An error without a source.
     pub(super) fn new(line: impl Into<String>) -> Self {
         Self { line: line.into(), source: None }
     }
 
-    /// The file at `path` cannot be used.
+    /// An error about the file at `path`.
     pub(super) fn of(path: &Path, cause: impl fmt::Display, fix: &str) -> Self {
         Self::new(about(path, cause, fix))
     }
 
-    /// This one, with the cause behind it.
+    /// Adds the source to the error.
     pub(super) fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
     }
@@ -40,7 +40,7 @@ impl Error for TlsError {
     }
 }
 
-/// One line about a file.
+/// A line about a file: its path, the cause and the fix.
 pub(super) fn about(path: &Path, cause: impl fmt::Display, fix: &str) -> String {
     format!("{}: {cause}; {fix}", path.display())
 }

@@ -1,25 +1,26 @@
-//! Where a listener's certificates are, and what it asks of clients.
+//! A listener's certificate files, and its demands on clients.
 
 use crate::options::{ClientCertificates, TlsVersion};
 use std::path::PathBuf;
 
-/// What a TLS listener is configured with.
+/// The configuration of a TLS listener.
 #[derive(Debug, Clone, Default)]
 pub struct TlsFiles {
     /// Certificate chains in PEM, the server's own certificate and its issuers in each.
     pub certificates: Vec<PathBuf>,
     /// Their private keys in PEM, in the same order.
     pub keys: Vec<PathBuf>,
-    /// Issuers of the server's certificates that may be missing there, in files and folders.
+    /// Files and folders with issuers of the server's certificates that may be missing in their
+    /// files.
     pub chain: Vec<PathBuf>,
-    /// The authorities that clients' certificates have to come from, in files and folders.
+    /// Files and folders with the authorities that may issue clients' certificates.
     pub client_cas: Vec<PathBuf>,
     /// Revocation lists of these authorities, in PEM or DER.
     pub crls: Vec<PathBuf>,
     /// Whether clients show a certificate.
     pub client_certificates: ClientCertificates,
-    /// The oldest version spoken.
+    /// The oldest accepted version.
     pub min_version: TlsVersion,
-    /// WebSockets are served, so clients may ask for HTTP instead of MQTT (ALPN).
+    /// Whether WebSockets are served, so clients may ask for HTTP instead of MQTT (ALPN).
     pub websocket: bool,
 }

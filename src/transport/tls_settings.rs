@@ -1,4 +1,5 @@
-//! What all connections of a TLS listener share: certificates, authorities, and tickets' keys.
+//! Settings common to all connections of a TLS listener: certificates, authorities, and tickets'
+//! keys.
 
 use super::client_verifier::ClientVerifier;
 use super::hello::Hello;
@@ -22,19 +23,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-/// What all connections of a TLS listener share. Loaded once, replaced whole on a reload; existing
-/// connections keep what they began with.
+/// The settings common to all connections of a TLS listener. They are loaded once and replaced
+/// whole on a reload; existing connections keep the old ones.
 ///
-/// The keys of session tickets are the one thing in it that changes with time: rustls renews them
-/// every six hours, for all workers together.
+/// Only the keys of session tickets change with time: rustls renews them every six hours, for all
+/// workers together.
 #[derive(Debug)]
 pub struct TlsSettings {
-    /// For clients that agree with us on an application protocol, or name none.
+    /// The configuration for clients that share an application protocol with us, or name none.
     config: Records,
-    /// For clients that name only others.
+    /// The configuration for clients that name only other protocols.
     without_protocol: Records,
     least_version: TlsVersion,
-    /// None when clients are not asked for certificates.
+    /// The verifier of client certificates; none when clients are not asked for any.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     trust: Trust,
     warnings: Vec<String>,
@@ -42,14 +43,14 @@ pub struct TlsSettings {
 
 /// Bytes of plaintext in a record, as RFC 6066 lets clients choose.
 const FRAGMENTS: [usize; 4] = [512, 1024, 2048, 4096];
-/// What rustls counts besides the plaintext.
+/// Bytes that rustls counts besides the plaintext.
 const RECORD_HEAD_BYTES: usize = 5;
 
 /// One configuration, for every size of records.
 #[derive(Debug)]
 struct Records {
     whole: Arc<ServerConfig>,
-    /// For each of [`FRAGMENTS`].
+    /// One configuration for each of [`FRAGMENTS`].
     fragmented: [Arc<ServerConfig>; FRAGMENTS.len()],
 }
 
@@ -66,7 +67,7 @@ impl Records {
     }
 }
 
-/// Which clients are let in. A ticket is good only as long as this stays the same.
+/// The rules that let clients in. A ticket is good only as long as they stay the same.
 #[derive(Debug, PartialEq, Eq)]
 struct Trust {
     client_certificates: ClientCertificates,
@@ -78,21 +79,21 @@ impl TlsSettings {
     /// Reads everything from its files.
     ///
     /// # Errors
-    /// Names the file, what is wrong with it, and what to do.
+    /// The error names the file, the fault in it, and the fix.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         Self::build(files, None)
     }
 
-    /// Reads the files again. Tickets that `self` gave out stay good, unless it has changed which
-    /// clients are let in: then a client has to show its certificate anew.
+    /// Reads the files again. Tickets from `self` stay good, unless the rules that let clients in
+    /// have changed: then a client has to show its certificate anew.
     ///
     /// # Errors
-    /// As for [`TlsSettings::load`]; then `self` is to be kept.
+    /// As for [`TlsSettings::load`]; the caller then keeps `self`.
     pub fn reload(&self, files: &TlsFiles) -> Result<Self, TlsError> {
         Self::build(files, Some(self))
     }
 
-    /// What the operator should know, though it hinders no start: one line each.
+    /// Advice for the operator that hinders no start: one line each.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -142,11 +143,11 @@ impl TlsSettings {
         self.config.whole.clone()
     }
 
-    /// How a client with this hello is answered, and how much plaintext it gets in a record.
+    /// The configuration for a client with this hello, and the plaintext that it gets in a record.
     ///
-    /// rustls has no `max_fragment_length` to agree to, but what was asked for can be kept to. And
-    /// it refuses a client that names only application protocols of others; such a client goes on
-    /// without one, as with a server that knows nothing of them.
+    /// Rustls does not negotiate `max_fragment_length`, but smaller records can still be sent. And
+    /// rustls refuses a client that names only other application protocols; here such a client goes
+    /// on without one, as with a server that knows nothing of them.
     pub(super) fn config_for(&self, hello: &Hello) -> (Arc<ServerConfig>, usize) {
         let records = if hello.shares_protocol { &self.config } else { &self.without_protocol };
         match hello.record_bytes_max {
@@ -158,7 +159,7 @@ impl TlsSettings {
         }
     }
 
-    /// The application protocols that are spoken.
+    /// The application protocols of this listener.
     pub(super) fn protocols(&self) -> &[Vec<u8>] {
         &self.config.whole.alpn_protocols
     }
@@ -178,12 +179,12 @@ impl TlsSettings {
         UnixTime::since_unix_epoch(since.unwrap_or_default())
     }
 
-    /// True when both let the same clients in.
+    /// True when both settings let the same clients in.
     pub(super) fn trusts_as(&self, other: &Self) -> bool {
         self.trust == other.trust
     }
 
-    /// Whether a client with these certificates, its own first, is let in.
+    /// Whether a client with `certificates`, its own first, is let in.
     pub(super) fn accepts(&self, certificates: &[CertificateDer<'_>], now: UnixTime) -> bool {
         let Some(verifier) = &self.verifier else { return true };
         match certificates {
@@ -216,10 +217,10 @@ impl Trust {
         Ok(trust)
     }
 
-    /// A certificate is refused when any in its chain is revoked, when no list speaks for its
-    /// issuer, and when the list is out of date: a list that is missing or old may be the one that
-    /// would have named it. OpenSSL decides the same with `CRL_CHECK_ALL`. Without any list
-    /// nothing is looked up.
+    /// Makes the verifier of client certificates. A certificate is refused when any in its chain is
+    /// revoked, when no list covers its issuer, and when the list is out of date: a missing or old
+    /// list may be the one that would have named the certificate. OpenSSL decides the same with
+    /// `CRL_CHECK_ALL`. Without any list no revocation is checked.
     fn verifier(
         &self,
         files: &TlsFiles,
@@ -268,7 +269,7 @@ const fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersio
     }
 }
 
-/// In the order of the server's preference.
+/// The application protocols, in the order of the server's preference.
 fn alpn(websocket: bool) -> Vec<Vec<u8>> {
     match websocket {
         true => vec![b"http/1.1".to_vec(), b"mqtt".to_vec()],
@@ -297,7 +298,7 @@ fn warn_of_validity(
     }
 }
 
-/// Tells of authorities and revocation lists that let nobody in.
+/// Warns about authorities and revocation lists that let no client in.
 fn warn_of_lists(trust: &Trust, now: UnixTime, warnings: &mut Vec<String>) {
     let now = now.as_secs().cast_signed();
     let lists = trust.crls.iter().filter_map(|der| CertificateRevocationList::from_der(der).ok());
@@ -331,7 +332,7 @@ fn warn_of_lists(trust: &Trust, now: UnixTime, warnings: &mut Vec<String>) {
     }
 }
 
-/// Why a certificate is not valid now.
+/// The reason for which a certificate is not valid now.
 fn invalidity(der: &CertificateDer<'_>, now_s: i64) -> Option<&'static str> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let validity = certificate.validity();

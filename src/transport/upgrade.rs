@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use tungstenite::handshake::derive_accept_key;
 
-/// The sub-protocols that mean MQTT, the best first: the specification's, and the older ones that
-/// mosquitto and the clients of its time use.
+/// The sub-protocols for MQTT, the best first: the specification's, then the older ones of
+/// mosquitto and of the clients of its time.
 const SUBPROTOCOLS: &[&str] = &["mqtt", "mqttv3.1", "mqttv3.1.1"];
 
 /// Collects the request of one connection.
@@ -18,16 +18,16 @@ pub(super) struct Upgrade {
     head: Vec<u8>,
 }
 
-/// What the server says to a request.
+/// The server's answer to a request.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The HTTP response, whole.
     pub(super) bytes: Vec<u8>,
-    /// Why there will be no WebSocket.
+    /// The cause, when no WebSocket opens.
     pub(super) refusal: Option<&'static str>,
 }
 
-/// A request that is refused: status line, further header fields, and what to tell.
+/// A refused request: status line, further header fields, and the cause.
 struct Refusal {
     status: &'static str,
     fields: &'static str,
@@ -43,7 +43,7 @@ impl Upgrade {
         Self { settings, head: Vec::new() }
     }
 
-    /// Takes the request from the front of `bytes`; none as long as it is not complete.
+    /// Takes the request from the front of `bytes`; none until the request is complete.
     pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Answer>, TransportError> {
         let held = self.head.len();
         let taken = bytes.len().min(UPGRADE_BYTES_MAX - held);
@@ -63,7 +63,7 @@ impl Upgrade {
     }
 }
 
-/// Tells at once what is no HTTP, instead of waiting for the end of a request.
+/// Refuses bytes that cannot be HTTP at once, instead of waiting for the end of a request.
 fn check_first(head: &[u8]) -> Result<(), TransportError> {
     match head.first() {
         Some(b'P') if head.starts_with(b"PROXY ") => {
@@ -90,7 +90,7 @@ fn answer(head: &[u8], settings: &WebSocketSettings) -> Answer {
     }
 }
 
-/// The key and the sub-protocol of a request that may be accepted.
+/// The key and the sub-protocol of an acceptable request.
 fn check<'a>(
     request: &httparse::Request<'_, 'a>,
     settings: &WebSocketSettings,
@@ -127,8 +127,8 @@ fn check_target(
     }
 }
 
-/// The bytes behind the head are frames; a proxy in front of us that takes them for a body would
-/// see another request than we do.
+/// Refuses a request with a body: the bytes behind the head are frames, and a proxy that took them
+/// for a body would see another request than we do.
 fn check_body(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
     let is_empty = values(fields, "Content-Length").all(|length| length.trim_ascii() == b"0");
     match is_empty && values(fields, "Transfer-Encoding").next().is_none() {
@@ -155,8 +155,8 @@ fn check_upgrade(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
     }
 }
 
-/// Only browsers send an Origin, and they cannot be made to send a wrong one; so this keeps other
-/// sites' pages from using a visitor's network and certificate.
+/// Checks the Origin. Only browsers send an Origin, and web pages cannot forge one; so the check
+/// keeps other sites' pages from using a visitor's network and certificate.
 fn check_origin(fields: &[httparse::Header<'_>], allowed: &[Box<str>]) -> Result<(), Refusal> {
     let is_allowed = |origin: &[u8]| {
         allowed.is_empty() || allowed.iter().any(|a| origin.eq_ignore_ascii_case(a.as_bytes()))
@@ -167,7 +167,7 @@ fn check_origin(fields: &[httparse::Header<'_>], allowed: &[Box<str>]) -> Result
     }
 }
 
-/// The best that the client offers. [MQTT-6.0.0-3], [MQTT-6.0.0-4]
+/// The best sub-protocol that the client offers. [MQTT-6.0.0-3], [MQTT-6.0.0-4]
 fn subprotocol(fields: &[httparse::Header<'_>]) -> Result<&'static str, Refusal> {
     let is_offered =
         |known: &&&str| tokens(fields, "Sec-WebSocket-Protocol").any(|token| token == **known);
@@ -191,7 +191,7 @@ fn single<'a>(fields: &[httparse::Header<'a>], name: &'static str) -> Option<&'a
     values.next().filter(|_| values.next().is_none())
 }
 
-/// The words of a list field, wherever its parts stand.
+/// The words of a list field, over all its lines.
 fn tokens<'f, 'a: 'f>(
     fields: &'f [httparse::Header<'a>],
     name: &'static str,

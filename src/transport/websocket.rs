@@ -8,12 +8,13 @@ use std::sync::Arc;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-/// Who may open a WebSocket, and where.
+/// The path and the origins from which a WebSocket may be opened.
 #[derive(Debug, Clone)]
 pub struct WebSocketSettings {
     /// The path of the URL; `/` is accepted as well.
     pub path: Box<str>,
-    /// The pages that a browser may connect from, as `https://example.org`; none allows every page.
+    /// The origins of pages that a browser may connect from, such as `https://example.org`; an
+    /// empty list allows every page.
     pub origins: Vec<Box<str>>,
 }
 
@@ -23,18 +24,18 @@ impl Default for WebSocketSettings {
     }
 }
 
-/// A WebSocket, as its server.
+/// The server's side of a WebSocket.
 #[derive(Debug)]
 pub(super) struct WebSocket {
     phase: Phase,
     /// The answer to the request; empty once it is sent.
     answer: Vec<u8>,
-    /// The payload of the pong that is due. Of several only the newest is, so a peer that pings
+    /// The payload of the pong that is due. Only the newest ping is answered, so a peer that pings
     /// and does not read makes nothing grow (RFC 6455, 5.5.3).
     pong: Option<Vec<u8>>,
     close: Close,
-    /// The code that our close frame tells, if any: the one that the peer's close frame had, or
-    /// what the peer did wrong.
+    /// The code in our close frame, if any: the code of the peer's close frame, or the code of the
+    /// peer's mistake.
     close_code: Option<u16>,
 }
 
@@ -46,7 +47,7 @@ enum Phase {
     Refused,
 }
 
-/// Our close frame.
+/// The state of our close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Close {
     No,
@@ -54,11 +55,11 @@ enum Close {
     Sent,
 }
 
-/// What stands before and behind the payload of a send.
+/// The bytes before and behind the payload of a send.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     pub(super) before: SmallVec<[u8; 32]>,
-    /// False when the payload may not be sent.
+    /// Whether the payload may be sent.
     pub(super) has_payload: bool,
     pub(super) after: SmallVec<[u8; 4]>,
 }
@@ -122,7 +123,7 @@ impl WebSocket {
         }
     }
 
-    /// The framing of a payload of `payload_bytes`, and whatever else is due.
+    /// The framing of a payload of `payload_bytes`, with any other output that is due.
     pub(super) fn send(&mut self, payload_bytes: usize) -> Framing {
         let mut framing = Framing::default();
         framing.before.extend_from_slice(&std::mem::take(&mut self.answer));
@@ -154,7 +155,7 @@ impl WebSocket {
                 && (self.pong.is_some() || matches!(self.close, Close::Due))
     }
 
-    /// What the peer closed or broke is closed here too, behind what it is still owed.
+    /// Begins the close: our close frame goes behind all output that the peer is still owed.
     pub(super) fn close(&mut self) {
         if self.close == Close::No {
             self.close = Close::Due;

@@ -110,8 +110,8 @@ fn a_handshake_that_fails_says_what_the_client_lacks() {
         (0, "-tls1_3 -groups P-521".into(), "no common curve"),
         (0, "-tls1_2 -sigalgs RSA+SHA256".into(), "no common"),
         (0, "-tls1_3 -sigalgs RSA+SHA256".into(), "no common signature"),
-        (0, untrusting("-tls1_2"), "it does not trust our certificate"),
-        (0, untrusting("-tls1_3"), "it does not trust our certificate"),
+        (0, untrusting("-tls1_2"), "the client does not trust our certificate"),
+        (0, untrusting("-tls1_3"), "the client does not trust our certificate"),
         (3, "-tls1_2".into(), "the client has no certificate"),
         (3, "-tls1_3".into(), "the client has no certificate"),
     ];

@@ -1,37 +1,37 @@
-//! Passwords that were right: a thousand clients that reconnect with one password cost one hash,
-//! and whoever was let in before goes ahead of those who never were.
+//! Passwords that were right. A thousand clients that reconnect with one password cost one hash,
+//! and logins that were right before go ahead of logins that never were.
 
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Names a login; see [`Login::key`](crate::access::Login::key).
+/// The name of a login; see [`Login::key`](crate::access::Login::key).
 pub(super) type Key = [u8; 32];
 
-/// What is known of a login.
+/// Knowledge about a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// It was right so short a time ago that it need not be verified. Holds the fingerprint of the
+    /// The login was right so short a time ago that no hash is needed. Holds the fingerprint of the
     /// password file's entry.
     IsRight(u64),
-    /// It was right at some time.
+    /// The login was right at some time.
     WasRight,
 }
 
-/// Logins that were right, until too many have come since.
+/// Logins that were right, until too many others have come.
 #[derive(Debug)]
 pub(super) struct Cache {
     lifetime: Duration,
     logins_max: usize,
     right: HashMap<Key, Right>,
-    /// Oldest first. Of one that was forgotten the key stays until its turn to go.
+    /// The keys, oldest first. The key of a forgotten login stays until its turn to go.
     order: VecDeque<Key>,
 }
 
 #[derive(Debug)]
 struct Right {
-    /// None for one that was verified without the password file.
+    /// The entry's fingerprint; none for a login verified without the password file.
     fingerprint: Option<u64>,
     until: Time,
 }
@@ -47,7 +47,7 @@ impl Cache {
         Some(fingerprint.map_or(Known::WasRight, Known::IsRight))
     }
 
-    /// Notes a success. One that is known already keeps its end: in the end it is hashed again.
+    /// Notes a success. A known login keeps its end, so its password is hashed again at last.
     pub(super) fn note(&mut self, key: Key, fingerprint: Option<u64>, now: Time) {
         let new = Right { fingerprint, until: now.after(self.lifetime) };
         match self.right.get_mut(&key) {
@@ -65,12 +65,12 @@ impl Cache {
         }
     }
 
-    /// What was right is not.
+    /// Forgets a login that was right.
     pub(super) fn forget(&mut self, key: &Key) {
         self.right.remove(key);
     }
 
-    /// Everything has to be verified again.
+    /// Makes every login need a hash again.
     pub(super) fn expire(&mut self) {
         self.right.values_mut().for_each(|right| right.until = Time::ZERO);
     }

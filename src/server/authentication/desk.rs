@@ -1,4 +1,4 @@
-//! What the threads of a desk share, and what they do with a login.
+//! The state that the threads of a desk share, and their work on a login.
 
 use super::cache::{Cache, Key, Known};
 use super::failures::{Claim, Failures};
@@ -23,13 +23,13 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Characters of a user name that the log shows.
 const NAME_CHARS: usize = 64;
 
-/// To logins that come before the policies.
+/// The verdict on a login that comes before the policies.
 const NO_POLICY: Verdict = Verdict::Refuse {
     code: ReasonCode::ServerUnavailable,
     cause: "there is no policy for this listener",
 };
 
-/// A login, and whom to answer.
+/// A login, and the link that gets its verdict.
 #[derive(Debug)]
 pub(super) struct Job {
     pub worker: WorkerId,
@@ -38,18 +38,18 @@ pub(super) struct Job {
     pub login: Login,
 }
 
-/// One per listener, and how often they were replaced.
+/// One policy per listener, and the number of their replacements.
 #[derive(Clone)]
 struct Policies {
     version: u64,
     list: Arc<[Policy]>,
 }
 
-/// What all threads of a desk share.
+/// The state that all threads of a desk share.
 pub(super) struct Shared {
-    /// Those that are to be verified.
+    /// Logins to be verified.
     logins: Queue,
-    /// Those about whom the hook is to be asked.
+    /// Logins about which the hook is to be asked.
     questions: Queue,
     policies: RwLock<Policies>,
     cache: Mutex<Cache>,
@@ -59,14 +59,14 @@ pub(super) struct Shared {
     stopping: AtomicBool,
 }
 
-/// What is needed of a login when its verdict is there; the login itself is gone by then.
+/// The data about a login that its verdict needs; the login itself is gone by then.
 struct Claimant {
     worker: WorkerId,
     link: LinkId,
     claim: Option<Claim>,
     key: Option<Key>,
     authenticates_again: bool,
-    /// For the log.
+    /// The user's name for the log.
     name: String,
 }
 
@@ -107,7 +107,7 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Answers a login at once if it was right a moment ago, and queues any other.
+    /// Answers a login at once if it was right recently, and queues any other.
     pub(super) fn submit(&self, worker: WorkerId, link: LinkId, login: Login) {
         let now = self.clock.now();
         let claimant = Claimant::of(worker, link, &login);
@@ -139,7 +139,7 @@ impl Shared {
         }
     }
 
-    /// A thread that hashes.
+    /// Runs a thread that hashes.
     pub(super) fn verify_all(&self) {
         let mut workspace = Workspace::new(use_huge_pages);
         let mut patience = Some(IDLE);
@@ -158,7 +158,7 @@ impl Shared {
         }
     }
 
-    /// A thread that asks the hook.
+    /// Runs a thread that asks the hook.
     pub(super) fn ask_all(&self) {
         let client = HookClient::new();
         let mut told: Option<Time> = None;
@@ -205,7 +205,7 @@ impl Shared {
         }
     }
 
-    /// Who a login is by a success that is not long ago.
+    /// The identity of a login that was right recently, if the policy still accepts it.
     fn remembered(&self, fingerprint: u64, login: &Login) -> Option<Identity> {
         let identity = Identity {
             user: login.user_name.as_deref().map(Into::into),
@@ -248,7 +248,8 @@ impl Shared {
         }
     }
 
-    /// Answers, unless the policies were replaced since and the verdict does not stand any more.
+    /// Sends the verdict, unless the policies were replaced meanwhile and the verdict no longer
+    /// holds.
     fn settle(&self, claimant: &Claimant, used: &Policies, listener: usize, verdict: Verdict) {
         let now = self.policies();
         if let Verdict::Accept { identity, .. } = &verdict
@@ -303,12 +304,12 @@ impl Claimant {
     }
 }
 
-/// A table is whole after each of its operations, also when the thread that did it has panicked.
+/// Locks a table, also after a panic: each operation leaves the table whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tokens say in seconds since 1970 until when they are valid, so it takes the wall clock.
+/// The wall clock in seconds since 1970, the unit of tokens' ends.
 #[expect(clippy::disallowed_methods, reason = "a token's end is a time of the wall clock")]
 fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

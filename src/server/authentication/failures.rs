@@ -1,5 +1,5 @@
-//! Logins that fail. Whoever fails too often under one name from one address is delayed, and only
-//! they; logins of an address from which many fail are verified after those of other addresses.
+//! Failed logins. A user name that fails too often from one address is delayed, and no other.
+//! Logins from an address with many failures are verified after those from other addresses.
 
 use crate::access::Login;
 use crate::base::maps::HashMap;
@@ -9,11 +9,11 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// Within this time so many failures are too many.
+/// The time within which failures are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// The first delay; each one after it is twice as long.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// After this time without a failure nothing is known any more.
+/// The time without a failure after which its record is dropped.
 const QUIET: Duration = Duration::from_secs(300);
 
 /// A user name, used from an address.
@@ -23,20 +23,20 @@ pub(super) struct Claim {
     user: u64,
 }
 
-/// What is known of the failures of each claim and each address.
+/// The records of failures, by claim and by address.
 #[derive(Debug)]
 pub(super) struct Failures {
-    /// 0: nobody is delayed.
+    /// The number of failures after which a claim is delayed; 0 delays none.
     failures_max: u32,
     records_max: usize,
     claims: HashMap<Claim, Record>,
-    /// How many have failed since one was right, and when the last one did.
+    /// The number of failures since the last success, and the time of the last failure.
     addresses: HashMap<IpAddr, (u32, Time)>,
 }
 
 #[derive(Debug)]
 struct Record {
-    /// When the window began.
+    /// The begin of the window.
     since: Time,
     failures: u32,
     last: Time,
@@ -45,7 +45,7 @@ struct Record {
 }
 
 impl Claim {
-    /// What a login claims; none from a Unix socket.
+    /// The claim of a login; none on a Unix socket.
     pub(super) fn of(login: &Login) -> Option<Self> {
         login.address.map(|address| Self { network: network(address), user: login.user_number() })
     }
@@ -59,25 +59,25 @@ impl Claim {
 }
 
 impl Failures {
-    /// After `failures_max` failures a claim is delayed; `records_max` claims and as many addresses
-    /// are remembered.
+    /// Makes an empty record. A claim is delayed after `failures_max` failures; `records_max`
+    /// claims and as many addresses are remembered.
     pub(super) fn new(failures_max: u32, records_max: usize) -> Self {
         let (claims, addresses) = (HashMap::default(), HashMap::default());
         Self { failures_max, records_max, claims, addresses }
     }
 
-    /// When the next login with this claim may be verified, if not before some time.
+    /// The earliest time at which the next login with this claim may be verified; none for at once.
     pub(super) fn due(&self, claim: Claim) -> Option<Time> {
         let record = self.claims.get(&claim).filter(|record| !record.delay.is_zero());
         record.map(|record| record.last.after(record.delay))
     }
 
-    /// How many logins from the claim's address have failed since one was right.
+    /// The number of failed logins from the claim's address since the last success there.
     pub(super) fn of_address(&self, claim: Claim) -> u32 {
         self.addresses.get(&claim.network).map_or(0, |(failures, _)| *failures)
     }
 
-    /// Notes a login that was right.
+    /// Notes a successful login.
     pub(super) fn forgive(&mut self, claim: Claim) {
         self.claims.remove(&claim);
         self.addresses.remove(&claim.network);
@@ -113,7 +113,7 @@ impl Failures {
     }
 }
 
-/// Drops who was quiet, and if need be who was quiet longest.
+/// Drops the records without a recent failure, and the oldest one if the table is still full.
 fn make_room<Key: Hash + Eq + Clone, Value>(
     table: &mut HashMap<Key, Value>,
     key: &Key,
@@ -131,7 +131,7 @@ fn make_room<Key: Hash + Eq + Clone, Value>(
     }
 }
 
-/// What counts as one address: with IPv6 the 64 bits that one customer has at least.
+/// The address that counts: with IPv6 the network of 64 bits, the least that one customer has.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

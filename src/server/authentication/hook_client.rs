@@ -8,15 +8,15 @@ use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
 
-/// Connections to hooks, kept open from one question to the next.
+/// A client for hooks; connections stay open from one question to the next.
 #[derive(Debug)]
 pub(super) struct HookClient {
     agent: Agent,
 }
 
 impl HookClient {
-    /// Nothing is taken from the environment, and a redirection is an answer that is not
-    /// understood: passwords go to the URL that was configured, and nowhere else.
+    /// Makes a client that takes no setting from the environment and follows no redirection:
+    /// passwords go to the configured URL only.
     pub(super) fn new() -> Self {
         let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
@@ -35,7 +35,7 @@ impl HookClient {
         Self { agent: config.into() }
     }
 
-    /// What `hook` says of `login`.
+    /// The answer of `hook` about `login`.
     pub(super) fn ask(&self, hook: &HookSource, login: &Login) -> HookAnswer {
         let Some(question) = hook_question(login) else {
             // No failure of the hook: it gets texts only, so no user of it has such a password.

@@ -2,7 +2,7 @@
 //!
 //! Hashing threads take logins from one queue and give way to every other thread of the machine, so
 //! that a flood of logins costs the packet path nothing. Questions to a hook wait on other threads,
-//! so that a slow hook holds up no hashing. What was right a moment ago waits in no queue.
+//! so that a slow hook holds up no hashing. A login that was right recently waits in no queue.
 
 mod cache;
 mod desk;
@@ -21,21 +21,21 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-/// Takes a verdict, for a worker and a link of it.
+/// Takes a verdict, with its worker and link.
 type Answer = Box<dyn Fn(WorkerId, LinkId, Verdict) + Send + Sync>;
 
-/// How a [`Desk`] works.
+/// The settings of a [`Desk`].
 #[derive(Debug, Clone, Copy)]
 pub struct DeskSettings {
-    /// Threads that hash passwords; at least one is started.
+    /// The number of threads that hash passwords; at least one is started.
     pub threads: usize,
-    /// Logins that may wait, and questions to the hook that may; of more, those are refused as busy
-    /// that come from the addresses where most fail.
+    /// The number of logins that may wait, and of questions to the hook. Of more, the logins from
+    /// the addresses with most failures are refused as busy.
     pub queue: usize,
-    /// Seconds for which a verified password is not hashed again; 0: it always is.
+    /// Seconds for which a verified password is not hashed again; 0 always hashes.
     pub cache_s: u32,
-    /// Failed logins with one user name from one address within a minute after which the next ones
-    /// are delayed; 0: they never are.
+    /// Failed logins within a minute, with one user name from one address, after which the next
+    /// ones are delayed; 0 delays none.
     pub login_failures_max: u32,
 }
 
@@ -52,15 +52,15 @@ impl fmt::Debug for Desk {
 }
 
 impl Desk {
-    /// Starts the threads. They give each verdict to `answer`, with the worker and the link.
+    /// Starts the threads. They pass each verdict to `answer`, with the worker and the link.
     ///
-    /// Between a verdict and its arrival the policies may be replaced, so whoever takes a
-    /// [`Verdict::Accept`] asks its own policy whether that
-    /// [still holds](Policy::still_holds).
+    /// The policies may be replaced between a verdict and its arrival. So the receiver of a
+    /// [`Verdict::Accept`] asks its own policy whether the identity [still
+    /// holds](Policy::still_holds).
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// The system gives no thread.
     pub fn start(
         settings: DeskSettings,
         answer: impl Fn(WorkerId, LinkId, Verdict) + Send + Sync + 'static,
@@ -84,12 +84,12 @@ impl Desk {
         Ok(desk)
     }
 
-    /// Verifies by `policies`, one per listener, from now on; what was remembered is forgotten.
+    /// Uses `policies`, one per listener, from now on, and forgets verified passwords.
     pub fn set_policies(&self, policies: Arc<[Policy]>) {
         self.shared.set_policies(policies);
     }
 
-    /// Takes a login, and answers it at once or in its turn.
+    /// Takes a login, and answers at once or in its turn.
     pub fn submit(&self, worker: WorkerId, link: LinkId, login: Login) {
         self.shared.submit(worker, link, login);
     }

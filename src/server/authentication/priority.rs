@@ -1,11 +1,11 @@
-//! A thread that gives way.
+//! The low priority of threads that hash.
 
 use rustix::process::setpriority_process;
 
 /// The lowest priority but idling, so that logins still end on a busy machine.
 const NICE: i32 = 19;
 
-/// Lets every other thread of the process go first; without effect where the kernel forbids it.
+/// Lets every other thread of the process go first; has no effect where the kernel forbids it.
 pub(super) fn give_way() {
     // On Linux no process stands for the calling thread.
     let _ = setpriority_process(None, NICE);

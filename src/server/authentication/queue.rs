@@ -1,5 +1,6 @@
-//! Logins that wait for a thread. Those that were right before go first; of the others those from
-//! addresses that fail least. Addresses take turns, so that nobody waits for a neighbour's flood.
+//! Logins that wait for a thread. Logins that were right before go first; the others go by their
+//! address, fewest failures first. Addresses take turns, so that no client waits for a neighbour's
+//! flood.
 
 use super::desk::Job;
 use crate::base::maps::HashMap;
@@ -9,24 +10,25 @@ use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Of so many logins one is of those that were never right, if any such waits.
+/// One login of this many is one that was never right, if any such login waits.
 const KNOWN_IN_A_ROW: u64 = 4;
-/// Of so many of the others one is of an address that fails most, so that it is served at all.
+/// One login of this many comes from the address with most failures, so that it is served at all.
 const BEST_IN_A_ROW: u64 = 8;
 
-/// What decides when a login is taken.
+/// The rank of a login in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rank {
     /// The same user name and password were right before.
     Known,
-    /// They were not. How many logins from the address have failed since one was right.
+    /// The login was never right; holds the number of failures from its address since the last
+    /// success.
     New(u32),
 }
 
-/// Why there is no login.
+/// The cause for which no login is taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Nothing {
-    /// None has come for as long as the caller has patience.
+    /// No login has come within the caller's patience.
     Idle,
     /// The queue is closed.
     Closed,
@@ -44,9 +46,9 @@ pub(super) struct Queue {
 struct Waiting {
     known: Lines,
     new: Lines,
-    /// By when their time comes.
+    /// Delayed logins, by the time of their turn.
     delayed: BTreeMap<(Time, u64), Job>,
-    /// Counts the logins that came, and those that were taken.
+    /// The number of logins that came, and of logins that were taken.
     came: u64,
     taken: u64,
     is_closed: bool,
@@ -56,8 +58,7 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Lines {
     by_address: HashMap<Option<IpAddr>, Line>,
-    /// Which line is next: first the one whose address fails least, then the one that has waited
-    /// longest for its turn.
+    /// The order of the lines: fewest failures of the address first, then the longest wait.
     turns: BTreeMap<(u32, u64), Option<IpAddr>>,
     next_turn: u64,
     jobs: usize,
@@ -70,15 +71,15 @@ struct Line {
 }
 
 impl Queue {
-    /// A queue in which `jobs_max` logins may wait.
+    /// Makes a queue in which `jobs_max` logins may wait.
     pub(super) fn new(jobs_max: usize) -> Self {
         Self { waiting: Mutex::default(), news: Condvar::new(), jobs_max }
     }
 
-    /// Takes a login, whose time comes at `due` if that is later than `now`.
+    /// Adds a login, whose turn begins at `due` if that is later than `now`.
     ///
     /// # Errors
-    /// The login for which there is no room: this one, or one that waits and fails more.
+    /// A login without room: this one, or a waiting one with more failures.
     pub(super) fn push(&self, job: Job, due: Option<Time>, now: Time) -> Result<(), Box<Job>> {
         let mut waiting = self.lock();
         let excess = match waiting.jobs() >= self.jobs_max && !waiting.drop_gone() {
@@ -101,10 +102,10 @@ impl Queue {
         excess.map_or(Ok(()), |job| Err(Box::new(job)))
     }
 
-    /// The next login, which may be some time away. `now` tells the time.
+    /// Waits for the next login and takes it. `now` tells the time.
     ///
     /// # Errors
-    /// When there is none.
+    /// The cause for which no login is taken.
     pub(super) fn pop(
         &self,
         patience: Option<Duration>,
@@ -138,13 +139,13 @@ impl Queue {
         }
     }
 
-    /// Whoever waits for a login gets none any more.
+    /// Closes the queue: waiting threads get no login any more.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.news.notify_all();
     }
 
-    /// It is whole after each operation, also when the thread that did it has panicked.
+    /// Locks the queue, also after a panic: each operation leaves it whole.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,7 +156,7 @@ impl Waiting {
         self.known.jobs + self.new.jobs + self.delayed.len()
     }
 
-    /// True when none waits whose time has come.
+    /// True when no login waits whose turn has begun.
     fn is_empty(&self) -> bool {
         self.known.jobs + self.new.jobs == 0
     }
@@ -176,7 +177,7 @@ impl Waiting {
         }
     }
 
-    /// The next login that somebody still waits for.
+    /// The next login whose client still waits for the verdict.
     fn take(&mut self) -> Option<Job> {
         loop {
             self.taken += 1;
@@ -201,7 +202,7 @@ impl Waiting {
         self.jobs() < before
     }
 
-    /// The newest login from an address that fails more than one of this rank.
+    /// The newest login from the address with most failures, if they are more than those of `rank`.
     fn take_worse(&mut self, rank: Rank) -> Option<Job> {
         let (&(failures, _), _) = self.new.turns.last_key_value()?;
         let is_worse = match rank {
@@ -230,7 +231,7 @@ impl Lines {
         turn
     }
 
-    /// The oldest login of the line whose turn it is, or of the one that would be last.
+    /// The oldest login of the first line, or of the last line if `is_worst`.
     fn take(&mut self, is_worst: bool) -> Option<Job> {
         let next = if is_worst { self.turns.pop_last() } else { self.turns.pop_first() };
         let (_, address) = next?;

@@ -81,7 +81,7 @@ fn value(option: &OptionDef) -> String {
     }
 }
 
-/// What an option without a default may be.
+/// A sample value for an option without a default.
 fn sample(option: &OptionDef) -> String {
     match (option.value_name, option.name.strip_suffix("-file")) {
         ("FILE", Some(name)) => format!("{name}.txt"),

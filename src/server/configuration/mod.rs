@@ -1,4 +1,4 @@
-//! Where the options come from: the command line, the environment, a configuration file.
+//! The sources of options: the command line, the environment, a configuration file.
 
 mod example;
 mod mosquitto;
@@ -11,7 +11,7 @@ use super::failure::Failure;
 use crate::options::{Given, LogFormat, Wrong};
 use std::path::{Path, PathBuf};
 
-/// What the process was started with. The file is read anew each time.
+/// The sources that the process was started with. The file is read again on each use.
 #[derive(Debug)]
 pub(super) struct Configuration {
     /// Flags and environment variables, which win over the file.
@@ -20,23 +20,23 @@ pub(super) struct Configuration {
     pub(super) file: Option<PathBuf>,
 }
 
-/// What a configuration file holds, and all that is to be said of it, in its order.
+/// The content of a configuration file, with its faults and warnings in the file's order.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) given: Given,
-    /// Why it cannot be used.
+    /// The faults that make the file unusable.
     pub(super) wrong: Vec<Wrong>,
-    /// What is not as its author may think.
+    /// Settings whose effect may surprise the author.
     pub(super) warnings: Vec<Wrong>,
 }
 
 impl Configuration {
-    /// Everything that is given now. What the file is to be warned of is logged.
+    /// Reads all sources, and logs the file's warnings.
     pub(super) fn read(&self) -> Result<Given, Failure> {
         self.load().map(Contents::log)
     }
 
-    /// Everything that is given now, the warnings still to be logged.
+    /// Reads all sources; the warnings are not logged yet.
     pub(super) fn load(&self) -> Result<Contents, Failure> {
         let Some(file) = &self.file else {
             return Ok(Contents { given: self.given.clone(), ..Contents::default() });
@@ -67,7 +67,7 @@ impl Contents {
         }
     }
 
-    /// Logs the warnings and gives what is there.
+    /// Logs the warnings and returns the given values.
     pub(super) fn log(self) -> Given {
         for warning in &self.warnings {
             tracing::warn!("{warning}");

@@ -1,4 +1,4 @@
-//! A file's text, and where in it something stands.
+//! A file's text, and places in it.
 
 use crate::base::operator_file;
 use crate::limits::{CONFIGURATION_FILE_BYTES_MAX, WRONG_NAME_BYTES_MAX};
@@ -10,7 +10,7 @@ use std::path::Path;
 pub(super) struct Source<'a> {
     name: String,
     text: &'a str,
-    /// Where each line begins.
+    /// The offset at which each line begins.
     lines: Vec<usize>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Reads the whole of a file, which must be text.
+/// Reads a whole file, which must be text.
 pub(super) fn read(path: &Path) -> Result<String, Wrong> {
     let wrong = |cause: String| Wrong::new(&path.display().to_string(), cause);
     let contents = operator_file::read(path, CONFIGURATION_FILE_BYTES_MAX);
@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path) -> Result<String, Wrong> {
     })
 }
 
-/// A wrong name in quotes, or its beginning.
+/// A wrong name in quotes, shortened if it is long.
 pub(super) fn shown(name: &str) -> String {
     let is_shown = |at: &usize| *at <= WRONG_NAME_BYTES_MAX;
     let end = name.char_indices().map(|(at, _)| at).take_while(is_shown).last().unwrap_or(0);
@@ -61,7 +61,7 @@ pub(super) fn shown(name: &str) -> String {
     }
 }
 
-/// The name that was probably meant, if one is near enough.
+/// The known name nearest to `name`, if one is near enough.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > WRONG_NAME_BYTES_MAX {
         return None;

@@ -31,18 +31,18 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
     reader.finish()
 }
 
-/// A table that describes a listener.
+/// The key of a table that describes a listener.
 const LISTENER: &str = "listener";
 
 struct Reader<'a> {
     source: Source<'a>,
     folder: Option<PathBuf>,
     contents: Contents,
-    /// What is wrong, and the byte at which it stands.
+    /// The faults, and the byte at which each stands.
     wrong: Vec<(usize, Wrong)>,
-    /// How much is wrong, also beyond what is told.
+    /// The number of faults, also those beyond the limit.
     faults: usize,
-    /// Values read so far.
+    /// The number of values read so far.
     values: usize,
 }
 
@@ -105,7 +105,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One value, or those of a list where the option may have several.
+    /// The value, or the values of a list where the option may have several.
     fn values(&mut self, option: &OptionDef, item: &Item<'_>) -> Vec<Value> {
         match item.get_ref() {
             DeValue::Array(items) if option.set.is_list() => {
@@ -159,7 +159,7 @@ impl Reader<'_> {
         self.refuse(key.span().start, format!("{} is no option here; {fix}", shown(name)));
     }
 
-    /// Of very many faults the first are told, and how many there are.
+    /// Adds a fault. After very many, only their number is kept.
     fn refuse(&mut self, offset: usize, cause: impl std::fmt::Display) {
         self.faults += 1;
         if self.faults > CONFIGURATION_FAULTS_MAX {
@@ -180,7 +180,7 @@ impl Reader<'_> {
     }
 }
 
-/// Without sign and underscores, which TOML allows and flags do not.
+/// The number without sign and underscores, which TOML allows and flags do not.
 fn decimal(integer: &DeInteger<'_>) -> String {
     i128::from_str_radix(integer.as_str(), integer.radix())
         .map_or_else(|_| integer.to_string(), |number| number.to_string())
@@ -219,7 +219,7 @@ mod tests {
         Options::build(&contents.given).expect("accepted")
     }
 
-    /// Everything that is said of a text, be it by the reader or by the options.
+    /// All faults of a text, from the reader and from the options.
     fn refused(text: &str) -> Vec<String> {
         let contents = contents(text);
         let wrong = match &*contents.wrong {
@@ -271,7 +271,7 @@ mod tests {
             ("acl-file = true", "a.toml:1:12: acl-file takes text in quotes, and this is true or"),
             ("listen = ['127.0.0.1:1', 'x']", "a.toml:1:26: listen: \"x\" is not a listener such"),
             ("proxy-from = ['x', '::1']", "a.toml:1:15: proxy-from: \"x\" is not a network"),
-            ("listen = '0.0.0.0:1'", "a.toml:1:10: listen: mqtt://0.0.0.0:1: nothing says who"),
+            ("listen = '0.0.0.0:1'", "a.toml:1:10: listen: mqtt://0.0.0.0:1: no option says which"),
             ("[listener]\nlisten = 'x'", "begin each listener with [[listener]]"),
             ("listener = 1", "a.toml:1:12: begin each listener with [[listener]]"),
             ("[[listener]]\nacl-file = 'x'", "a.toml:1:1: this listener has no address"),

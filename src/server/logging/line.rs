@@ -1,5 +1,5 @@
 //! Lines that do not come through `tracing`: before it is set up, on the standard output, and about
-//! the log itself. They look like those that do.
+//! the log itself. Their form is that of lines of `tracing`.
 
 use crate::options::LogFormat;
 use std::fmt::Write;
@@ -7,14 +7,14 @@ use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) enum Field<'a> {
     Number(u64),
     Text(&'a str),
 }
 
-/// One line, with its end.
+/// One line, its newline included.
 pub(in crate::server) fn line(
     format: LogFormat,
     level: Level,

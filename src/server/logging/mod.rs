@@ -1,4 +1,4 @@
-//! Log lines: to the standard error, by a thread of their own.
+//! Log lines, written to the standard error by a thread of their own.
 
 mod line;
 mod sink;
@@ -20,7 +20,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Changes what is logged.
+/// The handle that changes the log's level.
 #[derive(Clone)]
 pub(super) struct Log(Arc<dyn Fn(LevelFilter) + Send + Sync>);
 
@@ -31,21 +31,21 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// Logs what is at least this important, from now on.
+    /// Logs lines of at least this importance from now on.
     pub(super) fn set_level(&self, level: LogLevel) {
         (self.0)(filter(level));
     }
 }
 
-/// Starts to log; what was logged is written when the guard is dropped.
+/// Starts to log; the waiting lines are written when the guard is dropped.
 ///
 /// # Errors
-/// When there is no thread for it.
+/// The system gives no thread.
 pub(super) fn start(level: LogLevel, format: LogFormat) -> io::Result<(Log, Guard)> {
     let has_colours = io::stderr().is_terminal() && format == LogFormat::Text;
     let notice = move |count| {
         let fields = [("left_out", Field::Number(count))];
-        line(format, Level::WARN, "Log lines are left out: they are not read fast enough", &fields)
+        line(format, Level::WARN, "Log lines are left out: the log is read too slowly", &fields)
     };
     let (sink, guard) = Sink::start(io::stderr(), has_colours, notice)?;
     let (level, handle) = reload::Layer::new(filter(level));

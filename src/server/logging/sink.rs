@@ -1,5 +1,5 @@
-//! Where log lines wait for the thread that writes them. Nobody who logs ever waits; what is too
-//! much while nobody reads the log is left out, and how much that was is said.
+//! The lines that wait for the thread that writes them. Logging never waits: lines without room are
+//! left out while the log is not read, and a notice tells their number.
 
 use crate::io::clock::Clock;
 use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES, STOP_LOG};
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is written at once.
+/// The number of bytes written at once.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// How often it is said that lines are left out, while they are.
+/// The interval between two notices about lines left out.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Takes log lines.
@@ -21,35 +21,35 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Sink {
     lines: Sender<Message>,
     waiting: Arc<Waiting>,
-    /// Lines may have colours.
+    /// Whether lines may have colours.
     is_terminal: bool,
 }
 
-/// Writes what waits when it is dropped, as far as there is time for it.
+/// Writes the waiting lines when it is dropped, as far as time allows.
 #[derive(Debug)]
 pub(in crate::server) struct Guard(Sender<Message>);
 
-/// What has not been written.
+/// The lines that are not written yet.
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: AtomicUsize,
-    /// Lines that there was no room for, or that could not be written, since that was last said.
+    /// The number of lines left out since the last notice, without room or with a failed write.
     left_out: AtomicU64,
 }
 
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    /// The last one: everything before it is written when the other end of this is dropped.
+    /// The end: all earlier lines are written when the other end of this channel is dropped.
     End(#[expect(dead_code, reason = "that it is dropped is what counts")] Sender<()>),
 }
 
 impl Sink {
-    /// Starts the thread that writes lines to `output`. `notice` makes the line that says how many
-    /// are left out.
+    /// Starts the thread that writes lines to `output`. `notice` makes the line with the number of
+    /// lines left out.
     ///
     /// # Errors
-    /// When there is no thread.
+    /// The system gives no thread.
     pub(super) fn start(
         output: impl Write + Send + 'static,
         is_terminal: bool,
@@ -84,7 +84,7 @@ impl Sink {
     }
 }
 
-/// Whatever an event says, it is one line, and controls no terminal.
+/// Keeps an event's text to one line without control characters, so it cannot control a terminal.
 fn one_line(line: &mut [u8], has_colours: bool) {
     let Some((_, text)) = line.split_last_mut() else { return };
     for byte in text {
@@ -147,7 +147,7 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
         }
     }
 
-    /// Writes a line and those behind it; the end, if that is among them.
+    /// Writes a line and the lines behind it; returns the end, if it is among them.
     fn write_batch(&mut self, first: Message) -> Option<Message> {
         let (mut next, mut cost, mut count) = (Some(first), 0, 0);
         self.batch.clear();
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// Takes nothing until it is opened.
+    /// An output that takes no bytes until it is opened.
     #[derive(Clone)]
     struct Gate(Receiver<()>, Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! Options of the broker.
+//! Options of the broker as a whole.
 
 use super::super::Contents;
 use super::add;
@@ -7,7 +7,7 @@ use crate::options::{Value, Wrong};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What the options of ringmq accept; Mosquitto accepts more, or has no limit.
+/// The limit of queued messages in ringmq; Mosquitto accepts more, or has none.
 const QUEUED_MESSAGES_MAX: i64 = 10_000_000;
 const QUEUED_BYTES_MIN: i64 = 65_536;
 const QUEUED_BYTES_MAX: i64 = 1 << 40;
@@ -15,10 +15,10 @@ const PACKET_SIZE_MIN: i64 = 16_384;
 const PACKET_SIZE_MAX: i64 = 268_435_455;
 const INFLIGHT_MAX: i64 = 65_535;
 
-/// What a packet may have besides the payload, which is all that `message_size_limit` counts.
+/// The largest packet without its payload; `message_size_limit` counts the payload alone.
 const TOPIC_AND_HEADER: i64 = 65_536;
 
-/// Adds what `lines` say to `contents`.
+/// Adds the values of `lines` to `contents`.
 pub(super) fn translate(lines: &[Line], contents: &mut Contents) {
     let mut translation = Translation { contents };
     for line in lines {
@@ -56,7 +56,7 @@ impl Translation<'_> {
         }
     }
 
-    /// 0 is no limit in Mosquitto, and the highest one here.
+    /// Adds a limit. In Mosquitto 0 means no limit; here it becomes the highest one.
     fn limit(&mut self, option: &str, line: &Line, (min, max): (i64, i64)) {
         let number = match line.value.parse().unwrap_or_default() {
             ..=0 => max,
@@ -68,7 +68,7 @@ impl Translation<'_> {
         self.add(option, line, number.clamp(min, max));
     }
 
-    /// The lower one of two limits.
+    /// Adds the lower one of two limits.
     fn packet_size(&mut self, lines: &[Line]) {
         let number = |line: &Line| line.value.parse::<i64>().unwrap_or_default();
         let of_payload = |line| match number(line) {
@@ -92,7 +92,7 @@ impl Translation<'_> {
         self.add("max-packet-size", line, size.clamp(PACKET_SIZE_MIN, PACKET_SIZE_MAX));
     }
 
-    /// Mosquitto's folder gets one of ringmq's own.
+    /// Adds a data directory: a folder of ringmq's own within Mosquitto's.
     fn persistence(&mut self, lines: &[Line]) {
         let Some(line) = last(lines, "persistence").filter(|line| line.is_true()) else { return };
         let Some(location) = last(lines, "persistence_location") else {
@@ -102,14 +102,13 @@ impl Translation<'_> {
         };
         let folder = Path::new(&location.value);
         if folder.join("mosquitto.db").exists() {
-            let cause = "persistence_location: ringmq does not read what Mosquitto has saved there \
-                         in mosquitto.db";
+            let cause = "persistence_location: ringmq does not read Mosquitto's mosquitto.db there";
             self.warn(location, cause);
         }
         self.add("data-dir", location, folder.join("ringmq").display());
     }
 
-    /// Hours, days, weeks, months of 30 days, years of 365.
+    /// Adds an expiry of hours, days, weeks, months of 30 days, or years of 365.
     fn session_expiry(&mut self, line: &Line) {
         let (count, unit) = line.value.split_at(line.value.len() - last_character(&line.value));
         let seconds: Option<u64> = match unit {
@@ -132,7 +131,7 @@ impl Translation<'_> {
         self.add("max-session-expiry", line, seconds);
     }
 
-    /// The lowest of the levels that are named.
+    /// Adds the least important of the named levels.
     fn log_level(&mut self, lines: &[Line]) {
         let levels = ["error", "warn", "info", "debug"];
         let mut found: Option<(usize, &Line)> = None;
@@ -157,7 +156,7 @@ impl Translation<'_> {
         }
         let Some((level, line)) = found else { return };
         if line.value == "none" {
-            self.warn(line, "log_type none: what goes wrong is logged all the same");
+            self.warn(line, "log_type none: errors are logged all the same");
         }
         self.add("log-level", line, levels[level]);
     }
@@ -176,14 +175,14 @@ impl Translation<'_> {
         }
     }
 
-    /// Mosquitto gives up root; a broker that was root without its owner's knowledge would be more
-    /// of a danger. Whoever is not root loses nothing, there as here.
+    /// Refuses another `user` when ringmq runs as root. Mosquitto gives up root; a broker that was
+    /// root without its owner's knowledge would be a danger. For every other user nothing differs.
     fn user(&mut self, line: &Line) {
         let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
         if is_root && line.value != "root" {
             let user = &line.value;
             let cause = format!(
-                "user: ringmq stays the user that starts it, and that is root; start it as {user} \
+                "user: ringmq keeps the user that starts it, here root; start ringmq as {user} \
                  (systemd: User={user}) and remove the line"
             );
             self.refuse(line, cause);

@@ -1,4 +1,4 @@
-//! Listeners.
+//! Options of listeners.
 
 use super::super::Contents;
 use super::places::{LOCAL, resolve, usable};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 const PORT: u16 = 1883;
 
-/// Lines that mean nothing without TLS; whoever writes one relies on it.
+/// Lines without an effect unless the listener has TLS; their authors rely on them.
 const OF_TLS: &[&str] = &[
     "cafile",
     "capath",
@@ -21,13 +21,13 @@ const OF_TLS: &[&str] = &[
     "tls_version",
 ];
 
-/// Lines above all listeners that open none: Mosquitto does not look at them.
+/// Lines above all listeners that do not open the default one: Mosquitto ignores them.
 const NO_REASON: &[&str] =
     &["tls_version", "max_topic_alias", "websockets_origin", "allow_anonymous", "acl_file"];
 
 type Own = Vec<(&'static OptionDef, Vec<Value>)>;
 
-/// Adds listeners to what a file holds.
+/// Adds listeners to a file's content.
 pub(super) struct Listeners<'a> {
     path: &'a Path,
     is_per_listener: bool,
@@ -39,7 +39,7 @@ impl<'a> Listeners<'a> {
         Self { path, is_per_listener, contents }
     }
 
-    /// The listeners for this machine alone that there are when a file opens none.
+    /// Adds the listeners for this machine alone, for a file that opens none.
     pub(super) fn add_local(&mut self, section: &Section) {
         for line in &section.lines {
             let is_tls = OF_TLS.contains(&&*line.name) || line.name.ends_with("file");
@@ -60,7 +60,7 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    /// The listeners that a file opens; the first section is the default one's.
+    /// Adds the listeners that a file opens; the first section is the default listener's.
     pub(super) fn add(&mut self, sections: &[Section]) {
         let (default, others) = sections.split_at(1);
         for section in others {
@@ -71,7 +71,7 @@ impl<'a> Listeners<'a> {
         self.limit_aliases(sections);
     }
 
-    /// The default listener is opened when anything describes it.
+    /// Adds the default listener, when any line describes it.
     fn add_default(&mut self, section: &Section) {
         let Some(reason) = reason(section) else {
             for line in &section.lines {
@@ -153,7 +153,7 @@ impl<'a> Listeners<'a> {
         Ok(addresses.into_iter().map(|ip| Value::new(url(ip), &*origin)).collect())
     }
 
-    /// Who may come in, where each listener says so for itself.
+    /// The lines that decide which clients come in, where each listener has its own.
     fn security_of(&self, section: &Section, anonymous: bool) -> Own {
         if !self.is_per_listener {
             return Vec::new();
@@ -164,7 +164,7 @@ impl<'a> Listeners<'a> {
         security.into_iter().map(|(name, value)| (option(name), vec![value])).collect()
     }
 
-    /// TLS, if the section has it; None when it is described wrongly.
+    /// Adds TLS, if the section has it; returns None after a fault.
     fn add_tls(&mut self, lines: &[Line], own: &mut Own) -> Option<bool> {
         let before = self.contents.wrong.len();
         let has_tls = match (last(lines, "certfile"), last(lines, "keyfile")) {
@@ -214,7 +214,7 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    /// What clients have to show, and what is made of it.
+    /// Adds the demands on clients' certificates, and their use.
     fn add_client_certificates(&mut self, lines: &[Line], own: &mut Own) {
         let given = |name| last(lines, name).filter(|line| line.is_true());
         let user = given("use_identity_as_username").map(|line| (line, "cn"));
@@ -231,7 +231,7 @@ impl<'a> Listeners<'a> {
         if authorities(lines).next().is_none() {
             return self.refuse(
                 required,
-                "needs who signs the certificates: cafile FILE, or capath FOLDER",
+                "needs the authorities of the certificates: cafile FILE, or capath FOLDER",
             );
         }
         push(own, "client-certificates", required, "required");
@@ -246,7 +246,7 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    /// Mosquitto limits each listener, ringmq all of them together.
+    /// Adds a limit of connections: Mosquitto limits each listener, ringmq all together.
     fn limit_connections(&mut self, sections: &[Section]) {
         let is_open = |section: &&Section| section.listener.is_some() || reason(section).is_some();
         let limit = |section: &Section| {
@@ -270,7 +270,8 @@ impl<'a> Listeners<'a> {
         add(&mut self.contents.given, "max-connections", Value::new(value, &*line.value_origin));
     }
 
-    /// Mosquitto limits each listener, ringmq has one limit: the highest.
+    /// Adds a limit of topic aliases: Mosquitto limits each listener; ringmq has one limit, the
+    /// highest.
     fn limit_aliases(&mut self, sections: &[Section]) {
         let lines = sections.iter().filter_map(|section| last(&section.lines, "max_topic_alias"));
         let number = |line: &&Line| line.value.parse::<i64>().unwrap_or_default();
@@ -293,12 +294,12 @@ impl<'a> Listeners<'a> {
     }
 }
 
-/// Where a section has certificates of authorities.
+/// The lines of a section that name certificates of authorities.
 fn authorities(lines: &[Line]) -> impl Iterator<Item = &Line> {
     ["cafile", "capath"].into_iter().filter_map(|name| last(lines, name))
 }
 
-/// What opens the default listener, if anything does.
+/// The line that opens the default listener, if any.
 fn reason(section: &Section) -> Option<&Line> {
     section.lines.iter().find(|line| {
         let changes_nothing = NO_REASON.contains(&&*line.name)
@@ -309,7 +310,7 @@ fn reason(section: &Section) -> Option<&Line> {
     })
 }
 
-/// A section's port, its host or path, and where they stand.
+/// A section's port, its host or path, and the place of both in the file.
 fn place<'a>(section: &'a Section, path: &Path) -> Result<(u16, Option<&'a str>, String), Wrong> {
     let (line, port, host) = match &section.listener {
         Some(line) => {

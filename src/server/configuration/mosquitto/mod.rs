@@ -1,13 +1,13 @@
 //! Mosquitto's configuration file, as Mosquitto 2 reads it.
 //!
-//! It must not become more open than it is there. So nobody comes in without a name unless
-//! `allow_anonymous true` is written, or no listener is and only this machine can connect; and what
-//! decides who comes in and has no counterpart is refused, see `table.rs`. Where Mosquitto does not
-//! do what is written, as with `allow_anonymous false` and no listener, it is done here.
+//! A translated broker must not be more open than Mosquitto is. So a client without a name comes in
+//! only where `allow_anonymous true` is written, or where no listener is and only this machine can
+//! connect. An option that decides which clients come in and has no counterpart is refused, see
+//! `table.rs`. Where Mosquitto itself ignores a line, as `allow_anonymous false` without a
+//! listener, ringmq obeys it.
 //!
-//! As in Mosquitto, relative paths begin in the working directory, options above all listeners
-//! describe the default listener, and one that has any of them is opened on port 1883 besides the
-//! others.
+//! As in Mosquitto, relative paths begin in the working directory. Options above all listeners
+//! describe the default listener, and any of them opens it on port 1883, besides the others.
 
 mod broker;
 mod listener;
@@ -63,7 +63,8 @@ fn is_local_only(sections: &[Section]) -> bool {
         && last(default, "bind_address").is_none()
 }
 
-/// Who may come in. `anonymous` is for the case that nothing is said about anonymous clients.
+/// The values that decide which clients come in. `anonymous` is used when no line is about
+/// anonymous clients.
 fn security(lines: &[Line], anonymous: Value) -> Vec<(&'static str, Value)> {
     let anonymous = last(lines, "allow_anonymous")
         .map_or(anonymous, |line| Value::new(line.is_true().to_string(), &*line.value_origin));

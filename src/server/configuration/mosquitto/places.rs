@@ -1,21 +1,21 @@
-//! Where a listener is: Mosquitto takes names and listens on all that they stand for.
+//! The addresses of a listener: Mosquitto takes names, and listens on every address of a name.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
-/// Every address of this machine.
+/// The unspecified addresses, for every address of this machine.
 pub(super) const EVERYWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
-/// Those that only this machine reaches.
+/// The addresses that only this machine reaches.
 pub(super) const LOCAL: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-/// The addresses of `host`, or everywhere, of one family where one is asked for; IPv4 first. None
-/// may be left.
+/// The addresses of `host`, or of every interface without a host; IPv4 first. `family` keeps one
+/// family, perhaps leaving no address.
 ///
 /// # Errors
-/// When `host` is a name that stands for no address.
+/// `host` is a name without an address.
 pub(super) fn resolve(host: Option<&str>, family: Option<&str>) -> io::Result<Vec<IpAddr>> {
     let mut found = match host.map(|host| (host, host.parse())) {
         None => EVERYWHERE.to_vec(),
@@ -28,7 +28,8 @@ pub(super) fn resolve(host: Option<&str>, family: Option<&str>) -> io::Result<Ve
     Ok(usable(found))
 }
 
-/// Of several, those that this machine has: where it knows no IPv6, IPv4 is meant alone.
+/// The addresses that this machine has, or all of them when it has none. So a machine without IPv6
+/// gets IPv4 alone.
 pub(super) fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let is_here = |address: &IpAddr| UdpSocket::bind(SocketAddr::new(*address, 0)).is_ok();
     let here: Vec<_> = addresses.iter().copied().filter(is_here).collect();

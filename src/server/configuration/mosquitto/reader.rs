@@ -1,8 +1,8 @@
-//! The lines of a file and of those that it includes, each put where it belongs.
+//! The lines of a file and of the files that it includes, each put where it belongs.
 //!
-//! A section is a listener: what stands between its `listener` line and the next. The lines above
-//! all listeners are the section of the default listener, also those of an included file. After an
-//! included file, the section goes on in which it was included.
+//! A section is a listener: the lines between its `listener` line and the next. The lines above all
+//! listeners are the section of the default listener, also in an included file. After an included
+//! file, the section of its `include_dir` line goes on.
 
 use super::super::source::{self, nearest, shown};
 use super::table::{Kind, Meaning, meaning, names};
@@ -10,11 +10,11 @@ use crate::limits::{CONFIGURATION_FAULTS_MAX, CONFIGURATION_VALUES_MAX};
 use crate::options::Wrong;
 use std::path::{Path, PathBuf};
 
-/// An option as it stands in a file.
+/// An option as the file has it.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) name: String,
-    /// What follows the name; of a kind that is one word, only that.
+    /// The text behind the name; only its first word for a kind of one word.
     pub(super) value: String,
     /// The file and the line in it.
     pub(super) origin: String,
@@ -33,13 +33,13 @@ pub(super) struct Section {
 /// Everything in the files.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// The default listener first.
+    /// The sections, that of the default listener first.
     pub(super) sections: Vec<Section>,
-    /// What counts for all listeners.
+    /// Lines about access that count for all listeners.
     pub(super) security: Vec<Line>,
-    /// What counts for the broker.
+    /// Lines that count for the broker.
     pub(super) broker: Vec<Line>,
-    /// True when each section has its own lines about who may come in.
+    /// Whether each section has its own lines about access.
     pub(super) is_per_listener: bool,
     pub(super) wrong: Vec<Wrong>,
     pub(super) warnings: Vec<Wrong>,
@@ -54,7 +54,7 @@ impl Line {
         Wrong::new(&self.origin, cause)
     }
 
-    /// True when the value has one of these words first.
+    /// True when the value begins with one of these words.
     pub(super) fn is_any(&self, words: &[&str]) -> bool {
         self.value.split_whitespace().next().is_some_and(|word| words.contains(&word))
     }
@@ -97,7 +97,8 @@ impl Files {
         }
     }
 
-    /// True when nothing more is read: of a file that is not meant so, the first faults are enough.
+    /// True when no more lines are read: a file of another format has countless faults, and the
+    /// first are enough.
     fn is_over(&mut self, line: &Line) -> bool {
         let faults = self.wrong.len();
         self.lines += 1;
@@ -146,20 +147,21 @@ impl Files {
         lines.push(line);
     }
 
-    /// `per_listener_settings`: once true, it stays so.
+    /// Reads `per_listener_settings`, which stays true once it is true.
     fn settle_scope(&mut self, line: &Line) {
         let mut line = line.clone();
         if let Err(wrong) = check(&mut line, Kind::Boolean) {
             self.wrong.push(wrong);
         } else if line.is_true() && !self.security.is_empty() {
-            let fix = "per_listener_settings has to stand above everything about who may come in";
+            let fix = "per_listener_settings has to stand above all lines about access";
             self.wrong.push(line.wrong(fix));
         } else {
             self.is_per_listener |= line.is_true();
         }
     }
 
-    /// A line of a bridge or a plugin: its beginning was refused already, or there is none.
+    /// Takes a line of a bridge or a plugin. The beginning of that section was refused already, or
+    /// is missing.
     fn take_part(&mut self, line: &Line, of: &str) {
         if !self.refused.iter().any(|refused| refused.contains(of)) {
             let cause = format!("{} belongs to a {of}, and there is none above it", line.name);
@@ -216,7 +218,7 @@ impl Files {
     }
 }
 
-/// Name and value; None for an empty line or a comment.
+/// Splits a line into name and value; None for an empty line or a comment.
 fn split(path: &Path, number: usize, text: &str) -> Option<Line> {
     let trimmed = text.trim();
     if trimmed.is_empty() || trimmed.starts_with('#') {
@@ -236,7 +238,7 @@ fn split(path: &Path, number: usize, text: &str) -> Option<Line> {
     })
 }
 
-/// Leaves the value as its kind is, or says what it should have been.
+/// Cuts the value to its kind, or describes the values that were expected.
 fn check(line: &mut Line, kind: Kind) -> Result<(), Wrong> {
     let name = &line.name;
     let refused = |cause: String| Err(Wrong::new(&line.value_origin, cause));

@@ -1,32 +1,35 @@
-//! Every option of Mosquitto 2, and what becomes of it.
+//! All options of Mosquitto 2, and their translation.
 //!
-//! Three rules decide. What has a counterpart is translated. What has none is named in a warning,
-//! with the reason, when nothing but comfort is lost. And what decides who comes in, what a client
-//! may do, or whether messages arrive, is refused: a broker that starts without it would be more
+//! Three rules decide. An option with a counterpart is translated. An option without a counterpart
+//! is named in a warning, with the reason, when the loss is one of comfort. An option that decides
+//! which clients come in, what a client may do, or whether messages arrive is refused: a broker
+//! that starts without it would be more open than its owner has written, or would lose messages
+//! silently.
 //! open than its owner has written, or lose messages without a word.
 
-/// What becomes of an option.
+/// The treatment of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// It changes how what follows is read.
+    /// The option changes the meaning of the lines behind it.
     Structure,
-    /// It describes the listener above it, or the default one.
+    /// The option describes the listener above it, or the default one.
     Listener(Kind),
-    /// It describes the listener above it or all listeners, as `per_listener_settings` says.
+    /// The option describes the listener above it or all listeners, depending on
+    /// `per_listener_settings`.
     Security(Kind),
-    /// It is the broker's.
+    /// The option belongs to the broker.
     Broker(Kind),
-    /// It is ignored with a warning that says why, unless it has one of the values that change
-    /// nothing.
+    /// The option is ignored, with a warning that gives the cause, unless the value is one of those
+    /// without an effect.
     Ignored(&'static [&'static str], &'static str),
-    /// It is refused with the cause and the fix, unless it has one of the values that change
-    /// nothing.
+    /// The option is refused with the cause and the fix, unless the value is one of those without
+    /// an effect.
     Refused(&'static [&'static str], &'static str),
-    /// It belongs to a bridge or a plugin, which is refused above it.
+    /// The option belongs to a bridge or a plugin, whose first line is refused.
     Part(&'static str),
 }
 
-/// What a value looks like.
+/// The form of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// true, false, 1 or 0.
@@ -35,16 +38,16 @@ pub(super) enum Kind {
     Number,
     /// One word.
     Word,
-    /// All the rest of the line; may be given once.
+    /// The rest of the line; may be given once.
     Text,
-    /// As `Text`, and may be repeated.
+    /// The rest of the line; may be repeated.
     Texts,
 }
 
 use Kind::{Boolean, Number, Text, Texts, Word};
 use Meaning::{Broker, Ignored, Listener, Part, Refused, Security, Structure};
 
-/// What becomes of the option `name`; None when Mosquitto has no such option.
+/// The treatment of the option `name`; None when Mosquitto has no such option.
 pub(super) fn meaning(name: &str) -> Option<Meaning> {
     if let Some((_, meaning)) = TABLE.iter().find(|(known, _)| *known == name) {
         return Some(*meaning);
@@ -214,13 +217,13 @@ const TABLE: &[(&str, Meaning)] = &[
     ("enable_control_api", Ignored(FALSE, "ringmq has no $CONTROL topics")),
     (
         "pid_file",
-        Ignored(ALWAYS, "ringmq stays in the foreground, and whoever starts it knows its number"),
+        Ignored(ALWAYS, "ringmq stays in the foreground, and its parent knows its number"),
     ),
-    ("connection_messages", Ignored(ALWAYS, "log_type decides what is logged")),
+    ("connection_messages", Ignored(ALWAYS, "log_type decides which lines are logged")),
     ("log_facility", Ignored(ALWAYS, LOG_LINES)),
     ("log_timestamp", Ignored(TRUE, LOG_LINES)),
     ("log_timestamp_format", Ignored(ALWAYS, LOG_LINES)),
-    ("websockets_log_level", Ignored(ALWAYS, "log_type decides what is logged")),
+    ("websockets_log_level", Ignored(ALWAYS, "log_type decides which lines are logged")),
     ("websockets_headers_size", Ignored(ALWAYS, "ringmq reads headers up to a limit of its own")),
     ("quic_log_level", Ignored(ALWAYS, "ringmq does not speak QUIC")),
     // What describes a bridge or a plugin.

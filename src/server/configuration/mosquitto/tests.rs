@@ -2,7 +2,7 @@ use super::*;
 use crate::base::prng::Prng;
 use crate::options::{CertificateUser, ClientCertificates, ClientIdSource, Options, TlsVersion};
 
-/// Options and warnings.
+/// The options and warnings of an accepted text.
 fn accepted(text: &str) -> (Options, Vec<String>) {
     let contents = read(Path::new("m.conf"), text);
     assert_eq!(contents.wrong, [], "{text}");
@@ -168,7 +168,7 @@ fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
     assert_eq!(accepted(silent).1, [""; 0]);
 }
 
-/// What is refused, with the place and a word of the cause.
+/// Refused texts, with the place and a word of the cause.
 const REFUSED: &[(&str, &str)] = &[
     ("nonsense 1", "m.conf:1:1: \"nonsense\" is no option of Mosquitto; correct or remove it"),
     (
@@ -231,7 +231,7 @@ fn what_would_make_the_broker_more_open_or_lose_messages_is_refused_with_its_pla
         assert!(!found[0].contains('\n'), "{found:?}");
     }
     let of_tls = [
-        ("require_certificate true", "m.conf:4:1: require_certificate needs who signs"),
+        ("require_certificate true", "m.conf:4:1: require_certificate needs the auth"),
         ("use_identity_as_username true", "asks no client for a certificate: add require_cert"),
         ("tls_version tlsv2", "m.conf:4:1: tls_version \"tlsv2\" is not"),
         ("tls_engine e", "m.conf:4:1: tls_engine: ringmq reads keys from files only"),
@@ -266,8 +266,8 @@ fn included_files_come_in_order_and_each_begins_at_the_default_listener() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Lines at random: none is a panic, what is said is one line, and nobody comes in without a name
-/// unless that is written.
+/// Random lines: none makes a panic, every message is one line, and no client comes in without a
+/// name unless a line allows it.
 #[test]
 fn no_file_is_a_panic_or_more_open_than_it_says() {
     let values = [
