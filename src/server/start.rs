@@ -114,8 +114,8 @@ impl Notices {
         self.doorbells[worker.index()].call();
     }
 
-    /// Tells all workers that the settings have changed; the log says so with these words, once they
-    /// hold everywhere.
+    /// Tells all workers that the settings have changed. The log says so with these words, once the
+    /// settings hold everywhere.
     pub(super) fn reload(&self, settings: &Settings, words: &'static str) {
         let announcement = Arc::new(Announcement(words));
         for worker in WorkerId::all(self.senders.len()) {
