@@ -37,9 +37,6 @@ impl Shard {
         let now = self.clients.now;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.link = None;
-        for replay in session.replays() {
-            replay.waits_for = None;
-        }
         if !keeps_will {
             session.will = None;
         }

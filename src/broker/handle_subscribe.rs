@@ -49,7 +49,7 @@ impl Shard {
         let is_noted = self.clients.is_noted_since(mark);
         let response = self.defer_for_news(id, bytes, outcome.news, is_noted);
         for wanted in outcome.wanted {
-            self.begin_replay(session, wanted, response);
+            self.begin_replay(session, wanted, response.map(|response| (id, response)));
         }
         self.pump_replays(session);
         Ok(())

@@ -42,6 +42,7 @@ mod record_ref;
 mod reload;
 mod replay;
 mod replaying;
+mod replays;
 mod restore;
 mod retained_message;
 mod rewrite;

@@ -3,6 +3,7 @@
 use super::delivery::Delivery;
 use super::in_flight::{InFlight, Outgoing};
 use super::replay::Replay;
+use super::replays::Replays;
 use super::will::{Author, WillMessage};
 use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionNumber};
@@ -58,7 +59,7 @@ pub(super) struct Rare {
     /// QoS 2 identifiers received and not released.
     pub(super) received: BTreeSet<u16>,
     /// Retained messages still to be sent for its subscriptions, oldest first.
-    pub(super) replays: Vec<Replay>,
+    pub(super) replays: Replays,
     /// The greatest number of a replay.
     pub(super) replays_begun: u32,
 }
@@ -136,8 +137,8 @@ impl Session {
     }
 
     /// Retained messages still to be sent for its subscriptions, oldest first.
-    pub(super) fn replays(&mut self) -> &mut [Replay] {
-        self.rare.as_mut().map_or(&mut [], |rare| &mut rare.replays)
+    pub(super) fn first_replay(&mut self) -> Option<&mut Replay> {
+        self.rare.as_mut()?.replays.first_mut()
     }
 
     pub(super) fn is_replaying(&self) -> bool {
