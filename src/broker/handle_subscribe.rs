@@ -122,17 +122,11 @@ impl Shard {
 
     /// The session's own list of its subscriptions.
     pub(super) fn remember(&mut self, session: SessionId, place: Place) {
-        let places = &mut self.clients.sessions[session.slot].subscriptions;
-        if let Err(at) = places.binary_search(&place) {
-            places.insert(at, place);
-        }
+        self.clients.sessions[session.slot].subscriptions.insert(place);
     }
 
     fn forget(&mut self, session: SessionId, place: Place) {
-        let places = &mut self.clients.sessions[session.slot].subscriptions;
-        if let Ok(at) = places.binary_search(&place) {
-            places.remove(at);
-        }
+        self.clients.sessions[session.slot].subscriptions.remove(place);
     }
 
     /// Sends a response once every other worker has applied the news; names it if it waits.

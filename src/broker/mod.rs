@@ -52,6 +52,7 @@ mod route;
 mod session;
 mod shard;
 mod share;
+mod subscription_set;
 mod timers;
 mod told;
 mod will;

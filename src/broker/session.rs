@@ -4,6 +4,7 @@ use super::delivery::Delivery;
 use super::in_flight::{InFlight, Outgoing};
 use super::replay::Replay;
 use super::replays::Replays;
+use super::subscription_set::SubscriptionSet;
 use super::will::{Author, WillMessage};
 use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionNumber};
@@ -11,7 +12,6 @@ pub(super) use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
 use crate::store::Source;
-use crate::topics::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(super) struct Session {
     pub(super) is_recorded: bool,
     pub(super) rare: Option<Box<Rare>>,
     /// Sorted.
-    pub(super) subscriptions: Vec<Place>,
+    pub(super) subscriptions: SubscriptionSet,
     pub(super) will: Option<Box<WillMessage>>,
     /// When the will is due, after the connection failed.
     pub(super) will_due: Option<Time>,
@@ -89,7 +89,7 @@ impl Session {
             waits_for_hand_over: false,
             is_recorded: false,
             rare: None,
-            subscriptions: Vec::new(),
+            subscriptions: SubscriptionSet::new(),
             will: None,
             will_due: None,
             ends: None,
