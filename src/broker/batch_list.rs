@@ -52,7 +52,7 @@ impl Awaited {
 /// The recipient that has acknowledged an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledger {
-    /// This session has acknowledged the delivery that the message's id names.
+    /// The session of this number has acknowledged the delivery that the message's id names.
     Session(SessionNumber),
     /// The delivery of this number has been acknowledged, whichever session got it.
     Delivery(DeliveryNumber),

@@ -41,8 +41,8 @@ pub enum Input<'a> {
     Closed { link: LinkId },
     /// As [`Input::Closed`]: the network has failed.
     Failed { link: LinkId, error: io::ErrorKind },
-    /// As [`Input::Finished`]: the layers below MQTT cannot read the peer's bytes, for this reason.
-    /// Those layers may know of a `peer` behind a proxy.
+    /// As [`Input::Finished`]: the layers below MQTT cannot read the peer's bytes, for this reason;
+    /// the `peer` behind a proxy is named where they know it.
     Garbled { link: LinkId, peer: Option<SocketAddr>, cause: &'a str },
     /// The peer has sent its last byte, and may still read what it is owed; [`Output::Close`]
     /// follows, at once or when it has been told.

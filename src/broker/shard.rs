@@ -306,7 +306,7 @@ impl Shard {
     }
 
     /// Closes the connection; a connected 5.0 client is told why, behind the responses it is owed.
-    /// Its will is published.
+    /// The client's will is published.
     pub(super) fn disconnect(&mut self, id: LinkId, departure: Departure) {
         let Some(link) = self.clients.link(id) else { return };
         if link.state == State::Closing {
