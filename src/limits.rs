@@ -29,34 +29,34 @@ pub const LARGE_LOGINS_MAX: usize = 64;
 /// Logins that wait to be verified; more are refused as busy.
 pub(crate) const LOGINS_WAITING_MAX: usize = 16_384;
 
-/// How many times `--connect-timeout` a peer may take to come in while something comes from it.
+/// Multiples of `--connect-timeout` that a peer may take to come in while something comes from it.
 pub const CONNECT_TIME_FACTOR: u32 = 2;
 
-/// How long a peer may take that is let in only to be told that there are too many.
+/// The longest time for a peer that is let in only to be told that there are too many.
 pub const TURNED_AWAY_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How many probes of TCP keep-alive go unanswered before the peer is gone.
+/// Probes of TCP keep-alive that go unanswered before the peer is gone.
 pub(crate) const TCP_PROBES: u32 = 4;
 
-/// How long after each other they are sent at most.
+/// The longest time between two probes of TCP keep-alive.
 pub(crate) const TCP_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(15);
 
 /// A worker that comes to something so much too late has not seen to anything else meanwhile.
 pub(crate) const TURN_LATE: Duration = Duration::from_millis(50);
 
-/// How long input that waits for the broker may take to reach it before it is looked for again.
+/// The time that waiting input may take to reach the broker before the broker looks for it again.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often in a row it is looked for: what never becomes a packet does not keep a connection.
+/// Looks in a row for input of one peer: bytes that never become a packet do not keep a connection.
 pub const LOOKS_MAX: u8 = 60;
 
 /// Payloads from this size on are shared by all subscribers, not copied behind each head.
 pub const PAYLOAD_COPIED_MAX: usize = 16 * 1024;
 
-/// How long a connection that is to be closed waits for the responses that its client is owed.
+/// The time for which a connection that is to be closed waits for responses owed to its client.
 pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How long it does when the broker stops.
+/// The same time when the broker stops.
 pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Responses kept for a peer that does not read; beyond it nothing is received from the peer.
@@ -69,7 +69,7 @@ pub const DEFERRED_RESPONSES_MAX: usize = 4096;
 /// The same in bytes.
 pub(crate) const DEFERRED_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
 
-/// What one turn takes from the queues of one session.
+/// Bytes that one turn takes from the queues of one session.
 pub(crate) const PUMP_BYTES_MAX: usize = 64 * 1024;
 /// The same in messages, with those that are dropped.
 pub const PUMP_MESSAGES_MAX: usize = 512;
@@ -87,7 +87,7 @@ pub const LINK_PAYLOADS_MAX: usize = 8 * 1024 * 1024;
 /// The largest packet that there is.
 pub(crate) const PACKET_BYTES_MAX: usize = 268_435_455 + 5;
 
-/// What goes through layers below MQTT in one slice of sends, before the last of them.
+/// Bytes that go through layers below MQTT in one slice of sends, before the last of them.
 pub(crate) const WRAPPED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of a commit before the last batch of it; the others make one of their own.
@@ -102,7 +102,7 @@ pub(crate) const RETAINED_PAGE_VISITS: usize = 4096;
 /// Members of a shared group asked whether they can take a message now.
 pub(crate) const SHARE_PROBES_MAX: usize = 32;
 
-/// How often a message for a shared group goes on to another worker because its members have just
+/// Times that a message for a shared group goes on to another worker because its members have just
 /// left the one that was picked.
 pub(crate) const SHARE_RELAYS_MAX: u8 = 32;
 
@@ -123,7 +123,7 @@ pub(crate) const SUBMISSIONS: u32 = 4096;
 pub(crate) const COMPLETIONS: u32 = 16_384;
 /// Submission entries of the smallest ring, where memory may not be locked for more.
 pub(crate) const SUBMISSIONS_MIN: u32 = 64;
-/// Those that all workers get before there are fewer workers.
+/// Submission entries that all rings get before there are fewer workers.
 pub(crate) const SUBMISSIONS_FEW: u32 = 256;
 /// Bytes of locked memory left for the rings of the control thread and of the journal.
 pub(crate) const LOCKED_RESERVE_BYTES: usize = 128 * 1024;
@@ -149,28 +149,28 @@ pub const MESH_BURST_MAX: usize = MESH_MESSAGES_MAX;
 pub(crate) const MESH_BATCH_MAX: usize = 1024;
 /// Seconds for a closing connection's last bytes, and again for the peer's close.
 pub(crate) const LINGER_S: u32 = 2;
-/// How long a stopping worker waits for the close of a peer that was sent everything, again from
-/// each time that something comes from it.
+/// The time that a stopping worker waits for the close of a peer that was sent everything, again
+/// from each time that something comes from the peer.
 pub(crate) const STOP_LINGER: Duration = Duration::from_millis(20);
-/// How long after the signal a stopping worker cuts off what is still connected.
+/// The time after the signal at which a stopping worker cuts off the connections that are left.
 pub(crate) const STOP_CUT: Duration = Duration::from_millis(2500);
-/// How long after the signal a stopping worker gives up what the journal has not written.
+/// The time after the signal at which a stopping worker gives up unwritten parts of the journal.
 pub(crate) const STOP_JOURNAL: Duration = Duration::from_millis(3500);
-/// How long after the signal the process ends, whatever is left.
+/// The time after the signal at which the process ends, whatever is left.
 pub(crate) const STOP_ALL: Duration = Duration::from_millis(3800);
-/// How long the last lines of the log may take.
+/// The time that the last lines of the log may take.
 pub(crate) const STOP_LOG: Duration = Duration::from_millis(1100);
-/// How long after the signal the process is gone at the latest, as the README says.
+/// The time after the signal by which the process is gone at the latest, as the README says.
 pub(crate) const STOP_PROMISED: Duration = Duration::from_secs(5);
 /// Bytes of log lines that wait to be written; more are left out, counted, and that is said.
 pub(crate) const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What a line that waits counts besides its own bytes.
+/// Bytes that a waiting log line counts besides its own.
 pub(crate) const LOG_LINE_BYTES: usize = 64;
 /// Characters of a client identifier, a user name or a topic that a log line shows.
 pub(crate) const LOG_TEXT_CHARS_MAX: usize = 64;
 /// Clients of one worker for which dropped messages are told one by one; of the others together.
 pub const DROPS_TOLD_MAX: usize = 1024;
-/// How often it is told how many messages were dropped, while they are.
+/// The time between two log lines about dropped messages, while messages are dropped.
 pub const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 /// Connections that a worker accepts before it handles what else has come.
 pub(crate) const ACCEPT_BATCH_MAX: usize = 16;
@@ -211,8 +211,8 @@ pub(crate) const UPGRADE_BYTES_MAX: usize = 8 * 1024;
 pub(crate) const UPGRADE_FIELDS_MAX: usize = 64;
 /// The most plaintext that one TLS record holds.
 pub(crate) const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
-/// What is held of a TLS peer's input that cannot be processed yet: one record at its largest. In
-/// the handshake it is [`UNAUTHENTICATED_BYTES_MAX`]: certificate chains beyond it are refused.
+/// Bytes of a TLS peer's input held until they can be processed: one record at its largest. In the
+/// handshake [`UNAUTHENTICATED_BYTES_MAX`] counts instead: longer certificate chains are refused.
 pub(crate) const TLS_INPUT_BYTES_MAX: usize = TLS_RECORD_BYTES_MAX + 2048 + 5;
 
 /// Certificates of a chain, a client's or the server's own; webpki builds no longer path.
@@ -234,7 +234,7 @@ pub(crate) const CRL_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const _: () = assert!(PROXY_BYTES_MAX + UPGRADE_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
 const _: () = assert!(CHAIN_NAMESAKES_MAX < CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(KEY_FILE_BYTES_MAX <= AUTHORITY_FILE_BYTES_MAX);
-/// Bytes of a rewriteword, ACL or key file; a larger one is refused.
+/// Bytes of a password, ACL or key file; a larger one is refused.
 pub(crate) const ACCESS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a configuration file; a larger one is none.
 pub(crate) const CONFIGURATION_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -244,9 +244,9 @@ pub(crate) const CONFIGURATION_VALUES_MAX: usize = 10_000;
 pub(crate) const CONFIGURATION_FAULTS_MAX: usize = 100;
 /// Bytes of a wrong name that are shown, and for which a better one is looked for.
 pub(crate) const WRONG_NAME_BYTES_MAX: usize = 64;
-/// Iterations that a rewriteword file's entry may ask for: about two seconds of one core.
+/// Iterations that a password file's entry may ask for: about two seconds of one core.
 pub(crate) const HASH_ITERATIONS_MAX: u32 = 2_000_000;
-/// KiB of memory that a rewriteword file's entry may ask for.
+/// KiB of memory that a password file's entry may ask for.
 pub(crate) const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
 /// Passes over that memory.
 pub(crate) const HASH_PASSES_MAX: u32 = 16;
@@ -277,11 +277,11 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(crate) const REWRITE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Segments that the journal may have before that: every start begins a new one.
 pub(crate) const REWRITE_SEGMENTS_MAX: usize = 64;
-/// How long a batch waits for the next acknowledgement that may make it needless.
+/// The time that a batch waits for the next acknowledgement that may make it needless.
 pub(crate) const JOURNAL_LINGER: Duration = Duration::from_millis(1);
-/// How long it waits for them in all.
+/// The time that a batch waits for such acknowledgements in all.
 pub const JOURNAL_LINGER_MAX: Duration = Duration::from_millis(50);
-/// How long what nobody waits for may wait to be written.
+/// The time that records which no response waits for may wait to be written.
 pub(crate) const JOURNAL_LAZY: Duration = Duration::from_millis(100);
 /// Bytes of messages that may gather on a worker while the journal is busy; beyond it clients that
 /// publish at QoS 1 or 2 have to wait.
@@ -289,12 +289,12 @@ pub const JOURNAL_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes that may gather on a worker before what sessions have queued, and what is retained for
 /// them, waits for the journal to take those: a batch more of them would only be longer.
 pub const GATHERING_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// How long to wait before the journal is tried again after it has failed.
+/// The time before the journal is tried again after it has failed.
 pub(crate) const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 /// Milliseconds after which a commit notes the journal's time, and by which the wall clock has to
 /// be set for a note of its own.
 pub(crate) const CLOCK_NOTE_MS: u64 = 1000;
-/// How often an idle journal looks whether the wall clock was set.
+/// The time between two looks of an idle journal at whether the wall clock was set.
 pub(crate) const CLOCK_CHECK: Duration = Duration::from_secs(2);
 /// A wall clock that says less was never set: 2025-01-01, in milliseconds since 1970.
 pub const WALL_PLAUSIBLE_MS: u64 = 1_735_689_600_000;

@@ -24,7 +24,7 @@ pub(crate) struct Connection {
     pub(crate) echoed: u32,
 }
 
-/// What a connection does, by its place among those of the thread that do the same.
+/// The role of a connection, with its place among those of the thread in the same role.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Role {
     Publisher(usize),
@@ -66,7 +66,7 @@ impl Connection {
     }
 }
 
-/// What one read brought to one connection.
+/// The input that one read brought to one connection.
 struct Input<'a> {
     unanswered: &'a mut Unanswered,
     echoed: &'a mut u32,
@@ -74,7 +74,7 @@ struct Input<'a> {
     tally: &'a mut Tally,
     shared: &'a Shared,
     now_ns: u64,
-    /// Where answers go.
+    /// The buffer for answers.
     out: &'a mut Vec<u8>,
 }
 

@@ -110,7 +110,7 @@ pub(crate) struct Flags {
     pub(crate) histogram_log: Option<PathBuf>,
 }
 
-/// What to do.
+/// The scenario to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
     /// Few publishers, many subscribers
@@ -154,7 +154,7 @@ impl Protocol {
     }
 }
 
-/// How fast publishers go.
+/// The pace of publishers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Pacing {
     /// So many messages of a publisher are undelivered at once.
@@ -217,7 +217,7 @@ impl Flags {
         core_list(list).ok_or_else(|| Failure::new("--pin is a list of cores such as 0,2,4-7"))
     }
 
-    /// How long threads sleep before they look at their sockets.
+    /// The time for which threads sleep before they look at their sockets.
     pub(crate) fn nap_us(&self) -> u64 {
         let is_fan = matches!(self.scenario, Scenario::Fanout | Scenario::Fanin);
         self.nap_us.unwrap_or(if is_fan && self.rate.is_none() { 50 } else { 0 })
@@ -263,7 +263,7 @@ impl Flags {
         }
     }
 
-    /// Who does what, in words.
+    /// The publishers and subscribers of the scenario, in words.
     pub(crate) fn shape(&self) -> String {
         let (publishers, subscribers) = (self.publishers(), self.subscribers());
         let topics = match self.topics {
@@ -296,7 +296,7 @@ impl Flags {
         format!("{}, MQTT {version}{over}, QoS {qos}, {size} bytes{persistent}", self.shape())
     }
 
-    /// How fast publishers go.
+    /// The pace of publishers.
     pub(crate) fn pacing(&self) -> Pacing {
         let usual = match self.scenario {
             Scenario::Pairs | Scenario::Fanin => 16,

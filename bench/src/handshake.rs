@@ -15,13 +15,13 @@ use std::net::SocketAddr;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How long a broker may say nothing at all to connections that wait for it.
+/// The time for which a broker may say nothing at all to connections that wait for it.
 const PATIENCE_NS: u64 = 20_000_000_000;
 
 /// The keep-alive: as long as there is, since nobody is to ping during a measurement.
 const KEEP_ALIVE_S: u16 = u16::MAX;
 
-/// How long a persistent session outlives its connection, in seconds.
+/// Seconds for which a persistent session outlives its connection.
 const SESSION_EXPIRY_S: u32 = 3600;
 
 /// The broker, and how to talk to it.
@@ -39,7 +39,7 @@ pub(crate) struct Endpoint {
 /// A connection to be opened.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// Its number in the whole run, which its source address follows from.
+    /// The connection's number in the whole run, which its source address follows from.
     pub(crate) index: u32,
     pub(crate) client_id: String,
     pub(crate) filter: Option<String>,
@@ -163,7 +163,7 @@ impl<F: FnMut(u64)> Opening<'_, F> {
     }
 }
 
-/// What a connection does about the broker's answers.
+/// The next steps of a connection, by the broker's answers.
 struct Steps<'a> {
     endpoint: &'a Endpoint,
     wanted: &'a Wanted,

@@ -1,4 +1,4 @@
-//! What stands between a socket and MQTT: TLS or WebSocket, as a client.
+//! Layers between a socket and MQTT: TLS or WebSocket, as a client.
 
 use crate::failure::{Failure, Result};
 use clap::ValueEnum;
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
-/// What is spoken below MQTT.
+/// The layer below MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Below {
     /// Nothing: MQTT over TCP

@@ -16,26 +16,26 @@ const PER_SOURCE: u32 = 5000;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) socket: OwnedFd,
-    /// What stands between the socket and MQTT.
+    /// The layer between the socket and MQTT.
     layer: Option<Layer>,
     /// The start of a packet whose end has not come.
     partial: Vec<u8>,
-    /// What is to be written.
+    /// The bytes that are to be written.
     pub(crate) out: Vec<u8>,
-    /// The same as it goes over the socket, where there is a layer.
+    /// The same bytes as they go over the socket, where there is a layer.
     wire: Vec<u8>,
-    /// How much of it has been.
+    /// The number of those bytes that are written.
     written: usize,
     /// Whether the kernel takes no more for now.
     is_blocked: bool,
 }
 
-/// How reading ended.
+/// The end of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// Nothing more for now.
     Drained,
-    /// The peer has closed, or sent what is no packet.
+    /// The peer has closed, or sent bytes that are no packet.
     Closed,
 }
 

@@ -30,7 +30,7 @@ const IDLE_NS: u64 = 100_000_000;
 /// One interval of the histogram log.
 const INTERVAL_NS: u64 = INTERVAL_S * 1_000_000_000;
 
-/// How long before a publish is due the thread stops sleeping.
+/// The time before a publish is due at which the thread stops sleeping.
 const SPIN_NS: u64 = 60_000;
 
 /// One thread's connections.
@@ -50,20 +50,20 @@ pub(crate) struct Load<'a> {
 
 struct Publishing {
     publisher: Publisher,
-    /// Its number in the whole run.
+    /// The publisher's number in the whole run.
     number: u32,
     connection: usize,
-    /// Whether it may have room for more.
+    /// Whether the publisher may have room for more.
     is_awake: bool,
 }
 
-/// When this thread publishes.
+/// The rule for the times at which this thread publishes.
 enum Pace {
     Window { window: u64, awake: Vec<usize> },
     Rate(Schedule),
 }
 
-/// What a thread found out.
+/// The findings of a thread.
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// Messages sent, by stream.

@@ -8,9 +8,9 @@ pub(crate) struct Schedule {
     start_ns: u64,
     interval_ns: f64,
     publishers: u64,
-    /// This thread's publishers, by their numbers in the run.
+    /// The numbers in the run of this thread's publishers.
     own: Vec<u64>,
-    /// How many publishes of this thread have been due.
+    /// The number of publishes of this thread that have been due.
     due: u64,
 }
 

@@ -1,12 +1,12 @@
-//! Who publishes what to whom.
+//! Plan of a run: its publishers, receivers and streams.
 //!
-//! A *stream* is what one publisher sends to one topic. Streams are numbered such that each
+//! A *stream* is the messages of one publisher to one topic. Streams are numbered such that each
 //! receiver's are consecutive.
 
 use crate::flags::{Flags, Scenario};
 use std::ops::Range;
 
-/// Who publishes what to whom, on which thread.
+/// The publishers, receivers and streams of a run, by thread.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) topics: Vec<String>,
@@ -25,7 +25,7 @@ pub(crate) struct PublisherPlan {
     pub(crate) topics: Range<u32>,
     /// The stream to the first topic.
     pub(crate) first_stream: u32,
-    /// How far apart the streams of two topics are.
+    /// The distance between the streams of two topics.
     pub(crate) stride: u32,
 }
 
@@ -34,13 +34,14 @@ pub(crate) struct PublisherPlan {
 pub(crate) struct ReceiverPlan {
     pub(crate) thread: usize,
     pub(crate) filter: String,
-    /// What it receives.
+    /// The streams that the connection receives.
     pub(crate) streams: Range<u32>,
-    /// The stream that it sends what it receives on, if it does: to the topic of that number.
+    /// The stream in which the connection sends received messages on, if it does: to the topic of
+    /// that number.
     pub(crate) echo: Option<u32>,
 }
 
-/// What one publisher sends to one topic.
+/// The messages of one publisher to one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StreamPlan {
     pub(crate) publisher: u32,
@@ -190,7 +191,7 @@ fn topic_name(index: u32) -> String {
     format!("/{index}")
 }
 
-/// How many of `subscribers`, dealt out over `topics`, `topic` gets.
+/// The number of `subscribers`, dealt out over `topics`, that `topic` gets.
 fn subscribers_of(topic: u32, subscribers: u32, topics: u32) -> u32 {
     subscribers / topics + u32::from(topic < subscribers % topics)
 }

@@ -19,7 +19,7 @@ pub(crate) struct Poller {
     events: Vec<Event>,
 }
 
-/// What a wait returned.
+/// The cause for which a wait returned.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ready {
     /// Another thread woke this one.
@@ -28,7 +28,7 @@ pub(crate) enum Ready {
     Socket { token: usize, readiness: Readiness },
 }
 
-/// What a socket is ready for.
+/// The operations that a socket is ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Readiness {
     pub(crate) is_readable: bool,

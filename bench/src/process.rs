@@ -1,4 +1,4 @@
-//! What the kernel knows about a process: CPU time, context switches, memory, what it writes.
+//! Statistics of a process from the kernel: CPU time, context switches, memory, bytes written.
 
 use crate::failure::{Failure, Result};
 use std::fs::read_to_string;
@@ -10,14 +10,14 @@ pub(crate) struct Process {
     folder: PathBuf,
 }
 
-/// What a process has used so far, and has now.
+/// The resources that a process has used so far, and its memory now.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// CPU time of all its threads, user and system.
+    /// CPU time of all threads, user and system.
     pub(crate) cpu_ns: u64,
-    /// Context switches of all its threads, of either kind.
+    /// Context switches of all threads, of either kind.
     pub(crate) switches: u64,
-    /// What it has caused to be written to disks; None where that is not told.
+    /// Bytes that the process has caused to be written to disks; None where that is not told.
     pub(crate) written_bytes: Option<u64>,
     pub(crate) memory: Memory,
 }
@@ -25,9 +25,9 @@ pub(crate) struct Usage {
 /// Memory of a process.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// All that is resident.
+    /// All resident memory.
     pub(crate) resident_bytes: u64,
-    /// What is backed by no file: heap and stacks.
+    /// Memory that is backed by no file: heap and stacks.
     pub(crate) anonymous_bytes: u64,
 }
 
@@ -37,7 +37,7 @@ impl Process {
         process.usage().map(|_| process)
     }
 
-    /// What it has used so far.
+    /// The resources that the process has used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         let io = read_to_string(self.folder.join("io")).unwrap_or_default();
         let written_bytes = field(&io, "write_bytes:");
@@ -52,7 +52,7 @@ impl Process {
         Ok(usage)
     }
 
-    /// Its memory; exact where the kernel's running totals are not.
+    /// The memory of the process; exact where the kernel's running totals are not.
     pub(crate) fn memory(&self) -> Result<Memory> {
         let text = read_to_string(self.folder.join("smaps_rollup")).map_err(|_| self.gone())?;
         let bytes = |name| field(&text, name).unwrap_or(0) * 1024;

@@ -1,4 +1,4 @@
-//! What publishers have sent, and how much more they may.
+//! Publishers: the messages that they have sent, and the room for more.
 
 use crate::plan::{Plan, PublisherPlan};
 use crate::stamp::Stamp;
@@ -39,7 +39,7 @@ impl Unanswered {
         self.count = self.count.saturating_sub(1);
     }
 
-    /// How many more publishes the broker takes.
+    /// The number of further publishes that the broker takes.
     #[inline]
     pub(crate) fn room(&self) -> u32 {
         self.count_max - self.count.min(self.count_max)
@@ -51,7 +51,7 @@ impl Unanswered {
     }
 }
 
-/// What one publisher has sent.
+/// The messages that one publisher has sent.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     plan: PublisherPlan,
@@ -89,7 +89,7 @@ impl Publisher {
         stream
     }
 
-    /// Its streams, and how many messages each has.
+    /// The publisher's streams, and the number of messages of each.
     pub(crate) fn sent_by_stream(&self) -> impl Iterator<Item = (u32, u32)> {
         let stream = |place| self.plan.first_stream + place as u32 * self.plan.stride;
         self.sequences.iter().enumerate().map(move |(place, sent)| (stream(place), *sent))

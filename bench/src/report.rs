@@ -1,4 +1,4 @@
-//! What a run found out: for people and as JSON.
+//! Findings of a run: for people and as JSON.
 
 use crate::clock::{now_ns, unix_ns};
 use crate::failure::Result;
@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::fmt;
 
-/// What a run found out.
+/// The findings of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     scenario: String,
@@ -41,7 +41,7 @@ pub(crate) struct Report {
     is_interrupted: bool,
 }
 
-/// What the broker used for it.
+/// The resources that the broker used for the run.
 #[derive(Debug, Serialize)]
 struct BrokerReport {
     cpu_ns_per_delivery: f64,
@@ -70,7 +70,7 @@ struct LatencyReport {
 }
 
 impl Report {
-    /// What happened between two moments.
+    /// The report of a run between two moments.
     pub(crate) fn new(flags: &Flags, before: &Snapshot, after: &Snapshot) -> Self {
         let seconds = (after.time_ns - before.time_ns) as f64 / 1e9;
         let deliveries = (after.totals.delivered - before.totals.delivered) as f64;
@@ -118,7 +118,7 @@ impl Report {
         }
     }
 
-    /// How long deliveries took, in nanoseconds, by interval.
+    /// Adds the latencies of deliveries, in nanoseconds, by interval.
     pub(crate) fn add_latencies(&mut self, intervals: Vec<Histogram<u64>>) {
         for interval in &intervals {
             self.histogram.add(interval).expect("all histograms have the same bounds");
@@ -146,7 +146,7 @@ impl Report {
         Ok(())
     }
 
-    /// What went wrong.
+    /// Adds the troubles of the run.
     pub(crate) fn add_troubles(
         &mut self,
         lost: u64,
@@ -162,7 +162,7 @@ impl Report {
         self.closed = closed;
     }
 
-    /// What makes the run fail; empty when nothing does.
+    /// The faults that make the run fail; empty without any.
     pub(crate) fn faults(&self) -> String {
         let faults = [
             (self.lost, "lost"),

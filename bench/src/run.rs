@@ -23,19 +23,19 @@ use std::sync::{Barrier, OnceLock};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-/// How often the run is looked at.
+/// The time between two looks at the run.
 const LOOK_NS: u64 = 200_000_000;
 
-/// How long nothing may arrive before what is missing is given up.
+/// The time without arrivals after which missing messages are given up.
 const SILENCE_NS: u64 = 3_000_000_000;
 
-/// How long duplicates may still come when everything has.
+/// The time for which duplicates may still come when everything has.
 const GRACE_NS: u64 = 100_000_000;
 
-/// Between the threads' start and the first publish.
+/// The time between the threads' start and the first publish.
 const LEAD_NS: u64 = 20_000_000;
 
-/// How things were at one moment.
+/// The state of a run at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Snapshot {
     pub(crate) time_ns: u64,

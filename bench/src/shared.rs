@@ -1,4 +1,4 @@
-//! What the threads of a run share.
+//! State that the threads of a run share.
 
 use crate::flags::Pacing;
 use crate::plan::Plan;
@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What the threads of a run share.
+/// The state that the threads of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
@@ -22,10 +22,10 @@ pub(crate) struct Shared {
     pub(crate) is_answered: bool,
     /// Whether latencies are kept by interval, for the histogram log.
     pub(crate) has_intervals: bool,
-    /// How long threads sleep before they look for what has arrived.
+    /// The time for which threads sleep before they look for arrivals.
     pub(crate) nap: Duration,
     pub(crate) completions: Completions,
-    /// How far each thread is.
+    /// The progress of each thread.
     pub(crate) progress: Vec<Progress>,
     pub(crate) wakers: Vec<Waker>,
     /// Set once, before any thread asks.
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) is_over: AtomicBool,
 }
 
-/// How far a thread is; written by that thread only.
+/// The progress of a thread; written by that thread only.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Progress {
@@ -55,7 +55,7 @@ impl Progress {
     }
 }
 
-/// When things happen, by the monotonic clock.
+/// The times of the run, by the monotonic clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Times {
     /// The first publish.
@@ -64,7 +64,7 @@ pub(crate) struct Times {
     pub(crate) measured: Range<u64>,
 }
 
-/// How far all threads are.
+/// The progress of all threads together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) published: u64,
@@ -74,12 +74,12 @@ pub(crate) struct Totals {
 }
 
 impl Shared {
-    /// When things happen; only after it has been decided.
+    /// The times of the run; only after they have been set.
     pub(crate) fn times(&self) -> Times {
         self.times.get().expect("threads start after the times are set").clone()
     }
 
-    /// How far all threads are.
+    /// The progress of all threads together.
     pub(crate) fn totals(&self) -> Totals {
         let sum = |field: fn(&Progress) -> &AtomicU64| {
             self.progress.iter().map(|progress| field(progress).load(Ordering::Acquire)).sum()

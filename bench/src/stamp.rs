@@ -1,4 +1,4 @@
-//! What each payload starts with, so that a receiver knows what it got.
+//! Stamps at the start of payloads, by which a receiver knows its messages.
 //!
 //! ```text
 //! 0        4          8                 16

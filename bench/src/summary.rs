@@ -1,4 +1,4 @@
-//! What a scenario without deliveries from publishers found out: named figures.
+//! Findings of a scenario without deliveries from publishers: named figures.
 
 use crate::flags::Flags;
 use crate::process::Usage;
@@ -15,7 +15,7 @@ pub(crate) struct Summary {
     faults: Vec<String>,
 }
 
-/// What one part of the scenario found out.
+/// The findings of one part of the scenario.
 #[derive(Debug, Serialize)]
 pub(crate) struct Part {
     name: String,

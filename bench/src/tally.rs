@@ -1,4 +1,4 @@
-//! What a thread's receivers got: counted, checked and timed.
+//! Arrivals at a thread's receivers: counted, checked and timed.
 //!
 //! Messages of one write carry one send time and mostly arrive in one read, so consecutive
 //! messages of a stream with the same send time are accounted for as one run.
@@ -18,7 +18,7 @@ pub(crate) fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(64, LATENCY_NS_MAX, 3).expect("the bounds are in order")
 }
 
-/// What became of messages, besides arriving once and in order.
+/// Troubles of messages, that is, other ends than one arrival in order.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Troubles {
     pub(crate) duplicates: u64,
@@ -56,13 +56,13 @@ struct Run {
     time_ns: u64,
 }
 
-/// What a thread's receivers got.
+/// The arrivals at a thread's receivers.
 #[derive(Debug)]
 pub(crate) struct Tally {
     receivers: Vec<Receiver>,
     trackers: Vec<Tracker>,
     run: Run,
-    /// How long messages took that were sent while `measured`.
+    /// The latencies of messages that were sent while `measured`.
     histogram: Histogram<u64>,
     /// The same for intervals that have ended.
     intervals: Vec<Histogram<u64>>,
@@ -128,7 +128,7 @@ impl Tally {
         self.intervals.push(std::mem::replace(&mut self.histogram, new_histogram()));
     }
 
-    /// How long messages took, by interval.
+    /// The latencies of messages, by interval.
     pub(crate) fn into_intervals(mut self) -> Vec<Histogram<u64>> {
         self.cut();
         self.intervals
@@ -221,7 +221,8 @@ impl Tally {
         }
     }
 
-    /// How many messages of each stream each receiver, or the group, has: stream and count.
+    /// The number of messages of each stream that each receiver, or the group, has: stream and
+    /// count.
     pub(crate) fn seen(&self) -> Vec<(u32, u32)> {
         let is_group = self.receivers.first().is_some_and(|receiver| receiver.member.is_some());
         let mut streams = Vec::with_capacity(self.trackers.len());

@@ -1,4 +1,4 @@
-//! Which cores threads run on, and how many descriptors the process may have.
+//! Cores for threads, and the limit of descriptors of the process.
 
 use crate::failure::{Failure, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

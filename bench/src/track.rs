@@ -1,28 +1,28 @@
-//! Which messages of a stream have come: what is lost, duplicated or out of order.
+//! Tracking of a stream's messages: lost ones, duplicates, and those out of order.
 
 use std::collections::BTreeMap;
 
 /// Gaps that a tracker remembers. Beyond it the oldest is forgotten: it stays lost.
 const GAPS_MAX: usize = 4096;
 
-/// What a stream's receiver has, by sequence numbers.
+/// The messages that a stream's receiver has, by sequence numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     /// One above the highest that came.
     next: u32,
-    /// How many below `next` have not come.
+    /// The number of messages below `next` that have not come.
     missing: u32,
     /// Start and end of each gap below `next`.
     #[expect(clippy::box_collection, reason = "most trackers never have a gap")]
     gaps: Option<Box<BTreeMap<u32, u32>>>,
 }
 
-/// What a run of consecutive messages turned out to be.
+/// The result of a run of consecutive messages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrival {
     /// Messages that had not come before.
     pub(crate) fresh: u32,
-    /// Those of them that filled a gap: later ones had come earlier.
+    /// Fresh messages that filled a gap: later ones had come earlier.
     pub(crate) late: u32,
     /// Messages that had come before.
     pub(crate) duplicates: u32,
@@ -89,7 +89,7 @@ impl Tracker {
         true
     }
 
-    /// How many different messages have come.
+    /// The number of different messages that have come.
     pub(crate) fn seen(&self) -> u32 {
         self.next - self.missing
     }

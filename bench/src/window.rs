@@ -8,12 +8,12 @@
 use crate::plan::{Plan, StreamShare};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// What the threads share about who has what.
+/// The counts that the threads share of receivers that have messages.
 #[derive(Debug)]
 pub(crate) struct Completions {
-    /// How many threads have all their copies; a ring for each stream.
+    /// The number of threads that have all their copies; a ring for each stream.
     threads: Vec<AtomicU32>,
-    /// How many messages of each publisher are complete.
+    /// The number of complete messages of each publisher.
     publishers: Vec<AtomicU64>,
 }
 
@@ -29,7 +29,7 @@ impl Completions {
         }
     }
 
-    /// How many messages of `publisher` all of their receivers have.
+    /// The number of messages of `publisher` that all of their receivers have.
     pub(crate) fn of(&self, publisher: u32) -> u64 {
         self.publishers[publisher as usize].load(Ordering::Relaxed)
     }
@@ -50,7 +50,7 @@ impl Completions {
 pub(crate) struct Counting {
     shares: Vec<StreamShare>,
     publishers: Vec<u32>,
-    /// How many of this thread's receivers have a message; a ring for each stream.
+    /// The number of this thread's receivers that have a message; a ring for each stream.
     receivers: Vec<u32>,
     slots: u32,
 }

@@ -78,10 +78,10 @@ fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// What a delivered PUBLISH holds.
+/// The content of a delivered PUBLISH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Delivery<'a> {
-    /// The answer that it asks for, if any.
+    /// The answer that the PUBLISH asks for, if any.
     pub(crate) answer: Option<(AckType, u16)>,
     pub(crate) payload: &'a [u8],
 }

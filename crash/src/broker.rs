@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// How long a start may take before it has failed.
+/// The time that a start may take before it has failed.
 const START_US: u64 = 20_000_000;
 
 /// Data directories above this are not kept.
@@ -31,11 +31,11 @@ pub(crate) struct Broker {
     pub(crate) heard_us: Option<u64>,
 }
 
-/// How a start ended.
+/// The end of a start.
 #[derive(Debug)]
 pub(crate) enum Started {
     Running(Broker),
-    /// It ended before it listened.
+    /// The broker ended before it listened.
     Ended(ExitStatus),
 }
 
@@ -68,12 +68,12 @@ impl Broker {
         Ok(Started::Ended(status))
     }
 
-    /// How it ended, if it has.
+    /// The exit status of the broker, once it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Asks it to end.
+    /// Asks the broker to end.
     pub(crate) fn ask_to_end(&self) -> Result<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).map_err(Failure::new)

@@ -1,14 +1,14 @@
-//! Who there is, and the topics between them.
+//! The clients, and the topics between them.
 //!
 //! ```text
-//! t/FIELD/NUMBER           what stable subscriptions are for
-//! c/SUBSCRIBER/NUMBER      what each subscriber subscribes to and unsubscribes from
-//! s/0/NUMBER               what shared groups are for
-//! k/0/NUMBER               what one client gets in three copies
+//! t/FIELD/NUMBER           for stable subscriptions
+//! c/SUBSCRIBER/NUMBER      for the subscriptions that each subscriber makes and ends
+//! s/0/NUMBER               for shared groups
+//! k/0/NUMBER               for the client that gets three copies
 //! r/PUBLISHER/NUMBER       retained registers with one writer each
 //! q/0/NUMBER               retained registers that publishers write in turn
 //! w/SUBSCRIBER             wills
-//! p/NUMBER                 what clients that do not wait publish; nobody judges that
+//! p/NUMBER                 publishes of clients that do not wait; the checker does not judge them
 //! ```
 //!
 //! The filters of one subscriber never overlap, but those of groups and of the client that gets
@@ -88,7 +88,7 @@ pub(crate) fn relay(number: usize) -> (u32, u16, QoS) {
     ((CLIENTS + number) as u32, topic as u16, qos)
 }
 
-/// How many registers a publisher has.
+/// The number of registers of a publisher.
 pub(crate) const fn registers() -> u64 {
     REGISTERS as u64
 }
@@ -107,27 +107,28 @@ pub(crate) fn version(client: usize) -> Version {
     if is_v5 { Version::V5 } else { Version::V311 }
 }
 
-/// How many messages a client takes at a time, if it says so: queues build up behind it.
+/// The number of messages that a client takes at a time, if it says so: queues build up behind it.
 pub(crate) fn receive_maximum(client: usize) -> Option<u16> {
     let few = [2, 3, 2, 2, 4, 1, 2];
     few.get(client.checked_sub(FIRST_MEMBER)?).copied()
 }
 
-/// How long a client's session outlives its connections: for some as long as a wrong clock may be.
+/// Seconds for which a client's session outlives its connections: for some as long as a wrong clock
+/// may be.
 pub(crate) fn session_expiry_s(client: usize) -> u32 {
     if client.is_multiple_of(4) { u32::MAX } else { 3_600 }
 }
 
-/// What a subscriber does besides receiving.
+/// The manner of a subscriber, besides receiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// Stays.
+    /// The subscriber stays.
     Steady,
-    /// Acknowledges late.
+    /// The subscriber acknowledges late.
     Late,
-    /// Goes, with and without a word, and comes back.
+    /// The subscriber goes, with and without a word, and comes back.
     Restless,
-    /// Goes and comes back, and acknowledges late.
+    /// The subscriber goes and comes back, and acknowledges late.
     Wayward,
     /// Subscribes and unsubscribes, and always acknowledges late: it is owed retained messages.
     Owed,

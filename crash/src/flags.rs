@@ -66,7 +66,7 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// How to start the broker.
+    /// The way to start the broker.
     pub(crate) fn start(&self) -> Start {
         let Self { target, workers, .. } = *self;
         let arguments = self.arguments.clone();

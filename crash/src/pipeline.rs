@@ -8,7 +8,7 @@ use crate::client::wishes::subscribe;
 use crate::link::{Gone, Link};
 use ringmq_mqtt::{AckType, Connect, Disconnect, Packet, Publish, QoS, Version};
 
-/// How long an answer may take while the broker runs.
+/// The time that an answer may take while the broker runs.
 const PATIENCE_US: u64 = 10_000_000;
 /// A connection that ended early is a mistake when the broker still runs so much later.
 const GRACE_US: u64 = 1_000_000;
@@ -23,13 +23,13 @@ pub(crate) struct Pipeline {
     name: String,
     version: Version,
     link: Option<Link>,
-    /// What was sent, for a report.
+    /// The packets that were sent, for a report.
     sent: String,
-    /// How many of the [`ANSWERS`] have come.
+    /// The number of the [`ANSWERS`] that have come.
     answered: usize,
-    /// When it connected.
+    /// The time at which the client connected.
     since_us: u64,
-    /// When its connection ended before everything was answered.
+    /// The time at which the connection ended before everything was answered.
     broken_us: Option<u64>,
     wake_us: u64,
     /// Connections on which everything was answered.

@@ -10,19 +10,19 @@ use std::collections::BTreeMap;
 
 const VERSION: Version = Version::V311;
 
-/// How long it listens for what should not be there.
+/// The time for which the reader listens for messages that should not be there.
 const LINGER_US: u64 = 20_000;
 
-/// How long it waits for what should.
+/// The time for which the reader waits for messages that should be there.
 pub(crate) const PATIENCE_US: u64 = 1_500_000;
 
 /// One look at the registers.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     link: Option<Link>,
-    /// What was certain when it subscribed.
+    /// The values that were certain when the reader subscribed.
     floors: Floors,
-    /// When it subscribed.
+    /// The time at which the reader subscribed.
     since_us: u64,
     values: BTreeMap<u16, u64>,
     is_done: bool,
@@ -38,7 +38,7 @@ impl Reader {
         Self { is_done: true, ..Self::default() }
     }
 
-    /// It has judged, or had nothing to do.
+    /// True when the reader has judged, or had nothing to do.
     pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }

@@ -4,16 +4,16 @@
 
 use crate::catalog::{CLIENTS, RELAYS};
 
-/// One of them.
+/// One register that clients write in turn.
 #[derive(Debug, Default, Clone, Copy)]
 struct Relay {
-    /// Who wrote last.
+    /// The client that wrote last.
     writer: Option<usize>,
     /// The last write is not acknowledged.
     is_busy: bool,
 }
 
-/// All of them; each is an author of its own.
+/// All such registers; each is an author of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Relays([Relay; RELAYS]);
 

@@ -5,19 +5,19 @@ use crate::checker::violation::Kind;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// What the driver counts.
+/// The counts of the driver.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) cycles: u64,
-    /// Those that ended with a kill from outside.
+    /// Cycles that ended with a kill from outside.
     pub(crate) kills: u64,
-    /// Those that ended with SIGTERM.
+    /// Cycles that ended with SIGTERM.
     pub(crate) stops: u64,
-    /// Those in which the broker killed itself at a named point.
+    /// Cycles in which the broker killed itself at a named point.
     pub(crate) at_points: u64,
-    /// From the start of the process to its first CONNACK, in microseconds.
+    /// Times from the start of the process to its first CONNACK, in microseconds.
     pub(crate) recoveries_us: Vec<u64>,
-    /// How often everything was drained and judged.
+    /// The number of times that everything was drained and judged.
     pub(crate) drains: u64,
     /// Connections on which everything was sent in one write and answered.
     pub(crate) rounds: u64,

@@ -19,13 +19,13 @@ use std::net::SocketAddr;
 
 /// The shortest load before a kill.
 const LOAD_US_MIN: u64 = 20_000;
-/// How long a named point is waited for.
+/// The longest wait for a named point.
 const POINT_US: u64 = 600_000;
-/// How long the first CONNACK is waited for.
+/// The longest wait for the first CONNACK.
 const PATIENCE_US: u64 = 20_000_000;
-/// How long a reader may take, with all that is around it.
+/// The time that a reader may take, with all that is around it.
 const READING_US: u64 = crate::reader::PATIENCE_US + 1_000_000;
-/// How long probes keep subscribers waiting.
+/// The time for which probes keep subscribers waiting.
 const PROBING_US: u64 = 500_000;
 /// A drain is over when so long nothing came, and nothing is missing.
 const QUIET_US: u64 = 500_000;
@@ -33,7 +33,7 @@ const QUIET_US: u64 = 500_000;
 const SILENCE_US: u64 = 2_000_000;
 /// The longest drain.
 const DRAIN_US: u64 = 60_000_000;
-/// How long a broker may take to end when it is asked to.
+/// The time that a broker may take to end when it is asked to.
 const STOP_US: u64 = 5_000_000;
 /// Starts that may fail one after the other.
 const STARTS_MAX: u32 = 3;
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
         self.end(broker, has_point)
     }
 
-    /// What is planted in this cycle, and whether a named point is.
+    /// The faults planted in this cycle, and whether a named point is among them.
     fn faults(&mut self) -> (String, bool) {
         let bug = self.flags.bug.iter().map(|name| format!("bug:{name}"));
         let mut faults: Vec<String> = bug.collect();
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
         (faults.join(","), has_point)
     }
 
-    /// How wrong a wall clock is: by hours or years, to either side, or by so much that it shows
+    /// The error of a wrong wall clock: hours or years, to either side, or so much that it shows
     /// 1970.
     fn wrong_by_s(&mut self) -> i64 {
         const HOUR_S: i64 = 3_600;
@@ -382,7 +382,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Everybody's turn, then a short wait.
+    /// Gives every client its turn, then waits a little.
     fn turn(&mut self, address: Option<SocketAddr>) {
         self.each(address, |clients, reader, pipelines, turn| {
             for client in clients {

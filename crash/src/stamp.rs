@@ -1,4 +1,4 @@
-//! What a payload carries: who sent it, as which number, to which topic; the rest follows.
+//! Stamps in payloads: publisher, number and topic of a message; the rest of the payload follows.
 
 const MAGIC: [u8; 4] = *b"RQCT";
 
@@ -14,7 +14,7 @@ pub(crate) struct Stamp {
     pub(crate) publisher: u32,
     /// Counts the publisher's messages from 0.
     pub(crate) sequence: u64,
-    /// Its place in the checker's table.
+    /// The topic's place in the checker's table.
     pub(crate) topic: u16,
     /// Bytes of the payload: at least [`LENGTH_MIN`].
     pub(crate) length: u32,

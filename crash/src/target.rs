@@ -19,7 +19,7 @@ pub(crate) enum Target {
     MosquittoAutosave,
 }
 
-/// What is needed to start one.
+/// The inputs of a broker's start.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     pub(crate) target: Target,

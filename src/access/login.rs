@@ -135,7 +135,7 @@ pub enum Verdict {
         identity: Arc<Identity>,
         /// Authentication data for CONNACK or AUTH: the server's last SCRAM message.
         data: Option<Box<[u8]>>,
-        /// How long the proof lasts; none when it has no end.
+        /// The time for which the proof lasts; None when it has no end.
         valid_for: Option<Duration>,
     },
     /// The client has to answer first.

@@ -78,7 +78,7 @@ impl Workspace {
     }
 }
 
-/// How a new entry is hashed.
+/// The method that hashes a new entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashMethod {
     /// Argon2id.
@@ -207,7 +207,7 @@ impl PasswordHash {
         }
     }
 
-    /// How often the hash is repeated; 1 for a form without that parameter.
+    /// The number of times that the hash is repeated; 1 for a form without that parameter.
     pub(super) const fn iterations(&self) -> u32 {
         match self.cost {
             Cost::Pbkdf2 { iterations } | Cost::Scram { iterations } => iterations,

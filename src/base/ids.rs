@@ -35,7 +35,7 @@ macro_rules! slot_id {
         pub struct $name {
             /// The slot, dense from 0.
             pub slot: u32,
-            /// How many occupants the slots had had when this one came.
+            /// The number of occupants that the slots had had when this one came.
             pub generation: u32,
         }
 
@@ -118,7 +118,7 @@ index! {
 }
 
 impl WorkerId {
-    /// So many workers, from the first.
+    /// The ids of the first `count` workers.
     pub fn all(count: usize) -> impl Iterator<Item = Self> {
         (0..count).map(Self::at)
     }
@@ -129,13 +129,13 @@ impl WorkerId {
 pub struct ByWorker<T>(Box<[T]>);
 
 impl<T> ByWorker<T> {
-    /// What `make` makes for each of `workers` workers.
+    /// A table of the results of `make` for each of `workers` workers.
     #[must_use]
     pub fn new(workers: usize, make: impl FnMut(WorkerId) -> T) -> Self {
         Self(WorkerId::all(workers).map(make).collect())
     }
 
-    /// How many workers there are.
+    /// The number of workers.
     #[must_use]
     pub const fn workers(&self) -> usize {
         self.0.len()
@@ -315,7 +315,7 @@ impl<Key: SlotId, T> Slots<Key, T> {
         (*generation == id.generation()).then_some(&mut **value)
     }
 
-    /// The id of whoever occupies `slot` now.
+    /// The id of the present occupant of `slot`.
     #[must_use]
     pub fn id_at(&self, slot: u32) -> Option<Key> {
         let (generation, _) = self.slots.get(slot as usize)?;
@@ -335,7 +335,7 @@ impl<Key: SlotId, T> Slots<Key, T> {
             .map(|(slot, (generation, value))| (Key::new(slot as u32, *generation), &**value))
     }
 
-    /// How many slots are occupied.
+    /// The number of occupied slots.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()

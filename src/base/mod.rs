@@ -1,4 +1,4 @@
-//! What everything else may stand on: it knows no MQTT, no ring and no socket.
+//! Foundations of all other modules, without knowledge of MQTT, rings or sockets.
 #![forbid(unsafe_code)]
 
 pub mod causes;

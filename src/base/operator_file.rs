@@ -1,6 +1,6 @@
-//! Files that an operator names: configuration, passwords, rules, certificates, keys and lists.
-//! This is the one place that reads them. Only regular files are read, also behind symbolic links,
-//! and only up to a limit, so that no read waits for a writer and no file fills the memory.
+//! Files that an operator names: configuration, passwords, rules, certificates, keys and lists. No
+//! other module reads them. Only regular files are read, also behind symbolic links, and only up to
+//! a limit, so that no read waits for a writer and no file fills the memory.
 
 use std::fmt;
 use std::fs::{File, FileType, Metadata, OpenOptions};
@@ -8,12 +8,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// All of it.
+    /// All bytes of the file.
     pub bytes: Vec<u8>,
-    /// Its permission bits.
+    /// The permission bits of the file.
     pub mode: u32,
 }
 
@@ -25,14 +25,14 @@ impl Contents {
     }
 }
 
-/// Why a file cannot be used: the cause, and what to do.
+/// The cause for which a file cannot be used, and its remedy.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// The kernel refuses.
+    /// The kernel refuses to read the file.
     Io(io::Error),
-    /// It is something else, with the name of that.
+    /// The path names something else than a regular file; this is its name.
     NotRegular(&'static str),
-    /// It has more than this many bytes.
+    /// The file has more than this many bytes.
     TooLarge(u64),
 }
 
@@ -72,16 +72,16 @@ impl From<io::Error> for Unreadable {
 /// Reads all of a file, which may have `bytes_max`.
 ///
 /// # Errors
-/// When it cannot be read, is not a regular file, or is larger.
+/// The file cannot be read, is not a regular file, or is larger.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Contents, Unreadable> {
     read_open(&open(path)?, bytes_max)
 }
 
-/// Opens a regular file for reading. What else it might be is not even opened: a device may act
-/// upon that, a FIFO waits for its writer.
+/// Opens a regular file for reading. Other kinds of file are not even opened: a device may act upon
+/// that, a FIFO waits for its writer.
 ///
 /// # Errors
-/// When it cannot be opened, or is not a regular file.
+/// The file cannot be opened, or is not a regular file.
 pub(crate) fn open(path: &Path) -> Result<File, Unreadable> {
     check(&std::fs::metadata(path)?)?;
     // Another file may have come to its place meanwhile.
@@ -94,7 +94,7 @@ pub(crate) fn open(path: &Path) -> Result<File, Unreadable> {
 /// Reads all of a file that [`open`] has opened.
 ///
 /// # Errors
-/// When it cannot be read, or has more than `bytes_max`.
+/// The file cannot be read, or has more than `bytes_max`.
 pub(crate) fn read_open(file: &File, bytes_max: u64) -> Result<Contents, Unreadable> {
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-/// How many items are kept in one piece: few enough that a new piece costs next to nothing, and
-/// enough that most queues are one.
+/// Items kept in one piece: few enough that a new piece costs next to nothing, and enough that most
+/// queues are one.
 const PIECE_ITEMS: usize = 64;
 
 /// First in, first out.
@@ -23,7 +23,7 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// How many items there are.
+    /// The number of items.
     #[must_use]
     pub(crate) const fn len(&self) -> usize {
         self.len

@@ -5,7 +5,7 @@
 /// Bytes that nobody can guess.
 ///
 /// # Panics
-/// When the kernel has none to give; without them nothing is safe.
+/// The kernel has no random bytes to give; without them nothing is safe.
 pub(crate) fn bytes<const COUNT: usize>() -> [u8; COUNT] {
     let mut bytes = [0; COUNT];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");

@@ -1,4 +1,4 @@
-//! A point on the monotonic clock, passed in by whoever owns a clock.
+//! A point on the monotonic clock, passed in by the owner of a clock.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Time {
         self.after(Duration::from_secs(u64::from(seconds)))
     }
 
-    /// How long after `earlier` this is; zero when it is before.
+    /// The time from `earlier` to this one; zero when `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanoseconds().saturating_sub(earlier.nanoseconds()))

@@ -9,7 +9,7 @@ pub(super) struct Aliases {
     received: HashMap<u16, Box<str>>,
     /// Given to the peer.
     sent: HashMap<Box<str>, u16>,
-    /// How many the peer takes.
+    /// The number of aliases that the peer takes.
     sent_max: u16,
 }
 

@@ -1,4 +1,4 @@
-//! What waits until a link is writable.
+//! The output of a link that waits until the link is writable.
 
 use super::delivery::Delivery;
 use crate::base::queue::Queue;

@@ -13,24 +13,24 @@ pub(super) struct BatchList<T> {
     /// acknowledgement looks at one.
     awaited: Vec<Awaited>,
     acknowledged: Acknowledged,
-    /// The number of the first.
+    /// The number of the first entry.
     first: u64,
     pub(super) due: Option<Time>,
-    /// How many entries may still turn out to be needless.
+    /// The number of entries that may still turn out to be needless.
     hopeful: usize,
-    /// Until when they may wait for that, as long as acknowledgements keep coming and nothing else
-    /// is due.
+    /// The latest time until which those entries wait, as long as acknowledgements keep coming and
+    /// nothing else is due.
     linger_until: Option<Time>,
 }
 
-/// How many acknowledgements an entry awaits, and whether it is needless once they have come.
+/// The number of acknowledgements that an entry awaits, and whether they make the entry needless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Awaited(u32);
 
 impl Awaited {
-    /// Set in what stays, whoever acknowledges it.
+    /// The bit of an entry that stays, whichever recipients acknowledge it.
     const STAYS: u32 = 1 << 31;
-    /// Of what nobody can acknowledge.
+    /// The value for an entry that no recipient can acknowledge.
     pub(super) const NOTHING: Self = Self(u32::MAX);
 
     pub(super) const fn new(recipients: u32, may_vanish: bool) -> Self {
@@ -52,9 +52,9 @@ impl Awaited {
 /// The recipient that has acknowledged an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledger {
-    /// This session, what the message's id names.
+    /// The session of this number has acknowledged the delivery that the message's id names.
     Session(SessionNumber),
-    /// A session, the delivery of this number.
+    /// The delivery of this number has been acknowledged, whichever session got it.
     Delivery(DeliveryNumber),
 }
 
@@ -168,7 +168,7 @@ impl<T> BatchList<T> {
         self.first + self.list.len() as u64
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(super) const fn len(&self) -> usize {
         self.list.len()
     }
@@ -222,7 +222,8 @@ impl<T> BatchList<T> {
         self.list.iter().zip(&self.awaited).all(|(entry, &awaited)| is_so(entry, awaited))
     }
 
-    /// Who has acknowledged the entries that somebody has not, or that stay nevertheless.
+    /// The recipients that have acknowledged entries which others have not, or which stay
+    /// nevertheless.
     pub(super) fn take_acknowledged(&mut self) -> Acknowledgers {
         let mut pairs = Vec::new();
         for run in self.acknowledged.runs.drain(..) {

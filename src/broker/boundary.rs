@@ -41,8 +41,8 @@ pub enum Input<'a> {
     Closed { link: LinkId },
     /// As [`Input::Closed`]: the network has failed.
     Failed { link: LinkId, error: io::ErrorKind },
-    /// As [`Input::Finished`]: what came makes no sense to the layers below MQTT, for this reason.
-    /// They may know of a `peer` behind a proxy.
+    /// As [`Input::Finished`]: the layers below MQTT cannot read the peer's bytes, for this reason;
+    /// the `peer` behind a proxy is named where they know it.
     Garbled { link: LinkId, peer: Option<SocketAddr>, cause: &'a str },
     /// The peer has sent its last byte, and may still read what it is owed; [`Output::Close`]
     /// follows, at once or when it has been told.
@@ -54,8 +54,8 @@ pub enum Input<'a> {
     Writable { link: LinkId },
     /// A message from another worker; those of one worker come in the order they were sent.
     Mesh { from: WorkerId, message: MeshMessage },
-    /// Every ring was looked at, up to what it held when the sweep began. Owed after each sweep,
-    /// and soon when [`Shard::wants_sweep`](super::shard::Shard::wants_sweep).
+    /// Every ring was looked at, up to the last message when the sweep began. Owed after each
+    /// sweep, and soon when [`Shard::wants_sweep`](super::shard::Shard::wants_sweep).
     MeshSwept,
     /// The ring to worker `to` is full: messages for it wait.
     MeshFull { to: WorkerId },

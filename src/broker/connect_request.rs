@@ -1,4 +1,4 @@
-//! What a client asks for, from its CONNECT until it is let in.
+//! The request of a client, from its CONNECT until the client is let in.
 
 use super::origin::Origin;
 use super::will::WillMessage;
@@ -6,7 +6,7 @@ use crate::access::Login;
 use crate::mqtt::{Connect, Version};
 use std::sync::Arc;
 
-/// What CONNECT says, as far as it is needed once the packet is read. The password and the
+/// The content of CONNECT that is needed once the packet is read. The password and the
 /// authentication data are no part of it: they go into the first [`Login`] only.
 #[derive(Debug)]
 pub(super) struct ConnectRequest {

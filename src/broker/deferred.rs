@@ -17,7 +17,7 @@ impl ResponseId {
 #[derive(Debug)]
 pub(super) struct Deferred {
     waits: u32,
-    /// It is CONNACK, before which the link is sent nothing else: see
+    /// The response is CONNACK, before which the link is sent nothing else: see
     /// [`Blocks::connack`](super::link::Blocks::connack).
     pub(super) is_connack: bool,
     pub(super) bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What the passing of time does: peers that are silent, sessions and messages that expire.
+//! Expiry as time passes: of silent peers, of sessions and of messages.
 
 use super::boundary::Output;
 use super::link::State;
@@ -77,7 +77,7 @@ impl Shard {
         }
     }
 
-    /// It was looked for what a silent peer has sent.
+    /// The driver has looked for input of a silent peer.
     pub(super) fn looked(&mut self, id: LinkId, has_input: bool) {
         let now = self.clients.now;
         let patience = self.clients.patience();

@@ -84,7 +84,7 @@ impl Shard {
         }
     }
 
-    /// There is room for one more message in flight.
+    /// The window has room for one more message in flight.
     fn window_opened(&mut self, id: SessionId) {
         let session = &self.clients.sessions[id.slot];
         if session.in_flight.has_unsent() || !session.is_queue_empty() || session.is_replaying() {

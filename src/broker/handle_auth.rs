@@ -1,7 +1,8 @@
-//! Who a client is: asked for at CONNECT, perhaps in steps by AUTH, and again when it wants.
+//! Authentication of a client: at CONNECT, perhaps in steps by AUTH, and again when the client
+//! wants.
 //!
-//! The shard verifies nothing itself, since that may take long: it hands a [`Login`] out and goes
-//! on when the [`Verdict`] comes. Until then the link keeps what CONNECT asks for.
+//! The shard verifies nothing itself, since that may take long: the shard hands a [`Login`] out and
+//! goes on when the [`Verdict`] comes. Until then the link keeps the request of CONNECT.
 
 use super::boundary::Output;
 use super::connect_request::ConnectRequest;
@@ -133,7 +134,7 @@ impl Shard {
         }
     }
 
-    /// A connected client has shown anew who it is.
+    /// A connected client has logged in anew.
     fn renew(
         &mut self,
         id: LinkId,
@@ -252,7 +253,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Handles AUTH of a connected client: it wants to show anew who it is.
+    /// Handles AUTH of a connected client, which wants to log in anew.
     // [MQTT-4.12.1-1]
     pub(super) fn handle_auth(
         &mut self,

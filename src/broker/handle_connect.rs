@@ -102,7 +102,7 @@ impl Shard {
         Ok(())
     }
 
-    /// What the client has said of itself in CONNECT that every answer to it depends on.
+    /// Notes the terms of a CONNECT on which every answer to it depends.
     fn note_terms(&mut self, id: LinkId, version: Version, packet_bytes_max: Option<u32>) {
         if let Some(link) = self.clients.link(id) {
             link.version = version;

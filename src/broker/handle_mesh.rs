@@ -1,4 +1,4 @@
-//! What other workers say.
+//! Messages from other workers.
 
 use super::deferred::{Deferred, ResponseId};
 use super::ledger::Noted;
@@ -58,8 +58,8 @@ impl Shard {
         }
     }
 
-    /// The interest is applied. The answer means more: what this worker has published before is on
-    /// its way in the rings, so that whoever gets the answer finds it there.
+    /// The interest is applied. The answer means more: every earlier publish of this worker is on
+    /// its way in the rings, so that the worker that gets the answer finds it there.
     fn answer_interest(&mut self, from: WorkerId, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket.and_then(|ticket| self.neighbours.keep_answer(from, ticket)) {
             self.mesh(from, MeshMessage::Done { ticket });

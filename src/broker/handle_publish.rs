@@ -1,4 +1,4 @@
-//! PUBLISH from a client: everything is decided here, once, whoever gets it.
+//! PUBLISH from a client: everything is decided here, once, for all recipients.
 
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
@@ -13,19 +13,19 @@ use crate::mqtt::{
 };
 use crate::store::{Expiry, Source, Traits};
 
-/// What has become of a publish.
+/// The outcome of a publish.
 #[derive(Debug)]
 pub(super) struct Routed {
-    /// Somebody wants it.
+    /// At least one client wants the message.
     pub(super) is_wanted: bool,
-    /// The worker that is still to be told to retain it: see [`Shard::retain_there`].
+    /// The worker that is still to be told to retain the message: see [`Shard::retain_there`].
     pub(super) home: Option<(WorkerId, RecordName)>,
-    /// Its acknowledgement waits for the disk.
+    /// The acknowledgement of the message waits for the disk.
     pub(super) is_noted: bool,
 }
 
-/// Topics to which no client publishes: what the broker tells of itself, and what other brokers are
-/// told by, passwords among it, which must not reach whoever listens.
+/// Topics to which no client publishes: news of the broker itself, and orders to other brokers,
+/// with passwords among them, which must not reach subscribers.
 pub(super) fn is_reserved(topic: &str) -> bool {
     let first = topic.split('/').next();
     first == Some("$SYS") || first == Some("$CONTROL")
@@ -104,14 +104,14 @@ impl Shard {
         Routed { is_wanted, home, is_noted }
     }
 
-    /// What names the message in the journal; 0 when nothing of it can get there.
+    /// The id of the message in the journal; 0 when no part of the message can get there.
     fn message_id(&mut self, publish: &Publish<'_>) -> MessageId {
         let may_be_stored = publish.qos > QoS::AtMostOnce || publish.retain;
         let is_stored = self.clients.ledger.is_some() && may_be_stored;
         if is_stored { MessageId(self.clients.next_number()) } else { MessageId::NONE }
     }
 
-    /// What is decided of a PUBLISH that came just now from the session numbered `publisher`.
+    /// The decisions about a PUBLISH that came just now from the session numbered `publisher`.
     pub(super) fn publication<'a>(
         &mut self,
         publish: &Publish<'a>,

@@ -15,7 +15,7 @@ use crate::store::record::Owed;
 use crate::topics::{Place, Subscriber};
 use std::sync::Arc;
 
-/// What the filters of one SUBSCRIBE come to.
+/// The outcome of the filters of one SUBSCRIBE.
 #[derive(Debug, Default)]
 struct Outcome {
     codes: Vec<u8>,

@@ -20,13 +20,13 @@ pub(super) struct Link {
     pub(super) origin: Origin,
     pub(super) state: State,
     pub(super) version: Version,
-    /// Received, and not yet a whole packet or not yet to be handled.
+    /// Bytes received that are not a whole packet yet, or are not to be handled yet.
     pub(super) carry: Carry,
-    /// When something last came from the peer.
+    /// The time at which something last came from the peer.
     pub(super) heard: Time,
-    /// Since when its CONNECT, or the next step of its login, is awaited.
+    /// The time since which CONNECT, or the next step of the login, is awaited.
     pub(super) awaited: Time,
-    /// How often in a row input was found waiting when the peer seemed to be silent.
+    /// The number of times in a row that a look at a peer which seemed silent found input waiting.
     pub(super) looks: u8,
     /// The keep-alive period that was agreed on, in seconds; 0 is none.
     pub(super) keep_alive_s: u16,
@@ -34,13 +34,13 @@ pub(super) struct Link {
     pub(super) packet_bytes_max: u32,
     /// The peer has sent its last byte.
     pub(super) is_finished: bool,
-    /// Why what is for the link waits.
+    /// The reasons for which output for the link waits.
     pub(super) blocked: Blocks,
     pub(super) pauses: Pauses,
     rare: Option<Box<Rare>>,
 }
 
-/// What most links do without.
+/// State of a link that most links do without.
 #[derive(Debug, Default)]
 struct Rare {
     deferred: DeferredResponses,
@@ -48,7 +48,8 @@ struct Rare {
     aliases: Aliases,
     login: LinkLogin,
     publish_rate: PublishRate,
-    /// Why the peer's last byte has come, where it has not just closed; until it is told.
+    /// The reason for which the peer's last byte has come, unless the peer has just closed; until
+    /// the log is told.
     departure: Option<Departure>,
 }
 
@@ -59,20 +60,21 @@ const _: () = assert!(size_of::<Rare>() <= 304);
 pub(super) enum State {
     /// CONNECT is awaited. `whole`: all of it has arrived in the kernel, so it may be taken out.
     Fresh { whole: bool },
-    /// CONNECT is read, and it is being found out who the client is.
+    /// CONNECT is read, and its login is being verified.
     Authenticating,
     /// CONNECT was accepted.
     Connected { session: SessionId },
-    /// Nothing the peer says counts any more; it is closed when no response is deferred any more.
+    /// The peer's bytes do not count any more; the link is closed when no response is deferred any
+    /// more.
     Closing,
 }
 
-/// Why nothing is sent on a link.
+/// The reasons for which nothing is sent on a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Blocks {
     /// A part of the last output is still on its way.
     pub(super) socket: bool,
-    /// Its CONNACK waits for the disk.
+    /// The link's CONNACK waits for the disk.
     pub(super) connack: bool,
 }
 
@@ -83,21 +85,21 @@ impl Blocks {
     }
 }
 
-/// Why nothing that comes on a link is handled.
+/// The reasons for which nothing that comes on a link is handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pauses {
     /// The peer does not read its responses.
     pub(super) backlog: bool,
-    /// Its next packet may send to another worker, and a ring is full.
+    /// The link's next packet may send to another worker, and a ring is full.
     pub(super) mesh: bool,
-    /// Too many of its responses wait.
+    /// Too many responses of the link wait.
     pub(super) deferred: bool,
-    /// Its CONNECT or AUTH is being looked at. Unlike with the others, some input is still taken,
-    /// so that it shows when the peer has gone.
+    /// The link's CONNECT or AUTH is being verified. This pause alone takes some input still, so
+    /// that it shows when the peer has gone.
     pub(super) login: bool,
-    /// It is, and the peer goes on sending.
+    /// The link's CONNECT or AUTH is being verified, and the peer goes on sending.
     pub(super) early: bool,
-    /// It publishes, and the journal does not keep up.
+    /// The link's client publishes, and the journal does not keep up.
     pub(super) journal: bool,
 }
 
@@ -136,15 +138,15 @@ impl Link {
         self.rare.get_or_insert_default()
     }
 
-    /// When the peer has been silent for too long: one and a half keep-alive periods.
+    /// The time at which the peer has been silent for too long: one and a half keep-alive periods.
     // [MQTT-3.1.2-22]
     pub(super) fn silent_at(&self) -> Option<Time> {
         let silence = Duration::from_millis(u64::from(self.keep_alive_s) * 1500);
         (self.keep_alive_s > 0).then(|| self.heard.after(silence))
     }
 
-    /// When a peer that has not come in has taken too long for it: `patience` without a byte, and
-    /// some times as long in all.
+    /// The time at which a peer has taken too long to come in: `patience` without a byte, and some
+    /// times as long in all.
     fn entry_due(&self, patience: Duration) -> Time {
         let most = match self.origin.excess {
             None => patience * CONNECT_TIME_FACTOR,
@@ -153,8 +155,8 @@ impl Link {
         self.heard.after(patience).min(self.awaited.after(most))
     }
 
-    /// When the peer has to be looked after: it has not come in with `patience`, it is silent, or
-    /// what it has shown expires.
+    /// The time at which the peer is due: it has not come in with `patience`, it is silent, or its
+    /// login expires.
     pub(super) fn due(&self, patience: Duration) -> Option<Time> {
         match self.state {
             State::Fresh { .. } | State::Authenticating => Some(self.entry_due(patience)),
@@ -183,7 +185,7 @@ impl Link {
         !self.blocked.any() && !self.rare.as_deref().is_some_and(is_rare)
     }
 
-    /// How a packet for the peer is encoded, and how many bytes it may have.
+    /// The protocol version of packets for the peer, and the most bytes that each may have.
     pub(super) const fn terms(&self) -> (Version, usize) {
         (self.version, self.packet_bytes_max as usize)
     }
@@ -245,14 +247,14 @@ impl Link {
         &mut self.rare().login
     }
 
-    /// Nobody waits for a verdict any more.
+    /// Ends the wait for a verdict.
     pub(super) fn forget_login(&mut self) {
         if let Some(rare) = &mut self.rare {
             drop(rare.login.take());
         }
     }
 
-    /// When what the client has shown of itself expires.
+    /// The time at which the client's proof of itself expires.
     pub(super) fn expires(&self) -> Option<Time> {
         self.login().and_then(LinkLogin::expires)
     }

@@ -1,11 +1,11 @@
-//! How the client of a link shows who it is.
+//! The logins of a link's client.
 
 use super::connect_request::ConnectRequest;
 use crate::access::ScramExchange;
 use crate::base::time::Time;
 use std::sync::{Arc, Weak};
 
-/// What a link knows of its client's logins: the one that is not over, and the last.
+/// A link's knowledge of its client's logins: of the one that is not over, and of the last.
 #[derive(Debug, Default)]
 pub(super) struct LinkLogin {
     pending: Option<Box<PendingLogin>>,
@@ -16,14 +16,14 @@ pub(super) struct LinkLogin {
 /// A login that is not over.
 #[derive(Debug, Default)]
 pub(super) struct PendingLogin {
-    /// What the client asks for; None when a connected client authenticates again.
+    /// The client's request; None when a connected client authenticates again.
     pub(super) request: Option<ConnectRequest>,
-    /// For a large CONNECT, of which there may be few.
+    /// The permit for a large CONNECT, of which there may be few.
     pub(super) permit: Option<Arc<()>>,
-    /// What the last step left for the next one; None while the authenticator has it.
+    /// The exchange as the last step left it; None while the authenticator has it.
     pub(super) exchange: Option<Box<ScramExchange>>,
-    /// That it lives tells the authenticator that the link waits for the verdict; None before the
-    /// login is handed out.
+    /// The token that lives as long as the link waits for the verdict, so that the authenticator
+    /// sees it; None before the login is handed out.
     pub(super) waits: Option<Arc<()>>,
 }
 
@@ -38,12 +38,12 @@ impl LinkLogin {
         self.pending.take().map(|pending| *pending)
     }
 
-    /// What the client asks for, while it is being found out who it is.
+    /// The client's request, while its login is being verified.
     pub(super) fn request(&self) -> Option<&ConnectRequest> {
         self.pending.as_ref()?.request.as_ref()
     }
 
-    /// What the last step left for the next one, which goes to the authenticator.
+    /// The exchange as the last step left it, on its way to the authenticator.
     pub(super) fn take_exchange(&mut self) -> Option<Box<ScramExchange>> {
         self.pending.as_mut()?.exchange.take()
     }
@@ -60,7 +60,7 @@ impl LinkLogin {
         (self.method, self.expires) = (method, expires);
     }
 
-    /// The client has shown anew who it is.
+    /// The client has logged in anew.
     pub(super) const fn renew(&mut self, expires: Option<Time>) {
         self.expires = expires;
     }

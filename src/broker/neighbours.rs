@@ -1,10 +1,10 @@
-//! The other workers, as this one deals with them: full rings to them and whatever waits for those,
-//! questions of theirs, and answers of theirs that are awaited.
+//! The other workers, as this one deals with them: full rings to them and the things that wait for
+//! those, their questions, and their answers that are awaited.
 //!
-//! Whatever may send to another worker waits before it has done anything: packets of clients on
+//! A thing that may send to another worker waits before it has done anything: packets of clients on
 //! their links, verdicts about logins, sessions whose time has come, wills of which the disk knows
-//! that they are gone. So the sender's end of a ring holds only what one burst caused, what a link
-//! that closes or a message of another worker causes, and answers to what other workers have asked.
+//! that they are gone. So the sender's end of a ring holds only the messages that one burst, a link
+//! that closes, or a message of another worker causes, and answers to questions of other workers.
 
 use super::mesh_message::{RetainedQuery, Ticket};
 use super::will::{Author, WillMessage};
@@ -30,7 +30,7 @@ pub(super) struct Neighbours {
     wills: VecDeque<(Author, Box<WillMessage>)>,
     /// Answers to news of interest, which wait until no ring is full.
     answers: Vec<(WorkerId, Ticket)>,
-    /// How many answers to news of interest are still to come from other workers.
+    /// The number of answers to news of interest that are still to come from other workers.
     answers_awaited: usize,
     /// Questions that came since the last sweep over the rings began, and those before them.
     questions: Vec<Question>,
@@ -79,7 +79,7 @@ impl Neighbours {
     }
 
     /// True when the next packet of a link has to wait, if it may send to another worker: wills
-    /// come before whatever their clients do on later connections.
+    /// come before all that their clients do on later connections.
     pub(super) fn holds_up_packets(&self) -> bool {
         self.is_busy() || !self.wills.is_empty()
     }
@@ -93,7 +93,7 @@ impl Neighbours {
         !is_empty && !self.is_full()
     }
 
-    /// Has a thing wait until the rings have room.
+    /// Keeps a thing waiting until the rings have room.
     pub(super) fn keep_waiting(&mut self, waiting: Waiting) {
         match waiting {
             Waiting::Will(author, will) => self.wills.push_back((author, will)),

@@ -14,7 +14,7 @@ pub struct Origin {
     pub listener: ListenerId,
     /// The user name that the client's certificate stands for, where the listener wants that.
     pub certificate_user: Option<Box<str>>,
-    /// Why its CONNECT is to be refused, whatever it says.
+    /// The limit for which any CONNECT of the connection is refused.
     pub excess: Option<Excess>,
 }
 

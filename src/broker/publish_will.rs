@@ -1,4 +1,4 @@
-//! How a will is published.
+//! Publishing a will.
 
 use super::ledger::Noted;
 use super::shard::Shard;

@@ -1,4 +1,4 @@
-//! Which record in the journal brought a delivery.
+//! References from deliveries to the records in the journal that brought them.
 
 use crate::base::ids::PartNumber;
 
@@ -6,7 +6,7 @@ use crate::base::ids::PartNumber;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct RecordRef(u64);
 
-/// What a [`RecordRef`] says.
+/// The meaning of a [`RecordRef`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RecordPlace {
     /// No record: the journal does not know of the delivery.

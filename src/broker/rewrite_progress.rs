@@ -1,13 +1,13 @@
-//! How far a worker has come with what it writes anew.
+//! The progress of a worker that writes its part of the journal anew.
 
 use crate::base::ids::SessionId;
 use std::sync::Arc;
 
-/// How far a rewrite has come.
+/// The progress of a rewrite.
 #[derive(Debug)]
 pub(super) enum Rewrite {
-    /// These sessions are still to be written.
+    /// The sessions that are still to be written.
     Sessions(Vec<SessionId>),
-    /// Retained messages after this topic are.
+    /// The topic after which retained messages are still to be written; None for all of them.
     Retained(Option<Arc<str>>),
 }

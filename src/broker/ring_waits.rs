@@ -1,4 +1,4 @@
-//! How the shard has things wait for rings, and goes on with them: see [`Neighbours`].
+//! Waits for rings: a shard keeps things waiting and goes on with them, see [`Neighbours`].
 //!
 //! [`Neighbours`]: super::neighbours::Neighbours
 

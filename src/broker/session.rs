@@ -18,39 +18,39 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client_id: Box<str>,
-    /// Unlike that of any other session of this process.
+    /// The number of the session, unlike that of any other session of this process.
     pub(super) number: SessionNumber,
-    /// The listener by which its client came last.
+    /// The listener by which the session's client came last.
     pub(super) listener: ListenerId,
-    /// Who its client is; None when there is nothing to tell clients by.
+    /// The identity of the client; None when there is nothing to tell clients by.
     pub(super) identity: Option<Arc<Identity>>,
-    /// What its client may do; None for everything.
+    /// The permissions of the client; None for everything.
     pub(super) grants: Option<Arc<Grants>>,
-    /// The connection that owns it now.
+    /// The connection that owns the session now.
     pub(super) link: Option<LinkId>,
-    /// How long it outlives its connection; `u32::MAX` is for ever.
+    /// Seconds for which the session outlives its connection; `u32::MAX` is for ever.
     pub(super) expiry_s: u32,
-    /// How many messages may be in flight on the present connection.
+    /// The number of messages that may be in flight on the present connection.
     pub(super) window: u16,
     /// Exchanges that have a packet identifier.
     pub(super) in_flight: InFlight,
-    /// It is among those that have more to be sent than one turn should take.
+    /// The session is among those that have more to be sent than one turn should take.
     pub(super) is_unfinished: bool,
-    /// It is among those that have more to be sent than the journal should be told at once.
+    /// The session is among those that have more to be sent than the journal should be told at
+    /// once.
     pub(super) waits_for_hand_over: bool,
-    /// The journal knows it.
+    /// The journal knows the session.
     pub(super) is_recorded: bool,
     pub(super) rare: Option<Box<Rare>>,
-    /// Sorted.
     pub(super) subscriptions: SubscriptionSet,
     pub(super) will: Option<Box<WillMessage>>,
-    /// When the will is due, after the connection failed.
+    /// The time at which the will is due, after the connection failed.
     pub(super) will_due: Option<Time>,
-    /// When it ends, while there is no connection.
+    /// The time at which the session ends, while there is no connection.
     pub(super) ends: Option<Time>,
 }
 
-/// What most sessions do without.
+/// State of a session that most sessions do without.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// QoS 1 and 2 messages that wait for the connection or the window.
@@ -64,12 +64,12 @@ pub(super) struct Rare {
     pub(super) replays_begun: u32,
 }
 
-/// What became of a message for a queue.
+/// The outcome of queueing a message.
 #[derive(Debug)]
 pub(super) struct Enqueued {
     /// The message, when the queue is full.
     pub(super) refused: Option<Delivery>,
-    /// How many messages had expired and made room.
+    /// The number of messages that had expired and made room.
     pub(super) expired: usize,
 }
 
@@ -96,18 +96,19 @@ impl Session {
         }
     }
 
-    /// The verified name of its client.
+    /// The verified name of the session's client.
     pub(super) fn user(&self) -> Option<&str> {
         self.identity.as_ref().and_then(|identity| identity.user.as_deref())
     }
 
-    /// The author of its will.
+    /// The author of the session's will.
     pub(super) fn author(&self) -> Author {
         let (source, grants) = (self.source(), self.grants.clone());
         Author::new(self.number, self.is_recorded, source, grants)
     }
 
-    /// Who publishes what its client publishes, if there is anything to tell clients by.
+    /// The source of the messages that the client publishes; None when there is nothing to tell
+    /// clients by.
     pub(super) fn source(&self) -> Option<Source> {
         let identity = self.identity.clone()?;
         Some(Source { identity, listener: self.listener })
@@ -150,7 +151,7 @@ impl Session {
         self.in_flight.last_parked().is_some_and(|entry| !entry.record().is_part())
     }
 
-    /// What waits for the connection or the window, in order.
+    /// The deliveries that wait for the connection or the window, in order.
     pub(super) fn queued(&self) -> impl Iterator<Item = &Delivery> {
         self.rare.iter().flat_map(|rare| rare.queue.iter())
     }

@@ -46,7 +46,7 @@ pub struct Shard {
     homes: Homes,
     /// Links that wait until less gathers for the journal.
     pub(super) journal_waiting: Vec<LinkId>,
-    /// What is still to be written anew, while a rewrite goes on.
+    /// The records that are still to be written anew, while a rewrite goes on.
     pub(super) rewrite: Option<Rewrite>,
     /// The version of the message that was retained here last.
     pub(super) version: u64,
@@ -152,7 +152,7 @@ impl Shard {
         output
     }
 
-    /// When [`Input::Tick`] is due, if ever; [`Time::ZERO`] when it is due at once.
+    /// The time at which [`Input::Tick`] is due, if ever; [`Time::ZERO`] when it is due at once.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         if !self.clients.unfinished.is_empty() || self.neighbours.can_go_on() {
@@ -169,18 +169,18 @@ impl Shard {
         self.neighbours.has_questions()
     }
 
-    /// What is to be sent.
+    /// The output that is to be sent.
     pub const fn outbox(&mut self) -> &mut Outbox {
         &mut self.clients.outbox
     }
 
-    /// What happened so far, counted.
+    /// The counts of events so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.clients.counters
     }
 
-    /// How many sessions, subscription tree nodes and retained messages there are: at rest, what
+    /// The numbers of sessions, subscription tree nodes and retained messages: at rest, all that
     /// clients left behind.
     #[must_use]
     pub(crate) fn census(&self) -> (usize, usize, usize) {
@@ -202,7 +202,7 @@ impl Shard {
     }
 
     /// Every ring was looked at once more. A question for retained messages that came before this
-    /// sweep began is answered now: whatever was stored before it was asked has arrived.
+    /// sweep began is answered now: all messages stored before the question have arrived.
     fn mesh_swept(&mut self) {
         for (from, query) in self.neighbours.take_due_questions() {
             let page = self.answer(&query);
@@ -229,7 +229,7 @@ impl Shard {
         self.unblock(id, |blocks| blocks.socket = false);
     }
 
-    /// One reason less not to send; sends what waited when it was the last.
+    /// Takes one block off a link; once none is left, the output that waited is sent.
     pub(super) fn unblock(&mut self, id: LinkId, clear: impl FnOnce(&mut Blocks)) {
         self.set_blocked(id, clear);
         let Some(link) = self.clients.link(id).filter(|link| !link.blocked.any()) else { return };
@@ -295,7 +295,7 @@ impl Shard {
         self.disconnect(id, Departure::Refused(error));
     }
 
-    /// Closes the connections of clients that do not take what they are owed.
+    /// Closes the connections of clients that do not take the output they are owed.
     // [MQTT-3.1.2-24]
     pub(super) fn close_misfits(&mut self) {
         while let Some(id) = self.clients.misfits.pop() {
@@ -305,8 +305,8 @@ impl Shard {
         }
     }
 
-    /// Closes the connection; a connected 5.0 client is told why, behind what it is owed. Its will
-    /// is published.
+    /// Closes the connection; a connected 5.0 client is told why, behind the responses it is owed.
+    /// The client's will is published.
     pub(super) fn disconnect(&mut self, id: LinkId, departure: Departure) {
         let Some(link) = self.clients.link(id) else { return };
         if link.state == State::Closing {
@@ -320,9 +320,8 @@ impl Shard {
         self.hang_up(id, &departure);
     }
 
-    /// The peer has sent its last byte. What came before it and waits to be handled still is.
-    /// Whoever leaves while it is found out who it is, and has sent nothing behind CONNECT, has
-    /// just gone.
+    /// The peer has sent its last byte. Earlier bytes that wait are still handled. A client that
+    /// leaves while its login is verified, and has sent nothing behind CONNECT, has just gone.
     fn finished(&mut self, id: LinkId, departure: Departure) {
         let due = self.clients.now.after(CLOSE_WAIT_MAX);
         let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {

@@ -4,7 +4,7 @@ use crate::base::ids::{LinkId, SessionId};
 use crate::base::time::Time;
 use std::collections::BTreeSet;
 
-/// Whose time may come.
+/// The link or session that a timer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TimerKey {
     Link(LinkId),

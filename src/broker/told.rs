@@ -1,5 +1,5 @@
-//! What the log is told of clients: who came, who was not let in, and who went and why; in the
-//! words of Mosquitto 2.1 where it has them.
+//! Lines in the log about clients: which came, which were not let in, and which went and why; in
+//! the words of Mosquitto 2.1 where it has them.
 
 use super::connect_request::ConnectRequest;
 use super::origin::Origin;
@@ -42,7 +42,7 @@ pub(super) enum Departure {
     Closed,
     /// The network has lost it.
     Failed(io::ErrorKind),
-    /// What came makes no sense below MQTT.
+    /// The bytes that came make no sense below MQTT.
     Garbled(Box<str>),
     /// DISCONNECT came, with this code.
     Said(ReasonCode),
@@ -55,7 +55,7 @@ pub(super) enum Departure {
 }
 
 impl Departure {
-    /// What DISCONNECT tells the client, if it is to be told.
+    /// The code and the reason for DISCONNECT, if the client is to be told.
     pub(super) const fn packet(&self) -> Option<(ReasonCode, Option<&'static str>)> {
         match self {
             Self::TakenOver => {
@@ -99,7 +99,7 @@ const fn words(code: ReasonCode) -> &'static str {
     }
 }
 
-/// Who says in CONNECT to be there.
+/// The client that CONNECT names.
 #[derive(Debug, Clone, Copy)]
 struct Claim<'a> {
     request: &'a ConnectRequest,
@@ -183,7 +183,7 @@ pub(super) fn refused_for(
     );
 }
 
-/// A client is not let in. Its CONNECT may be too wrong to say who it is.
+/// A client is not let in. Its CONNECT may be too wrong to name the client.
 pub(super) fn refused(origin: &Origin, request: Option<&ConnectRequest>, error: &ProtocolError) {
     let ProtocolError { code, cause } = *error;
     let reason_code = code as u8;

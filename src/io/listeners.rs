@@ -1,10 +1,10 @@
 //! The listeners of one worker, whose connections are accepted without a wait.
 //!
-//! The ring watches an epoll of them and not the sockets themselves. A request holds what it is
-//! about until the kernel has torn down the ring, which for a process that was killed is after its
-//! end, and the later the more connections it had. Until then a listener would go on taking
-//! connections that nobody serves, and the address would not be free for the next process. An epoll
-//! does not hold the sockets that it watches, so they go with the process.
+//! The ring watches an epoll of the listeners, not the sockets themselves. A request holds its file
+//! until the kernel has torn down the ring, which for a process that was killed is after its end,
+//! and the later the more connections it had. Until then a listener would go on taking connections
+//! that nobody serves, and the address would not be free for the next process. An epoll does not
+//! hold the sockets that it watches, so they go with the process.
 #![forbid(unsafe_code)]
 
 use super::socket::Listener;

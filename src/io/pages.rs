@@ -1,12 +1,12 @@
-//! How the kernel backs this process's memory.
+//! Pages of the memory of this process: ordinary ones, and huge ones where they pay.
 
 use std::ops::Range;
 
 /// `PR_THP_DISABLE_EXCEPT_ADVISED` of Linux 6.18.
 const EXCEPT_ADVISED: libc::c_ulong = 2;
 
-/// Has memory backed by ordinary pages, not by huge ones, but where [`use_huge_pages`] asks for
-/// them.
+/// Makes the kernel back memory by ordinary pages, except where [`use_huge_pages`] asks for huge
+/// ones.
 ///
 /// Connections are many small allocations: with huge pages 16,000 idle ones took 1,178 bytes each
 /// instead of 862, and fan-out, pairs and QoS 1 cost the same CPU per delivery. A kernel that does

@@ -105,7 +105,7 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     prepared(address)?.bind(&address.into())
 }
 
-/// Has the kernel probe a peer that is silent for `idle`, and give up a peer that acknowledges
+/// Makes the kernel probe a peer that is silent for `idle`, and give up a peer that acknowledges
 /// neither probes nor data, or takes nothing, for about as long.
 fn keep_alive_after(socket: &Socket, idle: Duration) -> io::Result<()> {
     let interval = idle.min(TCP_PROBE_INTERVAL_MAX);

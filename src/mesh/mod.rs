@@ -197,7 +197,7 @@ impl<T> Mesh<T> {
         true
     }
 
-    /// This worker's doorbell.
+    /// The doorbell of this worker.
     #[must_use]
     pub(crate) fn doorbell(&self) -> &Doorbell {
         &self.doorbells[self.me.index()]

@@ -65,7 +65,7 @@ pub struct PublishEntry {
     pub recipients: Recipients,
     /// Names this record to the other workers.
     pub record: RecordName,
-    /// How many other workers have to say who gets it there.
+    /// The number of other workers that have to say which of their sessions get the message.
     pub parts: u32,
 }
 
@@ -80,7 +80,7 @@ pub struct Part {
     pub recipients: Recipients,
     /// The message's version, where the message is retained here.
     pub retained: Option<u64>,
-    /// How many more workers have to say who gets it there.
+    /// The number of further workers that have to say which of their sessions get the message.
     pub more: u32,
 }
 
@@ -93,7 +93,7 @@ pub struct Recipients {
     spare: Vec<SessionNumber>,
 }
 
-/// How the sessions of a group get a message.
+/// The way in which the sessions of a group get a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way {
     /// 1 or 2.

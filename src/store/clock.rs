@@ -1,8 +1,8 @@
-//! Which time the journal goes by: one of its own, that counts only time which has passed.
+//! The journal's own time, which counts only time that has passed.
 //!
 //! A wall clock may be wrong when a process starts and be set later, so a point in time taken from
-//! it says little after a restart. The journal notes now and then what its own time was and what
-//! the machine's clocks said; the next process finds from the last note how much time has passed.
+//! it says little after a restart. The journal notes now and then its own time and the times of the
+//! machine's clocks; the next process finds from the last note how much time has passed.
 
 use super::batch::Epoch;
 use super::record::ClockNote;
@@ -39,7 +39,7 @@ impl Reading {
         }
     }
 
-    /// How much time has certainly passed since the note was made. Within one boot the clock that
+    /// The time that has certainly passed since the note was made. Within one boot the clock that
     /// counts from it is exact. Across boots there is only the wall clock, which says nothing where
     /// it goes backwards or was never set.
     fn passed_ms(self, note: &ClockNote) -> u64 {
@@ -86,7 +86,7 @@ mod tests {
     const THAT_BOOT: [u8; 16] = [2; 16];
     const NOW: u64 = WALL_PLAUSIBLE_MS + 400 * DAY;
 
-    /// How much time is taken to have passed between two readings.
+    /// The time that is taken to have passed between two readings.
     fn passed(before: (u64, [u8; 16], u64), after: (u64, [u8; 16], u64)) -> u64 {
         let reading = |(wall_ms, boot, boot_ms)| Reading { wall_ms, boot, boot_ms };
         let note = reading(before).note(5_000);

@@ -35,7 +35,7 @@ pub struct SegmentHeader {
     pub format: u32,
     /// Segments count from 1.
     pub number: u64,
-    /// How many bytes of the segment before it count; 0 for the first.
+    /// The number of bytes that count in the segment before this one; 0 for the first.
     pub end_before: u64,
     /// The salt with which all checksums of the journal begin; no client knows it.
     pub salt: u64,
@@ -149,7 +149,7 @@ impl CommitWriter {
         self.bytes[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
     }
 
-    /// How many bytes there are so far.
+    /// The number of bytes so far.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.bytes.len()

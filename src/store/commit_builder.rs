@@ -111,10 +111,10 @@ impl CommitBuilder {
         Commit { bytes: writer.finish(), heard, rewrites: Vec::new() }
     }
 
-    /// Takes what a worker hands over.
+    /// Takes a batch or parts from a worker.
     ///
     /// # Panics
-    /// When the worker hands over a second batch before it has heard of the first.
+    /// The worker hands over a second batch before it has heard of the first.
     pub fn take(&mut self, worker: WorkerId, submission: Submission) {
         match submission {
             Submission::Batch(batch) => {

@@ -7,8 +7,8 @@ use crate::limits::REWRITE_SLICE_BYTES;
 use std::io;
 
 /// Writes a state into a new segment, and removes all older ones when that is safe. `log` is not
-/// open, and goes on after what the state was read from; whatever a crash leaves comes to the same
-/// state.
+/// open, and goes on after the segments that the state was read from; a journal that a crash leaves
+/// has the same state.
 ///
 /// # Errors
 /// An error of the disk. Nothing is lost then.

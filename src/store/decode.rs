@@ -1,4 +1,4 @@
-//! Reads records, and says of one that cannot be read why.
+//! Reads records, and tells why a record cannot be read.
 
 use super::record::{Body, Record};
 use std::fmt;
@@ -80,7 +80,7 @@ impl<'a> Record<'a> {
     /// The record that `bytes` hold, all of them.
     ///
     /// # Errors
-    /// When they hold none: a newer version wrote them, or they were written wrongly.
+    /// The bytes hold no record: a newer version wrote them, or they were written wrongly.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let record = match postcard::take_from_bytes(bytes) {
             Ok((record, [])) => record,

@@ -37,13 +37,13 @@ pub trait Disk {
 /// A segment that is not written to any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealed {
-    /// Its number.
+    /// The segment's number.
     pub number: u64,
-    /// How many of its bytes count.
+    /// The number of the segment's bytes that count.
     pub end: u64,
 }
 
-/// When segments end, and when all that lives is written anew.
+/// The limits at which segments end, and at which all that lives is written anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a segment; one commit may exceed it.
@@ -213,7 +213,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// How many bytes all segments have.
+    /// The number of bytes that all segments have.
     #[must_use]
     pub(crate) fn bytes(&self) -> u64 {
         let sealed: u64 = self.sealed.iter().map(|sealed| sealed.end).sum();

@@ -22,7 +22,7 @@ pub struct Message {
     pub retain: bool,
     /// The end of the time in which the message is worth delivering.
     pub expires: Option<Expiry>,
-    /// The session that published it: for No Local.
+    /// The session that published the message: for No Local.
     pub publisher: SessionNumber,
     /// The publisher, where that matters later: a retained message is withheld when its publisher
     /// may not write there any more.
@@ -30,7 +30,7 @@ pub struct Message {
     /// Orders the retained messages of one topic: given by the topic's home, the only worker that
     /// writes it, when the message comes there; 0 before.
     version: AtomicU64,
-    /// Names it in the journal; 0 when nothing of it is ever to be there.
+    /// The message's name in the journal; 0 when no part of the message is ever to be there.
     pub id: MessageId,
     /// Twice the latest rewrite since whose beginning its bytes are in the journal, or on their way
     /// there, and 1 more when somebody counts on that; 0 for none. Whoever needs them there looks
@@ -43,7 +43,7 @@ pub struct Message {
 pub struct Source {
     /// The publisher.
     pub identity: Arc<Identity>,
-    /// Its place in the list of listeners.
+    /// The place of the listener in the list of listeners.
     pub listener: ListenerId,
 }
 
@@ -58,18 +58,19 @@ pub struct Traits {
     pub id: MessageId,
 }
 
-/// Until when a message is worth delivering.
+/// The end of the time in which a message is worth delivering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expiry {
-    /// No longer than until then.
+    /// The time from which the message is expired.
     pub at: Time,
-    /// The Message Expiry Interval that it came with, in seconds.
+    /// The Message Expiry Interval that the message came with, in seconds.
     pub interval_s: u32,
 }
 
 impl Expiry {
-    /// The interval to hand on with the message: what it came with, less the whole seconds that it
-    /// has waited. Clocks of workers and processes may differ, so it is never more than that.
+    /// The interval to hand on with the message: the one that the message came with, less the whole
+    /// seconds that it has waited. Clocks of workers and processes may differ, so it is never more
+    /// than that.
     // [MQTT-3.3.2-6]
     #[must_use]
     pub(crate) fn left_s(self, now: Time) -> u32 {
@@ -122,20 +123,21 @@ impl Message {
         }
     }
 
-    /// Its version, once its topic's home has it: the greater one of two is the later one.
+    /// The message's version, once the topic's home has it: the greater one of two is the later
+    /// one.
     #[must_use]
     pub fn version(&self) -> Option<NonZeroU64> {
         // A ring or the journal has carried what depends on it; here only the number counts.
         NonZeroU64::new(self.version.load(Ordering::Relaxed))
     }
 
-    /// The topic's home gives it its version.
+    /// Sets the version that the topic's home gives the message.
     pub fn set_version(&self, version: u64) {
         self.version.store(version, Ordering::Relaxed);
     }
 
-    /// Notes that its bytes are written in `rewrite`; true when they have to be, because no earlier
-    /// note says so.
+    /// Notes that the message's bytes are written in `rewrite`; true when they have to be, since no
+    /// earlier note says so.
     pub fn note_stored(&self, rewrite: u32) -> bool {
         // Its bytes reach another thread by a ring, which orders everything; only the number
         // counts.
@@ -145,13 +147,14 @@ impl Message {
         before.is_ok_and(|before| before < noted)
     }
 
-    /// Its bytes are not written after all: true unless somebody counts on them already.
+    /// Notes that the message's bytes are not written after all: false when somebody counts on
+    /// them.
     pub(crate) fn forget_stored(&self) -> bool {
         let forget = |stored| (stored & 1 == 0).then_some(0);
         self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forget).is_ok()
     }
 
-    /// How many bytes its topic and its properties have.
+    /// The lengths of the topic and of the properties, in bytes.
     #[must_use]
     pub(crate) fn lengths(&self) -> (usize, usize) {
         (self.topic_length as usize, self.properties_length as usize)
@@ -189,7 +192,7 @@ impl Message {
         (self.topic_length + self.properties_length) as usize
     }
 
-    /// All of it: what it counts for in a queue.
+    /// All bytes of the message: their number is its size in a queue.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

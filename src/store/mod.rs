@@ -1,5 +1,5 @@
-//! Durability, planned without I/O: what is written, in which bytes, and what it comes to when it
-//! is read again.
+//! Durability, planned without I/O: the records that are written, their bytes, and the state that a
+//! reader makes of them.
 #![forbid(unsafe_code)]
 
 mod batch;

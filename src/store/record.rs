@@ -20,34 +20,34 @@ pub enum Record<'a> {
     /// The attributes of a session, which may be new.
     #[serde(borrow)]
     Session(Attributes<'a>),
-    /// All of a session: what was known of it is replaced, but for deliveries that this does not
-    /// name, which come behind its own.
+    /// All of a session: this record replaces the session's earlier records, but for deliveries
+    /// that it does not name, which come behind its own.
     #[serde(borrow)]
     Whole(Whole<'a>),
     /// A session is over.
     Ended {
-        /// Its number.
+        /// The session's number.
         session: SessionNumber,
     },
     /// The session subscribed, or replaced a subscription.
     Subscribed {
-        /// Its number.
+        /// The session's number.
         session: SessionNumber,
-        /// To what.
+        /// The filter and its options.
         #[serde(borrow)]
         subscription: Subscription<'a>,
     },
     /// The session unsubscribed.
     Unsubscribed {
-        /// Its number.
+        /// The session's number.
         session: SessionNumber,
-        /// From this whole filter.
+        /// The whole filter.
         #[serde(borrow)]
         filter: Cow<'a, str>,
     },
     /// The session has been sent the retained messages that it was owed for a subscription.
     Replayed {
-        /// Its number.
+        /// The session's number.
         session: SessionNumber,
         /// The whole filter.
         #[serde(borrow)]
@@ -103,22 +103,22 @@ pub struct ClockNote {
 pub struct Attributes<'a> {
     /// Names the session in the journal; no other one ever has the same.
     pub session: SessionNumber,
-    /// Its client's identifier.
+    /// The client's identifier.
     #[serde(borrow)]
     pub client_id: Cow<'a, str>,
     /// The user and listener that the session belongs to.
     #[serde(borrow)]
     pub owner: Owner<'a>,
-    /// How long it outlives its connection, in seconds; `u32::MAX` is for ever.
+    /// Seconds for which the session outlives its connection; `u32::MAX` is for ever.
     pub expiry_s: u32,
-    /// Its client is connected.
+    /// The client is connected.
     pub is_connected: bool,
-    /// When it ends; only while its client is not connected.
+    /// The time at which the session ends; only while its client is not connected.
     pub ends_ms: Option<u64>,
     /// The will that is still to be published or discarded.
     #[serde(borrow)]
     pub will: Option<StoredWill<'a>>,
-    /// When the will is due; only while its client is not connected.
+    /// The time at which the will is due; only while its client is not connected.
     pub will_due_ms: Option<u64>,
 }
 
@@ -160,7 +160,7 @@ pub struct Whole<'a> {
     /// The session's attributes.
     #[serde(borrow)]
     pub attributes: Attributes<'a>,
-    /// Its subscriptions.
+    /// The session's subscriptions.
     #[serde(borrow)]
     pub subscriptions: Vec<Subscription<'a>>,
     /// Deliveries to its client, in order: (message, how).
@@ -185,10 +185,10 @@ pub struct Subscription<'a> {
     pub owed: Option<Owed<'a>>,
 }
 
-/// How far the retained messages for a subscription have been sent.
+/// The progress of sending the retained messages for a subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed<'a> {
-    /// Names what is owed; no other one of the session ever has the same. Counts from 1.
+    /// The name of these owed messages, unlike any other of the session. Counts from 1.
     pub number: u32,
     /// Topics up to this one, in the order of their bytes, are done with.
     #[serde(borrow)]
@@ -214,15 +214,16 @@ pub struct StoredDelivery<'a> {
     pub packet_id: u16,
     /// The client has sent PUBREC.
     pub is_released: bool,
-    /// Its subscription identifiers.
+    /// The subscription identifiers of the delivery.
     pub subscription_ids: Vec<u32>,
-    /// The whole filter of the shared group that the session got it as a member of.
+    /// The whole filter of the shared group for which the session got the message.
     #[serde(borrow)]
     pub share: Option<Cow<'a, str>>,
-    /// As [`Owed::number`], when it goes as what was retained for a subscription; 0 otherwise.
+    /// As [`Owed::number`], when the message goes as a retained one for a subscription; 0
+    /// otherwise.
     pub replay: u32,
-    /// As [`Owed::number`] of each subscription that is not owed it any more as what was retained,
-    /// because it goes as what is published.
+    /// As [`Owed::number`] of each subscription that is not owed the message as a retained one any
+    /// more, because the message goes as a published one.
     pub overtakes: Vec<u32>,
 }
 
@@ -242,16 +243,16 @@ pub struct Published<'a> {
     /// The message, unless it is in the journal already.
     #[serde(borrow)]
     pub body: Option<Body<'a>>,
-    /// Its version, where it is what is retained on its topic now, or clears it: unless a greater
-    /// version stands there.
+    /// The message's version, where the message is retained on its topic now, or clears it: unless
+    /// a greater version stands there.
     pub retained: Option<u64>,
     /// The publisher's session, and the packet identifier of the QoS 2 PUBLISH that brought it.
     pub received: Option<(SessionNumber, u16)>,
-    /// The delivery that ends with this, because a member of its group gets the message instead.
+    /// The delivery that this record ends, because a member of its group gets the message instead.
     pub taken: Option<DeliveryName>,
-    /// Sessions that get it in the same way.
+    /// Sessions that get the message in the same way.
     pub groups: Vec<SessionGroup<'a>>,
-    /// Sessions that get it each in a way of its own.
+    /// Sessions that get the message each in a way of its own.
     #[serde(borrow)]
     pub others: Vec<(SessionNumber, StoredDelivery<'a>)>,
 }
@@ -269,10 +270,10 @@ pub struct SessionGroup<'a> {
     pub sessions: Numbers<'a>,
 }
 
-/// Until when a message is worth delivering.
+/// The end of the time in which a message is worth delivering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredExpiry {
-    /// No longer than until then, in milliseconds of the journal's time.
+    /// The time from which the message is expired, in milliseconds of the journal's time.
     pub at_ms: u64,
     /// The Message Expiry Interval that it came with, in seconds.
     pub interval_s: u32,
@@ -285,12 +286,12 @@ pub struct Body<'a> {
     pub qos: u8,
     /// RETAIN as it was published.
     pub retain: bool,
-    /// When it is not worth delivering any more.
+    /// The time from which the message is not worth delivering any more.
     pub expires: Option<StoredExpiry>,
     /// The publisher, where that matters later.
     #[serde(borrow)]
     pub owner: Option<Owner<'a>>,
-    /// How many of the bytes are its topic, and how many after them its properties.
+    /// The length of the topic, and that of the properties behind it, in bytes.
     pub lengths: (u32, u32),
     /// `topic | properties | payload`.
     #[serde(borrow, with = "serde_bytes")]

@@ -1,4 +1,4 @@
-//! Reads a journal: what it comes to, and what is wrong with it.
+//! Reads a journal: its state, and its faults.
 
 use super::batch::Epoch;
 use super::commit::{
@@ -13,40 +13,40 @@ use crate::base::causes;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// One thing that is wrong with a journal.
+/// A fault in a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// A commit that was being written when the process or the machine stopped; nobody was told
     /// that it was done.
     TornTail {
-        /// In which segment.
+        /// The segment.
         segment: u64,
-        /// From which byte on.
+        /// The offset of the first byte.
         offset: u64,
-        /// How many bytes.
+        /// The number of bytes.
         length: u64,
     },
-    /// Something that was whole once.
+    /// Bytes are damaged that were whole once.
     Damage {
-        /// In which segment.
+        /// The segment.
         segment: u64,
-        /// From which byte on.
+        /// The offset of the first byte.
         offset: u64,
-        /// How many bytes.
+        /// The number of bytes.
         length: u64,
     },
     /// The header of a segment is damaged; its commits are used all the same.
     DamagedHeader {
-        /// Of which segment.
+        /// The segment.
         segment: u64,
     },
     /// A record is as it was written, but cannot be read.
     Unreadable {
-        /// In which segment.
+        /// The segment.
         segment: u64,
-        /// From which byte on.
+        /// The offset of the first byte.
         offset: u64,
-        /// Why not.
+        /// The reason for which the record cannot be read.
         cause: DecodeError,
     },
     /// Segments between others are not there.
@@ -98,7 +98,7 @@ impl Fault {
 pub struct UnknownFormat {
     /// The segment.
     pub segment: u64,
-    /// Its format.
+    /// The segment's format.
     pub format: u32,
 }
 
@@ -118,9 +118,9 @@ impl std::error::Error for UnknownFormat {}
 /// A segment as it was found.
 #[derive(Debug)]
 pub struct Found {
-    /// From its name.
+    /// The number in the file's name.
     pub number: u64,
-    /// All of it.
+    /// All bytes of the segment.
     pub bytes: Vec<u8>,
 }
 
@@ -162,7 +162,7 @@ pub struct Recovered {
     pub end: LogEnd,
     /// The number of commits in the journal.
     pub commits: u64,
-    /// How many records were used.
+    /// The number of records that were used.
     pub records: u64,
 }
 
@@ -171,18 +171,18 @@ pub struct Recovered {
 pub enum Piece<'a> {
     /// A whole record.
     Record {
-        /// Of which commit.
+        /// The number of the commit.
         commit: u64,
-        /// Where it begins.
+        /// The offset of the first byte.
         offset: u64,
-        /// Its encoding.
+        /// The record's encoding.
         payload: &'a [u8],
     },
     /// Bytes that are none: from, how many, whether they are the segment's end.
     Gap {
-        /// Where they begin.
+        /// The offset of the first byte.
         offset: u64,
-        /// How many there are.
+        /// The number of bytes.
         length: u64,
     },
 }
@@ -213,7 +213,7 @@ impl<W: Watch> Reader<W> {
     /// The next segment, in the order of their numbers.
     ///
     /// # Errors
-    /// When another version wrote it: then nothing of the journal may be used.
+    /// Another version wrote the segment: then nothing of the journal may be used.
     pub fn read(&mut self, found: Found) -> Result<(), UnknownFormat> {
         let header = SegmentHeader::decode(&found.bytes);
         if let Some(SegmentHeader { format, .. }) = header.filter(|h| h.format != FORMAT) {
@@ -336,8 +336,8 @@ impl Found {
     }
 }
 
-/// How many bytes of the last segment a crash has not torn: all but a last commit that is not
-/// whole. The commits before it were synced before it was begun.
+/// The length of the part of the last segment that a crash has not torn: all but a last commit that
+/// is not whole. Earlier commits were synced before that one was begun.
 fn whole_length(bytes: &[u8], salt: u64) -> usize {
     let mut whole = SEGMENT_HEADER.min(bytes.len());
     let mut next = CommitHeader::find(bytes, whole, salt);
@@ -391,8 +391,8 @@ pub fn pieces(bytes: &[u8], salt: u64, mut next_commit: u64) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Where a commit ends, how many of its first bytes are damaged, and its stamp unless that is all
-/// of it.
+/// The end of a commit, the number of its first bytes that are damaged, and its stamp unless all of
+/// the commit is damaged.
 struct Extent {
     stamp: Option<Stamp>,
     damaged: usize,

@@ -14,23 +14,23 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// All that outlives a process.
+/// All data that outlives a process.
 #[derive(Debug, Default)]
 pub struct State {
-    /// By number.
+    /// The sessions, by number.
     pub sessions: HashMap<SessionNumber, StoredSession>,
-    /// By id.
+    /// The messages, by id.
     pub messages: HashMap<MessageId, Arc<Message>>,
-    /// By topic: the id of the message that is retained there, and its version; none when it was
-    /// cleared.
+    /// The id and the version of the message that is retained on each topic; no id when the topic
+    /// was cleared.
     retained: HashMap<Box<str>, Register>,
     /// Messages that are retained, and whose bytes are still to come: their versions.
     retained_early: HashMap<MessageId, u64>,
     /// Deliveries that were taken from their session before it was known that there are such:
     /// workers are not in step with each other.
     taken_early: HashSet<DeliveryName>,
-    /// (session, [`Owed::number`]) of what is not known to be owed yet, and which messages are not
-    /// part of it.
+    /// (session, [`Owed::number`]) of subscriptions not known to be owed messages yet, and the
+    /// messages that are not owed to them.
     overtaken_early: HashMap<(SessionNumber, u32), Vec<MessageId>>,
     /// Deliveries to sessions of which nothing is known yet: those live on workers whose records
     /// come later.
@@ -56,17 +56,17 @@ pub type StoredCopy = (MessageId, StoredDelivery<'static>);
 pub struct StoredSession {
     /// The session's attributes.
     pub attributes: Attributes<'static>,
-    /// By whole filter.
+    /// The subscriptions, by whole filter.
     pub subscriptions: BTreeMap<Box<str>, Subscription<'static>>,
-    /// By number: where it stands in the order, and what it is.
+    /// The deliveries, by number, each with its place in the order.
     deliveries: HashMap<DeliveryNumber, (u64, StoredCopy)>,
-    /// As [`Record::Sent`] says; None when nothing is known of it.
+    /// The deliveries that were sent, as [`Record::Sent`] says; None when that is unknown.
     pub sent: Option<Vec<(DeliveryNumber, u16)>>,
     /// Packet identifiers received and not released.
     pub received: BTreeSet<u16>,
 }
 
-/// The message of this id is not part of what is owed.
+/// Notes that the message of this id is not owed.
 fn note_overtaken(owed: &mut Owed<'_>, id: MessageId) {
     if !owed.overtaken.contains(&id) {
         owed.overtaken.push(id);
@@ -106,7 +106,7 @@ impl StoredSession {
 }
 
 impl State {
-    /// Nothing yet. Points in time become those of a clock that began at `epoch`.
+    /// An empty state. Points in time become those of a clock that began at `epoch`.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
         Self { epoch, ..Self::default() }
@@ -230,7 +230,7 @@ impl State {
         ids.filter_map(|id| self.messages.get(&id))
     }
 
-    /// Everything anew, as few records as possible: what a compacted journal holds.
+    /// The records of the whole state, as few as possible: the content of a compacted journal.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut ids: Vec<_> = self.messages.keys().copied().collect();
         ids.sort_unstable();
@@ -293,8 +293,9 @@ impl State {
         }
     }
 
-    /// All of a session, but for what other workers' records have brought it since its worker wrote
-    /// this: that may stand before it. What was done stands in the worker's own order.
+    /// Replaces a session by `whole`, but keeps deliveries that records of other workers have
+    /// brought since the session's worker wrote this record, since those may stand before this one.
+    /// The worker's own records are in order.
     fn set_whole(&mut self, whole: Whole<'_>) {
         let number = whole.attributes.session;
         self.number_max = self.number_max.max(number.0);

@@ -169,7 +169,7 @@ impl Closing {
         engine.arm(link);
     }
 
-    /// Has a worker that stops look soon whether anything still comes from a lingering peer.
+    /// Lets a stopping worker look soon whether anything still comes from a lingering peer.
     fn part_soon(&mut self, now: Time, link: LinkId) {
         if self.is_stopping() {
             self.parting.push_back((now.after(STOP_LINGER), link));

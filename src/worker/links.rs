@@ -124,7 +124,7 @@ impl Links {
         Some(connection)
     }
 
-    /// Has a connection hold a large CONNECT; false when too many do.
+    /// Lets a connection hold a large CONNECT; false when too many do.
     pub(super) fn hold_large_connect(&mut self, link: LinkId) -> bool {
         let layers = self.connections.get_mut(link).and_then(|c| c.layers.as_mut());
         let Some(layers) = layers.filter(|_| self.large_connects < LARGE_CONNECTS_MAX) else {

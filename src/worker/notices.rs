@@ -21,7 +21,7 @@ pub enum Notice {
     Reload(Settings, Arc<Announcement>),
 }
 
-/// A line for the log about new settings, written when the last worker goes by them: whoever
+/// A line for the log about new settings, written when the last worker goes by them: a client that
 /// connects after it meets no old certificate, rule or limit.
 #[derive(Debug)]
 pub struct Announcement(pub &'static str);

@@ -35,7 +35,7 @@ impl Receiving {
         matches!(self.state, State::Idle)
     }
 
-    /// Has the next receive wait until `count` bytes have arrived.
+    /// Lets the next receive wait until `count` bytes have arrived.
     pub(super) const fn await_bytes(&mut self, count: usize) {
         self.await_bytes = count;
     }

@@ -16,9 +16,9 @@ use std::ops::Range;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Barrier, OnceLock};
 
-/// What one thread did, while it was measured.
+/// The actions of one thread while it was measured.
 pub(crate) struct Done {
-    /// How many things, and how long each took.
+    /// The number of actions, and the time of each.
     pub(crate) times: Histogram<u64>,
     /// Answers that were a refusal, connections that ended or stayed when they should not.
     pub(crate) faults: u64,
@@ -89,14 +89,14 @@ fn run_part(flags: &Flags, endpoint: &Endpoint, name: &str, work: Work) -> Resul
     Ok((part, done.iter().map(|done| done.faults).sum()))
 }
 
-/// How the threads begin together.
+/// The common start of the threads.
 struct Start {
     barrier: Barrier,
     /// Unset when a thread could not open its connections.
     measured: OnceLock<Range<u64>>,
 }
 
-/// How things were at one moment.
+/// The time and the broker's usage at one moment.
 struct Moment {
     time_ns: u64,
     usage: Option<Usage>,

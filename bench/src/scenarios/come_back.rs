@@ -12,10 +12,10 @@ use crate::track::Tracker;
 use crate::wire::{RawFrame, delivery, packet_id};
 use ringmq_mqtt::{AckType, PacketType, ReasonCode, encode_ack};
 
-/// What the clients got.
+/// The messages that the clients got.
 #[derive(Debug)]
 pub(crate) struct Returned {
-    /// By session, the streams that it wants and what came of each.
+    /// The streams that each session wants, with the messages that came of them.
     sessions: Vec<Vec<(u32, Tracker)>>,
     fresh: u64,
     late: u64,
@@ -99,7 +99,7 @@ impl Returned {
         self.duplicates += u64::from(arrival.duplicates);
     }
 
-    /// How many of the `sent` messages of the streams did not come.
+    /// The number of the `sent` messages of the streams that did not come.
     fn lost(&self, sent: &[u32]) -> u64 {
         let missing = |(stream, tracker): &(u32, Tracker)| {
             u64::from(sent[*stream as usize].saturating_sub(tracker.seen()))

@@ -29,12 +29,12 @@ const READ_BYTES: usize = 256 * 1024;
 /// The longest wait of the reader.
 const WAIT_NS: u64 = 100_000_000;
 
-/// What sender and reader share.
+/// The state that sender and reader share.
 #[derive(Debug, Default)]
 struct Meter {
     /// Bytes that were read.
     read: AtomicU64,
-    /// How many of them the sender sleeps for.
+    /// The number of bytes read that the sender sleeps for.
     wanted: AtomicU64,
     is_over: AtomicBool,
 }

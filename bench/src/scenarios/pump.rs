@@ -6,7 +6,7 @@ use crate::link::End;
 use crate::poller::{Poller, Ready};
 use crate::wire::{RawFrame, raw_frame};
 
-/// How long a broker may say nothing while it is waited for.
+/// The time for which a broker may say nothing while it is waited for.
 const PATIENCE_NS: u64 = 5_000_000_000;
 
 /// Waits for any of `connections`, whose tokens are their places, and hands their packets to

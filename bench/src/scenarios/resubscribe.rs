@@ -28,9 +28,10 @@ pub(crate) struct Resubscribing {
 struct Requests {
     /// The client's number, for filters of its own.
     client: u32,
-    /// How many were sent: even ones subscribe to what the next one unsubscribes from.
+    /// The number of requests sent: even ones subscribe to the filter that the next one
+    /// unsubscribes from.
     sent: u64,
-    /// When those that are not answered were sent.
+    /// The times at which the unanswered requests were sent.
     waiting: VecDeque<u64>,
 }
 

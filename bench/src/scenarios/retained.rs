@@ -256,7 +256,7 @@ impl Storing<'_> {
     }
 }
 
-/// Which of the messages a subscriber has.
+/// The messages that a subscriber has.
 struct Seen {
     messages: Vec<bool>,
     missing: u64,

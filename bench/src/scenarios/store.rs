@@ -27,7 +27,7 @@ const OPENING_MAX: usize = 256;
 /// A DISCONNECT of either version.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-/// How long a broker may take to close connections.
+/// The time that a broker may take to close connections.
 const PATIENCE_NS: u64 = 30_000_000_000;
 
 /// Runs the scenario.
@@ -47,9 +47,9 @@ pub(crate) fn run(flags: &Flags, endpoint: &Endpoint) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Who publishes to which topics, and which sessions want them.
+/// The publishers with their topics, and the sessions that want those.
 ///
-/// A *stream* is what one publisher sends to one topic. Publishers divide the topics among
+/// A *stream* is the messages of one publisher to one topic. Publishers divide the topics among
 /// themselves; where there are more publishers than topics, each has one.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -87,12 +87,12 @@ impl Layout {
         stream % self.topics
     }
 
-    /// What a session is to get.
+    /// The streams that a session is to get.
     pub(crate) fn wants(&self, session: u32) -> impl Iterator<Item = u32> + use<> {
         (session % self.topics..self.streams()).step_by(self.topics as usize)
     }
 
-    /// How many sessions want a stream.
+    /// The number of sessions that want a stream.
     fn recipients_of(&self, stream: u32) -> u32 {
         let topic = self.topic_of(stream);
         self.sessions / self.topics + u32::from(topic < self.sessions % self.topics)
@@ -188,7 +188,7 @@ impl Store<'_> {
     }
 }
 
-/// What the broker used for it.
+/// Adds the resources that the broker used for a part.
 fn add_costs(part: &mut Part, before: Option<Usage>, after: Option<Usage>, counted: Counted) {
     let Some((before, after)) = before.zip(after) else { return };
     let (messages, recipients) = (counted.messages as f64, counted.recipients as f64);
@@ -243,7 +243,7 @@ struct Storing<'a> {
     since_ns: u64,
 }
 
-/// What was acknowledged.
+/// The messages that were acknowledged, and their recipients.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Counted {
     messages: u64,

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 const READ_BYTES: usize = 4 * 1024;
 
-/// How long the broker may take to close what was replaced.
+/// The time that the broker may take to close a replaced connection.
 const PATIENCE_NS: u64 = 5_000_000_000;
 
 /// One thread's clients.
@@ -50,11 +50,11 @@ struct Connection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Waits for CONNACK since then.
+    /// The connection waits for CONNACK since then.
     Connecting(u64),
-    /// Has the client's session.
+    /// The connection has the client's session.
     Current,
-    /// Is to be closed by the broker.
+    /// The broker is to close the connection.
     Replaced,
 }
 

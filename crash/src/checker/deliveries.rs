@@ -1,4 +1,4 @@
-//! What must hold of each delivery when it comes.
+//! Rules that must hold of each delivery when it comes.
 
 use super::Checker;
 use super::history::{Publisher, Sent};
@@ -69,7 +69,7 @@ impl Checker {
         stamp
     }
 
-    /// It was judged before, so every session that was to get it has.
+    /// Checks a delivery of a message that was judged before: every session that was to get it has.
     fn delivered_late(&mut self, client: usize, stamp: &Stamp, qos: QoS) {
         match qos {
             QoS::ExactlyOnce => self.violations.add(Kind::Duplicated, || {

@@ -1,5 +1,5 @@
-//! What the clients know: which messages were sent and acknowledged, and which subscriptions held
-//! when. Moments are numbers that grow with every event.
+//! The clients' knowledge: the messages that were sent and acknowledged, and the times at which
+//! subscriptions held. Moments are numbers that grow with every event.
 
 use super::retained::Floors;
 use ringmq_mqtt::{QoS, matches};
@@ -13,43 +13,43 @@ pub(crate) const ROUTING: u64 = 10_000;
 /// One message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
-    /// Its place in the table of topics.
+    /// The topic's place in the table of topics.
     pub(crate) topic: u16,
     pub(crate) qos: QoS,
-    /// It asks whether a subscription has survived.
+    /// The message asks whether a subscription has survived.
     pub(crate) is_probe: bool,
-    /// It has no payload that would name it: it clears a register.
+    /// The message has no payload that would name it: it clears a register.
     pub(crate) is_empty: bool,
-    /// When it was sent for the first time.
+    /// The moment at which the message was sent for the first time.
     pub(crate) first: u64,
-    /// When PUBACK or PUBREC came.
+    /// The moment at which PUBACK or PUBREC came.
     pub(crate) acknowledged: Option<u64>,
-    /// When PUBACK or PUBCOMP came, or nothing more could come.
+    /// The moment at which PUBACK or PUBCOMP came, or nothing more could come.
     pub(crate) completed: Option<u64>,
 }
 
 impl Sent {
-    /// Nothing more is to come from its publisher.
+    /// True when nothing more is to come from the publisher.
     pub(crate) fn is_finished(&self) -> bool {
         self.qos == QoS::AtMostOnce || self.completed.is_some()
     }
 
-    /// When it was certainly routed, if it is one that must arrive.
+    /// The moment at which the message was certainly routed, if it must arrive.
     pub(crate) fn must_arrive(&self) -> Option<u64> {
         let may_be_missed = self.qos == QoS::AtMostOnce || self.is_empty;
         self.acknowledged.and(self.completed).filter(|_| !may_be_missed)
     }
 }
 
-/// What one publisher sent and is not judged yet.
+/// The messages of one publisher that are not judged yet.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
     /// The number of the first in `sent`; those before are judged.
     pub(crate) base: u64,
     pub(crate) sent: VecDeque<Sent>,
-    /// Its messages are wills: nobody knows when they are published, so they are never judged.
+    /// The messages are wills: the time of a will is not known, so they are never judged.
     pub(crate) is_will: bool,
-    /// Its messages come from one client after the other, and so in no order.
+    /// The messages come from one client after the other, and so in no order.
     pub(crate) is_relay: bool,
 }
 
@@ -85,16 +85,16 @@ pub(crate) struct Interval {
     pub(crate) certain_from: Option<u64>,
     pub(crate) certain_until: Option<u64>,
     pub(crate) possible_until: Option<u64>,
-    /// SUBSCRIBEs that were sent for it since the last judgement.
+    /// SUBSCRIBEs that were sent for the filter since the last judgement.
     pub(crate) subscribes: u32,
-    /// What the registers had when the first was sent: it is owed that.
+    /// The registers when the first of those was sent: the subscription is owed their messages.
     pub(crate) floors: Floors,
     /// The newest value of each register that has come since.
     pub(crate) values: BTreeMap<u16, u64>,
 }
 
 impl Interval {
-    /// Whether it is a shared group's.
+    /// True when the filter is a shared group's.
     pub(crate) fn is_shared(&self) -> bool {
         self.filter.starts_with("$share/")
     }
@@ -140,7 +140,7 @@ pub(crate) enum Presence {
     Certain,
 }
 
-/// What a client knows of its session.
+/// A client's knowledge of its session.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(crate) presence: Presence,
@@ -148,23 +148,23 @@ pub(crate) struct Session {
     pub(crate) expected: Presence,
     /// A CONNECT is on its way that finds no session: it is owed nothing any more.
     pub(crate) is_void: bool,
-    /// It outlives its connection.
+    /// The session outlives its connection.
     pub(crate) is_durable: bool,
     pub(crate) intervals: Vec<Interval>,
-    /// How often each message that is not judged was delivered.
+    /// The number of deliveries of each message that is not judged.
     pub(crate) seen: BTreeMap<(u32, u64), u32>,
-    /// How often each message came as retained, since the last judgement.
+    /// The number of times that each message came as retained, since the last judgement.
     pub(crate) replayed: BTreeMap<(u32, u64), u32>,
-    /// When it began.
+    /// The moment at which the session began.
     pub(crate) begun: u64,
-    /// What was delivered to sessions of this client that have ended.
+    /// The messages that were delivered to sessions of this client that have ended.
     pub(crate) earlier: BTreeSet<(u32, u64)>,
     /// The last first delivery of each publisher, topic and QoS.
     pub(crate) last: BTreeMap<(u32, u16, QoS), u64>,
 }
 
 impl Session {
-    /// It begins anew.
+    /// Begins the session anew.
     pub(crate) fn forget(&mut self, now: u64) {
         self.begun = now;
         self.intervals.clear();

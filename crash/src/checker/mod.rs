@@ -1,7 +1,7 @@
 //! The black-box checker: it hears what clients send and receive, and knows what must follow.
 //!
-//! What was acknowledged must have happened; what was not may have. It judges when all is quiet:
-//! see [`Checker::judge`]. Until then it keeps every message, after that none.
+//! An acknowledged packet must have taken effect; any other may have. The checker judges when all
+//! is quiet: see [`Checker::judge`]. Until then it keeps every message, after that none.
 
 mod deliveries;
 pub(crate) mod history;
@@ -18,7 +18,7 @@ use ringmq_mqtt::QoS;
 use std::collections::BTreeMap;
 use violation::{Kind, Violations};
 
-/// What is counted besides mistakes.
+/// The counts of things other than mistakes.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Counts {
     /// Acknowledged publishes at QoS 1 and 2.
@@ -258,7 +258,7 @@ impl Checker {
         topics
     }
 
-    /// How many deliveries must still come.
+    /// The number of deliveries that must still come.
     pub(crate) fn missing(&self) -> usize {
         let own: usize = (0..self.sessions.len()).map(|client| self.lacking(client).len()).sum();
         own + self.lacking_copies().len() + self.unpaid().len()

@@ -1,4 +1,4 @@
-//! What a subscription is owed: the retained messages that were there when it was made.
+//! Retained messages owed to a subscription: those that were there when it was made.
 
 use super::Checker;
 use super::history::Interval;

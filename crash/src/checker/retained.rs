@@ -63,7 +63,7 @@ impl Registers {
         self.0.iter().filter(move |(topic, register)| is_wrong(topic, register)).map(|(t, _)| *t)
     }
 
-    /// What a reader may rely on from now on.
+    /// The values that a reader may rely on from now on.
     pub(crate) fn floors(&self) -> Floors {
         Floors(self.0.iter().map(|(topic, register)| (*topic, register.floor)).collect())
     }

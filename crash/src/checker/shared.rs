@@ -1,5 +1,5 @@
-//! What is due in several copies: each shared group gets one of each message, by whichever member,
-//! and a session gets one more for a subscription of its own.
+//! Messages due in several copies: each shared group gets one of each message, by any of its
+//! members, and a session gets one more for a subscription of its own.
 //!
 //! A topic that a group subscribes to is judged by the copies that all sessions have got together:
 //! a delivery does not say which subscription is its reason.
@@ -37,12 +37,12 @@ impl Checker {
         due.len()
     }
 
-    /// How many copies all sessions have got.
+    /// The number of copies that all sessions have got.
     fn copies(&self, key: (u32, u64)) -> usize {
         self.sessions.iter().filter_map(|session| session.seen.get(&key)).sum::<u32>() as usize
     }
 
-    /// How many copies each client has got.
+    /// The number of copies that each client has got.
     fn holders(&self, key: (u32, u64)) -> BTreeMap<usize, u32> {
         let sessions = self.sessions.iter().enumerate();
         sessions.filter_map(|(client, s)| Some((client, *s.seen.get(&key)?))).collect()

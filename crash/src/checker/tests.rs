@@ -343,7 +343,7 @@ fn write(checker: &mut Checker, is_clearing: bool, is_acknowledged: bool) -> u64
     sequence
 }
 
-/// How many mistakes a reader finds that sees this value.
+/// The number of mistakes that a reader of this value finds.
 fn read(checker: &mut Checker, value: Option<u64>) -> u64 {
     let before = checker.violations.count(Kind::RetainedWrong);
     let floors = checker.registers.floors();

@@ -1,4 +1,4 @@
-//! What a broker did wrong, counted, and the first few in words.
+//! Mistakes of a broker, counted, and the first few in words.
 
 /// A kind of mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// How many of each kind are told in words.
+/// Mistakes of each kind that are told in words.
 const TOLD_MAX: u64 = 3;
 
 /// All that went wrong.
@@ -81,7 +81,7 @@ pub(crate) struct Violations {
 }
 
 impl Violations {
-    /// One more; `tell` puts it in words.
+    /// Counts one more mistake; `tell` puts it in words.
     pub(crate) fn add(&mut self, kind: Kind, tell: impl FnOnce() -> String) {
         let count = &mut self.counts[kind as usize];
         *count += 1;
@@ -90,12 +90,12 @@ impl Violations {
         }
     }
 
-    /// How many of a kind.
+    /// The number of mistakes of a kind.
     pub(crate) fn count(&self, kind: Kind) -> u64 {
         self.counts[kind as usize]
     }
 
-    /// How many in all.
+    /// The number of all mistakes.
     pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -1,4 +1,4 @@
-//! What clients do of their own accord: they leave, come back, take over, begin anew.
+//! Actions of clients of their own accord: leaving, coming back, taking over, beginning anew.
 
 use super::{Client, DURABLE, Terms, Turn};
 use crate::catalog::{Manner, PROBER, manner};

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// The longest time between two late acknowledgements.
 const PAUSE_US: u64 = 4_000;
 
-/// What a client receives.
+/// The receiving side of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     /// QoS 2 messages that are received and not released, by packet identifier. Kept for as long
@@ -22,7 +22,7 @@ pub(crate) struct Incoming {
     owed: VecDeque<(u64, AckType, u16)>,
     /// No acknowledgement is sent before: one that was late held those behind it back.
     paused_us: u64,
-    /// How late acknowledgements are at most.
+    /// The longest delay of an acknowledgement.
     pub(crate) lateness_us: u64,
 }
 

@@ -1,7 +1,8 @@
 //! A client with a session: one connection at a time, and what it remembers across them.
 //!
-//! It does what the specification asks of a client that keeps its state: after a lost connection
-//! it sends again what was not acknowledged, and forgets everything when the broker has no session.
+//! The client does as the specification asks of one that keeps its state: after a lost connection
+//! it sends again the messages that were not acknowledged, and forgets everything when the broker
+//! has no session.
 
 mod behaviour;
 pub(crate) mod incoming;
@@ -23,24 +24,24 @@ use ringmq_mqtt::{Ack, AckType, ConnAck, Connect, Packet, QoS, Version, Will};
 use std::net::SocketAddr;
 use wishes::Wishes;
 
-/// What a client may look at and change when it is its turn.
+/// The surroundings that a client may look at and change when it is its turn.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) now_us: u64,
-    /// Where the broker is, while it runs.
+    /// The address of the broker, while it runs.
     pub(crate) address: Option<SocketAddr>,
     pub(crate) checker: &'a mut Checker,
     pub(crate) prng: &'a mut fastrand::Rng,
     pub(crate) relays: &'a mut Relays,
-    /// Nobody reads the registers, so that a lost one is not written before it is missed.
+    /// No reader looks at the registers, so that a lost one is not written before it is missed.
     pub(crate) may_write: bool,
     /// Nothing new begins, everything is acknowledged at once.
     pub(crate) is_draining: bool,
-    /// When the last packet came, of any client.
+    /// The time at which the last packet came, of any client.
     pub(crate) heard_us: &'a mut u64,
 }
 
-/// How a connection is asked for.
+/// The terms of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Terms {
     clean_start: bool,
@@ -61,15 +62,15 @@ pub(crate) struct Client {
     is_open: bool,
     /// The connection that is being taken over; nothing is read from it.
     old: Option<Link>,
-    /// What was asked for, or will be.
+    /// The terms that were asked for, or will be.
     terms: Terms,
-    /// It does not connect before.
+    /// The time before which the client does not connect.
     pub(crate) wake_us: u64,
-    /// When it does something of its own accord.
+    /// The time at which the client acts of its own accord.
     act_us: u64,
-    /// What the broker takes at a time.
+    /// The number of messages that the broker takes at a time.
     quota: usize,
-    /// The author of its wills for the checker.
+    /// The author of the client's wills for the checker.
     will_author: u32,
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
@@ -100,7 +101,7 @@ impl Client {
         }
     }
 
-    /// Its socket, to wait for.
+    /// The client's socket, to wait for.
     pub(crate) fn link(&self) -> Option<&Link> {
         self.link.as_ref()
     }
@@ -114,7 +115,7 @@ impl Client {
             && self.wishes.is_idle()
     }
 
-    /// What is not finished, in words.
+    /// The unfinished exchanges, in words.
     pub(crate) fn unfinished(&self) -> String {
         let Self { index, is_open, terms, outgoing, wishes, .. } = self;
         format!("client {index}, open: {is_open}, {terms:?}, {outgoing:?}, {wishes:?}")
@@ -252,7 +253,7 @@ impl Client {
         Ok(())
     }
 
-    /// Its connection is cut.
+    /// Cuts the client's connection.
     pub(crate) fn cut(&mut self, turn: &Turn<'_>) {
         if self.link.is_some() {
             self.disconnected(turn);

@@ -20,7 +20,7 @@ struct InFlight {
     is_released: bool,
 }
 
-/// What to publish.
+/// A message to publish.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message {
     /// The client, or the register that is written in turn.
@@ -32,16 +32,16 @@ pub(crate) struct Message {
     pub(crate) length: u32,
 }
 
-/// What a client sends.
+/// The sending side of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     author: u32,
     in_flight: VecDeque<InFlight>,
-    /// How many messages may be in flight; 0 when it does not publish by itself.
+    /// The number of messages that may be in flight; 0 when the client does not publish by itself.
     window: usize,
-    /// What it still publishes before the next restart.
+    /// The number of messages that the client still publishes before the next restart.
     budget: u64,
-    /// What it was told to publish.
+    /// The messages that the client was told to publish.
     orders: VecDeque<Message>,
     last_id: u16,
     /// Takes the lowest packet identifier that is free, and not the next.

@@ -13,18 +13,18 @@ struct Wish {
     filter: String,
     qos: QoS,
     is_wanted: bool,
-    /// What the broker acknowledged last; none while that is in doubt.
+    /// The state that the broker acknowledged last; None while that is in doubt.
     known: Option<bool>,
     /// The packet identifier of the request that is not answered.
     pending: Option<u16>,
-    /// It comes and goes.
+    /// The subscription comes and goes.
     is_churning: bool,
 }
 
 /// Packet identifiers of requests, beyond those of publishes.
 const FIRST_ID: u16 = 50_000;
 
-/// What a client wants to be subscribed to.
+/// The subscriptions that a client wants.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     wishes: Vec<Wish>,

@@ -45,8 +45,8 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     ///
-    /// Those of the packet's own `decode`, and a protocol error for a packet that `from` may not
-    /// send.
+    /// The errors of the packet's own `decode`, and a protocol error for a packet that `from` may
+    /// not send.
     pub fn decode(
         frame: &Frame<'a>,
         version: Version,

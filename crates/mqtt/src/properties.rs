@@ -85,7 +85,7 @@ impl Eq for Runs<'_> {}
 
 /// The properties of a message that go on to subscribers unaltered and in order.
 ///
-/// These are payload format, content type, response topic, correlation data and user
+/// The properties are payload format, content type, response topic, correlation data and user
 /// properties: [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18]
 /// [MQTT-3.3.2-20].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -129,7 +129,7 @@ pub fn level_count(topic: &str) -> usize {
 
 /// Whether `filter`, without share name and with its wildcards checked, matches `topic`.
 ///
-/// This is the plain reading of section 4.7, one pair of strings at a time.
+/// The function reads section 4.7 plainly, one pair of strings at a time.
 #[must_use]
 pub fn matches(filter: &str, topic: &str) -> bool {
     // [MQTT-4.7.2-1]

@@ -14,7 +14,7 @@ const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 const PACKET_BYTES_MAX: usize = 1 << 20;
 const CASES: u32 = 256;
 
-/// What a text in a packet of [`Material::fixed`] starts with, and nothing else does.
+/// The start of every text in a packet of [`Material::fixed`], and of nothing else.
 const MARK: &[u8] = b"~text";
 
 /// The owned pieces that packets are made of.
@@ -28,7 +28,7 @@ struct Material {
     numbers: Vec<u32>,
     /// Numbers of two bytes, at least 1.
     shorts: Vec<u16>,
-    /// Which fields are there.
+    /// The bits of the fields that are there.
     bits: u64,
     /// The properties of a message, encoded.
     properties: Vec<u8>,

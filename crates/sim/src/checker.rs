@@ -1,4 +1,4 @@
-//! What must hold of each delivery, and of all of them in the end.
+//! Rules that must hold of each delivery, and of all of them in the end.
 
 use super::model::{Message, Model, NEVER, Session, Subscription, name_of};
 use ringmq::base::time::Time;
@@ -506,7 +506,7 @@ fn check_subscriptions(
     ensure(ids.iter().all(is_possible), "I4", "a subscription identifier too many")
 }
 
-/// What is sent again comes in the order in which it was first sent.
+/// Messages that are sent again come in the order in which they were first sent.
 // [MQTT-4.6.0-1]
 fn check_resending(session: &mut Session, message: usize, publish: &Publish<'_>) -> Check {
     if publish.qos == QoS::AtMostOnce {

@@ -10,14 +10,14 @@ use ringmq_mqtt::{
 };
 use std::collections::{BTreeMap, VecDeque};
 
-/// What a client is for.
+/// The purpose of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Subscribes to everything at QoS 0, reads fast and stays.
     Observer,
-    /// Does what clients do.
+    /// Publishes, subscribes, leaves and comes back.
     Normal,
-    /// The same, but subscribes only to this shared filter.
+    /// Does as a normal client, but subscribes only to this shared filter.
     Member(usize),
     /// Lets the broker choose its identifier, every time.
     Anonymous,
@@ -31,7 +31,7 @@ pub(super) enum Patience {
     AtOnce,
     /// Within this many microseconds.
     Later(u64),
-    /// Not before it changes its mind.
+    /// Not before the client changes its mind.
     Never,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: String,
-    /// As whom it connects next; none without a name.
+    /// The user name with which the client connects next; None without a name.
     pub(super) user: Option<&'static str>,
     pub(super) kind: Kind,
     pub(super) version: Version,
@@ -60,19 +60,19 @@ pub(super) struct Client {
     pub(super) opening: Option<usize>,
     pub(super) sequence: u32,
     pub(super) last_packet_id: u16,
-    /// In the order in which they were first sent.
+    /// The messages that are not done with, in the order in which they were first sent.
     pub(super) outgoing: Vec<Outgoing>,
-    /// QoS 2 identifiers received and not released, and what they stand for.
+    /// QoS 2 identifiers received and not released, and the payloads they stand for.
     pub(super) received: BTreeMap<u16, Vec<u8>>,
     pub(super) owed: VecDeque<(usize, AckType, u16)>,
     pub(super) patience: Patience,
-    /// How many messages the server takes at a time.
+    /// The number of messages that the server takes at a time.
     pub(super) quota: usize,
-    /// It has asked to forget its session, and does not know yet that the broker did.
+    /// The client has asked to forget its session, and does not know yet that the broker did.
     pub(super) must_clean: bool,
-    /// What the client found retained: only asked of the last one.
+    /// The messages that the client found retained: only asked of the last client.
     pub(super) retained: BTreeMap<String, usize>,
-    /// What a hostile client has done and expects.
+    /// The offence of a hostile client, and the answer that it expects.
     pub(super) grudge: Option<super::hostile::Grudge>,
 }
 

@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// What is kept or lost as a whole, unless it is torn.
+/// Bytes that are kept or lost as a whole, unless they are torn.
 const SECTOR: usize = 512;
 
 /// The segments that are there after a crash, by number.
@@ -70,7 +70,7 @@ pub struct Plan {
 /// A crash, by what it leaves of bytes that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
-    /// Nothing.
+    /// A crash does nothing to the change.
     Nothing,
     /// Everything.
     Everything,
@@ -187,14 +187,14 @@ impl store::Disk for Disk {
     }
 }
 
-/// What a crash does to a change.
+/// The effect of a crash on a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Safety {
-    /// Nothing.
+    /// A crash does nothing to the change.
     Safe,
-    /// It may undo it, until it is synced.
+    /// A crash may undo the change, until it is synced.
     Unsynced,
-    /// It may always undo it: a sync has failed.
+    /// A crash may always undo the change: a sync has failed.
     Doubtful,
 }
 

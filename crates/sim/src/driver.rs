@@ -1,5 +1,5 @@
-//! What a worker does around its shard: it feeds inputs, carries outputs out, sends what the
-//! outbox holds, and looks at its rings.
+//! The surroundings of a worker's shard: the driver feeds inputs, carries outputs out, sends the
+//! outbox, and looks at the rings.
 
 use super::client::Kind;
 use super::network;
@@ -21,7 +21,8 @@ use std::time::Duration;
 /// A sweep over the rings that is not over.
 #[derive(Debug)]
 struct Sweep {
-    /// Whose rings are still to be looked at, and how much of each to take.
+    /// The workers whose rings are still to be looked at, and the number of messages to take from
+    /// each.
     rings: Vec<(usize, usize)>,
 }
 
@@ -38,9 +39,9 @@ pub(super) struct Worker {
     sweep: Option<Sweep>,
     /// Wires that may have been parsed on their own.
     resumed: Vec<usize>,
-    /// Rules that it is still to hear of.
+    /// Rules that the worker is still to hear of.
     pub(super) reloads: VecDeque<Reload>,
-    /// It does nothing until then.
+    /// The time until which the worker does nothing.
     pub(super) stands_until: Time,
 }
 
@@ -348,7 +349,8 @@ impl World {
         }
     }
 
-    /// What the client has not read on its earlier connections may have been sent all the same.
+    /// Doubts the output that the client has not read on its earlier connections: it may have been
+    /// sent.
     fn doubt_unread(&mut self, wire: usize) {
         let client = self.wires[wire].client;
         for earlier in self.wires[..wire].iter().filter(|earlier| earlier.client == client) {
@@ -413,7 +415,7 @@ impl World {
         }
     }
 
-    /// What the rings hold now, in a random order.
+    /// The present contents of the rings, in a random order.
     fn new_sweep(&mut self, worker: usize) -> Sweep {
         let others = (0..self.scenario.workers).filter(|&from| from != worker);
         let mut rings: Vec<_> =

@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Everybody reads, answers, and is read from.
+    /// Makes every client read and answer, and every client be read from.
     fn be_kind(&mut self) {
         for client in 0..self.clients.len() {
             self.clients[client].patience = Patience::AtOnce;
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// Whoever is not connected connects again, to the session that it has.
+    /// Connects each client that is not connected, to the session that it has.
     fn bring_back(&mut self) {
         for client in 1..self.clients.len() {
             let state = &self.clients[client];
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// What is retained is what was last published; then all of it is cleared.
+    /// Checks that the retained messages are those published last; then clears all of them.
     fn check_retained(&mut self) {
         let client = self.clients.len();
         self.clients.push(Client::new("checker", Kind::Normal, Version::V5));

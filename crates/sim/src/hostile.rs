@@ -8,42 +8,42 @@ use ringmq::limits::CONNECT_TIME_FACTOR;
 use ringmq_mqtt::{Packet, Publish, QoS, Version};
 use std::time::Duration;
 
-/// What a client does wrong.
+/// The offence that a client commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Offence {
-    /// Says nothing at all.
+    /// The client says nothing at all.
     Silence,
-    /// Sends half of a CONNECT.
+    /// The client sends half of a CONNECT.
     HalfConnect,
-    /// Sends a CONNECT byte by byte, and never the last of it.
+    /// The client sends a CONNECT byte by byte, and never its last byte.
     Dribble,
-    /// Sends something else first.
+    /// The client sends another packet first.
     NoConnect,
-    /// Sends these bytes once it is connected, and expects this code; the last field says whether
-    /// a 3.1.1 client can do so.
+    /// The client sends these bytes once it is connected, and expects this code; the last field
+    /// says whether a 3.1.1 client can do so.
     Bytes(&'static [u8], u8, bool),
-    /// Sends more QoS 2 messages than the server takes.
+    /// The client sends more QoS 2 messages than the server takes.
     Flood,
-    /// Keeps silent for longer than its keep alive.
+    /// The client keeps silent for longer than its keep alive.
     Sleep,
 }
 
-/// What the hostile client has done.
+/// The offence of a hostile client on one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grudge {
     wire: usize,
     offence: Offence,
-    /// When the broker is to have closed.
+    /// The time by which the broker is to have closed.
     ends: Time,
     /// The code of DISCONNECT.
     code: Option<u8>,
     /// The broker sent something before CONNECT was complete.
     was_answered: bool,
-    /// How many bytes of its CONNECT have gone out.
+    /// The number of bytes of the client's CONNECT that have gone out.
     dribbled: usize,
 }
 
-/// What a CONNECT begins with that goes on with a client identifier of 52 bytes.
+/// The beginning of a CONNECT that goes on with a client identifier of 52 bytes.
 const DRIBBLE: &[u8] = b"\x10\x40\0\x04MQTT\x04\x02\0\0\0\x34";
 
 const OFFENCES: [Offence; 27] = [

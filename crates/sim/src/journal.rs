@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 const EPOCH: Epoch = Epoch(0);
 
-/// What the workers hand over, and what of it is on disk.
+/// The batches of the workers, and the commits that are on disk.
 #[derive(Debug)]
 pub(super) struct Journal {
     gatherer: CommitBuilder,
@@ -55,7 +55,7 @@ impl Journal {
         self.disk.len()
     }
 
-    /// What the commits from the one in place `from` on come to.
+    /// The state that the commits from the one in place `from` on make.
     fn state(&self, from: usize) -> State {
         let mut state = State::new(EPOCH);
         for commit in &self.disk[from..] {
@@ -72,7 +72,7 @@ impl Journal {
     }
 }
 
-/// What clocks say of which only the one since the boot can be relied on.
+/// A reading of the clocks, of which only the one since the boot can be relied on.
 fn clocks(now: u64, noise: u64) -> Reading {
     let wall_ms = noise.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     Reading { wall_ms, boot: [7; 16], boot_ms: now }
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    /// What was written before a rewrite that is over is not needed any more.
+    /// Ends a rewrite that is over: drops the commits before it.
     fn end_rewrite(&mut self) {
         let workers = self.workers.len();
         let Some(journal) = &mut self.journal else { return };
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    /// What the journal holds is what a rewrite over all that lives writes.
+    /// Checks that the journal's state is the one that a rewrite over all that lives writes.
     // I13, I14
     pub(super) fn check_journal(&mut self) {
         if let Some(journal) = &mut self.journal {

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-/// How many lines a trace keeps.
+/// Lines that a trace keeps.
 const LINES_MAX: usize = 400;
 
-/// What happened so far.
+/// The trace of all that happened so far.
 #[derive(Debug)]
 pub(super) struct Log {
     hash: u64,

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 
 #[derive(Debug, Default)]
 struct Ring {
-    /// What the receiver can see.
+    /// The messages that the receiver can see.
     queue: VecDeque<MeshMessage>,
-    /// What waits at the sender.
+    /// The messages that wait at the sender.
     overflow: VecDeque<MeshMessage>,
 }
 
@@ -17,7 +17,7 @@ struct Ring {
 pub(super) struct Mesh {
     rings: Vec<Vec<Ring>>,
     capacity: usize,
-    /// How many messages are under way.
+    /// The number of messages under way.
     under_way: usize,
 }
 
@@ -67,7 +67,7 @@ impl Mesh {
         (opened, waits)
     }
 
-    /// How much worker `to` sees of what `from` sent.
+    /// The number of messages from `from` that worker `to` can see.
     pub(super) fn visible(&self, from: usize, to: usize) -> usize {
         self.rings[from][to].queue.len()
     }

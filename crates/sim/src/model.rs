@@ -1,9 +1,9 @@
-//! What the broker was told and when: messages, sessions, subscriptions, as intervals of events.
+//! The broker's inputs and their times: messages, sessions, subscriptions, as intervals of events.
 //!
 //! A packet is *handed* to a shard at one event and *handled* at the same or a later one, since a
-//! paused link keeps packets. What a publish met is therefore between two bounds: a subscription
-//! that was there for certain from the first to the last moment of the publish must be served, one
-//! that may have been there at any moment of it may be.
+//! paused link keeps packets. The subscriptions that a publish meets are therefore between two
+//! bounds: a subscription that was there for certain from the first to the last moment of the
+//! publish must be served, one that may have been there at any moment of it may be.
 
 use super::permission::Passage;
 use super::rights::{Credential, Rights, Who};
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// It has not happened.
+/// The event of a thing that has not happened.
 pub(super) const NEVER: u64 = u64::MAX;
 
 /// Bytes of a payload that say whose it is.
@@ -27,27 +27,29 @@ pub(super) const NAME_BYTES: usize = 16;
 pub(super) struct Message {
     pub(super) publisher: u32,
     pub(super) sequence: u32,
-    /// Of the publisher, when it was first handed over.
+    /// The publisher's session, when the message was first handed over.
     pub(super) session: Option<usize>,
     pub(super) topic: String,
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) payload: Vec<u8>,
-    /// Encoded.
+    /// The properties, encoded.
     pub(super) properties: Vec<u8>,
     pub(super) expiry_s: Option<u32>,
     pub(super) is_will: bool,
-    /// Whether its publisher may publish it.
+    /// Whether the publisher may publish the message.
     pub(super) passage: Passage,
-    /// How often it was handed to a shard, and how often a shard was done with it for certain.
+    /// The numbers of times that the message was handed to a shard, and that a shard was done with
+    /// it for certain.
     pub(super) handed: u32,
     pub(super) handled: u32,
-    /// The first event and time at which a shard may have seen it, the last ones at which it did.
+    /// The first event and time at which a shard may have seen the message, the last ones at which
+    /// it did.
     pub(super) first: u64,
     pub(super) first_time: Time,
     pub(super) last: u64,
     pub(super) last_time: Time,
-    /// The event at which its publisher had the first acknowledgement of it.
+    /// The event at which the publisher had the first acknowledgement of the message.
     pub(super) acknowledged: u64,
 }
 
@@ -77,7 +79,7 @@ impl Message {
             || (self.qos != QoS::ExactlyOnce && self.handed > self.handled)
     }
 
-    /// How many copies the broker may take for different messages.
+    /// The number of copies that the broker may take for different messages.
     pub(super) const fn copies_max(&self) -> u32 {
         match self.qos {
             QoS::AtLeastOnce if self.handed > 1 => self.handed,
@@ -122,7 +124,7 @@ impl Subscription {
     }
 }
 
-/// What a session's client got of one message.
+/// The deliveries of one message to a session's client.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seen {
     /// Deliveries without DUP, replays of the retained store not among them.
@@ -131,26 +133,26 @@ pub(super) struct Seen {
     pub(super) taken: u32,
     /// Replays without DUP.
     pub(super) replays: u32,
-    /// It came at all, in whatever way.
+    /// The message came at all, in whatever way.
     pub(super) came: bool,
-    /// Some may have been replays.
+    /// Some deliveries may have been replays.
     pub(super) is_unclear: bool,
 }
 
 /// A session of the broker.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Whose the session was, each from an event on: nobody's becomes somebody's.
+    /// The owners of the session, each from an event on: nobody's becomes somebody's.
     owners: Vec<(u64, Who)>,
-    /// Where it lives.
+    /// The worker on which the session lives.
     pub(super) worker: usize,
-    /// What its client showed last.
+    /// The credential that the client showed last.
     pub(super) credential: Credential,
-    /// The wire that has it.
+    /// The wire that has the session.
     pub(super) wire: Option<usize>,
     pub(super) connections: u32,
     pub(super) expiry_s: u32,
-    /// When it lost its last connection.
+    /// The time at which the session lost its last connection.
     pub(super) lost: Option<Time>,
     /// The same, or before: a DISCONNECT may have come before CONNACK had left the disk.
     left: Option<Time>,
@@ -164,25 +166,25 @@ pub(super) struct Session {
     /// counted in messages.
     pub(super) first_sent: BTreeMap<u16, (usize, u64)>,
     pub(super) sent: u64,
-    /// The greatest of these sent again on the present connection.
+    /// The greatest of these numbers sent again on the present connection.
     pub(super) resent: u64,
     /// (publisher, topic, QoS) → the sequence of the last first delivery.
     pub(super) order: BTreeMap<(u32, String, QoS), u32>,
     /// Topic → live retained messages that came, and when they came out of the shard.
     pub(super) live: BTreeMap<String, Vec<(usize, u64)>>,
-    /// The will of its present or last connection.
+    /// The will of the session's present or last connection.
     pub(super) will: Option<usize>,
-    /// The smallest Maximum Packet Size that it ever had.
+    /// The smallest Maximum Packet Size that the session ever had.
     pub(super) packet_bytes_max: u32,
 }
 
 impl Session {
-    /// Whose the session is.
+    /// The owner of the session.
     pub(super) fn who(&self) -> &Who {
         self.owners.last().map(|(_, who)| who).expect("there is a first")
     }
 
-    /// Whose the session was at any moment from event `first` to event `last`.
+    /// The owners of the session at any moment from event `first` to event `last`.
     pub(super) fn owners(&self, first: u64, last: u64) -> impl Iterator<Item = &Who> {
         let from = self.owners.partition_point(|(since, _)| *since <= first).max(1) - 1;
         let until = self.owners.partition_point(|(since, _)| *since <= last).max(from + 1);
@@ -203,7 +205,7 @@ impl Session {
         true
     }
 
-    /// True when it has ended, or its time has come.
+    /// True when the session has ended, or its time has come.
     pub(super) fn is_over(&self, now: Time) -> bool {
         let is_late =
             |lost: Time| self.expiry_s < u32::MAX && lost.after_seconds(self.expiry_s) <= now;
@@ -211,18 +213,18 @@ impl Session {
     }
 }
 
-/// What is known, and the first thing that is wrong.
+/// The checker's knowledge, and the first fault that it found.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) options: Options,
     /// None when everyone may do everything.
     pub(super) rights: Option<Rights>,
-    /// There is a journal.
+    /// The broker has a journal.
     pub(super) is_durable: bool,
     pub(super) now: Time,
-    /// From when to when a worker stood still, in order.
+    /// The times from which and to which a worker stood still, in order.
     pub(super) late_turns: Vec<(Time, Time)>,
-    /// How many events there were.
+    /// The number of events so far.
     pub(super) event: u64,
     pub(super) messages: Vec<Message>,
     by_name: BTreeMap<(u32, u32), usize>,
@@ -231,7 +233,7 @@ pub(super) struct Model {
     pub(super) current: BTreeMap<usize, usize>,
     pub(super) wills: Vec<Will>,
     pub(super) will_of_message: BTreeMap<usize, usize>,
-    /// When nothing was under way between workers: (first, last) event.
+    /// The intervals in which nothing was under way between workers: (first, last) event.
     quiet: Vec<(u64, u64)>,
     pub(super) deliveries: u64,
     pub(super) violation: Option<String>,
@@ -293,7 +295,7 @@ impl Model {
         self.quiet.get(place).map_or(NEVER, |&(first, _)| first.max(message.last))
     }
 
-    /// What was sent to the session's client is not known any more for certain.
+    /// Doubts all that was sent to the session's client.
     pub(super) fn doubt(&mut self, session: usize) {
         self.sessions[session].is_in_doubt = true;
         self.sessions[session].first_sent.clear();
@@ -342,7 +344,7 @@ impl Model {
         (self.event, self.now) = now;
     }
 
-    /// Which subscriptions of the session a packet will end.
+    /// The subscriptions of the session that a packet will end.
     fn ended_by(&mut self, wire: &mut Wire, item: &Item) -> Vec<usize> {
         let mut ends = Vec::new();
         match item {

@@ -7,7 +7,7 @@ use super::world::{Event, World};
 use ringmq::broker::Input;
 use ringmq_mqtt::{Framed, Packet, PacketType, Publish, QoS, Sender, Version, next_frame};
 
-/// What a worker receives at once.
+/// Bytes that a worker receives at once.
 const RECEIVE_BYTES: usize = 4096;
 
 impl World {
@@ -40,7 +40,7 @@ impl World {
         }
     }
 
-    /// How much of `available` bytes moves at once.
+    /// The number of the `available` bytes that move at once.
     fn cut(&mut self, available: usize) -> usize {
         if !self.prng.chance(self.scenario.cuts) {
             return available;

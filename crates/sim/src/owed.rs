@@ -9,13 +9,13 @@ use ringmq_mqtt::{AckType, Framed, Packet, PacketType, QoS, Sender, next_frame};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long an answer may take while the client reads: far longer than anything in this world.
+/// The time that an answer may take while the client reads: far longer than anything in this world.
 const OWED_MAX: Duration = Duration::from_secs(30);
 
 /// An answer that the broker owes: its type and the packet identifier, 0 where it has none.
 type Answer = (PacketType, u16);
 
-/// What the broker owes on one connection, in order.
+/// The answers that the broker owes on one connection, in order.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     /// Each with the byte by which the shard has the question, and when it had it.
@@ -61,7 +61,7 @@ impl Owed {
     }
 }
 
-/// What a client's packet asks for.
+/// The answer that a client's packet asks for.
 fn answer(packet: &Packet<'_>) -> Option<Answer> {
     match packet {
         Packet::Connect(_) => Some((PacketType::ConnAck, 0)),
@@ -82,7 +82,7 @@ fn answer(packet: &Packet<'_>) -> Option<Answer> {
     }
 }
 
-/// What a packet of the broker answers.
+/// The answer that a packet of the broker gives.
 fn given(packet: &Packet<'_>) -> Option<Answer> {
     match packet {
         Packet::ConnAck(_) => Some((PacketType::ConnAck, 0)),

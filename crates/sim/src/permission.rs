@@ -12,11 +12,11 @@ use ringmq_mqtt::{QoS, ReasonCode};
 /// Whether a publish was permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Passage {
-    /// It may have been.
+    /// The publish may have been permitted.
     pub(super) is_possible: bool,
-    /// It was.
+    /// The publish was permitted.
     pub(super) is_certain: bool,
-    /// It may have been denied.
+    /// The publish may have been denied.
     pub(super) may_fail: bool,
 }
 
@@ -160,7 +160,7 @@ impl Model {
         }
     }
 
-    /// Nobody speaks any more for a client that would not be let in.
+    /// Judges a will by changed rules: the will of a client that would not be let in is discarded.
     fn judge_will(&mut self, session: usize) {
         let state = &self.sessions[session];
         let Some(will) = state.will else { return };
@@ -180,7 +180,7 @@ impl Model {
         };
     }
 
-    /// What the shard has got and may not have looked at meets other rules.
+    /// Judges by other rules the packets that the shard has got and may not have looked at.
     pub(super) fn judge_handed(&mut self, wire: &mut Wire) {
         let Some(session) = wire.session else { return };
         for at in 0..wire.up.handed_items.len() {

@@ -1,5 +1,5 @@
-//! Who clients are, and rules that change: verdicts that come late, workers that hear of new rules
-//! one after the other.
+//! Logins, and rules that change: verdicts that come late, workers that hear of new rules one after
+//! the other.
 
 use super::Sabotage;
 use super::client::Kind;
@@ -19,7 +19,7 @@ pub(super) struct Reload {
 }
 
 impl World {
-    /// What the client shows of itself this time: mostly what lets it in.
+    /// The credential that the client shows this time: mostly one that lets it in.
     pub(super) fn credential(&mut self, client: usize) -> Credential {
         let Some(rights) = &self.model.rights else { return Credential::Nothing };
         if matches!(self.clients[client].kind, Kind::Observer | Kind::Hostile) {

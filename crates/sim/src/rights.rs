@@ -1,4 +1,4 @@
-//! Who may do what: rules made by chance, and their plain reading, which is all that the checker
+//! Rights of clients: rules made by chance, and their plain reading, which is all that the checker
 //! knows of permission.
 
 use super::scenario::{TOPICS, pick};
@@ -60,7 +60,7 @@ const PASSWORDS: [(&str, [&str; 2]); 3] = [
     ),
 ];
 
-/// What somebody does with a topic.
+/// The use that a client makes of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Read,
@@ -99,7 +99,7 @@ pub(super) struct Who {
     pub(super) client_id: String,
 }
 
-/// What a client shows of itself.
+/// The credential that a client shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credential {
     Nothing,
@@ -166,7 +166,7 @@ impl Edition {
         }
     }
 
-    /// What the rules may become next.
+    /// The rules that may come next.
     pub(super) fn next(&self, prng: &mut Prng) -> Self {
         let mut next = self.clone();
         let rewrites = if prng.chance(30) { 5 } else { prng.below(3) };
@@ -244,7 +244,7 @@ impl Edition {
         text
     }
 
-    /// Which password of the user is right, if there is any.
+    /// The password of the user that is right, if there is any.
     pub(super) fn generation(&self, user: &str) -> Option<u8> {
         self.passwords.get(user).copied()
     }
@@ -390,13 +390,13 @@ impl Rights {
         self.history[worker].push(Since { event, time, edition });
     }
 
-    /// What is in force at the worker.
+    /// The edition in force at the worker.
     pub(super) fn at(&self, worker: usize) -> &Edition {
         let since = self.history[worker].last().expect("there is a first");
         &self.editions[since.edition]
     }
 
-    /// What was in force at the worker at any moment from event `first` to event `last`.
+    /// The editions in force at the worker at any moment from event `first` to event `last`.
     pub(super) fn during(
         &self,
         worker: usize,
@@ -409,7 +409,7 @@ impl Rights {
         history[from..until].iter().map(|since| &self.editions[since.edition])
     }
 
-    /// What was in force at the worker at any moment between two times.
+    /// The editions in force at the worker at any moment between two times.
     pub(super) fn between(
         &self,
         worker: usize,

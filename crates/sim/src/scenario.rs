@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens.
+//! The decisions of a seed before anything happens.
 
 use ringmq::broker::Promise;
 use ringmq::options::{ClientIdOwner, Options};
@@ -26,32 +26,32 @@ pub(super) struct Scenario {
     pub(super) options: Options,
     /// Clients besides the observer.
     pub(super) clients: usize,
-    /// How many things clients do in all.
+    /// The number of things that clients do in all.
     pub(super) steps: u32,
     pub(super) ring_capacity: usize,
     /// The longest usual delay of the network, in microseconds.
     pub(super) delay_us: u64,
-    /// How often bytes are cut into small pieces, in percent.
+    /// The percentage of moves in which bytes are cut into small pieces.
     pub(super) cuts: u64,
-    /// How often the outbox is flushed at once, in percent.
+    /// The percentage of chances at which the outbox is flushed at once.
     pub(super) flushes: u64,
-    /// How many payloads in a hundred are large.
+    /// Large payloads among a hundred.
     pub(super) large: u64,
-    /// How many publishes in a hundred are for a topic of their own, and retained.
+    /// Publishes among a hundred that are for a topic of their own, and retained.
     pub(super) unique: u64,
     /// Topics in use: few of them make conflicts likely.
     pub(super) topics: usize,
     /// Clients are users with rights, which change.
     pub(super) is_restricted: bool,
-    /// How many clients in a hundred are members of shared groups.
+    /// Clients among a hundred that are members of shared groups.
     pub(super) members: u64,
-    /// There is a journal, and a crash before the end.
+    /// The broker has a journal, and crashes before the end.
     pub(super) is_durable: bool,
-    /// What an acknowledgement means then.
+    /// The promise that an acknowledgement makes then.
     pub(super) promise: Promise,
-    /// How often a rewrite begins after a commit, in percent.
+    /// The percentage of commits after which a rewrite begins.
     pub(super) rewrites: u64,
-    /// How often rights change when a client does something, in percent.
+    /// The percentage of client actions at which rights change.
     pub(super) reloads: u64,
     /// Workers stand still now and then, while clients have to keep alive.
     pub(super) has_late_turns: bool,

@@ -7,19 +7,19 @@ use ringmq::base::time::Time;
 use ringmq_mqtt::ReasonCode;
 use std::time::Duration;
 
-/// What is known of a will.
+/// The fate of a will, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It may be published at any time: with a journal that may be before its CONNACK has left the
-    /// disk, and after a crash.
+    /// The will may be published at any time: with a journal that may be before its CONNACK has
+    /// left the disk, and after a crash.
     Open,
-    /// Its connection lives.
+    /// The will's connection lives.
     Armed,
-    /// It is to be published then.
+    /// The will is to be published then.
     Due(Time),
-    /// It was to be published at about the time at which that was called off.
+    /// The will was to be published at about the time at which that was called off.
     Either(Time),
-    /// It is not to be published.
+    /// The will is not to be published.
     Discarded,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Will {
     pub(super) published: u32,
 }
 
-/// How late a will may come out of the observer's shard.
+/// The longest delay with which a will may come out of the observer's shard.
 const LATE_MAX: Duration = Duration::from_millis(1_100);
 
 impl Model {

@@ -8,7 +8,7 @@ use ringmq::broker::{LinkId, Origin, Unsent};
 use ringmq_mqtt::{QoS, ReasonCode, SubscriptionOptions, Version};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What a packet from a client means to the model.
+/// The meaning of a client's packet for the model.
 #[derive(Debug, Clone)]
 pub(super) enum Item {
     /// The message with this index.
@@ -38,17 +38,17 @@ pub(super) struct Handed {
     pub(super) early: Option<(u64, Time)>,
 }
 
-/// Where a connection is in its life, as the driver of its worker sees it.
+/// The phase of a connection's life, as the driver of its worker sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// The shard asked to close it.
+    /// The shard asked to close the connection.
     Closing,
-    /// The shard was told that it is gone.
+    /// The shard was told that the connection is gone.
     Dead,
 }
 
-/// What the client said in its CONNECT.
+/// The terms in the client's CONNECT.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Terms {
     pub(super) clean_start: bool,
@@ -61,13 +61,13 @@ pub(super) struct Terms {
     pub(super) will: Option<(usize, u32)>,
 }
 
-/// From the client to the broker.
+/// The way from the client to the broker.
 #[derive(Debug, Default)]
 pub(super) struct Upward {
     pub(super) bytes: VecDeque<u8>,
-    /// How many bytes the client sent.
+    /// The number of bytes that the client sent.
     pub(super) sent: u64,
-    /// How many bytes the shard got.
+    /// The number of bytes that the shard got.
     pub(super) handed: u64,
     /// Packets not yet handed to the shard, by where they end.
     pub(super) items: VecDeque<(u64, Item)>,
@@ -76,21 +76,21 @@ pub(super) struct Upward {
     pub(super) is_scheduled: bool,
 }
 
-/// From the broker to the client.
+/// The way from the broker to the client.
 #[derive(Debug, Default)]
 pub(super) struct Downward {
     pub(super) bytes: VecDeque<u8>,
-    /// What the network did not take yet.
+    /// The output that the network did not take yet.
     pub(super) unsent: Unsent,
-    /// How many bytes the shard gave.
+    /// The number of bytes that the shard gave.
     pub(super) emitted: u64,
-    /// When: (up to which byte, event, time).
+    /// The moments of output: (up to which byte, event, time).
     pub(super) marks: VecDeque<(u64, u64, Time)>,
-    /// How many bytes the client has parsed.
+    /// The number of bytes that the client has parsed.
     pub(super) parsed: u64,
-    /// What the client has read and not parsed.
+    /// The bytes that the client has read and not parsed.
     pub(super) buffer: Vec<u8>,
-    /// Nothing comes after `bytes`.
+    /// The direction ends after `bytes`.
     pub(super) is_finished: bool,
     pub(super) is_scheduled: bool,
 }
@@ -100,15 +100,16 @@ pub(super) struct Downward {
 pub(super) struct Wire {
     pub(super) client: usize,
     pub(super) worker: usize,
-    /// None while it moves from worker to worker, and in the end.
+    /// The link; None while the connection moves from worker to worker, and in the end.
     pub(super) link: Option<LinkId>,
-    /// What its client shows of itself.
+    /// The credential that the client shows.
     pub(super) credential: Credential,
-    /// What its client has shown, and to which link of which worker, while that is verified.
+    /// The credential that the client has shown, and to which link of which worker, while that is
+    /// verified.
     pub(super) login: Option<(usize, LinkId, Box<Login>)>,
     /// Whether the password was right when it was verified.
     pub(super) verdict: Option<bool>,
-    /// What arrives with it on another worker, and where it comes from.
+    /// The origin of a moving connection, and the bytes that arrive with it on another worker.
     pub(super) moving: Option<(Origin, Vec<u8>)>,
     pub(super) phase: Phase,
     pub(super) version: Version,
@@ -128,9 +129,9 @@ pub(super) struct Wire {
     pub(super) hung_up: Option<bool>,
     /// The broker's answer to CONNECT came out of the shard.
     pub(super) is_answered: bool,
-    /// It was a refusal, and rightly so.
+    /// The answer was a refusal, and rightly so.
     pub(super) is_refused: bool,
-    /// The session, once it is accepted.
+    /// The session, once the connection is accepted.
     pub(super) session: Option<usize>,
     /// DISCONNECT as the shard saw it.
     pub(super) goodbye: Option<(ReasonCode, Option<u32>)>,
@@ -147,21 +148,21 @@ pub(super) struct Wire {
     pub(super) alias_out_max: u16,
     /// Client side: subscriptions that wait for SUBACK.
     pub(super) subscribing: BTreeMap<u16, Vec<usize>>,
-    /// Since when it is open.
+    /// The time since which the connection is open.
     pub(super) opened: Time,
     /// The client sends nothing more, and reads until the broker closes.
     pub(super) is_leaving: bool,
-    /// It has also closed its end for sending, without DISCONNECT.
+    /// The client has also closed its end for sending, without DISCONNECT.
     pub(super) is_half_closed: bool,
-    /// The broker does not let its client in any more.
+    /// The broker does not let the client in any more.
     pub(super) is_put_out: bool,
-    /// When the shard may have heard that its client leaves.
+    /// The time at which the shard may have heard that the client leaves.
     pub(super) left: Option<Time>,
     /// The worker knows that the client has closed its end.
     pub(super) is_finished: bool,
-    /// The broker has closed it, and nothing of what it sent was lost.
+    /// The broker has closed the connection, and nothing of its output was lost.
     pub(super) is_whole: bool,
-    /// What the broker has to answer.
+    /// The answers that the broker owes.
     pub(super) owed: Owed,
 }
 

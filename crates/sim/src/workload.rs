@@ -1,4 +1,4 @@
-//! What clients do next: all of it by chance.
+//! The next actions of clients: all of them by chance.
 
 use super::client::{Client, Kind, Outgoing, Patience};
 use super::late::KEEP_ALIVE_S;

@@ -50,7 +50,7 @@ pub(super) enum Event {
     Retry(usize),
     /// A worker's deadline.
     Tick(usize),
-    /// What the journal is writing is on disk.
+    /// The commit that the journal is writing is on disk.
     Commit,
     /// A client keeps a connection alive.
     Ping(usize),
@@ -68,7 +68,7 @@ pub(super) struct World {
     /// Events to come that are neither deadlines nor what clients do next.
     under_way: usize,
     pub(super) workers: Vec<Worker>,
-    /// What logins are verified by.
+    /// The policies by which logins are verified.
     pub(super) policies: Arc<[Policy]>,
     pub(super) mesh: Mesh,
     pub(super) wires: Vec<Wire>,
@@ -82,15 +82,15 @@ pub(super) struct World {
     pub(super) is_stopping: bool,
     /// Clients that would have done something meanwhile.
     pub(super) resting: Vec<usize>,
-    /// What outlives the broker, where anything does.
+    /// The journal, which outlives the broker; None without one.
     pub(super) journal: Option<Journal>,
-    /// What workers had counted when the broker crashed.
+    /// The counts of the workers when the broker crashed.
     pub(super) past_counters: Counters,
     /// The workers' seed.
     pub(super) secret: u64,
-    /// How often the network is still to do harm on purpose.
+    /// The number of times that the network is still to do harm on purpose.
     pub(super) sabotages_left: u32,
-    /// How often a worker is still to stand still.
+    /// The number of times that a worker is still to stand still.
     pub(super) late_turns_left: u32,
 }
 

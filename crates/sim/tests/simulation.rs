@@ -75,7 +75,7 @@ fn the_same_seed_does_the_same() {
     }
 }
 
-/// Which invariants fail when the network does harm, seed by seed.
+/// The invariants that fail when the network does harm, seed by seed.
 fn found(seeds: Range<u64>, sabotage: Sabotage) -> Vec<String> {
     let settings = RunSettings { sabotage: Some(sabotage), ..RunSettings::default() };
     let results = run_all(seeds.collect(), settings);

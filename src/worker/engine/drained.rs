@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 impl Engine {
-    /// Has the ring send a backlog when the socket takes it.
+    /// Lets the ring send a backlog when the socket takes it.
     pub(in crate::worker) fn send_backlog(&mut self, link: LinkId, backlog: Unsent) {
         let Some(connection) = self.links.get_mut(link) else { return };
         connection.sending = true;

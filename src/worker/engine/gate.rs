@@ -47,7 +47,7 @@ impl Gate {
         }
     }
 
-    /// Has the ring tell, once, when connections wait.
+    /// Lets the ring tell, once, when connections wait.
     pub(in crate::worker) fn watch(&mut self, ring: &mut Ring<Unsent>) {
         self.retry_at = None;
         if let Some(listeners) = &self.listeners {

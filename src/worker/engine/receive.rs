@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// Notes that the peer has sent its last byte. The peer may have closed only this direction,
-    /// and wait for the answers to what it has sent.
+    /// and wait for the answers to its packets.
     pub(super) fn end_input(&mut self, link: LinkId) {
         let Some(connection) = self.links.get_mut(link) else { return };
         connection.finished = true;
