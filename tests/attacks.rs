@@ -167,8 +167,9 @@ fn v08_a_stopped_reader_slows_nobody_and_is_bounded() {
     reading.read_exact(&mut message).unwrap();
     assert_eq!(&message[..2], &[0x32, 9]);
     assert!(is_served(&publisher_acknowledged(publisher)));
-    let held = broker.resident().saturating_sub(before);
-    assert!(held < 48 << 20, "{held} bytes are held for 80 MB sent");
+    // The allocator gives memory back a while after it was freed.
+    let held = || broker.resident().saturating_sub(before);
+    assert!(eventually(|| held() < 48 << 20), "{} bytes are held for 80 MB sent", held());
 }
 
 fn publisher_acknowledged(mut stream: TcpStream) -> TcpStream {

@@ -229,8 +229,8 @@ fn v19_floods_of_fragments_and_control_frames_leave_others_alone() {
     for pinging in pinging {
         println!("PINGREQ waited {:?}", pinging.stop());
     }
-    let held = world.server.resident().saturating_sub(before);
-    assert!(held < 32 << 20, "{held} bytes are held");
+    let held = || world.server.resident().saturating_sub(before);
+    assert!(eventually(|| held() < 32 << 20), "{} bytes are held", held());
     let mut client = Peer::websocket(world.server.port(WS));
     assert_eq!(client.connect(&connect("afterwards", None)), Some(0));
 }
@@ -256,8 +256,10 @@ fn v08_a_stopped_reader_behind_tls_or_websocket_slows_nobody_and_is_bounded() {
         let (kind, _) = reading.packet().expect("the message comes");
         assert_eq!(kind, 0x32);
         println!("listener {listener}: the last one took {:?}", start.elapsed());
-        let held = world.server.resident().saturating_sub(before);
-        assert!(held < 48 << 20, "listener {listener}: {held} bytes are held for 40 MB sent");
+        // The allocator gives memory back a while after it was freed.
+        let held = || world.server.resident().saturating_sub(before);
+        let is_bounded = eventually(|| held() < 48 << 20);
+        assert!(is_bounded, "listener {listener}: {} bytes are held for 40 MB sent", held());
         println!("listener {listener}: PINGREQ waited {:?}", pinging.stop());
     }
 }
