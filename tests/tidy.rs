@@ -151,6 +151,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("src/broker/neighbours.rs", "Neighbours"),
     ("src/broker/rate.rs", "PublishRate"),
     ("src/broker/record_ref.rs", "RecordRef"),
+    ("src/broker/replays.rs", "Replays"),
     ("src/broker/timers.rs", "Timers"),
     ("src/mesh/line.rs", "Line"),
     ("src/worker/closing.rs", "Closing"),
@@ -365,6 +366,56 @@ fn files_are_short_and_lines_narrow() {
             if line.chars().count() > LINE_COLUMNS_MAX {
                 wrong.push(format!("{}:{}: too wide", source.path, number + 1));
             }
+        }
+    }
+    report(wrong);
+}
+
+/// Words that name nothing: no page of the documentation begins with one of them.
+const PRONOUNS: &[&str] = &[
+    "it",
+    "its",
+    "what",
+    "whatever",
+    "that",
+    "this",
+    "these",
+    "those",
+    "who",
+    "whoever",
+    "whose",
+    "which",
+    "they",
+    "their",
+    "he",
+    "there",
+    "somebody",
+    "nobody",
+    "everybody",
+    "anybody",
+    "afterwards",
+];
+
+#[test]
+fn no_page_begins_with_a_pronoun() {
+    let mut wrong = Vec::new();
+    let folders = ["src", "crates", "bench/src", "crash/src"];
+    for source in folders.iter().flat_map(|folder| sources(folder)) {
+        let doc = |line: &str| {
+            let text = line.trim_start();
+            let text = text.strip_prefix("///").or_else(|| text.strip_prefix("//!"));
+            text.map(str::to_owned)
+        };
+        let mut before = None;
+        for (number, line) in source.text.lines().enumerate() {
+            let now = doc(line);
+            if let (None, Some(text)) = (&before, &now) {
+                let word = text.split_whitespace().next().unwrap_or_default().to_lowercase();
+                if PRONOUNS.contains(&word.trim_end_matches([',', ':'])) {
+                    wrong.push(format!("{}:{}:{text}", source.path, number + 1));
+                }
+            }
+            before = now;
         }
     }
     report(wrong);

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ringmq-bench", version)]
 pub(crate) struct Flags {
-    /// What to do
+    /// The scenario to run
     #[arg(value_enum)]
     pub(crate) scenario: Scenario,
 
@@ -27,7 +27,7 @@ pub(crate) struct Flags {
     /// The broker's port
     #[arg(long, default_value_t = 1883)]
     pub(crate) port: u16,
-    /// What is spoken below MQTT
+    /// The protocol below MQTT
     #[arg(long, value_enum, default_value_t = Below::Tcp)]
     pub(crate) over: Below,
     /// Version of the protocol
@@ -64,7 +64,7 @@ pub(crate) struct Flags {
     /// Sessions whose clients are away (store)
     #[arg(long, default_value_t = 1000)]
     pub(crate) sessions: u32,
-    /// Afterwards each session's client comes back for its messages (store)
+    /// Have each session's client come back for its messages in the end (store)
     #[arg(long)]
     pub(crate) check: bool,
     /// Retained messages
@@ -119,7 +119,7 @@ pub(crate) enum Scenario {
     Fanin,
     /// Publishers with one subscriber each
     Pairs,
-    /// There and back again: the time of a round trip
+    /// The time of a round trip
     Pingpong,
     /// Retained messages: stored, then all sent to a new subscriber
     Retained,

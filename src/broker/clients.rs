@@ -2,6 +2,7 @@
 
 use super::boundary::Output;
 use super::counters::Counters;
+use super::deferred::ResponseId;
 use super::drops::Drops;
 use super::ledger::Ledger;
 use super::link::{Link, State};
@@ -120,6 +121,11 @@ impl Clients {
     pub(super) fn link(&mut self, id: LinkId) -> Option<&mut Link> {
         let link = self.links.get_mut(id.slot as usize)?.as_deref_mut()?;
         (link.id == id).then_some(link)
+    }
+
+    /// True while a response on the link is still to be sent.
+    pub(super) fn is_deferred(&mut self, id: LinkId, response: ResponseId) -> bool {
+        self.link(id).is_some_and(|link| link.deferred_mut().contains(response))
     }
 
     pub(super) fn insert_link(&mut self, link: Link) {

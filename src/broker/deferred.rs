@@ -80,13 +80,17 @@ impl DeferredResponses {
         self.bytes = 0;
     }
 
-    /// The next response that need not wait any more, and its name.
-    pub(super) fn next_ready(&mut self) -> Option<(ResponseId, Deferred)> {
+    /// True while `response` is still to be sent.
+    pub(super) fn contains(&self, response: ResponseId) -> bool {
+        (response.0.wrapping_sub(self.first.0) as usize) < self.queue.len()
+    }
+
+    /// The next response that need not wait any more.
+    pub(super) fn next_ready(&mut self) -> Option<Deferred> {
         self.queue.front().filter(|deferred| deferred.waits == 0)?;
         let deferred = self.queue.pop_front()?;
-        let response = self.first;
-        self.first = response.after(1);
+        self.first = self.first.after(1);
         self.bytes -= deferred.bytes.len() as u32;
-        Some((response, deferred))
+        Some(deferred)
     }
 }

@@ -37,9 +37,6 @@ impl Shard {
         let now = self.clients.now;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.link = None;
-        for replay in session.replays() {
-            replay.waits_for = None;
-        }
         if !keeps_will {
             session.will = None;
         }
@@ -72,7 +69,7 @@ impl Shard {
         let Some(mut session) = self.clients.remove_session(id) else { return };
         debug_assert!(session.link.is_none());
         self.clients.note_end(&session);
-        let remove = |&place: &Place| self.subscriptions.remove(id.slot, place, false);
+        let remove = |place: Place| self.subscriptions.remove(id.slot, place, false);
         let gone = session.subscriptions.iter().filter_map(remove);
         let news = gone.filter_map(|gone| gone.news).map(News::new).collect();
         self.tell_interest(news, None);

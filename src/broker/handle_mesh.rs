@@ -85,7 +85,7 @@ impl Shard {
     /// them.
     fn send_ready(&mut self, id: LinkId) {
         let mut is_welcome = false;
-        while let Some((sent, response)) = self.next_ready(id) {
+        while let Some(response) = self.next_ready(id) {
             if response.is_connack {
                 is_welcome = true;
                 self.set_blocked(id, |blocks| blocks.connack = false);
@@ -96,7 +96,6 @@ impl Shard {
                 }
             }
             self.clients.send_bytes(id, &response.bytes);
-            self.end_wait(id, sent);
         }
         let Some(link) = self.clients.link(id) else { return };
         if link.state == State::Closing && !link.defers() {
@@ -113,15 +112,7 @@ impl Shard {
         }
     }
 
-    fn next_ready(&mut self, id: LinkId) -> Option<(ResponseId, Deferred)> {
+    fn next_ready(&mut self, id: LinkId) -> Option<Deferred> {
         self.clients.link(id)?.deferred_mut().next_ready()
-    }
-
-    /// Lets the retained messages follow that waited until the response `sent` had gone.
-    fn end_wait(&mut self, id: LinkId, sent: ResponseId) {
-        let Some(session) = self.clients.link(id).and_then(|link| link.session()) else { return };
-        for replay in self.clients.sessions[session.slot].replays() {
-            replay.waits_for = replay.waits_for.filter(|known| *known != sent);
-        }
     }
 }

@@ -49,7 +49,7 @@ impl Shard {
         let is_noted = self.clients.is_noted_since(mark);
         let response = self.defer_for_news(id, bytes, outcome.news, is_noted);
         for wanted in outcome.wanted {
-            self.begin_replay(session, wanted, response);
+            self.begin_replay(session, wanted, response.map(|response| (id, response)));
         }
         self.pump_replays(session);
         Ok(())
@@ -122,17 +122,11 @@ impl Shard {
 
     /// The session's own list of its subscriptions.
     pub(super) fn remember(&mut self, session: SessionId, place: Place) {
-        let places = &mut self.clients.sessions[session.slot].subscriptions;
-        if let Err(at) = places.binary_search(&place) {
-            places.insert(at, place);
-        }
+        self.clients.sessions[session.slot].subscriptions.insert(place);
     }
 
     fn forget(&mut self, session: SessionId, place: Place) {
-        let places = &mut self.clients.sessions[session.slot].subscriptions;
-        if let Ok(at) = places.binary_search(&place) {
-            places.remove(at);
-        }
+        self.clients.sessions[session.slot].subscriptions.remove(place);
     }
 
     /// Sends a response once every other worker has applied the news; names it if it waits.

@@ -54,7 +54,7 @@ impl Shard {
         let judged: Vec<_> = session
             .subscriptions
             .iter()
-            .map(|&place| {
+            .map(|place| {
                 let text = self.subscriptions.filter(place);
                 let filter = TopicFilter::parsed(&text).filter;
                 (place, session.check_of(filter).unwrap_or(true))

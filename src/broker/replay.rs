@@ -10,7 +10,7 @@
 use super::deferred::ResponseId;
 use super::delivery::Delivery;
 use super::record_ref::RecordRef;
-use crate::base::ids::WorkerId;
+use crate::base::ids::{LinkId, WorkerId};
 use crate::mqtt::{self, QoS};
 use crate::store::Message;
 use crate::store::record::Owed;
@@ -31,8 +31,8 @@ pub(super) struct Replay {
     subscription_id: u32,
     /// Whether an earlier process has sent a part: then QoS 0 messages are not sent again.
     is_restored: bool,
-    /// The SUBACK that must go first, by its number on the link.
-    pub(super) waits_for: Option<ResponseId>,
+    /// The SUBACK that must go first, and the link on which it goes.
+    pub(super) waits_for: Option<(LinkId, ResponseId)>,
     /// The workers on which matching topics live.
     sources: SmallVec<[Source; 1]>,
     /// The last topic that is done.

@@ -7,7 +7,7 @@ use super::permission::permitted;
 use super::replay::{Replay, Wanted, is_newer};
 use super::session::Session;
 use super::shard::Shard;
-use crate::base::ids::{SessionId, WorkerId};
+use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::limits::{PUMP_MESSAGES_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
 use crate::mqtt::QoS;
 use crate::store::Message;
@@ -19,8 +19,7 @@ impl Session {
     /// The replay of the session's subscription to `filter`, for the journal; None when all was
     /// sent.
     pub(super) fn owed(&self, filter: &str) -> Option<Owed<'static>> {
-        let replays = self.rare.iter().flat_map(|rare| &rare.replays);
-        replays.filter(|replay| **replay.filter() == *filter).map(Replay::owed).next()
+        self.rare.as_ref()?.replays.of(filter).map(Replay::owed)
     }
 }
 
@@ -33,7 +32,7 @@ impl Clients {
             return SmallVec::new();
         }
         let mut overtaken = SmallVec::new();
-        for replay in session.replays() {
+        for replay in session.rare().replays.iter_mut() {
             if replay.note_live(live) {
                 overtaken.push(replay.number);
             }
@@ -52,13 +51,13 @@ impl Shard {
         &mut self,
         id: SessionId,
         wanted: Wanted,
-        waits_for: Option<ResponseId>,
+        waits_for: Option<(LinkId, ResponseId)>,
     ) {
-        let number = wanted.number;
-        self.replay(id, wanted, &Owed { number, ..Owed::default() }, std::iter::empty());
-        if let Some(replay) = self.clients.sessions[id.slot].replays().last_mut() {
-            replay.waits_for = waits_for;
-        }
+        let owed = Owed { number: wanted.number, ..Owed::default() };
+        let mut replay = self.replay(wanted, &owed, std::iter::empty());
+        replay.waits_for = waits_for;
+        self.clients.sessions[id.slot].rare().replays.begin(replay);
+        self.clients.refresh_route(id);
     }
 
     /// Begins the rest of a replay that an earlier process has not finished. The messages of `live`
@@ -70,37 +69,32 @@ impl Shard {
         owed: &Owed<'_>,
         live: impl Iterator<Item = Arc<Message>>,
     ) {
-        self.replay(id, wanted, owed, live);
+        let mut replay = self.replay(wanted, owed, live);
+        replay.mark_restored();
         let rare = self.clients.sessions[id.slot].rare();
         rare.replays_begun = rare.replays_begun.max(owed.number);
-        if let Some(replay) = rare.replays.last_mut() {
-            replay.mark_restored();
-        }
+        rare.replays.begin(replay);
+        self.clients.refresh_route(id);
     }
 
     fn replay(
-        &mut self,
-        id: SessionId,
+        &self,
         wanted: Wanted,
         owed: &Owed<'_>,
         live: impl Iterator<Item = Arc<Message>>,
-    ) {
+    ) -> Replay {
         let is_exact = !wanted.filter.contains(['+', '#']);
         let home = is_exact.then(|| self.topic_home(&wanted.filter));
         let workers = WorkerId::all(self.workers);
         let workers = workers.filter(|worker| home.is_none_or(|home| home == *worker));
-        let rare = self.clients.sessions[id.slot].rare();
-        // Subscribing again asks anew; what the question before it still owed is part of it.
-        rare.replays.retain(|replay| *replay.filter() != wanted.filter);
-        rare.replays.push(Replay::new(wanted, owed, live, workers));
-        self.clients.refresh_route(id);
+        Replay::new(wanted, owed, live, workers)
     }
 
     /// Ends the replay of a filter that is no longer subscribed to.
     pub(super) fn end_replay(&mut self, id: SessionId, filter: &str) {
         let session = &mut self.clients.sessions[id.slot];
         if session.is_replaying() {
-            session.rare().replays.retain(|replay| **replay.filter() != *filter);
+            session.rare().replays.end(filter);
             self.clients.refresh_route(id);
         }
     }
@@ -110,10 +104,13 @@ impl Shard {
         let Some(route) = self.clients.open_route(id) else { return };
         for _ in 0..PUMP_MESSAGES_MAX {
             let session = &mut self.clients.sessions[id.slot];
-            let Some(replay) = session.replays().first() else { return };
-            if replay.waits_for.is_some() {
+            let Some(replay) = session.first_replay() else { return };
+            let waits_for = replay.waits_for.filter(|(link, _)| *link == route.link);
+            if waits_for.is_some_and(|(link, response)| self.clients.is_deferred(link, response)) {
                 return;
             }
+            let session = &mut self.clients.sessions[id.slot];
+            let Some(replay) = session.first_replay() else { return };
             let source = match replay.next_source() {
                 Ok(Some(source)) => source,
                 // A newer live message may still overtake what waits for the disk.
@@ -132,7 +129,7 @@ impl Shard {
             if self.clients.has_enough(route, id) {
                 return;
             }
-            let replay = &mut self.clients.sessions[id.slot].replays()[0];
+            let Some(replay) = self.clients.sessions[id.slot].first_replay() else { return };
             let number = replay.number;
             if let Some(delivery) = replay.take_next(source) {
                 self.clients.send_kept(id, route, delivery, number);
@@ -143,7 +140,8 @@ impl Shard {
 
     /// Ends the first replay, all of which has been sent.
     fn end_first(&mut self, id: SessionId) {
-        let replay = self.clients.sessions[id.slot].rare().replays.remove(0);
+        let first = self.clients.sessions[id.slot].rare().replays.take_first();
+        let Some(replay) = first else { return };
         self.clients.refresh_route(id);
         self.note_replayed(id, replay.filter());
     }
@@ -152,7 +150,7 @@ impl Shard {
     /// is there already.
     fn ask_sources(&mut self, id: SessionId) -> bool {
         let mut is_answered = false;
-        let replay = &mut self.clients.sessions[id.slot].replays()[0];
+        let Some(replay) = self.clients.sessions[id.slot].first_replay() else { return false };
         let part = RETAINED_PAGE_MESSAGES.div_ceil(replay.source_count());
         let (number, filter) = (replay.number, replay.filter().clone());
         for (worker, after) in replay.ask() {
@@ -196,9 +194,9 @@ impl Shard {
     /// topics.
     pub(super) fn judge_replays(&mut self, id: SessionId) {
         let Self { policies, clients, .. } = self;
-        let replays = clients.sessions[id.slot].replays().iter_mut();
+        let Some(rare) = &mut clients.sessions[id.slot].rare else { return };
         let mut is_permitted = permitted(policies);
-        for page in replays.flat_map(Replay::pages_mut) {
+        for page in rare.replays.iter_mut().flat_map(Replay::pages_mut) {
             page.retain(&mut is_permitted);
         }
     }
@@ -208,7 +206,8 @@ impl Shard {
         let RetainedPage { session: id, replay, mut messages, next } = page;
         messages.retain(permitted(&self.policies));
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if let Some(replay) = session.replays().iter_mut().find(|known| known.number == replay) {
+        let replays = session.rare.as_mut().map(|rare| &mut rare.replays);
+        if let Some(replay) = replays.and_then(|replays| replays.get_mut(replay)) {
             replay.take_page(from, messages, next);
         }
     }

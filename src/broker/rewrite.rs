@@ -59,7 +59,7 @@ impl Shard {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let Some(ledger) = &self.clients.ledger else { return };
         let (messages, deliveries) = session.stored_deliveries(ledger);
-        let subscriptions = session.subscriptions.iter().filter_map(|&place| {
+        let subscriptions = session.subscriptions.iter().filter_map(|place| {
             let filter = self.subscriptions.filter(place);
             let subscriber = self.subscriptions.subscriber(id.slot, place)?;
             Some(Subscription {

@@ -3,6 +3,8 @@
 use super::delivery::Delivery;
 use super::in_flight::{InFlight, Outgoing};
 use super::replay::Replay;
+use super::replays::Replays;
+use super::subscription_set::SubscriptionSet;
 use super::will::{Author, WillMessage};
 use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionNumber};
@@ -10,7 +12,6 @@ pub(super) use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
 use crate::store::Source;
-use crate::topics::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -41,8 +42,7 @@ pub(super) struct Session {
     /// The journal knows the session.
     pub(super) is_recorded: bool,
     pub(super) rare: Option<Box<Rare>>,
-    /// The subscriptions, sorted.
-    pub(super) subscriptions: Vec<Place>,
+    pub(super) subscriptions: SubscriptionSet,
     pub(super) will: Option<Box<WillMessage>>,
     /// The time at which the will is due, after the connection failed.
     pub(super) will_due: Option<Time>,
@@ -59,7 +59,7 @@ pub(super) struct Rare {
     /// QoS 2 identifiers received and not released.
     pub(super) received: BTreeSet<u16>,
     /// Retained messages still to be sent for the session's subscriptions, oldest first.
-    pub(super) replays: Vec<Replay>,
+    pub(super) replays: Replays,
     /// The greatest number of a replay.
     pub(super) replays_begun: u32,
 }
@@ -89,7 +89,7 @@ impl Session {
             waits_for_hand_over: false,
             is_recorded: false,
             rare: None,
-            subscriptions: Vec::new(),
+            subscriptions: SubscriptionSet::new(),
             will: None,
             will_due: None,
             ends: None,
@@ -137,9 +137,9 @@ impl Session {
         self.rare.as_ref().is_none_or(|rare| rare.queue.is_empty())
     }
 
-    /// Retained messages still to be sent for the session's subscriptions, oldest first.
-    pub(super) fn replays(&mut self) -> &mut [Replay] {
-        self.rare.as_mut().map_or(&mut [], |rare| &mut rare.replays)
+    /// The oldest replay of retained messages that are still to be sent.
+    pub(super) fn first_replay(&mut self) -> Option<&mut Replay> {
+        self.rare.as_mut()?.replays.first_mut()
     }
 
     pub(super) fn is_replaying(&self) -> bool {

@@ -266,7 +266,7 @@ pub struct SessionGroup<'a> {
     pub retain: bool,
     /// The packet identifier, as [`StoredDelivery::packet_id`].
     pub packet_id: u16,
-    /// Their numbers.
+    /// The numbers of the sessions.
     pub sessions: Numbers<'a>,
 }
 

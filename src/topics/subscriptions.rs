@@ -5,8 +5,11 @@ use super::filter_tree::{FilterTree, NodeId};
 use super::subscribers::{Subscriber, Subscribers};
 use crate::base::ids::WorkerId;
 use crate::mqtt::TopicFilter;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Names a shared group while any worker has members of it.
@@ -80,6 +83,8 @@ pub struct Group {
     /// A count that moves the choice around the members.
     pub turn: u32,
     node: NodeId,
+    /// The place of the group among those of its node.
+    index: u32,
 }
 
 /// One worker's interest in a filter.
@@ -147,6 +152,8 @@ pub struct Matches {
 pub struct Subscriptions {
     tree: FilterTree<Wants>,
     groups: Slab<Group>,
+    groups_by_filter: HashTable<GroupId>,
+    hasher: FixedState,
     worker: WorkerId,
 }
 
@@ -154,7 +161,13 @@ impl Subscriptions {
     /// Makes an empty index for worker `worker`.
     #[must_use]
     pub fn new(worker: WorkerId, seed: u64) -> Self {
-        Self { tree: FilterTree::new(seed), groups: Slab::new(), worker }
+        Self {
+            tree: FilterTree::new(seed),
+            groups: Slab::new(),
+            groups_by_filter: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            worker,
+        }
     }
 
     /// Adds or replaces a subscription of a connected session.
@@ -185,7 +198,7 @@ impl Subscriptions {
         let node = self.tree.find(filter.filter)?;
         let group = match filter.share_name {
             None => NOT_SHARED,
-            Some(_) => self.find_group(node, filter.text)?,
+            Some(_) => self.find_group(filter.text)?,
         };
         self.remove(session, Place { node, group }, online)
     }
@@ -297,7 +310,7 @@ impl Subscriptions {
     /// The group of a shared filter, if any worker has members of it.
     #[must_use]
     pub(crate) fn find_share(&self, filter: TopicFilter<'_>) -> Option<GroupId> {
-        self.find_group(self.tree.find(filter.filter)?, filter.text)
+        self.find_group(filter.text)
     }
 
     /// The whole filter of a subscription, in the client's own text.
@@ -332,31 +345,46 @@ impl Subscriptions {
         self.tree.len()
     }
 
-    fn find_group(&self, node: NodeId, text: &str) -> Option<GroupId> {
-        let mut ids = self.tree[node].groups.iter().copied();
-        ids.find(|&id| &*self.groups[id as usize].filter == text)
+    fn find_group(&self, text: &str) -> Option<GroupId> {
+        let is_it = |&id: &GroupId| &*self.groups[id as usize].filter == text;
+        self.groups_by_filter.find(self.hasher.hash_one(text), is_it).copied()
     }
 
     fn group_at(&mut self, node: NodeId, text: &str) -> GroupId {
-        self.find_group(node, text).unwrap_or_else(|| {
-            let id = self.groups.insert(Group {
-                filter: text.into(),
-                members: Subscribers::default(),
-                online: 0,
-                elsewhere: SmallVec::new(),
-                turn: 0,
-                node,
-            }) as GroupId;
-            self.tree[node].groups.push(id);
-            id
-        })
+        if let Some(id) = self.find_group(text) {
+            return id;
+        }
+        let siblings = &mut self.tree[node].groups;
+        let id = self.groups.insert(Group {
+            filter: text.into(),
+            members: Subscribers::default(),
+            online: 0,
+            elsewhere: SmallVec::new(),
+            turn: 0,
+            node,
+            index: siblings.len() as u32,
+        }) as GroupId;
+        siblings.push(id);
+        let Self { groups, groups_by_filter, hasher, .. } = self;
+        let hash = |id: &GroupId| hasher.hash_one(&*groups[*id as usize].filter);
+        groups_by_filter.insert_unique(hash(&id), id, hash);
+        id
     }
 
     fn drop_empty_group(&mut self, id: GroupId) {
         let group = &self.groups[id as usize];
-        if group.members.as_slice().is_empty() && group.elsewhere.is_empty() {
-            let group = self.groups.remove(id as usize);
-            self.tree[group.node].groups.retain(|&mut known| known != id);
+        if !group.members.as_slice().is_empty() || !group.elsewhere.is_empty() {
+            return;
+        }
+        let group = self.groups.remove(id as usize);
+        let hash = self.hasher.hash_one(&*group.filter);
+        if let Ok(entry) = self.groups_by_filter.find_entry(hash, |known| *known == id) {
+            entry.remove();
+        }
+        let siblings = &mut self.tree[group.node].groups;
+        siblings.swap_remove(group.index as usize);
+        if let Some(&moved) = siblings.get(group.index as usize) {
+            self.groups[moved as usize].index = group.index;
         }
     }
 }

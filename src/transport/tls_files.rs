@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub struct TlsFiles {
     /// Certificate chains in PEM, the server's own certificate and its issuers in each.
     pub certificates: Vec<PathBuf>,
-    /// Their private keys in PEM, in the same order.
+    /// The private keys of the certificates in PEM, in the same order.
     pub keys: Vec<PathBuf>,
     /// Files and folders with issuers of the server's certificates that may be missing in their
     /// files.
