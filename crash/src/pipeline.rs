@@ -60,7 +60,7 @@ impl Pipeline {
         self.link.is_none() && self.broken_us.is_none()
     }
 
-    /// The broker has ended: whatever was not answered need not be.
+    /// The broker has ended: open requests need no answer any more.
     pub(crate) fn reset(&mut self) {
         self.link = None;
         self.broken_us = None;

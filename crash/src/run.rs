@@ -69,7 +69,7 @@ pub(crate) struct Run<'a> {
     is_draining: bool,
     /// The broker that was not killed.
     spared: Option<Broker>,
-    /// Violations that were there already when somebody looked.
+    /// Violations that were there already at the last look.
     known: u64,
 }
 
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Probes are through: whoever waits for them may come.
+    /// Ends the probes: subscribers that wait for them may come.
     fn release_subscribers(&mut self) {
         if !self.clients[PROBER].outgoing.is_idle() {
             return;

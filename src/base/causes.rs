@@ -1,4 +1,4 @@
-//! An error and what is behind it, in one line.
+//! An error and the causes behind it, in one line.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! A queue that grows without moving what is in it: a thousand long queues that all get one more
-//! do not all have to be copied in the same turn, as those of [`VecDeque`] would.
+//! A queue that grows without moving its items: a thousand long queues that all get one more do not
+//! all have to be copied in the same turn, as those of [`VecDeque`] would.
 
 use std::collections::VecDeque;
 
@@ -66,7 +66,7 @@ impl<T> Queue<T> {
         self.first.iter().chain(self.rest.iter().flatten())
     }
 
-    /// Keeps what `keep` is true for.
+    /// Keeps the items for which `keep` is true.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.first.retain(&mut keep);
         self.rest.iter_mut().for_each(|piece| piece.retain(&mut keep));

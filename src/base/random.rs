@@ -2,7 +2,7 @@
 //! fit for salts, nonces, keys, and seeds of hash maps whose keys a peer chooses. Choices that have
 //! to replay come from a seeded `Prng` instead.
 
-/// Bytes that nobody can guess.
+/// Bytes that cannot be guessed.
 ///
 /// # Panics
 /// The kernel has no random bytes to give; without them nothing is safe.
@@ -12,7 +12,7 @@ pub(crate) fn bytes<const COUNT: usize>() -> [u8; COUNT] {
     bytes
 }
 
-/// A number that nobody can guess.
+/// A number that cannot be guessed.
 ///
 /// # Panics
 /// As [`bytes`].

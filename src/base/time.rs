@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Nanoseconds since a fixed start; never goes back, unaffected by changes of the wall clock.
 ///
-/// Kept as one more than it is, so that an `Option<Time>` is no larger than a `Time`.
+/// The stored number is one more, so that an `Option<Time>` is no larger than a `Time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(NonZeroU64);
 

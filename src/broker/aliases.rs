@@ -5,9 +5,9 @@ use crate::base::maps::HashMap;
 /// The aliases that each end has given the other.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
-    /// Set by the peer.
+    /// The topics of aliases set by the peer.
     received: HashMap<u16, Box<str>>,
-    /// Given to the peer.
+    /// The aliases given to the peer.
     sent: HashMap<Box<str>, u16>,
     /// The number of aliases that the peer takes.
     sent_max: u16,

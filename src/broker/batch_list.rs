@@ -1,4 +1,4 @@
-//! A list of what the journal is to be told, and who has acknowledged what of it meanwhile.
+//! A list of entries for the journal, and the acknowledgements of them that have come meanwhile.
 
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, SessionNumber};
@@ -43,7 +43,7 @@ impl Awaited {
         self.0 == 0
     }
 
-    /// True when all recipients have acknowledged it.
+    /// True when all recipients have acknowledged the entry.
     pub(super) const fn is_from_nobody(self) -> bool {
         self.0 & !Self::STAYS == 0
     }

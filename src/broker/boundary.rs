@@ -28,7 +28,7 @@ pub enum Input<'a> {
     /// Something has come on a link that is not MQTT's yet: the layers below have it, or the kernel
     /// until all of a large packet is there.
     Heard { link: LinkId },
-    /// The layers below MQTT do not accept any more what the client has shown of itself.
+    /// The layers below MQTT do not accept the client's proof of itself any more.
     Disowned { link: LinkId },
     /// The verdict that [`Output::Authenticate`] asked for.
     Authenticated { link: LinkId, verdict: Verdict },
@@ -65,8 +65,8 @@ pub enum Input<'a> {
     Looked { link: LinkId, has_input: bool },
     /// The time of [`Shard::deadline`](super::shard::Shard::deadline) has come.
     Tick,
-    /// The journal has written what this worker handed over: the last batch, if `has_batch`, and
-    /// these parts of other workers' records. What they hold is as safe as the durability promises.
+    /// The journal has written the last batch of this worker, if `has_batch`, and these parts of
+    /// other workers' records. All of them are as safe as the durability promises.
     Committed { has_batch: bool, parts: Vec<PartNumber> },
     /// A rewrite begins: all that lives is to be handed over anew.
     RewriteBegun { rewrite: u32 },

@@ -13,7 +13,7 @@ impl Carry {
         self.0.len()
     }
 
-    /// Adds what was received behind the rest.
+    /// Adds received bytes behind the rest.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }

@@ -53,7 +53,7 @@ pub(super) struct Clients {
     pub(super) links: Vec<Option<Box<Link>>>,
     pub(super) sessions: Slots<SessionId, Session>,
     pub(super) routes: Vec<Route>,
-    /// By slot, the number of a session whose messages the journal keeps; 0 for others.
+    /// The numbers of the sessions whose messages the journal keeps, by slot; 0 for others.
     stored: Vec<SessionNumber>,
     by_client_id: HashTable<SessionId>,
     hasher: FixedState,

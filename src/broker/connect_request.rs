@@ -18,9 +18,9 @@ pub(super) struct ConnectRequest {
     /// The name that the client gives itself.
     pub(super) user_name: Option<Arc<str>>,
     pub(super) clean_start: bool,
-    /// In seconds; 0 is none.
+    /// The keep-alive period in seconds; 0 is none.
     pub(super) keep_alive_s: u16,
-    /// In seconds; `u32::MAX` is for ever.
+    /// The time in seconds for which the session outlives its connection; `u32::MAX` is for ever.
     pub(super) session_expiry_s: u32,
     pub(super) receive_maximum: u16,
     pub(super) topic_alias_max: u16,

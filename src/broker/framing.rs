@@ -38,7 +38,7 @@ impl Shard {
         }
     }
 
-    /// Parses what was kept, and keeps what is still no whole packet.
+    /// Parses the bytes that were kept, and keeps those that are still no whole packet.
     fn parse_carry(&mut self, id: LinkId) {
         let Some(link) = self.clients.link(id) else { return };
         let carry = link.carry.take();
@@ -104,7 +104,7 @@ impl Shard {
         }
     }
 
-    /// Goes on with what was received while the link was paused.
+    /// Goes on with the bytes that were received while the link was paused.
     pub(super) fn go_on(&mut self, id: LinkId) {
         let Some(link) = self.clients.link(id) else { return };
         if !link.pauses.any() && !link.carry.is_empty() {

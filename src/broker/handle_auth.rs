@@ -25,8 +25,8 @@ use std::time::Duration;
 pub(super) const NOT_ANY_MORE: &str = "the client would not be let in any more";
 
 impl Shard {
-    /// Finds out by `login` who asks to come in, then lets it in or not. `is_large`: its CONNECT
-    /// is one of those that may be few.
+    /// Identifies a client by `login`, then lets the client in or not. `is_large`: its CONNECT is
+    /// one of those that may be few.
     pub(super) fn authenticate(
         &mut self,
         id: LinkId,

@@ -1,4 +1,4 @@
-//! CONNECT: whose session it is, where that lives, and what both sides agree on.
+//! CONNECT: the client's session, the worker where that lives, and the terms of both sides.
 
 use super::boundary::Output;
 use super::connect_request::ConnectRequest;
@@ -30,7 +30,7 @@ pub(super) struct Verified {
 }
 
 impl Shard {
-    /// Tells at once what is no CONNECT, instead of waiting for the whole of a packet that is none.
+    /// Refuses bytes that are no CONNECT at once, instead of waiting for the whole packet.
     // [MQTT-3.1.0-1]
     pub(super) const fn check_first(bytes: &[u8]) -> Result<(), ProtocolError> {
         match bytes {
@@ -226,7 +226,7 @@ impl Shard {
         Ok(())
     }
 
-    /// A client identifier that nobody has, and that lives here.
+    /// A client identifier that no client has, and whose session lives here.
     // [MQTT-3.1.3-6]
     fn assign_client_id(&mut self) -> String {
         loop {
@@ -287,8 +287,8 @@ impl Shard {
         self.pump(session);
     }
 
-    /// True when a session belongs to another user. One that no user in particular has made is
-    /// anybody's, so that nobody is locked out when users are told apart from now on.
+    /// True when a session belongs to another user. A session that no user in particular has made
+    /// is every user's, so that no client is locked out when users are told apart from now on.
     fn is_of_another(&self, session: SessionId, verified: &Verified) -> bool {
         let owner = self.clients.sessions[session.slot].user();
         let is_owned = self.clients.options.client_id_owner != ClientIdOwner::None;
@@ -388,7 +388,7 @@ impl Shard {
         self.tell_online(session_id, true);
     }
 
-    /// CONNACK; nothing when it is larger than its client takes.
+    /// CONNACK; nothing when the packet is larger than the client takes.
     fn connack(
         &mut self,
         id: LinkId,

@@ -62,8 +62,8 @@ impl Shard {
         }
     }
 
-    /// The session ends: its subscriptions go, its will is published if it is still to come, and
-    /// what other members of its shared groups can take goes to them.
+    /// Ends the session: its subscriptions go, its will is published if it is still to come, and
+    /// messages that other members of its shared groups can take go to them.
     // [MQTT-3.1.2-8], [MQTT-4.1.0-2]
     pub(super) fn end_session(&mut self, id: SessionId) {
         let Some(mut session) = self.clients.remove_session(id) else { return };

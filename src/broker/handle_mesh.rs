@@ -81,7 +81,7 @@ impl Shard {
         }
     }
 
-    /// Sends the deferred responses that wait for nothing any more, and then what waited behind
+    /// Sends the deferred responses that wait for nothing any more, and then the output behind
     /// them.
     fn send_ready(&mut self, id: LinkId) {
         let mut is_welcome = false;

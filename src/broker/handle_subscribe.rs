@@ -150,7 +150,7 @@ impl Shard {
         Some(response)
     }
 
-    /// Tells every other worker what this one has of filters, in one message.
+    /// Tells every other worker the news of this one's filters, in one message.
     pub(super) fn tell_interest(&mut self, news: Vec<News>, ticket: Option<Ticket>) {
         if news.is_empty() {
             return;

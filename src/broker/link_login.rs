@@ -70,7 +70,7 @@ impl LinkLogin {
         self.method.as_ref()
     }
 
-    /// When what the client has shown of itself expires.
+    /// The time at which the client's proof of itself expires.
     pub(super) const fn expires(&self) -> Option<Time> {
         self.expires
     }

@@ -1,10 +1,10 @@
-//! Where connections come from.
+//! Origins of connections.
 
 use crate::base::ids::ListenerId;
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Where a connection comes from.
+/// The origin of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The address of the peer, behind a proxy of the client itself; None by a Unix socket.

@@ -1,4 +1,4 @@
-//! New settings while clients are connected: who may come in and who may do what is judged anew.
+//! New settings while clients are connected: logins and permissions are judged anew.
 
 use super::handle_auth::NOT_ANY_MORE;
 use super::permission::{policy, worth_keeping};

@@ -202,9 +202,9 @@ impl Session {
         }
     }
 
-    /// Restores deliveries of which it is unknown whether they were sent, except that QoS 2
-    /// messages without a packet identifier were not. All others go as duplicates. A delivery
-    /// before the last one with an identifier may have been sent, and keeps its place.
+    /// Restores deliveries that may have been sent or not, except that QoS 2 messages without a
+    /// packet identifier were not. All others go as duplicates. A delivery before the last one with
+    /// an identifier may have been sent, and keeps its place.
     // [MQTT-4.6.0-1]
     fn restore_perhaps_sent(
         &mut self,

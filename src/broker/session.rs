@@ -1,4 +1,4 @@
-//! A client's session: what outlives its connection.
+//! A client's session, which outlives its connection.
 
 use super::delivery::Delivery;
 use super::in_flight::{InFlight, Outgoing};
@@ -58,7 +58,7 @@ pub(super) struct Rare {
     queue_bytes: usize,
     /// QoS 2 identifiers received and not released.
     pub(super) received: BTreeSet<u16>,
-    /// Retained messages still to be sent for its subscriptions, oldest first.
+    /// Retained messages still to be sent for the session's subscriptions, oldest first.
     pub(super) replays: Replays,
     /// The greatest number of a replay.
     pub(super) replays_begun: u32,
@@ -114,7 +114,7 @@ impl Session {
         Some(Source { identity, listener: self.listener })
     }
 
-    /// True when a QoS 1 or 2 message may be sent now, before what waits for the disk.
+    /// True when a QoS 1 or 2 message may be sent now, before messages that wait for the disk.
     pub(super) fn has_window(&self) -> bool {
         self.in_flight.is_clear() && self.has_room()
     }
@@ -137,7 +137,7 @@ impl Session {
         self.rare.as_ref().is_none_or(|rare| rare.queue.is_empty())
     }
 
-    /// Retained messages still to be sent for its subscriptions, oldest first.
+    /// The oldest replay of retained messages that are still to be sent.
     pub(super) fn first_replay(&mut self) -> Option<&mut Replay> {
         self.rare.as_mut()?.replays.first_mut()
     }
@@ -161,7 +161,7 @@ impl Session {
         self.rare.iter().flat_map(|rare| rare.received.iter().copied())
     }
 
-    /// Queues a message behind the others; what has expired makes room.
+    /// Queues a message behind the others; expired messages make room.
     pub(super) fn enqueue(
         &mut self,
         delivery: Delivery,

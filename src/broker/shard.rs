@@ -37,7 +37,7 @@ pub struct Shard {
     pub(super) retained: Retained<Message>,
     /// Counts, by its references, the large CONNECT packets that are kept.
     pub(super) large_logins: Arc<()>,
-    /// By listener.
+    /// The policies, by listener.
     pub(super) policies: Arc<[Policy]>,
     pub(super) index: WorkerId,
     pub(super) workers: usize,
@@ -243,7 +243,7 @@ impl Shard {
         }
     }
 
-    /// Sends what waits for the session's client.
+    /// Sends messages that wait for the session's client.
     pub(super) fn pump(&mut self, id: SessionId) {
         self.clients.pump(id);
         self.pump_replays(id);
@@ -369,8 +369,8 @@ impl Shard {
         }
     }
 
-    /// Closes the connection after what is to be sent, the responses that wait among it. Nothing
-    /// more of what its client has sent is handled.
+    /// Closes the connection after its output is sent, with the responses that wait. No further
+    /// packet of its client is handled.
     pub(super) fn close(&mut self, id: LinkId) {
         let due = self.clients.now.after(CLOSE_WAIT_MAX);
         let Some(link) = self.clients.link(id).filter(|link| link.state != State::Closing) else {

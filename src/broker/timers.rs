@@ -15,9 +15,9 @@ pub(super) enum TimerKey {
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     by_time: BTreeSet<(Time, TimerKey)>,
-    /// By slot.
+    /// The times, by slot.
     of_links: Vec<Option<Time>>,
-    /// By slot.
+    /// The times, by slot.
     of_sessions: Vec<Option<Time>>,
 }
 

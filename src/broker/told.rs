@@ -8,7 +8,7 @@ use crate::mqtt::{ProtocolError, ReasonCode, Version};
 use std::fmt::{self, Write};
 use std::io;
 
-/// The target of events whose words say already what their fields hold.
+/// The target of events whose words repeat their fields.
 pub const TOLD: &str = "ringmq::told";
 
 /// A text of a peer's as a log line shows it: not too long, and nothing in it that is more than
@@ -31,10 +31,10 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Why a connection ends.
+/// The reason for which a connection ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Departure {
-    /// Another connection has its session now.
+    /// Another connection has the session now.
     TakenOver,
     /// Nothing came for one and a half keep-alive periods.
     Silent,

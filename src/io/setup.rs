@@ -66,7 +66,7 @@ pub enum RingError {
     Old,
     /// `ENOMEM`: no memory for the queues.
     Memory,
-    /// `EMFILE` or `ENFILE`: no descriptor for the ring or what it watches.
+    /// `EMFILE` or `ENFILE`: no descriptor for the ring or the files that it watches.
     Descriptors,
     /// Anything else.
     Other(io::Error),

@@ -129,7 +129,7 @@ pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
     SockRef::from(&socket).peer_addr().ok()?.as_socket()
 }
 
-/// Sends the FIN behind what was sent.
+/// Sends the FIN behind all output.
 pub(crate) fn finish(socket: BorrowedFd<'_>) {
     // The call fails only when the connection has ended already.
     let _ = SockRef::from(&socket).shutdown(Shutdown::Write);

@@ -48,7 +48,7 @@ pub enum Entry {
 }
 
 /// A publish as its worker hands it to the journal, which joins the parts of other workers to it. A
-/// [`Published`] borrows from it what goes to the disk, once all parts are there.
+/// [`Published`] borrows its contents from the entry, once all parts are there.
 #[derive(Debug)]
 pub struct PublishEntry {
     /// The message, which has an id.
@@ -123,13 +123,13 @@ impl Recipients {
         self.others.push((session, delivery));
     }
 
-    /// True when nobody gets it.
+    /// True when no session gets the message.
     #[must_use]
     pub(crate) const fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.others.is_empty()
     }
 
-    /// Forgets everybody, and keeps the memory.
+    /// Forgets all sessions, and keeps the memory.
     pub(crate) fn clear(&mut self) {
         if let Some((_, sessions)) = self.groups.pop() {
             self.spare = sessions;
@@ -139,8 +139,8 @@ impl Recipients {
         self.others.clear();
     }
 
-    /// Leaves out each of the sorted `sessions`, as far as the message's own id names what they
-    /// get, and each delivery with one of the `numbers`.
+    /// Leaves out each of the sorted `sessions` whose delivery the message's own id names, and each
+    /// delivery with one of the `numbers`.
     pub fn leave_out(&mut self, sessions: &[SessionNumber], numbers: &[DeliveryNumber]) {
         let stays = |session: &SessionNumber| sessions.binary_search(session).is_err();
         for (_, group) in &mut self.groups {
@@ -153,13 +153,13 @@ impl Recipients {
         });
     }
 
-    /// Leaves out everybody.
+    /// Leaves out all sessions.
     pub(crate) fn leave_out_all(&mut self) {
         self.groups.clear();
         self.leave_out_others(|_, _| true);
     }
 
-    /// Leaves deliveries out that are over; what a delivery overtakes stays.
+    /// Leaves deliveries out that are over, but keeps those that overtake others.
     fn leave_out_others(&mut self, is_over: impl Fn(SessionNumber, &StoredDelivery<'_>) -> bool) {
         for (session, delivery) in &mut self.others {
             if is_over(*session, delivery) {
@@ -169,7 +169,7 @@ impl Recipients {
         self.others.retain(|(_, delivery)| delivery.qos > 0 || !delivery.overtakes.is_empty());
     }
 
-    /// Takes in those of another worker.
+    /// Takes in the recipients of another worker.
     pub(crate) fn append(&mut self, mut more: Self) {
         self.groups.append(&mut more.groups);
         self.others.append(&mut more.others);
@@ -184,14 +184,15 @@ impl PublishEntry {
         !is_noted && self.recipients.is_empty()
     }
 
-    /// True when its bytes are to be written; otherwise nobody thinks any more that they are.
+    /// True when the message's bytes are to be written; otherwise the note that they are is taken
+    /// back.
     #[must_use]
     pub(crate) fn settle_body(&self) -> bool {
         let goes = self.retained.is_some() || !self.recipients.is_empty();
         self.is_new && (goes || !self.message.forget_stored())
     }
 
-    /// The record of it.
+    /// The record of the publish.
     #[must_use]
     pub fn record(&self, epoch: Epoch, has_body: bool) -> Record<'_> {
         let Recipients { groups, others, .. } = &self.recipients;

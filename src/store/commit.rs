@@ -9,8 +9,8 @@
 //!
 //! Checksums are CRC-32C. Those of commits and records begin with the journal's salt, so that no
 //! client can put something into a payload that would be taken for a commit. A commit is one write,
-//! and the next one begins when it is synced; so what is damaged with a commit behind it was not
-//! torn by a crash.
+//! and the next one begins when it is synced; so a damaged part with a commit behind it
+//! was not torn by a crash.
 
 use super::record::Record;
 
@@ -200,7 +200,7 @@ impl CommitHeader {
         is_whole.then(|| Self { length: u32_at(bytes, 4), number: u64_at(bytes, 8) })
     }
 
-    /// Where the next whole header is, from `from` on.
+    /// The offset of the next whole header, from `from` on.
     pub(super) fn find(bytes: &[u8], from: usize, salt: u64) -> Option<usize> {
         let is_here = |at: &usize| Self::decode(&bytes[*at..], salt).is_some();
         let candidates = bytes.get(from..)?.windows(COMMIT_MAGIC.len()).enumerate();

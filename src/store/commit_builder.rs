@@ -1,4 +1,4 @@
-//! Makes commits of what the workers hand over.
+//! Makes commits of the batches that the workers hand over.
 //!
 //! A message that goes to sessions of several workers is one record. The worker that it came to
 //! hands over the record, the others their part of its recipients; the batch with the record waits
@@ -64,7 +64,7 @@ pub struct Commit {
 #[derive(Debug)]
 pub struct CommitBuilder {
     epoch: Epoch,
-    /// By worker.
+    /// The batches, by worker.
     batches: ByWorker<Option<Batch>>,
     parts: HashMap<RecordName, Parts>,
     /// A note of the journal's time, for the next commit.

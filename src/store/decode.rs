@@ -3,8 +3,8 @@
 use super::record::{Body, Record};
 use std::fmt;
 
-/// Why bytes are no record, though their checksum is right: a newer version wrote them, or they
-/// were written wrongly.
+/// The reason for which bytes with a right checksum are no record: a newer version wrote them, or
+/// they were written wrongly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
     /// A newer version wrote a record of this kind.

@@ -90,7 +90,7 @@ pub struct Log<D: Disk> {
     syncs: bool,
     /// The next commit looks for the older segments, too.
     looks_at_older: bool,
-    /// About how much is still needed of what is there.
+    /// The approximate number of bytes that are still needed.
     live_bytes: u64,
     /// The rewrite that is going on, and the segment with which it began.
     rewrite: Option<(u32, u64)>,

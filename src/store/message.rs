@@ -32,9 +32,9 @@ pub struct Message {
     version: AtomicU64,
     /// The message's name in the journal; 0 when no part of the message is ever to be there.
     pub id: MessageId,
-    /// Twice the latest rewrite since whose beginning its bytes are in the journal, or on their way
-    /// there, and 1 more when somebody counts on that; 0 for none. Whoever needs them there looks
-    /// at it, whichever worker that is.
+    /// Twice the latest rewrite since whose beginning the message's bytes are in the journal, or on
+    /// their way there, and 1 more when another record counts on it; 0 for none. Every worker that
+    /// needs them there looks at this number.
     stored: AtomicU32,
 }
 
@@ -187,7 +187,7 @@ impl Message {
         &self.bytes[self.payload_start()..]
     }
 
-    /// Where the payload begins in [`Self::bytes`].
+    /// The offset of the payload in [`Self::bytes`].
     pub(crate) fn payload_start(&self) -> usize {
         (self.topic_length + self.properties_length) as usize
     }
@@ -197,7 +197,7 @@ impl Message {
         &self.bytes
     }
 
-    /// True when its time is over.
+    /// True when the message's time is over.
     pub fn is_expired(&self, now: Time) -> bool {
         self.expires.is_some_and(|expires| expires.at <= now)
     }

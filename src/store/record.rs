@@ -1,4 +1,4 @@
-//! The records of the journal: one for each change of what outlives the process.
+//! The records of the journal: one for each change of data that outlives the process.
 //!
 //! Every record can be applied twice, and a record about a session that is not known changes
 //! nothing; so a suffix of the journal is enough wherever everything that lives has been written

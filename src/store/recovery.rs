@@ -368,7 +368,7 @@ fn are_records_whole(mut records: &[u8], stamp: Stamp) -> bool {
     true
 }
 
-/// The records of a segment of a journal with this salt, and what is damaged between them, in
+/// The records of a segment of a journal with this salt, and the damaged bytes between them, in
 /// order. `next_commit` is the number of its first commit, for the case that its header is damaged.
 #[must_use]
 pub fn pieces(bytes: &[u8], salt: u64, mut next_commit: u64) -> Vec<Piece<'_>> {

@@ -26,8 +26,8 @@ pub struct State {
     retained: HashMap<Box<str>, Register>,
     /// Messages that are retained, and whose bytes are still to come: their versions.
     retained_early: HashMap<MessageId, u64>,
-    /// Deliveries that were taken from their session before it was known that there are such:
-    /// workers are not in step with each other.
+    /// Deliveries that were taken from their session before the state knew of them: workers are not
+    /// in step with each other.
     taken_early: HashSet<DeliveryName>,
     /// (session, [`Owed::number`]) of subscriptions not known to be owed messages yet, and the
     /// messages that are not owed to them.
@@ -167,7 +167,7 @@ impl State {
         }
     }
 
-    /// Forgets what nobody refers to. For the end of the journal.
+    /// Forgets all that no session and no topic refers to. For the end of the journal.
     pub fn finish(&mut self) {
         self.taken_early.clear();
         self.retained_early.clear();
@@ -366,7 +366,7 @@ impl State {
         }
     }
 
-    /// Applies what came early about the messages owed under this number, which is known now.
+    /// Applies early records about the messages owed under this number, which is known now.
     fn apply_overtaken_early(&mut self, session: SessionNumber, owed: u32) {
         if let Some(early) = self.overtaken_early.remove(&(session, owed))
             && let Some(owed) = self.sessions.get_mut(&session).and_then(|s| s.owed(owed))
@@ -596,7 +596,7 @@ fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
 }
 
-/// Versions of what topics' homes get begin behind this one.
+/// The lowest version: those that the homes of topics give begin behind it.
 pub const VERSION_MIN: u64 = 1;
 
 /// The QoS that a stored number stands for.

@@ -50,7 +50,7 @@ impl Checker {
         Some(stamp)
     }
 
-    /// I4: the delivery is, bit for bit, what was sent.
+    /// I4: the delivery is, bit for bit, the message that was sent.
     pub(crate) fn check_content(&mut self, client: usize, publish: &Publish<'_>) -> Option<Stamp> {
         let stamp = Stamp::read(publish.payload).filter(|stamp| {
             let publisher = self.publishers.get(stamp.publisher as usize);

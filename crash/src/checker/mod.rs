@@ -1,4 +1,4 @@
-//! The black-box checker: it hears what clients send and receive, and knows what must follow.
+//! The black-box checker: hears the packets of all clients, and knows their necessary effects.
 //!
 //! An acknowledged packet must have taken effect; any other may have. The checker judges when all
 //! is quiet: see [`Checker::judge`]. Until then it keeps every message, after that none.

@@ -70,7 +70,7 @@ impl Checker {
         unpaid
     }
 
-    /// Tells what was owed and has not come; then nothing is owed any more.
+    /// Tells the owed messages that have not come; then nothing is owed any more.
     pub(super) fn judge_owed(&mut self) {
         for (client, place, topic) in self.unpaid() {
             let name = &self.topics[usize::from(topic)];

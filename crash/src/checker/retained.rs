@@ -16,7 +16,7 @@ pub(crate) struct Register {
 }
 
 impl Register {
-    /// Whether somebody who subscribed when the floor was `floor` may find nothing.
+    /// Whether a reader that subscribed when the floor was `floor` may find nothing.
     fn may_be_empty(&self, floor: Option<u64>) -> bool {
         floor.is_none_or(|floor| self.cleared.is_some_and(|cleared| cleared >= floor))
     }

@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     Unreleased,
     /// A packet identifier that is in use stands for another message.
     IdentifierReused,
-    /// A client cannot finish what it began: it gets no answer, or no connection.
+    /// A client cannot finish an exchange that it began: it gets no answer, or no connection.
     Stuck,
     /// The broker ended by itself, or did not start.
     BrokerDown,

@@ -76,7 +76,7 @@ impl Client {
         self.connect(turn);
     }
 
-    /// Ends its session; what it got and did not acknowledge does not matter any more.
+    /// Ends the client's session; unacknowledged messages do not matter any more.
     fn begin_anew(&mut self, turn: &mut Turn<'_>) {
         if turn.prng.u8(..100) >= 30 {
             return;

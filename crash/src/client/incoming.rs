@@ -32,7 +32,7 @@ impl Incoming {
         self.held.clear();
     }
 
-    /// The connection is gone: what was not acknowledged will come again.
+    /// The connection is gone: unacknowledged messages will come again.
     pub(crate) fn disconnect(&mut self) {
         self.owed.clear();
     }
@@ -89,7 +89,7 @@ impl Incoming {
         self.owed.push_back((turn.now_us + late_us, kind, packet_id));
     }
 
-    /// Sends what is due, in order; a late client not all at once.
+    /// Sends acknowledgements that are due, in order; a late client not all at once.
     pub(crate) fn acknowledge(&mut self, link: &mut Link, turn: &mut Turn<'_>) {
         while let Some(&(due_us, kind, packet_id)) = self.owed.front() {
             if due_us.max(self.paused_us) > turn.now_us && !turn.is_draining {

@@ -1,4 +1,4 @@
-//! A client with a session: one connection at a time, and what it remembers across them.
+//! A client with a session: one connection at a time, and the memory that outlives it.
 //!
 //! The client does as the specification asks of one that keeps its state: after a lost connection
 //! it sends again the messages that were not acknowledged, and forgets everything when the broker

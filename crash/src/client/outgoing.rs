@@ -1,4 +1,4 @@
-//! The publishing half of a client: what is in flight, and what comes next.
+//! The publishing half of a client: the messages in flight, and the next ones.
 
 use super::Turn;
 use crate::catalog::{PLAIN_TOPICS, RELAYS, register, registers, relay};
@@ -68,7 +68,7 @@ impl Outgoing {
         self.in_flight.is_empty() && self.orders.is_empty()
     }
 
-    /// The session is gone, and with it what was in flight.
+    /// The session is gone, and with it the messages in flight.
     pub(crate) fn forget(&mut self, turn: &mut Turn<'_>) {
         for lost in self.in_flight.drain(..) {
             turn.checker.abandoned(lost.message.author, lost.sequence);
@@ -98,7 +98,7 @@ impl Outgoing {
         link.send(&Packet::Publish(publish));
     }
 
-    /// Publishes what the window lets through.
+    /// Publishes as many messages as the window lets through.
     pub(crate) fn publish(&mut self, link: &mut Link, turn: &mut Turn<'_>, quota: usize) {
         for _ in 0..BURST {
             if self.in_flight.len() >= quota.min(self.window.max(1)) {

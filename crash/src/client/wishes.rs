@@ -1,4 +1,4 @@
-//! The subscribing half of a client: what it wants to be subscribed to, and what it knows of it.
+//! The subscribing half of a client: the subscriptions that it wants, and those that it knows of.
 
 use super::Turn;
 use crate::catalog::Filters;
@@ -81,7 +81,7 @@ impl Wishes {
         }
     }
 
-    /// Asks for what is not known to be as it is wanted.
+    /// Asks for the subscriptions that are not known to be as they are wanted.
     pub(crate) fn ask(&mut self, client: usize, link: &mut Link, turn: &mut Turn<'_>) {
         for wish in &mut self.wishes {
             if wish.known == Some(wish.is_wanted) || wish.pending.is_some() {

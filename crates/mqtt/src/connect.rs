@@ -80,9 +80,9 @@ pub struct Will<'a> {
     pub properties: Properties<'a>,
 }
 
-/// A CONNECT that was not decoded, by what can be answered.
+/// A CONNECT that was not decoded, by the answer that is possible.
 ///
-/// Converted to a [`ProtocolError`] for whoever only logs it.
+/// Converted to a [`ProtocolError`] for a caller that only logs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectError {
     /// MQTT of a version unknown here: answer 0x01 or 0x84 as fits `level`.
@@ -151,8 +151,8 @@ impl<'a> Connect<'a> {
     ///
     /// # Errors
     ///
-    /// Sorted by what can be answered. In MQTT 3 a CONNECT that does not conform gets no answer,
-    /// except that its client identifier can be refused.
+    /// Sorted by the answer that is possible. In MQTT 3 a CONNECT that does not conform gets no
+    /// answer, except that its client identifier can be refused.
     pub fn decode(frame: &Frame<'a>) -> Result<Self, ConnectError> {
         let mut reader = Reader::new(frame.body);
         let version = decode_version(&mut reader)?;

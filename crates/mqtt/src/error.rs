@@ -26,7 +26,7 @@ impl ProtocolError {
         Self::new(ReasonCode::MalformedPacket, cause)
     }
 
-    /// Bytes that can be parsed but say what the specification does not allow (0x82).
+    /// Bytes that can be parsed but say something that the specification does not allow (0x82).
     #[must_use]
     pub const fn protocol(cause: &'static str) -> Self {
         Self::new(ReasonCode::ProtocolError, cause)

@@ -1,4 +1,4 @@
-//! Any packet: for clients and tests, which do not know what comes next.
+//! Any packet: for clients and tests, which do not know the type of the next one.
 
 use super::{
     Ack, Auth, ConnAck, Connect, Disconnect, Frame, PacketType, ProtocolError, Publish, ReasonCode,
@@ -41,7 +41,7 @@ pub enum Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    /// Decodes whatever `frame` holds; a CONNECT names its own version.
+    /// Decodes the packet in `frame`, of any type; a CONNECT names its own version.
     ///
     /// # Errors
     ///

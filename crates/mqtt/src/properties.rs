@@ -131,7 +131,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// The MIME type, or whatever describes the payload.
+    /// The MIME type, or another description of the payload.
     #[must_use]
     pub fn content_type(&self) -> Option<&'a str> {
         self.iter().find_map(|property| match property {
@@ -192,7 +192,7 @@ pub struct UserProperties<'a> {
 }
 
 impl<'a> UserProperties<'a> {
-    /// Takes `bytes` for what [`encode_user_property`] wrote, without a check.
+    /// Takes `bytes` for the output of [`encode_user_property`], without a check.
     #[must_use]
     pub fn from_bytes(bytes: &'a [u8]) -> Self {
         Self { runs: Runs::one(bytes) }

@@ -52,7 +52,7 @@ pub struct Ack<'a> {
     pub kind: AckType,
     /// The packet identifier of the PUBLISH: at least 1.
     pub packet_id: u16,
-    /// Success, or what became of the message.
+    /// Success, or the reason for which the message was refused.
     pub code: ReasonCode,
     /// The reason in words, for a log.
     pub reason: Option<&'a str>,

@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
         self.position == self.bytes.len()
     }
 
-    /// Refuses what is left over when the packet should have ended.
+    /// Refuses bytes that are left over when the packet should have ended.
     pub(crate) const fn finish(&self) -> Result<(), ProtocolError> {
         if self.is_empty() { Ok(()) } else { Err(ProtocolError::malformed("bytes left over")) }
     }

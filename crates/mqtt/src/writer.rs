@@ -37,7 +37,7 @@ pub(crate) fn put_varint(value: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[..length]);
 }
 
-/// Writes what `write` writes, with its length as a variable byte integer in front.
+/// Writes the output of `write`, with its length as a variable byte integer in front.
 pub(crate) fn put_sized(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     write(out);

@@ -554,7 +554,7 @@ impl Missing {
         }
     }
 
-    /// True when what the broker says it dropped accounts for them.
+    /// True when the broker's count of dropped messages accounts for them.
     const fn is_excused(&self, counters: &Counters) -> bool {
         let full = counters.dropped_queue_full;
         let (expired, large) = (counters.dropped_expired, counters.dropped_too_large);

@@ -46,7 +46,7 @@ pub(super) struct Outgoing {
     pub(super) is_released: bool,
 }
 
-/// One client, whatever connections it has.
+/// One client, with all its connections.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: String,
@@ -162,7 +162,7 @@ impl World {
         index
     }
 
-    /// The client starts anew: what was under way does not count any more.
+    /// The client starts anew: exchanges under way do not count any more.
     fn forget_session(&mut self, client: usize) {
         let state = &mut self.clients[client];
         state.must_clean = true;
@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    /// Parses what the client has read.
+    /// Parses the bytes that the client has read.
     pub(super) fn read(&mut self, wire: usize) {
         let buffer = std::mem::take(&mut self.wires[wire].down.buffer);
         let mut at = 0;
@@ -399,7 +399,7 @@ impl World {
         }
     }
 
-    /// An answer to what the client sent, or the release of what it received.
+    /// An answer to the client's packet, or the release of a message that it received.
     fn receive_ack(&mut self, wire: usize, ack: &Ack<'_>) {
         let client = self.wires[wire].client;
         let id = ack.packet_id;

@@ -67,7 +67,7 @@ pub struct Plan {
     pub failure: Failure,
 }
 
-/// A crash, by what it leaves of bytes that were not synced.
+/// A crash, by the part that it leaves of bytes that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
     /// A crash does nothing to the change.
@@ -322,7 +322,7 @@ fn put(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     to[offset..end].copy_from_slice(bytes);
 }
 
-/// Says of every sector what becomes of it.
+/// Decides the fate of every sector.
 enum Chance {
     Always(bool),
     /// So many in a hundred are kept.

@@ -99,7 +99,7 @@ impl World {
         link
     }
 
-    /// Gives the shard an input and carries out what comes of it.
+    /// Gives the shard an input and carries out its outputs.
     pub(super) fn feed(&mut self, worker: usize, input: Input<'_>) {
         self.workers[worker].shard.handle(self.now, input);
         self.drain(worker);
@@ -259,7 +259,7 @@ impl World {
         self.flush(worker);
     }
 
-    /// Sends what the outbox holds.
+    /// Sends the output in the outbox.
     pub(super) fn flush(&mut self, worker: usize) {
         while let Some(link) = self.workers[worker].shard.outbox().next_dirty() {
             self.transmit(worker, link);
@@ -271,7 +271,7 @@ impl World {
         self.schedule_tick(worker);
     }
 
-    /// Sends what the outbox holds for the client's earlier connections.
+    /// Sends the output in the outbox for the client's earlier connections.
     fn flush_earlier(&mut self, wire: usize) {
         let Wire { client, worker, .. } = self.wires[wire];
         let earlier = self.wires[..wire].iter().filter(|w| w.client == client);
@@ -279,7 +279,7 @@ impl World {
         links.into_iter().for_each(|link| self.transmit(worker, link));
     }
 
-    /// Sends what the outbox holds for one link.
+    /// Sends the output in the outbox for one link.
     pub(super) fn transmit(&mut self, worker: usize, link: LinkId) {
         self.transmit_perhaps(worker, link, false);
     }
@@ -434,7 +434,7 @@ impl World {
         }
     }
 
-    /// Moves what waits for room.
+    /// Moves messages that wait for room.
     pub(super) fn retry(&mut self, worker: usize) {
         self.workers[worker].is_retry_scheduled = false;
         let (opened, _) = self.mesh.retry(worker);

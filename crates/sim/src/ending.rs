@@ -1,4 +1,4 @@
-//! The end of a run: everybody comes back, everything arrives, and then nothing is left.
+//! The end of a run: all clients come back, everything arrives, and then nothing is left.
 
 use super::client::{Client, Kind, Patience};
 use super::model::Message;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl World {
-    /// Brings the world to rest and checks what must hold then.
+    /// Brings the world to rest and checks the rules that must hold then.
     pub(super) fn end(&mut self) {
         self.is_ending = true;
         self.let_everyone_in();
@@ -47,7 +47,7 @@ impl World {
         self.check_nothing_is_left();
     }
 
-    /// Rights stay as they are, but nobody is kept from coming back.
+    /// Rights stay as they are, but no client is kept from coming back.
     fn let_everyone_in(&mut self) {
         if let Some(rights) = &self.model.rights {
             let edition = rights.newest().with_everyone();

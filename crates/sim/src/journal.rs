@@ -84,7 +84,7 @@ pub(super) fn keep(shard: &mut Shard, promise: Promise) {
 }
 
 impl World {
-    /// Takes what a worker hands over.
+    /// Collects the batches and parts that a worker hands over.
     pub(super) fn collect(&mut self, worker: usize) {
         if self.journal.is_none() {
             return;
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// Everything comes to rest, the broker crashes, and everybody goes on.
+    /// Brings everything to rest, crashes the broker, and lets all clients go on.
     pub(super) fn crash_midway(&mut self) {
         if self.journal.is_none() {
             return;
@@ -212,7 +212,7 @@ impl World {
         self.crash();
     }
 
-    /// Every client is told that the broker stops, and what was sent is noted.
+    /// Tells every client that the broker stops, and notes the output.
     fn stop(&mut self) {
         self.trace(|| "the broker stops".into());
         self.is_stopping = true;
@@ -303,7 +303,7 @@ fn described(state: &State, now: Time) -> BTreeSet<String> {
     lines
 }
 
-/// Adds what was counted before a crash.
+/// Adds the counts from before a crash.
 pub(super) fn with_past(past: &Counters, mut now: Counters) -> Counters {
     now.add(past);
     now

@@ -104,7 +104,7 @@ pub struct Report {
 pub struct Failure {
     /// The seed that replays it.
     pub seed: u64,
-    /// The name of the invariant, and what happened.
+    /// The name of the invariant, and the event that broke it.
     pub violation: String,
     /// The last events before it.
     pub trace: Vec<String>,

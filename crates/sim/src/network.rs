@@ -11,7 +11,7 @@ use ringmq_mqtt::{Framed, Packet, PacketType, Publish, QoS, Sender, Version, nex
 const RECEIVE_BYTES: usize = 4096;
 
 impl World {
-    /// Puts bytes on the wire for the broker; `item` is what they mean.
+    /// Puts bytes on the wire for the broker; `item` is their meaning.
     pub(super) fn send(&mut self, wire: usize, bytes: &[u8], item: Item) {
         let state = &mut self.wires[wire];
         if state.hung_up.is_some() || state.is_leaving {
@@ -102,7 +102,7 @@ impl World {
         self.after_input(wire);
     }
 
-    /// The first answer is sent at once, so that the model knows what was decided.
+    /// Sends the first answer at once, so that the model knows the decision.
     pub(super) fn after_input(&mut self, wire: usize) {
         let state = &self.wires[wire];
         if let Some(link) = state.link.filter(|_| !state.is_answered) {
@@ -208,7 +208,7 @@ impl World {
         self.schedule_down(wire);
     }
 
-    /// The client closes its end. `lossy`: what it sent and the worker has not got is lost.
+    /// The client closes its end. `lossy`: bytes that the worker has not got are lost.
     pub(super) fn hang_up(&mut self, wire: usize, lossy: bool) {
         if self.wires[wire].hung_up.is_none() {
             self.wires[wire].hung_up = Some(lossy);
@@ -281,7 +281,7 @@ impl World {
         self.schedule_down(wire);
     }
 
-    /// Does harm to what a shard sends, if the run is to.
+    /// Does harm to the output of a shard, if the run is to.
     pub(super) fn spoil(&mut self, wire: usize, bytes: Vec<u8>) -> Vec<u8> {
         let Some(sabotage) = self.settings.sabotage else { return bytes };
         let is_exempt = self.is_observer(self.wires[wire].client) || !self.wires[wire].is_answered;

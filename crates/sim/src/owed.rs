@@ -1,4 +1,4 @@
-//! V34: what a client asks is answered: in order, in time, and before the broker closes.
+//! V34: a client's requests are answered: in order, in time, and before the broker closes.
 
 use super::network;
 use super::wire::{Phase, Wire};

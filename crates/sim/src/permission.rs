@@ -40,7 +40,7 @@ impl Message {
 }
 
 impl Model {
-    /// Whether what the wire's client shows lets it in now.
+    /// Whether the credential of the wire's client lets it in now.
     pub(super) fn admits(&self, wire: &Wire) -> bool {
         let edition = self.rights.as_ref().map(|rights| rights.at(wire.worker));
         edition.is_none_or(|edition| edition.admits(wire.credential))
@@ -206,7 +206,7 @@ impl Model {
         }
     }
 
-    /// The code in a SUBACK: what became of the subscription at `place`.
+    /// The code in a SUBACK for the subscription at `place`.
     pub(super) fn granted(&mut self, session: usize, place: usize, code: u8, is_v5: bool) {
         let event = self.event;
         let subscription = &mut self.sessions[session].subscriptions[place];

@@ -152,7 +152,7 @@ impl World {
         session.map_or(Some(false), |&session| self.model.is_taken(session, who, opened))
     }
 
-    /// I5: the answer to CONNECT is what the rules of the worker say.
+    /// I5: the answer to CONNECT is the one that the rules of the worker give.
     pub(super) fn check_answer(&mut self, wire: usize, code: u8) {
         let state = &self.wires[wire];
         let Some(rights) = &self.model.rights else { return };

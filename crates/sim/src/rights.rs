@@ -16,7 +16,7 @@ pub(super) const USERS: [&str; 3] = ["ann", "ben", "cat"];
 /// The user that may do everything at any time: who observes, who checks, who offends.
 pub(super) const STAFF: &str = "staff";
 
-/// A user that nobody knows.
+/// A user unknown to the broker.
 pub(super) const STRANGER: &str = "dan";
 
 /// Names that patterns may stand for, and that stand in topics.
@@ -91,7 +91,7 @@ struct Line {
     filter: &'static str,
 }
 
-/// By what a session is somebody's.
+/// The owner of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Who {
     pub(super) user: Option<&'static str>,
@@ -149,7 +149,7 @@ impl Edition {
         [Whose::Anonymous, ann, ben, cat, Whose::Everyone]
     }
 
-    /// Gives somebody other rights.
+    /// Gives a user other rights.
     fn rewrite(&mut self, prng: &mut Prng, whose: Whose) {
         self.lines.retain(|line| line.whose != whose);
         let is_common = whose == Whose::Everyone;
@@ -187,7 +187,7 @@ impl Edition {
         next
     }
 
-    /// The same rules, and nobody is shut out.
+    /// The same rules, with no client shut out.
     pub(super) fn with_everyone(&self) -> Self {
         let mut edition = self.clone();
         edition.allow_anonymous = true;
@@ -249,7 +249,7 @@ impl Edition {
         self.passwords.get(user).copied()
     }
 
-    /// Whether somebody who shows this is let in.
+    /// Whether a client that shows this is let in.
     pub(super) fn admits(&self, credential: Credential) -> bool {
         match credential {
             Credential::Nothing => self.allow_anonymous,
@@ -317,14 +317,14 @@ impl Line {
     }
 }
 
-/// Topics that somebody may publish to.
+/// Topics that a client may publish to.
 fn topics() -> impl Iterator<Item = String> {
     let plain = TOPICS.into_iter().map(String::from);
     let wills = (0..3).map(|number| format!("w/{number}"));
     plain.chain(wills).chain(NAMES.iter().map(|name| format!("p/{name}")))
 }
 
-/// A topic with somebody's name in it.
+/// A topic with a client's name in it.
 pub(super) fn topic_with_name(prng: &mut Prng) -> String {
     format!("p/{}", pick(prng, &NAMES))
 }

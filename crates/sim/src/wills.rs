@@ -1,4 +1,4 @@
-//! I10: what must become of each will.
+//! I10: the fate that each will must have.
 
 use super::model::{Message, Model, NEVER};
 use super::rights::Action;

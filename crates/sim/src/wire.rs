@@ -1,4 +1,4 @@
-//! A connection: what is under way in both directions, and what is known of it at its two ends.
+//! A connection: the bytes under way in both directions, and the knowledge at its two ends.
 
 use super::owed::Owed;
 use super::rights::Credential;

@@ -1,4 +1,4 @@
-//! Virtual time and the queue of what is to come.
+//! Virtual time and the queue of events to come.
 
 use super::client::{Client, Kind};
 use super::driver::Worker;
@@ -30,7 +30,7 @@ pub(super) enum Event {
     Up(usize),
     /// Bytes reach the client.
     Down(usize),
-    /// The network has room for what it did not take.
+    /// The network has room for the output that it did not take.
     Push(usize),
     /// The worker learns that the client has gone.
     HangUp(usize),
@@ -42,7 +42,7 @@ pub(super) enum Event {
     Reload(usize),
     /// A connection arrives at its other worker.
     Arrive(usize),
-    /// A worker sends what its outbox holds.
+    /// A worker sends the output in its outbox.
     Flush(usize),
     /// A worker looks at its rings.
     Sweep(usize),
@@ -65,7 +65,7 @@ pub(super) struct World {
     pub(super) now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
     serial: u64,
-    /// Events to come that are neither deadlines nor what clients do next.
+    /// Events to come that are neither deadlines nor the next actions of clients.
     under_way: usize,
     pub(super) workers: Vec<Worker>,
     /// The policies by which logins are verified.
@@ -78,7 +78,7 @@ pub(super) struct World {
     pub(super) steps_left: u32,
     /// The clients do nothing new any more.
     pub(super) is_ending: bool,
-    /// The broker tells everybody that it stops.
+    /// The broker tells all clients that it stops.
     pub(super) is_stopping: bool,
     /// Clients that would have done something meanwhile.
     pub(super) resting: Vec<usize>,
