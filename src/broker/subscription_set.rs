@@ -49,3 +49,37 @@ impl SubscriptionSet {
         list.into_iter().flatten().chain(tree.into_iter().flatten()).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::WorkerId;
+    use crate::mqtt::{SubscriptionOptions, TopicFilter};
+    use crate::topics::{Extras, Subscriber, Subscriptions};
+
+    #[test]
+    fn few_and_many_places_are_kept_once_until_they_are_removed() {
+        let mut index = Subscriptions::new(WorkerId(0), 1);
+        let (extras, options) = (Extras::default(), SubscriptionOptions::default());
+        let subscriber = Subscriber { session: 0, extras, options };
+        let mut place = |number: usize| {
+            let filter = number.to_string();
+            index.subscribe(TopicFilter::parse(&filter, 1).unwrap(), subscriber).place
+        };
+        let places: Vec<_> = (0..3 * FEW).map(&mut place).collect();
+        for count in [1, FEW, FEW + 1, 3 * FEW] {
+            let mut set = SubscriptionSet::new();
+            for _ in 0..2 {
+                places[..count].iter().for_each(|&place| set.insert(place));
+            }
+            let all: BTreeSet<_> = set.iter().collect();
+            assert_eq!(
+                (set.iter().count(), all),
+                (count, places[..count].iter().copied().collect())
+            );
+            let (gone, left) = places[..count].split_at(count / 2);
+            gone.iter().for_each(|&place| set.remove(place));
+            assert_eq!(set.iter().collect::<BTreeSet<_>>(), left.iter().copied().collect());
+        }
+    }
+}
