@@ -104,9 +104,9 @@ fn the_port_is_free_while_the_last_connections_end() {
         publisher.publish("a", &vec![0; 1_000_000]);
     }
     server.signal(libc::SIGTERM);
-    assert!(support::server::eventually(|| { TcpStream::connect(("127.0.0.1", port)).is_err() }));
+    let is_free = || TcpListener::bind(("127.0.0.1", port)).is_ok();
+    assert!(support::server::eventually(is_free), "the port is not free:\n{}", server.log());
     assert!(server.is_alive(), "it waits for the slow client:\n{}", server.log());
-    TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     assert_eq!(server.ends(), Some(Some(0)), "{}", server.log());
 }
 
