@@ -57,7 +57,9 @@ done
 
 members=()
 for member in 1 2; do
-    background "$work/member$member" sub -V mqttv5 -d -q 1 -t '$share/group/mosquitto/shared'
+    # A job of its own, which `kill` reaches.
+    background "$work/member$member" timeout 120 stdbuf -oL mosquitto_sub -h "$host" -p "$port" \
+        -V mqttv5 -d -q 1 -t '$share/group/mosquitto/shared'
     members+=($!)
 done
 for i in $(seq 20); do echo "shared $i"; done | pub -V mqttv5 -q 1 -t mosquitto/shared -l
