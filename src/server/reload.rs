@@ -45,7 +45,10 @@ impl Reloader {
             }
         }
         let options = Arc::new(options);
+        // A file that changes while it is read is found changed at the next look.
+        let watched = Watched::new(&options);
         let settings = settings::load(&options, Some(&self.settings))?;
+        self.watched = watched;
         self.log.set_level(options.log_level);
         self.desk.set_policies(Arc::clone(&settings.policies));
         self.given = given;
@@ -79,7 +82,6 @@ impl Reloader {
     fn apply(&mut self, settings: Settings, words: &'static str) {
         self.settings = settings;
         self.notices.reload(&self.settings, words);
-        self.watched = Watched::new(&self.settings.options);
     }
 }
 

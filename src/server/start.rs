@@ -56,6 +56,7 @@ pub(super) fn serve(
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
+    let watched = Watched::new(&options);
     let settings = settings::load(&options, None)?;
     let ending = runtime.block_on(async {
         let signals = Signals::heed()?;
@@ -69,7 +70,6 @@ pub(super) fn serve(
             connections,
         });
         let Running { doorbells, reports, notices, desk, journal } = running;
-        let watched = Watched::new(&options);
         let reloader = Reloader { configuration, given, settings, notices, desk, log, watched };
         let stopping = Stopping { doorbells: &doorbells, reports, journal, files };
         Ok(control::run(signals, reloader, stopping).await)
