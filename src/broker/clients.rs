@@ -2,7 +2,6 @@
 
 use super::boundary::Output;
 use super::counters::Counters;
-use super::deferred::ResponseId;
 use super::drops::Drops;
 use super::ledger::Ledger;
 use super::link::{Link, State};
@@ -123,11 +122,6 @@ impl Clients {
         (link.id == id).then_some(link)
     }
 
-    /// True while a response on the link is still to be sent.
-    pub(super) fn is_deferred(&mut self, id: LinkId, response: ResponseId) -> bool {
-        self.link(id).is_some_and(|link| link.deferred_mut().contains(response))
-    }
-
     pub(super) fn insert_link(&mut self, link: Link) {
         let slot = link.id.slot as usize;
         if slot >= self.links.len() {
@@ -138,8 +132,8 @@ impl Clients {
     }
 
     pub(super) fn remove_link(&mut self, id: LinkId) -> Option<Box<Link>> {
-        self.set_link_timer(id, None);
         self.link(id)?;
+        self.timers.set(TimerKey::Link(id), None);
         self.links[id.slot as usize].take()
     }
 

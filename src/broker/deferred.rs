@@ -66,7 +66,7 @@ impl DeferredResponses {
 
     /// One thing that `response` waited for is done; true when that was the last.
     pub(super) fn count_done(&mut self, response: ResponseId) -> bool {
-        let place = response.0.wrapping_sub(self.first.0) as usize;
+        let place = self.place(response);
         self.queue.get_mut(place).is_some_and(|deferred| {
             deferred.waits = deferred.waits.saturating_sub(1);
             deferred.waits == 0
@@ -82,7 +82,12 @@ impl DeferredResponses {
 
     /// True while `response` is still to be sent.
     pub(super) fn contains(&self, response: ResponseId) -> bool {
-        (response.0.wrapping_sub(self.first.0) as usize) < self.queue.len()
+        self.place(response) < self.queue.len()
+    }
+
+    /// The place of `response` in `queue`; beyond its end when the response is sent.
+    const fn place(&self, response: ResponseId) -> usize {
+        response.0.wrapping_sub(self.first.0) as usize
     }
 
     /// The next response that need not wait any more.

@@ -1,6 +1,6 @@
 //! The sending of retained messages to a subscription: see [`Replay`](super::replay::Replay).
 
-use super::clients::Clients;
+use super::clients::{Clients, Route};
 use super::deferred::ResponseId;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::permission::permitted;
@@ -42,6 +42,17 @@ impl Clients {
             self.complete(slot, packet_id);
         }
         overtaken
+    }
+
+    /// True while the response that goes before the first replay is still to be sent on the
+    /// session's link.
+    fn waits_for_response(&mut self, id: SessionId, route: Route) -> bool {
+        let first = self.sessions[id.slot].first_replay();
+        let waits_for = first.and_then(|replay| replay.waits_for);
+        waits_for.is_some_and(|(link, response)| {
+            link == route.link
+                && self.link(link).is_some_and(|link| link.deferred_mut().contains(response))
+        })
     }
 }
 
@@ -103,10 +114,7 @@ impl Shard {
     pub(super) fn pump_replays(&mut self, id: SessionId) {
         let Some(route) = self.clients.open_route(id) else { return };
         for _ in 0..PUMP_MESSAGES_MAX {
-            let session = &mut self.clients.sessions[id.slot];
-            let Some(replay) = session.first_replay() else { return };
-            let waits_for = replay.waits_for.filter(|(link, _)| *link == route.link);
-            if waits_for.is_some_and(|(link, response)| self.clients.is_deferred(link, response)) {
+            if self.clients.waits_for_response(id, route) {
                 return;
             }
             let session = &mut self.clients.sessions[id.slot];

@@ -1,7 +1,6 @@
 //! The replays of one session.
 
 use super::replay::Replay;
-use crate::base::maps::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +8,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Replays {
     by_number: BTreeMap<u32, Replay>,
-    numbers: HashMap<Arc<str>, u32>,
+    /// By filter.
+    numbers: BTreeMap<Arc<str>, u32>,
 }
 
 impl Replays {

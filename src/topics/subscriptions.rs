@@ -4,12 +4,10 @@
 use super::filter_tree::{FilterTree, NodeId};
 use super::subscribers::{Subscriber, Subscribers};
 use crate::base::ids::WorkerId;
+use crate::base::maps::{self, HashMap};
 use crate::mqtt::TopicFilter;
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Names a shared group while any worker has members of it.
@@ -152,8 +150,8 @@ pub struct Matches {
 pub struct Subscriptions {
     tree: FilterTree<Wants>,
     groups: Slab<Group>,
-    groups_by_filter: HashTable<GroupId>,
-    hasher: FixedState,
+    /// By whole filter.
+    group_ids: HashMap<Arc<str>, GroupId>,
     worker: WorkerId,
 }
 
@@ -164,8 +162,7 @@ impl Subscriptions {
         Self {
             tree: FilterTree::new(seed),
             groups: Slab::new(),
-            groups_by_filter: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
+            group_ids: maps::seeded(seed),
             worker,
         }
     }
@@ -346,17 +343,17 @@ impl Subscriptions {
     }
 
     fn find_group(&self, text: &str) -> Option<GroupId> {
-        let is_it = |&id: &GroupId| &*self.groups[id as usize].filter == text;
-        self.groups_by_filter.find(self.hasher.hash_one(text), is_it).copied()
+        self.group_ids.get(text).copied()
     }
 
     fn group_at(&mut self, node: NodeId, text: &str) -> GroupId {
         if let Some(id) = self.find_group(text) {
             return id;
         }
+        let filter: Arc<str> = text.into();
         let siblings = &mut self.tree[node].groups;
         let id = self.groups.insert(Group {
-            filter: text.into(),
+            filter: filter.clone(),
             members: Subscribers::default(),
             online: 0,
             elsewhere: SmallVec::new(),
@@ -365,9 +362,7 @@ impl Subscriptions {
             index: siblings.len() as u32,
         }) as GroupId;
         siblings.push(id);
-        let Self { groups, groups_by_filter, hasher, .. } = self;
-        let hash = |id: &GroupId| hasher.hash_one(&*groups[*id as usize].filter);
-        groups_by_filter.insert_unique(hash(&id), id, hash);
+        self.group_ids.insert(filter, id);
         id
     }
 
@@ -377,10 +372,7 @@ impl Subscriptions {
             return;
         }
         let group = self.groups.remove(id as usize);
-        let hash = self.hasher.hash_one(&*group.filter);
-        if let Ok(entry) = self.groups_by_filter.find_entry(hash, |known| *known == id) {
-            entry.remove();
-        }
+        self.group_ids.remove(&group.filter);
         let siblings = &mut self.tree[group.node].groups;
         siblings.swap_remove(group.index as usize);
         if let Some(&moved) = siblings.get(group.index as usize) {
