@@ -12,6 +12,24 @@ pub(crate) const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
 /// beyond [`UNAUTHENTICATED_BYTES_MAX`] stays in the kernel until all of it has arrived.
 pub(crate) const CONNECT_BYTES_MAX: usize = 512 * 1024;
 
+/// Hundredths of `--max-memory` in use from which nothing is kept for good that is new.
+pub const MEMORY_TIGHT_PERCENT: u64 = 70;
+/// The same from which clients that hold most lose what waits for them.
+pub const MEMORY_SHORT_PERCENT: u64 = 85;
+/// The same from which nothing comes in.
+pub const MEMORY_FULL_PERCENT: u64 = 95;
+/// Hundredths by which it has to fall below one of these before that is over.
+pub const MEMORY_BACK_PERCENT: u64 = 2;
+/// Bytes that are taken from clients in one turn before it is seen whether that was enough.
+pub(crate) const SHED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The time between two looks at what clients hold, when none holds much.
+pub(crate) const SHED_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes that a client may hold in any case.
+pub(crate) const SHED_BYTES_MIN: usize = 16 * 1024;
+
+const _: () = assert!(MEMORY_TIGHT_PERCENT < MEMORY_SHORT_PERCENT);
+const _: () = assert!(MEMORY_SHORT_PERCENT < MEMORY_FULL_PERCENT && MEMORY_FULL_PERCENT < 100);
+
 /// Connections beyond the limits that are open at a time only to be told so.
 pub(crate) const TURNED_AWAY_MAX: usize = 64;
 
@@ -93,11 +111,19 @@ pub(crate) const WRAPPED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of a commit before the last batch of it; the others make one of their own.
 pub const COMMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Steps of work that a worker does in one turn before the rest waits for the next; a step takes
+/// about ten nanoseconds. Each kind of work that has waited has as many again.
+pub const TURN_STEPS_MAX: usize = 256 * 1024;
+
+/// Steps that one client's queues and replays may take of a turn, so that those of others have
+/// their turn.
+pub(crate) const PUMP_STEPS_MAX: u64 = TURN_STEPS_MAX as u64 / 16;
+
 /// Retained messages looked up at once.
 pub(crate) const RETAINED_PAGE_MESSAGES: usize = 256;
 
 /// Retained topics looked at to find them, so that a rare match does not hold up a turn.
-pub(crate) const RETAINED_PAGE_VISITS: usize = 4096;
+pub(crate) const RETAINED_PAGE_VISITS: usize = 512;
 
 /// Members of a shared group asked whether they can take a message now.
 pub(crate) const SHARE_PROBES_MAX: usize = 32;

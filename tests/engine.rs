@@ -41,6 +41,7 @@ impl Workers {
         let options = Options { max_queued_messages: 1_000_000, ..Options::default() };
         let (clock, places) = (Clock::start(), Arc::new(Places::new(1000, 1)));
         let settings = Settings {
+            memory_max: u64::MAX,
             options: Arc::new(options),
             policies: Arc::new([open_policy()]),
             protocols: Arc::new([Protocol::default()]),

@@ -67,7 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("testing", &["base", "topics", "access", "store", "broker"]),
     ("sim", &["base", "limits", "options", "access", "store", "broker", "testing"]),
-    ("main", &["server"]),
+    ("main", &["io", "server"]),
     ("lib", &[]),
 ];
 
@@ -120,6 +120,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
 const UNSAFE_FILES: &[&str] = &[
     "src/io/buffers.rs",
     "src/io/iovecs.rs",
+    "src/io/memory.rs",
     "src/io/pages.rs",
     "src/io/ring.rs",
     "src/io/send.rs",

@@ -23,6 +23,10 @@ impl Backlog {
         std::mem::take(&mut self.responses)
     }
 
+    pub(super) const fn bytes(&self) -> usize {
+        self.responses.len() + self.message_bytes
+    }
+
     pub(super) const fn has_messages(&self) -> bool {
         !self.messages.is_empty()
     }

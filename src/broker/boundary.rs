@@ -7,6 +7,7 @@
 
 use super::mesh_message::MeshMessage;
 use super::origin::{Excess, Origin};
+use super::pressure::Pressure;
 use crate::access::{Login, Policy, Verdict};
 use crate::base::ids::{LinkId, PartNumber, WorkerId};
 use crate::options::Options;
@@ -72,8 +73,20 @@ pub enum Input<'a> {
     RewriteBegun { rewrite: u32 },
     /// The journal cannot be written, for this reason, or can again.
     JournalState { failure: Option<Box<str>> },
+    /// So much of the memory that the broker may have is in use from now on.
+    Pressure(Pressure),
     /// The broker stops: tell every client, then close.
     Shutdown,
+}
+
+impl Input<'_> {
+    /// The bytes that came with the input.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Received { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// A deed that the driver has to do. Sending bytes is not here: see

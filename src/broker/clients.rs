@@ -6,6 +6,7 @@ use super::drops::Drops;
 use super::ledger::Ledger;
 use super::link::{Link, State};
 use super::outbox::{Outbox, PRIVATE};
+use super::pressure::Pressure;
 use super::session::Session;
 use super::timers::{TimerKey, Timers};
 use crate::base::ids::{LinkId, Serial, SessionId, SessionNumber, Slots};
@@ -59,6 +60,14 @@ pub(super) struct Clients {
     pub(super) outbox: Outbox,
     pub(super) outputs: VecDeque<Output>,
     pub(super) timers: Timers,
+    /// How much memory is in use.
+    pub(super) pressure: Pressure,
+    /// Links that wait until there is more memory.
+    pub(super) memory_waiting: Vec<LinkId>,
+    /// Links whose received bytes wait for the next turn.
+    pub(super) turns: VecDeque<LinkId>,
+    /// Sessions that are over, but for some of their subscriptions.
+    pub(super) over: VecDeque<SessionId>,
     /// Sessions with more to send than one turn should take.
     pub(super) unfinished: VecDeque<SessionId>,
     /// Sessions with more to send than the journal should be told at once.
@@ -90,6 +99,10 @@ impl Clients {
             outbox: Outbox::default(),
             outputs: VecDeque::new(),
             timers: Timers::default(),
+            pressure: Pressure::None,
+            memory_waiting: Vec::new(),
+            turns: VecDeque::new(),
+            over: VecDeque::new(),
             unfinished: VecDeque::new(),
             hand_over_awaited: Vec::new(),
             counters: Counters::default(),
@@ -143,6 +156,11 @@ impl Clients {
         self.by_client_id.find(hash, is_it).copied()
     }
 
+    /// True while the session is there and not over.
+    pub(super) fn has_session(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| !session.is_over)
+    }
+
     pub(super) fn insert_session(&mut self, session: Session) -> SessionId {
         let hash = self.hasher.hash_one(&*session.client_id);
         let id = self.sessions.insert(session);
@@ -156,16 +174,23 @@ impl Clients {
         id
     }
 
-    pub(super) fn remove_session(&mut self, id: SessionId) -> Option<Session> {
-        let session = self.sessions.get(id)?;
+    /// Ends a session and returns what was in it. Its slot and its subscriptions stay for
+    /// [`Self::over`]; a message for them goes nowhere.
+    pub(super) fn end_session(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.get_mut(id).filter(|session| !session.is_over)?;
+        let mut over = Session::new("", SessionNumber::NONE);
+        over.is_over = true;
+        std::mem::swap(&mut over.subscriptions, &mut session.subscriptions);
         let hash = self.hasher.hash_one(&*session.client_id);
+        let session = std::mem::replace(session, over);
         if let Ok(entry) = self.by_client_id.find_entry(hash, |known| *known == id) {
             entry.remove();
         }
         self.routes[id.slot as usize] = Route::NONE;
         self.stored[id.slot as usize] = SessionNumber::NONE;
         self.timers.set(TimerKey::Session(id), None);
-        self.sessions.remove(id)
+        self.over.push_back(id);
+        Some(session)
     }
 
     /// Sets the route of a session to the present state of its link.
@@ -287,7 +312,7 @@ impl Clients {
 
     /// Sends an encoded packet, as [`Self::send`] does.
     pub(super) fn send_bytes(&mut self, id: LinkId, bytes: &[u8]) {
-        let Some(link) = self.link(id) else { return };
+        let Some(link) = self.link(id).filter(|_| !bytes.is_empty()) else { return };
         if !link.blocked.any() {
             let run = self.outbox.encode(PRIVATE, |out| out.extend_from_slice(bytes));
             self.outbox.append(id, run);
@@ -318,8 +343,13 @@ impl Clients {
         }
     }
 
-    /// Removes a reason not to handle the link's input; true when the link may be received on
-    /// again.
+    /// Lets the link go on in its next turn.
+    pub(super) fn pause_for_turn(&mut self, id: LinkId) {
+        self.pause(id, |pauses| pauses.turn = true);
+        self.turns.push_back(id);
+    }
+
+    /// Removes a reason not to handle the link's input; true when it may be handled again.
     pub(super) fn resume(
         &mut self,
         id: LinkId,

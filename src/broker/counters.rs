@@ -15,6 +15,12 @@ pub struct Counters {
     pub publishes_sent: u64,
     /// Deliveries given up because the subscriber's queue was full.
     pub dropped_queue_full: u64,
+    /// Messages that wait for a window, a socket or a client.
+    pub queued: u64,
+    /// Deliveries given up, and publishes not retained, for lack of memory.
+    pub dropped_memory: u64,
+    /// Sessions, subscriptions and retained messages refused for lack of memory.
+    pub refused_memory: u64,
     /// Deliveries given up because they exceed the subscriber's Maximum Packet Size.
     pub dropped_too_large: u64,
     /// Deliveries given up because the message had expired.
@@ -36,6 +42,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// The PUBLISH packets that were sent, and the messages that were queued.
+    pub(super) const fn ways(&self) -> (u64, u64) {
+        (self.publishes_sent, self.queued)
+    }
+
     /// Adds another worker's counts.
     pub const fn add(&mut self, other: &Self) {
         self.links_opened += other.links_opened;
@@ -44,6 +55,9 @@ impl Counters {
         self.publishes_received += other.publishes_received;
         self.publishes_sent += other.publishes_sent;
         self.dropped_queue_full += other.dropped_queue_full;
+        self.queued += other.queued;
+        self.dropped_memory += other.dropped_memory;
+        self.refused_memory += other.refused_memory;
         self.dropped_too_large += other.dropped_too_large;
         self.dropped_expired += other.dropped_expired;
         self.logins_refused += other.logins_refused;

@@ -44,6 +44,10 @@ impl DeferredResponses {
             || self.bytes as usize > DEFERRED_BYTES_MAX / share
     }
 
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
     /// Writes a response that must wait behind others.
     pub(super) fn write_behind(&mut self, bytes: &[u8]) {
         if self.queue.back().is_none_or(|last| last.waits > 0) {
@@ -62,6 +66,24 @@ impl DeferredResponses {
         self.bytes += bytes.len() as u32;
         self.queue.push_back(Deferred { waits, is_connack, bytes });
         response
+    }
+
+    /// Makes a response that is still to be sent wait for `waits` things more.
+    pub(super) fn wait_more(&mut self, response: ResponseId, waits: u32) {
+        let place = self.place(response);
+        if let Some(deferred) = self.queue.get_mut(place) {
+            deferred.waits += waits;
+        }
+    }
+
+    /// Gives its bytes to a response that was deferred without any.
+    pub(super) fn fill(&mut self, response: ResponseId, bytes: Vec<u8>) {
+        let place = self.place(response);
+        if let Some(deferred) = self.queue.get_mut(place) {
+            debug_assert!(deferred.bytes.is_empty());
+            self.bytes += bytes.len() as u32;
+            deferred.bytes = bytes;
+        }
     }
 
     /// One thing that `response` waited for is done; true when that was the last.

@@ -7,6 +7,7 @@ use super::in_flight::Wait;
 use super::ledger::{Fate, Recording, stored, way};
 use super::outbox::{Outbox, Run};
 use super::publication::{Head, Publication};
+use super::purse::{PLAIN_DELIVERIES, SLOW_DELIVERY_STEPS};
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, LinkId, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
@@ -31,6 +32,8 @@ impl Clients {
         publication: &mut Publication<'_>,
         recording: &mut Option<Recording>,
     ) {
+        let lists = matches.nodes.iter().map(|&node| subscriptions.subscribers(node).len());
+        self.outbox.purse().spend_on_fan_out(lists.sum::<usize>() / PLAIN_DELIVERIES);
         if let [node] = *matches.nodes {
             for subscriber in subscriptions.subscribers(node) {
                 self.deliver_one(subscriber, publication, recording);
@@ -121,6 +124,7 @@ impl Clients {
         more: Option<Box<Particulars>>,
         recording: &mut Option<Recording>,
     ) {
+        self.outbox.purse().spend_on_fan_out(SLOW_DELIVERY_STEPS);
         let slot = subscriber.session;
         if subscriber.extras.is_checked() && !self.may_read(slot, publication.topic()) {
             self.counters.deliveries_denied += 1;
@@ -233,10 +237,16 @@ impl Clients {
         let messages_max = self.options.max_queued_messages as usize;
         let bytes_max = usize::try_from(self.options.max_queued_bytes).unwrap_or(usize::MAX);
         let session = &mut self.sessions[slot];
+        if session.is_over {
+            return Fate::Dropped;
+        }
         let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
         self.counters.dropped_expired += enqueued.expired as u64;
         let id = self.sessions.id_at(slot).expect("it is there");
-        let Some(refused) = enqueued.refused else { return Fate::Queued(id) };
+        let Some(refused) = enqueued.refused else {
+            self.counters.queued += 1;
+            return Fate::Queued(id);
+        };
         self.count_dropped(Some(id), refused.message.topic());
         Fate::Dropped
     }
@@ -250,7 +260,7 @@ impl Clients {
     }
 
     #[cold]
-    fn note_dropped(&mut self, id: SessionId, reason: DropReason, topic: &str) {
+    pub(super) fn note_dropped(&mut self, id: SessionId, reason: DropReason, topic: &str) {
         if let Some(session) = self.sessions.get(id) {
             self.drops.note(self.now, (id, &session.client_id), reason, topic);
         }

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 pub(super) enum DropReason {
     QueueFull,
     TooLarge,
+    Memory,
 }
 
 impl DropReason {
@@ -20,6 +21,7 @@ impl DropReason {
         match self {
             Self::QueueFull => "queue full",
             Self::TooLarge => "larger than the client takes",
+            Self::Memory => "too little memory",
         }
     }
 }

@@ -102,21 +102,39 @@ impl Shard {
         }
     }
 
-    /// True when the link's next PUBLISH has to wait, because too many bytes gather already, or
-    /// because the will of the client's last connection may be still to come.
+    /// True when the link's next packet has to wait, because too many bytes gather already and the
+    /// packet would add to them, or because it is a PUBLISH and the will of the client's last
+    /// connection may be still to come.
     pub(super) fn waits_for_journal(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
-        if frame.kind() != Some(PacketType::Publish) {
-            return false;
-        }
         let Some(ledger) = &self.clients.ledger else { return false };
         let (is_full, has_wills) = (ledger.is_full(), ledger.has_wills());
-        let is_first = has_wills && self.clients.link(id).is_some_and(|l| l.blocked.connack);
-        if !is_first && (!is_full || frame.first & 0b110 == 0) {
+        if !is_full && !has_wills {
+            return false;
+        }
+        let is_publish = frame.kind() == Some(PacketType::Publish);
+        let Some(link) = self.clients.link(id) else { return false };
+        let is_first = has_wills && is_publish && link.blocked.connack;
+        if !(is_first || is_full && self.may_be_noted(id, frame)) {
             return false;
         }
         self.clients.pause(id, |pauses| pauses.journal = true);
         self.journal_waiting.push(id);
         true
+    }
+
+    /// True when a packet may tell the journal something. CONNECT is refused rather than kept
+    /// waiting, in [`Self::accept`]. Acknowledgements and DISCONNECT do not
+    /// count: there are no more of them than of what has waited here.
+    fn may_be_noted(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
+        let session = self.clients.link(id).and_then(|link| link.session());
+        match frame.kind() {
+            // QoS above 0, or retained.
+            Some(PacketType::Publish) => frame.first & 0b111 != 0,
+            Some(PacketType::Subscribe | PacketType::Unsubscribe) => {
+                session.is_some_and(|session| !self.clients.stored(session.slot).is_none())
+            }
+            _ => false,
+        }
     }
 
     fn resume_publishers(&mut self) {
@@ -291,6 +309,30 @@ impl Clients {
         }
         self.limit_deferred(id);
         Some(response)
+    }
+
+    /// Makes a deferred response wait for `tickets` tickets more and, if it `waits`, for the last
+    /// note.
+    pub(super) fn wait_more(
+        &mut self,
+        id: LinkId,
+        response: ResponseId,
+        tickets: u32,
+        waits: bool,
+    ) {
+        let Some(link) = self.link(id) else { return };
+        link.deferred_mut().wait_more(response, tickets + u32::from(waits));
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| waits) {
+            ledger.wait(id, response);
+        }
+    }
+
+    /// Gives its bytes to a response that was deferred without any.
+    pub(super) fn fill_response(&mut self, id: LinkId, response: ResponseId, bytes: Vec<u8>) {
+        if let Some(link) = self.link(id) {
+            link.deferred_mut().fill(response, bytes);
+            self.limit_deferred(id);
+        }
     }
 
     /// Sends the response once all notes since `mark` are on disk.

@@ -2,6 +2,7 @@
 
 use super::boundary::Output;
 use super::link::State;
+use super::purse::{RETAINED_STEPS, TIMER_STEPS};
 use super::shard::Shard;
 use super::timers::TimerKey;
 use super::told::Departure;
@@ -13,17 +14,29 @@ use std::time::Duration;
 impl Shard {
     pub(super) fn tick(&mut self) {
         let now = self.clients.now;
+        self.clients.outbox.purse().refill();
         self.go_on_with_mesh();
-        while let Some((due, key)) = self.clients.timers.take_due(now) {
+        while !self.clients.outbox.purse().is_empty()
+            && let Some((due, key)) = self.clients.timers.take_due(now)
+        {
+            self.clients.outbox.purse().spend(TIMER_STEPS);
             match key {
                 TimerKey::Link(id) => self.link_due(id, now.since(due)),
                 TimerKey::Session(id) => self.session_timer(id),
             }
         }
-        self.retained.expire(now);
+        while !self.clients.outbox.purse().is_empty() && self.retained.expire_one(now) {
+            self.clients.outbox.purse().spend(RETAINED_STEPS);
+        }
+        self.clients.outbox.purse().refill();
+        self.take_turns();
+        self.clients.outbox.purse().refill();
+        self.clear_away();
+        self.shed();
+        self.clients.outbox.purse().refill();
         self.clients.drops.tell(now);
         for _ in 0..self.clients.unfinished.len() {
-            if self.clients.outbox.is_over() {
+            if self.clients.outbox.is_over() || self.clients.outbox.purse().is_empty() {
                 break;
             }
             let Some(id) = self.clients.unfinished.pop_front() else { break };

@@ -2,10 +2,11 @@
 
 use super::boundary::Output;
 use super::link::State;
+use super::ongoing::Progress;
 use super::shard::Shard;
 use crate::base::ids::LinkId;
 use crate::limits::{CONNECT_BYTES_MAX, UNAUTHENTICATED_BYTES_MAX};
-use crate::mqtt::{Framed, next_frame_of};
+use crate::mqtt::{Frame, Framed, PacketType, next_frame_of};
 
 impl Shard {
     /// A peer that has not come in makes progress.
@@ -70,11 +71,17 @@ impl Shard {
             }
             match next_frame_of(&bytes[at..], max, version) {
                 Ok(Framed::Whole(frame)) => {
-                    if self.waits_for_mesh(id, &frame) || self.waits_for_journal(id, &frame) {
+                    let waits = self.waits_for_turn(id, &frame)
+                        || self.waits_for_memory(id, &frame)
+                        || self.waits_for_mesh(id, &frame)
+                        || self.waits_for_journal(id, &frame);
+                    if waits {
                         return at;
                     }
-                    if let Err(error) = self.handle_frame(id, &frame, &bytes[at..]) {
-                        self.refuse(id, error);
+                    match self.handle_frame(id, &frame, &bytes[at..]) {
+                        Ok(Progress::Done) => {}
+                        Ok(Progress::Paused) => return at,
+                        Err(error) => self.refuse(id, error),
                     }
                     at += frame.length;
                     self.close_misfits();
@@ -92,6 +99,33 @@ impl Shard {
             }
         }
         at
+    }
+
+    /// True when the link's next packet has to wait for another turn, since its work is more than
+    /// that of its own bytes.
+    fn waits_for_turn(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
+        let may_be_long = matches!(
+            frame.kind(),
+            Some(PacketType::Publish | PacketType::Subscribe | PacketType::Unsubscribe)
+        );
+        if !may_be_long || !self.clients.outbox.purse().is_empty() {
+            return false;
+        }
+        self.clients.pause_for_turn(id);
+        true
+    }
+
+    /// Goes on with the links whose turn has come.
+    pub(super) fn take_turns(&mut self) {
+        for _ in 0..self.clients.turns.len() {
+            if self.clients.outbox.purse().is_empty() {
+                return;
+            }
+            let Some(id) = self.clients.turns.pop_front() else { return };
+            if self.clients.resume(id, |pauses| pauses.turn = false) {
+                self.go_on(id);
+            }
+        }
     }
 
     /// Leaves a large CONNECT in the kernel until all of it is there.

@@ -4,6 +4,7 @@ use super::boundary::Output;
 use super::connect_request::ConnectRequest;
 use super::link::State;
 use super::origin::Excess;
+use super::pressure::NO_MEMORY;
 use super::session::Session;
 use super::shard::Shard;
 use super::told::{self, Departure};
@@ -255,14 +256,24 @@ impl Shard {
             // Not even CONNACK is small enough for it: nothing is done for such a client.
             return;
         }
-        let mark = self.clients.mark();
         let known = self.clients.find_session(&request.client_id);
+        if known.is_none() && self.lacks_room_for_session(request.session_expiry_s > 0) {
+            self.clients.counters.refused_memory += 1;
+            return self.refuse_connect(id, Some(&request), &NO_MEMORY);
+        }
+        let is_noted = request.session_expiry_s > 0 || request.will.is_some();
+        if is_noted && self.clients.ledger.as_ref().is_some_and(|ledger| ledger.is_full()) {
+            let cause = "the disk does not keep up with what waits to be written";
+            let error = ProtocolError::new(ReasonCode::ServerUnavailable, cause);
+            return self.refuse_connect(id, Some(&request), &error);
+        }
+        let mark = self.clients.mark();
         if let Some(session) = known {
             // What one user has left behind is not for another who knows the client identifier.
             let is_others = self.is_of_another(session, verified);
             self.take_over(session, request.clean_start || is_others);
         }
-        let kept = known.filter(|known| self.clients.sessions.get(*known).is_some());
+        let kept = known.filter(|known| self.clients.has_session(*known));
         let session = kept.unwrap_or_else(|| self.make_session(&request.client_id));
         self.attach(id, session, &mut request, verified);
         self.clients.note_session(session);
@@ -338,7 +349,7 @@ impl Shard {
             }
             self.disconnect(link, Departure::TakenOver);
         }
-        if self.clients.sessions.get(id).is_some() && clean_start {
+        if self.clients.has_session(id) && clean_start {
             self.end_session(id);
         }
     }

@@ -2,11 +2,11 @@
 
 use super::mesh_message::News;
 use super::peer::Peer;
+use super::purse::SUBSCRIPTION_STEPS;
 use super::shard::Shard;
 use super::told::Departure;
 use crate::base::ids::SessionId;
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender};
-use crate::topics::Place;
 
 impl Shard {
     pub(super) fn handle_disconnect(
@@ -57,7 +57,7 @@ impl Shard {
         let (number, waiting) = (session.number, session.take_shared_queue(false));
         self.redistribute(number, waiting);
         self.session_due(id);
-        if self.clients.sessions.get(id).is_some() {
+        if self.clients.has_session(id) {
             self.clients.refresh_session_timer(id);
         }
     }
@@ -66,19 +66,37 @@ impl Shard {
     /// messages that other members of its shared groups can take go to them.
     // [MQTT-3.1.2-8], [MQTT-4.1.0-2]
     pub(super) fn end_session(&mut self, id: SessionId) {
-        let Some(mut session) = self.clients.remove_session(id) else { return };
+        let Some(mut session) = self.clients.end_session(id) else { return };
         debug_assert!(session.link.is_none());
         self.clients.note_end(&session);
-        let remove = |place: Place| self.subscriptions.remove(id.slot, place, false);
-        let gone = session.subscriptions.iter().filter_map(remove);
-        let news = gone.filter_map(|gone| gone.news).map(News::new).collect();
-        self.tell_interest(news, None);
+        self.clear_away();
         if let Some(will) = session.will.take() {
             self.send_will(session.author(), will);
         }
         let mut lost = session.take_shared_in_flight();
         lost.extend(session.take_shared_queue(true));
         self.redistribute(session.number, lost);
+    }
+
+    /// Takes out the subscriptions of sessions that are over, as far as the turn allows.
+    pub(super) fn clear_away(&mut self) {
+        let mut news = Vec::new();
+        while let Some(&id) = self.clients.over.front() {
+            let session = &mut self.clients.sessions[id.slot];
+            while !self.clients.outbox.purse().is_empty()
+                && let Some(place) = session.subscriptions.pop()
+            {
+                self.clients.outbox.purse().spend(SUBSCRIPTION_STEPS);
+                let gone = self.subscriptions.remove(id.slot, place, false);
+                news.extend(gone.and_then(|gone| gone.news).map(News::new));
+            }
+            if !session.subscriptions.is_empty() {
+                break;
+            }
+            self.clients.sessions.remove(id);
+            self.clients.over.pop_front();
+        }
+        self.tell_interest(news, None);
     }
 
     /// Publishes the session's will, or ends the session, where its time has come.

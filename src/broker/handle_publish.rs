@@ -3,7 +3,9 @@
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
 use super::peer::Peer;
+use super::pressure::NO_MEMORY;
 use super::publication::Publication;
+use super::purse::PUBLISH_STEPS;
 use super::route::Retention;
 use super::shard::Shard;
 use super::told;
@@ -41,6 +43,7 @@ impl Shard {
         let known;
         let mut publish = Publish::decode(frame, version, Sender::Client)?;
         self.clients.counters.publishes_received += 1;
+        self.clients.outbox.purse().spend(PUBLISH_STEPS);
         if let Some(alias) = publish.topic_alias {
             known = self.resolve_alias(id, alias, publish.topic)?;
             publish.topic = &known;
@@ -56,6 +59,9 @@ impl Shard {
             self.reject(peer, &publish, ReasonCode::NotAuthorized);
             return Ok(());
         }
+        if self.lacks_room_to_retain(&publish) {
+            return self.refuse_to_retain(peer, &publish);
+        }
         let author = &self.clients.sessions[session.slot];
         let source = author.source().filter(|_| publish.retain);
         let stored = self.clients.stored(session.slot);
@@ -64,7 +70,12 @@ impl Shard {
         let mut publication = self.publication(&publish, author.number, source);
         let is_lazy = publish.qos == QoS::AtMostOnce;
         let noted = Noted { received, is_lazy, ..Noted::default() };
+        let (sent, queued) = self.clients.counters.ways();
         let Routed { is_wanted, home, is_noted } = self.distribute(noted, &mut publication);
+        let (sent_after, queued_after) = self.clients.counters.ways();
+        if let Some(link) = self.clients.link(id) {
+            link.fills_queues = sent == sent_after && queued < queued_after;
+        }
         let code = match is_wanted || !version.is_v5() {
             true => ReasonCode::Success,
             false => ReasonCode::NoMatchingSubscribers,
@@ -139,6 +150,17 @@ impl Shard {
             self.clients.counters.publishes_denied += 1;
         }
         may
+    }
+
+    /// Refuses a message for which there is too little memory to retain it. A client that cannot be
+    /// told otherwise is closed, so that it does not take the message for stored.
+    fn refuse_to_retain(&mut self, peer: Peer, publish: &Publish<'_>) -> Result<(), ProtocolError> {
+        self.clients.counters.refused_memory += 1;
+        if publish.qos > QoS::AtMostOnce && !peer.version.is_v5() {
+            return Err(NO_MEMORY);
+        }
+        self.reject(peer, publish, NO_MEMORY.code);
+        Ok(())
     }
 
     /// Counts a PUBLISH of `length` bytes against what one client may publish.

@@ -2,25 +2,42 @@
 
 use super::deferred::ResponseId;
 use super::mesh_message::{MeshMessage, News, Ticket};
+use super::ongoing::{Ongoing, Progress};
 use super::peer::Peer;
+use super::pressure::{NO_MEMORY, Pressure};
+use super::purse::{LEVEL_STEPS, SUBSCRIPTION_STEPS};
 use super::replay::Wanted;
 use super::shard::Shard;
 use super::told;
 use crate::base::ids::{LinkId, SessionId};
 use crate::mqtt::{
     Frame, Packet, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
-    TopicFilter, UnsubAck, Unsubscribe, Version,
+    TopicFilter, UnsubAck, Unsubscribe, Version, level_count,
 };
 use crate::store::record::Owed;
 use crate::topics::{Place, Subscriber};
 use std::sync::Arc;
 
-/// The outcome of the filters of one SUBSCRIBE.
+/// The outcome of some filters of one SUBSCRIBE.
 #[derive(Debug, Default)]
 struct Outcome {
+    /// The reason codes of all filters so far.
     codes: Vec<u8>,
     news: Vec<News>,
     wanted: Vec<Wanted>,
+}
+
+/// The piece of a packet that one turn has done.
+#[derive(Debug)]
+struct Piece {
+    /// The response that the pieces before this one have deferred; None for the first.
+    response: Option<ResponseId>,
+    /// The reason codes of all filters so far.
+    codes: Vec<u8>,
+    /// News for the other workers that the response waits for.
+    news: Vec<News>,
+    /// Whether the journal has been told something that the response waits for.
+    is_noted: bool,
 }
 
 impl Shard {
@@ -28,31 +45,91 @@ impl Shard {
         &mut self,
         peer: Peer,
         frame: &Frame<'_>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<Progress, ProtocolError> {
         let Peer { link: id, session, version } = peer;
-        let subscribe = Subscribe::decode(frame, version)?;
-        let mut outcome = Outcome::default();
+        let (subscribe, mut filters) = Subscribe::decode_head(frame, version)?;
+        let before = self.clients.link(id).and_then(|link| link.take_ongoing());
+        match &before {
+            Some(before) => filters.go_to(before.position),
+            // Of a malformed packet nothing is done.
+            None => filters.clone().try_for_each(|filter| filter.map(drop))?,
+        }
+        let (codes, response) = before.map_or_else(Default::default, |before| before.parts());
+        let mut outcome = Outcome { codes, ..Outcome::default() };
         let mark = self.clients.mark();
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
-        for filter in &subscribe.filters {
+        let mut rest = None;
+        while let Some(filter) = filters.next().transpose()? {
             let subscribed =
-                self.subscribe(session, version, subscription_id, filter, &mut outcome);
+                self.subscribe(session, version, subscription_id, &filter, &mut outcome);
             if let Err(error) = subscribed {
                 // The filters before this one stay subscribed to.
                 self.tell_interest(outcome.news, None);
+                self.abandon(id, response);
                 return Err(error);
             }
+            if self.clients.outbox.purse().is_empty() {
+                rest = Some(filters.position()).filter(|&position| position < frame.body.len());
+                break;
+            }
         }
-        let codes = outcome.codes.as_slice();
-        let suback = SubAck { packet_id: subscribe.packet_id, codes, ..SubAck::default() };
-        let bytes = self.clients.encode(id, &Packet::SubAck(suback));
+        let Outcome { codes, news, wanted } = outcome;
         let is_noted = self.clients.is_noted_since(mark);
-        let response = self.defer_for_news(id, bytes, outcome.news, is_noted);
-        for wanted in outcome.wanted {
+        let piece = Piece { response, codes, news, is_noted };
+        let response = self.end_piece(id, piece, rest, |codes| {
+            let packet_id = subscribe.packet_id;
+            Packet::SubAck(SubAck { packet_id, codes, ..SubAck::default() })
+        });
+        for wanted in wanted {
             self.begin_replay(session, wanted, response.map(|response| (id, response)));
         }
+        if rest.is_some() {
+            return Ok(Progress::Paused);
+        }
         self.pump_replays(session);
-        Ok(())
+        Ok(Progress::Done)
+    }
+
+    /// Ends the piece of a packet that this turn has done. The response to `packet` goes behind the
+    /// news and notes of all pieces; until the last piece is done the packet waits, to go on at
+    /// `rest`. Names the response if it waits.
+    fn end_piece(
+        &mut self,
+        id: LinkId,
+        piece: Piece,
+        rest: Option<usize>,
+        packet: impl FnOnce(&[u8]) -> Packet<'_>,
+    ) -> Option<ResponseId> {
+        let Piece { response, codes, news, is_noted } = piece;
+        let waits = if news.is_empty() { 0 } else { self.workers - 1 };
+        if response.is_none() && rest.is_none() && waits == 0 && !is_noted {
+            let bytes = self.clients.encode(id, &packet(&codes));
+            self.clients.respond_bytes(id, &bytes);
+            return None;
+        }
+        // One more is for the rest of the packet.
+        let response =
+            response.or_else(|| self.clients.defer_response(id, 1, false, Vec::new()))?;
+        self.clients.wait_more(id, response, waits as u32, is_noted);
+        self.neighbours.await_answers(waits);
+        self.tell_interest(news, Some(Ticket { link: id, response, is_interest: true }));
+        if let Some(position) = rest {
+            let ongoing = Ongoing { position, codes, response };
+            self.clients.link(id)?.keep_ongoing(ongoing);
+            self.clients.pause_for_turn(id);
+            return Some(response);
+        }
+        let bytes = self.clients.encode(id, &packet(&codes));
+        self.clients.fill_response(id, response, bytes);
+        self.response_ready(id, response);
+        Some(response)
+    }
+
+    /// Gives up the response to a packet whose rest is wrong.
+    fn abandon(&mut self, id: LinkId, response: Option<ResponseId>) {
+        if let Some(response) = response {
+            self.response_ready(id, response);
+        }
     }
 
     fn subscribe(
@@ -64,6 +141,7 @@ impl Shard {
         outcome: &mut Outcome,
     ) -> Result<(), ProtocolError> {
         let SubscribeFilter { filter: text, options } = *requested;
+        self.pay_for_filter(text);
         let levels_max = self.clients.options.max_topic_levels as usize;
         let filter = match TopicFilter::parse(text, levels_max) {
             Ok(filter) => filter,
@@ -83,6 +161,14 @@ impl Shard {
         if is_shared && options.no_local {
             // [MQTT-3.8.3-4]
             return Err(ProtocolError::protocol("No Local on a shared subscription"));
+        }
+        let is_tight = self.clients.pressure >= Pressure::Tight;
+        if is_tight && !self.subscriptions.has(session.slot, filter) {
+            self.clients.counters.refused_memory += 1;
+            let client_id = &self.clients.sessions[session.slot].client_id;
+            told::subscribe_denied(client_id, text, NO_MEMORY.cause);
+            outcome.codes.push(NO_MEMORY.code as u8);
+            return Ok(());
         }
         let Some(extras) = self.extras(session, filter.filter, subscription_id) else {
             let client_id = &self.clients.sessions[session.slot].client_id;
@@ -120,6 +206,11 @@ impl Shard {
         Ok(())
     }
 
+    fn pay_for_filter(&mut self, filter: &str) {
+        let steps = SUBSCRIPTION_STEPS + LEVEL_STEPS * level_count(filter);
+        self.clients.outbox.purse().spend(steps);
+    }
+
     /// The session's own list of its subscriptions.
     pub(super) fn remember(&mut self, session: SessionId, place: Place) {
         self.clients.sessions[session.slot].subscriptions.insert(place);
@@ -127,27 +218,6 @@ impl Shard {
 
     fn forget(&mut self, session: SessionId, place: Place) {
         self.clients.sessions[session.slot].subscriptions.remove(place);
-    }
-
-    /// Sends a response once every other worker has applied the news; names it if it waits.
-    /// Otherwise a publish through another worker could be missed after SUBACK.
-    fn defer_for_news(
-        &mut self,
-        id: LinkId,
-        bytes: Vec<u8>,
-        news: Vec<News>,
-        is_noted: bool,
-    ) -> Option<ResponseId> {
-        let waits = if news.is_empty() { 0 } else { self.workers - 1 };
-        if waits == 0 && !is_noted {
-            self.clients.respond_bytes(id, &bytes);
-            return None;
-        }
-        let response = self.clients.defer_response(id, waits as u32, is_noted, bytes)?;
-        self.neighbours.await_answers(waits);
-        let ticket = Some(Ticket { link: id, response, is_interest: true });
-        self.tell_interest(news, ticket);
-        Some(response)
     }
 
     /// Tells every other worker the news of this one's filters, in one message.
@@ -175,24 +245,38 @@ impl Shard {
         &mut self,
         peer: Peer,
         frame: &Frame<'_>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<Progress, ProtocolError> {
         let Peer { link: id, session, version } = peer;
-        let unsubscribe = Unsubscribe::decode(frame, version)?;
+        let (unsubscribe, mut filters) = Unsubscribe::decode_head(frame, version)?;
+        let before = self.clients.link(id).and_then(|link| link.take_ongoing());
+        match &before {
+            Some(before) => filters.go_to(before.position),
+            None => filters.clone().try_for_each(|filter| filter.map(drop))?,
+        }
+        let (mut codes, response) = before.map_or_else(Default::default, |before| before.parts());
         let mark = self.clients.mark();
         let mut news = Vec::new();
-        let one = |text: &&str| self.unsubscribe(session, text, &mut news) as u8;
-        let codes: Vec<u8> = unsubscribe.filters.iter().map(one).collect();
+        let mut rest = None;
+        while let Some(filter) = filters.next().transpose()? {
+            codes.push(self.unsubscribe(session, filter, &mut news) as u8);
+            if self.clients.outbox.purse().is_empty() {
+                rest = Some(filters.position()).filter(|&position| position < frame.body.len());
+                break;
+            }
+        }
+        // A message that is on its way meanwhile does no harm: the response need not wait.
         self.tell_interest(news, None);
-        let packet_id = unsubscribe.packet_id;
-        let codes = codes.as_slice();
-        let unsuback = UnsubAck { packet_id, codes, ..UnsubAck::default() };
-        let bytes = self.clients.encode(id, &Packet::UnsubAck(unsuback));
         let is_noted = self.clients.is_noted_since(mark);
-        self.defer_for_news(id, bytes, Vec::new(), is_noted);
-        Ok(())
+        let piece = Piece { response, codes, news: Vec::new(), is_noted };
+        self.end_piece(id, piece, rest, |codes| {
+            let packet_id = unsubscribe.packet_id;
+            Packet::UnsubAck(UnsubAck { packet_id, codes, ..UnsubAck::default() })
+        });
+        Ok(if rest.is_some() { Progress::Paused } else { Progress::Done })
     }
 
     fn unsubscribe(&mut self, session: SessionId, text: &str, news: &mut Vec<News>) -> ReasonCode {
+        self.pay_for_filter(text);
         let Ok(filter) = TopicFilter::parse(text, usize::MAX) else {
             return ReasonCode::TopicFilterInvalid;
         };

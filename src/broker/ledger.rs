@@ -57,7 +57,7 @@ pub(super) struct Ledger {
     /// Changes that wait for a part to be on disk, by its number. A part that still gathers has an
     /// entry only if changes wait for it.
     awaited_parts: HashMap<PartNumber, AwaitedPart>,
-    /// The bytes of the messages that gather.
+    /// The bytes of memory that gather.
     bytes: usize,
     /// The number of the current rewrite: bytes of messages last written before its begin are
     /// written again.
@@ -219,15 +219,20 @@ impl Ledger {
 
     /// Notes a change for which a client may wait.
     pub(super) fn note(&mut self, now: Time, record: Record<'static>) {
-        self.own.push(Item::Record(Box::new(record)), Awaited::NOTHING);
+        self.push_record(record);
         let due = self.promised(now);
         self.own.hurry(due);
     }
 
     /// Notes a change for which no client waits.
     pub(super) fn note_lazily(&mut self, now: Time, record: Record<'static>) {
-        self.own.push(Item::Record(Box::new(record)), Awaited::NOTHING);
+        self.push_record(record);
         self.own.hurry(self.lazily(now));
+    }
+
+    fn push_record(&mut self, record: Record<'static>) {
+        self.bytes += record.memory() + size_of::<Item>() + size_of::<Awaited>();
+        self.own.push(Item::Record(Box::new(record)), Awaited::NOTHING);
     }
 
     /// Makes a deferred response of the link wait for the last note.
@@ -402,19 +407,14 @@ impl Ledger {
         Unwritten { gathering, handed_over }
     }
 
-    /// True when so many bytes gather that publishers have to wait.
+    /// True when so many bytes gather that whoever would add to them has to wait.
     pub(super) const fn is_full(&self) -> bool {
         self.bytes > JOURNAL_WAITING_BYTES_MAX
     }
 
-    /// The number of bytes of the messages that gather.
+    /// The number of bytes that gather.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// Counts bytes besides those of routed messages.
-    pub(super) const fn count(&mut self, bytes: usize) {
-        self.bytes += bytes;
     }
 
     /// True when a new record about a delivery would come after the record that the delivery names.

@@ -5,6 +5,7 @@ use super::backlog::Backlog;
 use super::carry::Carry;
 use super::deferred::{DeferredResponses, ResponseId};
 use super::link_login::LinkLogin;
+use super::ongoing::Ongoing;
 use super::origin::Origin;
 use super::rate::PublishRate;
 use super::told::Departure;
@@ -34,6 +35,8 @@ pub(super) struct Link {
     pub(super) packet_bytes_max: u32,
     /// The peer has sent its last byte.
     pub(super) is_finished: bool,
+    /// The client's last PUBLISH went to nobody but queues.
+    pub(super) fills_queues: bool,
     /// The reasons for which output for the link waits.
     pub(super) blocked: Blocks,
     pub(super) pauses: Pauses,
@@ -47,6 +50,7 @@ struct Rare {
     backlog: Backlog,
     aliases: Aliases,
     login: LinkLogin,
+    ongoing: Option<Box<Ongoing>>,
     publish_rate: PublishRate,
     /// The reason for which the peer's last byte has come, unless the peer has just closed; until
     /// the log is told.
@@ -54,7 +58,7 @@ struct Rare {
 }
 
 // A client that has logged in keeps one for as long as it is connected.
-const _: () = assert!(size_of::<Rare>() <= 304);
+const _: () = assert!(size_of::<Rare>() <= 312);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -101,6 +105,10 @@ pub(super) struct Pauses {
     pub(super) early: bool,
     /// The link's client publishes, and the journal does not keep up.
     pub(super) journal: bool,
+    /// The link's client publishes, and there is too little memory.
+    pub(super) memory: bool,
+    /// The rest of what has come waits for the link's next turn.
+    pub(super) turn: bool,
 }
 
 impl Pauses {
@@ -110,7 +118,8 @@ impl Pauses {
 
     /// True when nothing at all is taken from the peer.
     pub(super) const fn stops_input(self) -> bool {
-        self.backlog || self.mesh || self.deferred || self.early || self.journal
+        let held_up = self.mesh || self.deferred || self.journal || self.memory || self.turn;
+        held_up || self.backlog || self.early
     }
 }
 
@@ -128,6 +137,7 @@ impl Link {
             keep_alive_s: 0,
             packet_bytes_max: u32::MAX,
             is_finished: false,
+            fills_queues: false,
             blocked: Blocks::default(),
             pauses: Pauses::default(),
             rare: None,
@@ -168,8 +178,9 @@ impl Link {
     /// True when the broker keeps the peer from going on, so that the silence of the peer says
     /// nothing.
     pub(super) const fn is_held_up(&self) -> bool {
-        let Pauses { backlog, mesh, login, early: _, journal, deferred } = self.pauses;
-        (mesh || login || journal || deferred || self.blocked.connack) && !backlog
+        let Pauses { mesh, login, journal, deferred, memory, turn, .. } = self.pauses;
+        let is_paused = mesh || login || journal || deferred || memory || turn;
+        (is_paused || self.blocked.connack) && !self.pauses.backlog
     }
 
     pub(super) fn session(&self) -> Option<SessionId> {
@@ -226,6 +237,12 @@ impl Link {
         &mut self.rare().backlog
     }
 
+    /// The bytes that the link holds of what came, and of what is to be sent.
+    pub(super) fn held_bytes(&self) -> usize {
+        let waiting = |rare: &Rare| rare.backlog.bytes() + rare.deferred.bytes();
+        self.carry.len() + self.rare.as_deref().map_or(0, waiting)
+    }
+
     /// Takes the responses that waited until the link is writable.
     pub(super) fn take_responses(&mut self) -> Vec<u8> {
         self.rare.as_mut().map_or_else(Vec::new, |rare| rare.backlog.take_responses())
@@ -257,6 +274,16 @@ impl Link {
     /// The time at which the client's proof of itself expires.
     pub(super) fn expires(&self) -> Option<Time> {
         self.login().and_then(LinkLogin::expires)
+    }
+
+    /// Keeps a packet of which some filters are done.
+    pub(super) fn keep_ongoing(&mut self, ongoing: Ongoing) {
+        self.rare().ongoing = Some(Box::new(ongoing));
+    }
+
+    /// Takes the packet of which some filters are done.
+    pub(super) fn take_ongoing(&mut self) -> Option<Box<Ongoing>> {
+        self.rare.as_mut()?.ongoing.take()
     }
 
     pub(super) fn publish_rate_mut(&mut self) -> &mut PublishRate {

@@ -33,8 +33,8 @@ pub(super) struct Neighbours {
     /// The number of answers to news of interest that are still to come from other workers.
     answers_awaited: usize,
     /// Questions that came since the last sweep over the rings began, and those before them.
-    questions: Vec<Question>,
-    questions_due: Vec<Question>,
+    questions: VecDeque<Question>,
+    questions_due: VecDeque<Question>,
 }
 
 /// A thing that has waited for rings.
@@ -150,21 +150,21 @@ impl Neighbours {
 
     /// Takes a question for retained messages, which waits for the end of the next sweep.
     pub(super) fn ask(&mut self, from: WorkerId, query: Box<RetainedQuery>) {
-        self.questions.push((from, query));
+        self.questions.push_back((from, query));
     }
 
-    /// The questions that came before the sweep that has just ended began.
-    pub(super) fn take_due_questions(&mut self) -> Vec<Question> {
-        std::mem::take(&mut self.questions_due)
+    /// The next question that came before the sweep that has just ended began.
+    pub(super) fn next_due_question(&mut self) -> Option<Question> {
+        self.questions_due.pop_front()
     }
 
     /// The next sweep begins: it carries all that was stored before the questions so far.
     pub(super) fn begin_sweep(&mut self) {
-        self.questions_due = std::mem::take(&mut self.questions);
+        self.questions_due.append(&mut self.questions);
     }
 
     /// True while questions wait for a sweep.
-    pub(super) const fn has_questions(&self) -> bool {
+    pub(super) fn has_questions(&self) -> bool {
         !self.questions.is_empty() || !self.questions_due.is_empty()
     }
 }

@@ -10,6 +10,7 @@
 //! gets a sequence of messages gets one range, which every other subscriber of the sequence shares.
 //! The private arena holds packets for one link only. Bytes do not move until [`Outbox::reset`].
 
+use super::purse::Purse;
 use crate::base::ids::LinkId;
 use crate::limits::{LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, TURN_BYTES_MAX};
 use crate::store::Message;
@@ -71,6 +72,8 @@ pub struct Outbox {
     /// Whether a link had no room since the last [`Self::reset`].
     had_no_room: bool,
     dirty: VecDeque<LinkId>,
+    /// The work of the turn whose output this is.
+    purse: Purse,
 }
 
 impl Default for Outbox {
@@ -82,6 +85,7 @@ impl Default for Outbox {
             free_lists: Vec::new(),
             had_no_room: false,
             dirty: VecDeque::new(),
+            purse: Purse::default(),
         }
     }
 }
@@ -171,10 +175,17 @@ impl Outbox {
         unsent
     }
 
-    /// Empties the arenas for reuse. No link may be dirty, and no bytes of an arena on their way to
-    /// the kernel.
+    /// The purse of this turn.
+    #[inline]
+    pub(super) const fn purse(&mut self) -> &mut Purse {
+        &mut self.purse
+    }
+
+    /// Ends the turn and empties the arenas for reuse. No link may be dirty, and no bytes of an
+    /// arena on their way to the kernel.
     pub fn reset(&mut self) {
         debug_assert!(self.dirty.is_empty());
+        self.purse.refill();
         self.had_no_room = false;
         for arena in &mut self.arenas {
             if arena.capacity() > ARENA_BYTES_KEPT {

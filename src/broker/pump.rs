@@ -5,6 +5,7 @@ use super::delivery::{Delivery, Particulars};
 use super::in_flight::{Outgoing, Wait};
 use super::ledger::{Fate, Noted, Recording, stored};
 use super::publication::Publication;
+use super::purse::KEPT_STEPS;
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionId};
 use crate::limits::{GATHERING_BYTES_MAX, PUMP_BYTES_MAX, PUMP_MESSAGES_MAX};
@@ -78,7 +79,9 @@ impl Clients {
 
     /// True when the link has enough output for this turn; the session is pumped again later.
     pub(super) fn has_enough(&mut self, route: Route, id: SessionId) -> bool {
-        let has_enough = self.outbox.pending(route.link) >= PUMP_BYTES_MAX || self.outbox.is_over();
+        let has_enough = self.outbox.pending(route.link) >= PUMP_BYTES_MAX
+            || self.outbox.is_over()
+            || self.outbox.purse().is_empty();
         if has_enough {
             self.pump_later(id.slot);
         }
@@ -118,6 +121,7 @@ impl Clients {
         delivery: Delivery,
         replay: u32,
     ) {
+        self.outbox.purse().spend(KEPT_STEPS);
         if delivery.message.is_expired(self.now) {
             self.counters.dropped_expired += 1;
             return self.note_done(id.slot, &delivery);
@@ -219,6 +223,7 @@ impl Clients {
             if !self.sessions[id.slot].in_flight.has_unsent() || self.has_enough(route, id) {
                 return;
             }
+            self.outbox.purse().spend(KEPT_STEPS);
             let outgoing = self.sessions[id.slot].next_outgoing();
             let Some(Outgoing { packet_id, delivery, dup }) = outgoing else { return };
             let Some(delivery) = delivery else {

@@ -4,11 +4,14 @@ use super::clients::{Clients, Route};
 use super::deferred::ResponseId;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::permission::permitted;
+use super::purse::RETAINED_STEPS;
 use super::replay::{Replay, Wanted, is_newer};
 use super::session::Session;
 use super::shard::Shard;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
-use crate::limits::{PUMP_MESSAGES_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS};
+use crate::limits::{
+    PUMP_MESSAGES_MAX, PUMP_STEPS_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS,
+};
 use crate::mqtt::QoS;
 use crate::store::Message;
 use crate::store::record::Owed;
@@ -113,8 +116,18 @@ impl Shard {
     /// Sends as many retained messages as the client's window and one turn allow.
     pub(super) fn pump_replays(&mut self, id: SessionId) {
         let Some(route) = self.clients.open_route(id) else { return };
+        let begun = self.clients.outbox.purse().total();
         for _ in 0..PUMP_MESSAGES_MAX {
             if self.clients.waits_for_response(id, route) {
+                return;
+            }
+            if self.clients.outbox.purse().total() - begun > PUMP_STEPS_MAX {
+                break;
+            }
+            if !self.clients.sessions[id.slot].is_replaying() {
+                return;
+            }
+            if self.clients.has_enough(route, id) {
                 return;
             }
             let session = &mut self.clients.sessions[id.slot];
@@ -132,9 +145,6 @@ impl Shard {
             };
             let is_acknowledged = replay.next_qos(source).is_some_and(|qos| qos > QoS::AtMostOnce);
             if is_acknowledged && (!session.has_window() || self.clients.waits_for_hand_over(id)) {
-                return;
-            }
-            if self.clients.has_enough(route, id) {
                 return;
             }
             let Some(replay) = self.clients.sessions[id.slot].first_replay() else { return };
@@ -183,13 +193,14 @@ impl Shard {
     }
 
     /// The part that the query asks for.
-    pub(super) fn answer(&self, query: &RetainedQuery) -> RetainedPage {
+    pub(super) fn answer(&mut self, query: &RetainedQuery) -> RetainedPage {
         let page = self.retained.page(
             &query.filter,
             query.after.as_deref(),
             query.part,
             RETAINED_PAGE_VISITS,
         );
+        self.clients.outbox.purse().spend(RETAINED_STEPS * page.visits);
         RetainedPage {
             session: query.session,
             replay: query.replay,

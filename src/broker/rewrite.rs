@@ -56,7 +56,9 @@ impl Shard {
 
     /// Writes a session, after the messages that it refers to.
     fn write_session(&mut self, id: SessionId) {
-        let Some(session) = self.clients.sessions.get(id) else { return };
+        let Some(session) = self.clients.sessions.get(id).filter(|session| !session.is_over) else {
+            return;
+        };
         let Some(ledger) = &self.clients.ledger else { return };
         let (messages, deliveries) = session.stored_deliveries(ledger);
         let subscriptions = session.subscriptions.iter().filter_map(|place| {
@@ -79,9 +81,9 @@ impl Shard {
         for message in messages {
             self.write_message(&message, false);
         }
-        self.write_anew(whole.deliveries.len() * 16 + 256, Record::Whole(whole));
+        self.write_anew(Record::Whole(whole));
         if let Some(sent) = sent {
-            self.write_anew(32, sent);
+            self.write_anew(sent);
         }
     }
 
@@ -113,13 +115,12 @@ impl Shard {
             groups: Vec::new(),
             others: Vec::new(),
         };
-        self.write_anew(message.bytes().len() + 32, Record::Published(published));
+        self.write_anew(Record::Published(published));
     }
 
-    fn write_anew(&mut self, bytes: usize, record: Record<'static>) {
+    fn write_anew(&mut self, record: Record<'static>) {
         let now = self.clients.now;
         if let Some(ledger) = &mut self.clients.ledger {
-            ledger.count(bytes);
             ledger.note(now, record);
         }
     }

@@ -44,7 +44,7 @@ impl Shard {
             return self.neighbours.keep_waiting(Waiting::Session(id));
         }
         self.session_due(id);
-        if self.clients.sessions.get(id).is_some() {
+        if self.clients.has_session(id) {
             self.clients.refresh_session_timer(id);
         }
     }

@@ -3,6 +3,7 @@
 use super::ledger::{Recording, expect_part};
 use super::mesh_message::{MeshMessage, Ticket};
 use super::publication::Publication;
+use super::purse::{NODE_STEPS, SLOW_DELIVERY_STEPS};
 use super::shard::Shard;
 use super::share::Pick;
 use crate::base::ids::{RecordName, WorkerId};
@@ -46,6 +47,8 @@ impl Shard {
             .iter()
             .map(|to| Errand { to, plain: true, shares: SmallVec::new() })
             .collect();
+        let steps = NODE_STEPS * matches.visits + SLOW_DELIVERY_STEPS * matches.groups.len();
+        self.clients.outbox.purse().spend_on_fan_out(steps);
         self.clients.deliver(&self.subscriptions, &matches, publication, recording);
         for &group in &matches.groups {
             match self.pick(group, publication.topic(), publication.traits().qos) {
@@ -84,6 +87,7 @@ impl Shard {
     ) {
         let mut matches = std::mem::take(&mut self.matches);
         self.subscriptions.matching(publication.topic(), &mut matches);
+        self.clients.outbox.purse().spend_on_fan_out(NODE_STEPS * matches.visits);
         self.clients.deliver(&self.subscriptions, &matches, publication, recording);
         self.matches = matches;
     }

@@ -41,6 +41,8 @@ pub(super) struct Session {
     pub(super) waits_for_hand_over: bool,
     /// The journal knows the session.
     pub(super) is_recorded: bool,
+    /// The session is over, but for some of its subscriptions.
+    pub(super) is_over: bool,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) subscriptions: SubscriptionSet,
     pub(super) will: Option<Box<WillMessage>>,
@@ -88,6 +90,7 @@ impl Session {
             is_unfinished: false,
             waits_for_hand_over: false,
             is_recorded: false,
+            is_over: false,
             rare: None,
             subscriptions: SubscriptionSet::new(),
             will: None,
@@ -192,6 +195,11 @@ impl Session {
         let rare = self.rare();
         rare.queue_bytes += delivery.message.bytes().len();
         rare.queue.push_back(delivery);
+    }
+
+    /// The bytes of the messages in the queue.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.queue_bytes)
     }
 
     /// The message that [`Self::dequeue`] would give.

@@ -9,9 +9,11 @@ use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
 use super::mesh_message::MeshMessage;
 use super::neighbours::Neighbours;
+use super::ongoing::Progress;
 use super::origin::Origin;
 use super::outbox::Outbox;
 use super::peer::Peer;
+use super::pressure::Shedding;
 use super::rewrite_progress::Rewrite;
 use super::told::{self, Departure};
 use crate::access::Policy;
@@ -44,6 +46,7 @@ pub struct Shard {
     pub(super) matches: Matches,
     pub(super) prng: Prng,
     homes: Homes,
+    pub(super) shedding: Shedding,
     /// Links that wait until less gathers for the journal.
     pub(super) journal_waiting: Vec<LinkId>,
     /// The records that are still to be written anew, while a rewrite goes on.
@@ -78,6 +81,7 @@ impl Shard {
             matches: Matches::default(),
             prng: Prng::new(seed ^ u64::from(worker.0) << 32),
             homes: Homes::new(workers, seed),
+            shedding: Shedding::default(),
             journal_waiting: Vec::new(),
             rewrite: None,
             version: VERSION_MIN,
@@ -102,6 +106,14 @@ impl Shard {
     /// Takes note of what happened. Drain [`Self::next_output`] and [`Self::outbox`] afterwards.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.clients.now = self.clients.now.max(now);
+        let purse = self.clients.outbox.purse();
+        let most = purse.total() + purse.input_max() + input.bytes() as u64;
+        self.handle_input(input);
+        self.close_misfits();
+        debug_assert!(self.steps() <= most, "an input that costs more than a turn and its bytes");
+    }
+
+    fn handle_input(&mut self, input: Input<'_>) {
         match input {
             Input::Identified { link: id, peer, certificate_user, excess } => {
                 if let Some(link) = self.clients.link(id) {
@@ -138,9 +150,22 @@ impl Shard {
             Input::Committed { has_batch, parts } => self.committed(has_batch, &parts),
             Input::RewriteBegun { rewrite } => self.begin_rewrite(rewrite),
             Input::JournalState { failure } => self.tell_journal_state(failure.as_deref()),
+            Input::Pressure(pressure) => self.set_pressure(pressure),
             Input::Shutdown => self.shut_down(),
         }
-        self.close_misfits();
+    }
+
+    /// The steps of work so far, but for those of fan-outs: see [`Self::limit_turns`].
+    #[must_use]
+    pub fn steps(&mut self) -> u64 {
+        self.clients.outbox.purse().total()
+    }
+
+    /// Gives each turn so many steps of work instead of
+    /// [`TURN_STEPS_MAX`](crate::limits::TURN_STEPS_MAX), so that a test sees work go on in a later
+    /// turn.
+    pub fn limit_turns(&mut self, steps_max: usize) {
+        self.clients.outbox.purse().limit(steps_max);
     }
 
     /// The next thing to do, in order; None when nothing is left.
@@ -155,17 +180,19 @@ impl Shard {
     /// The time at which [`Input::Tick`] is due, if ever; [`Time::ZERO`] when it is due at once.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        if !self.clients.unfinished.is_empty() || self.neighbours.can_go_on() {
+        let has_more = !self.clients.unfinished.is_empty() || !self.clients.turns.is_empty();
+        let has_more = has_more || !self.clients.over.is_empty();
+        if has_more || self.neighbours.can_go_on() {
             return Some(Time::ZERO);
         }
         let timers = self.clients.timers.next().into_iter().chain(self.retained.deadline());
-        let timers = timers.chain(self.clients.drops.deadline());
+        let timers = timers.chain(self.clients.drops.deadline()).chain(self.shed_due());
         timers.chain(self.journal_deadline()).min()
     }
 
     /// True when [`Input::MeshSwept`] must come soon, also if nothing else happens.
     #[must_use]
-    pub const fn wants_sweep(&self) -> bool {
+    pub fn wants_sweep(&self) -> bool {
         self.neighbours.has_questions()
     }
 
@@ -183,7 +210,7 @@ impl Shard {
     /// The numbers of sessions, subscription tree nodes and retained messages: at rest, all that
     /// clients left behind.
     #[must_use]
-    pub(crate) fn census(&self) -> (usize, usize, usize) {
+    pub fn census(&self) -> (usize, usize, usize) {
         (self.clients.sessions.len(), self.subscriptions.node_count(), self.retained.len())
     }
 
@@ -202,9 +229,13 @@ impl Shard {
     }
 
     /// Every ring was looked at once more. A question for retained messages that came before this
-    /// sweep began is answered now: all messages stored before the question have arrived.
+    /// sweep began is answered now, or after a later one if this turn is long: all messages stored
+    /// before the question have arrived.
     fn mesh_swept(&mut self) {
-        for (from, query) in self.neighbours.take_due_questions() {
+        self.clients.outbox.purse().refill();
+        while !self.clients.outbox.purse().is_empty()
+            && let Some((from, query)) = self.neighbours.next_due_question()
+        {
             let page = self.answer(&query);
             if from == self.index {
                 let session = page.session;
@@ -254,21 +285,25 @@ impl Shard {
         id: LinkId,
         frame: &Frame<'_>,
         rest: &[u8],
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<Progress, ProtocolError> {
         let kind = frame.kind().ok_or(ProtocolError::malformed("reserved packet type"))?;
-        let Some(link) = self.clients.link(id) else { return Ok(()) };
+        let Some(link) = self.clients.link(id) else { return Ok(Progress::Done) };
         let peer = match link.state {
             State::Connected { session } => Peer { link: id, session, version: link.version },
-            State::Authenticating => return self.handle_unauthenticated(id, frame),
-            State::Fresh { .. } | State::Closing => return self.handle_first(id, frame, rest),
+            State::Authenticating => {
+                return self.handle_unauthenticated(id, frame).map(|()| Progress::Done);
+            }
+            State::Fresh { .. } | State::Closing => {
+                return self.handle_first(id, frame, rest).map(|()| Progress::Done);
+            }
         };
-        match kind {
+        let handled = match kind {
             PacketType::Publish => self.handle_publish(peer, frame),
             PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
                 self.handle_ack(peer, frame)
             }
-            PacketType::Subscribe => self.handle_subscribe(peer, frame),
-            PacketType::Unsubscribe => self.handle_unsubscribe(peer, frame),
+            PacketType::Subscribe => return self.handle_subscribe(peer, frame),
+            PacketType::Unsubscribe => return self.handle_unsubscribe(peer, frame),
             PacketType::PingReq => self.handle_ping(id, frame),
             PacketType::Disconnect => self.handle_disconnect(peer, frame),
             PacketType::Auth => self.handle_auth(peer, frame),
@@ -277,7 +312,8 @@ impl Shard {
             | PacketType::SubAck
             | PacketType::UnsubAck
             | PacketType::PingResp => Err(ProtocolError::protocol("a packet only a server sends")),
-        }
+        };
+        handled.map(|()| Progress::Done)
     }
 
     fn handle_ping(&mut self, id: LinkId, frame: &Frame<'_>) -> Result<(), ProtocolError> {
@@ -379,10 +415,15 @@ impl Shard {
         link.state = State::Closing;
         link.carry = Carry::default();
         link.forget_login();
+        let ongoing = link.take_ongoing();
         if link.defers() {
             self.clients.set_link_timer(id, Some(due));
         } else {
             self.finish(id);
+        }
+        if let Some(ongoing) = ongoing {
+            // There is no rest of the packet any more.
+            self.response_ready(id, ongoing.response);
         }
     }
 

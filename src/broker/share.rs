@@ -201,8 +201,10 @@ impl Clients {
         let start = turn as usize % members.len().max(1);
         let probes = members.len().min(SHARE_PROBES_MAX);
         let from = |count| (0..count).map(|i| &members[(start + i) % members.len()]);
-        let may_read =
-            |s: &&Subscriber| !s.extras.is_checked() || self.sessions[s.session].may_read(topic);
+        let may_read = |s: &&Subscriber| {
+            let session = &self.sessions[s.session];
+            !session.is_over && (!s.extras.is_checked() || session.may_read(topic))
+        };
         let is_online = |s: &&Subscriber| self.routes[s.session as usize].is_online();
         let is_ready = |s: &&Subscriber| {
             let route = self.routes[s.session as usize];

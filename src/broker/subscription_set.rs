@@ -41,6 +41,21 @@ impl SubscriptionSet {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(list) => list.is_empty(),
+            Self::Many(tree) => tree.is_empty(),
+        }
+    }
+
+    /// Takes any of the places.
+    pub(super) fn pop(&mut self) -> Option<Place> {
+        match self {
+            Self::Few(list) => list.pop(),
+            Self::Many(tree) => tree.pop_first(),
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> {
         let (list, tree) = match self {
             Self::Few(list) => (Some(list), None),

@@ -242,6 +242,17 @@ pub(super) fn publish_denied(client_id: &str, topic: &str, reason: &str) {
     tracing::debug!(%client_id, %topic, reason, "Denied PUBLISH");
 }
 
+/// A client is disconnected because it holds more than others, and memory is short.
+pub(super) fn swells(client_id: &str, held_bytes: usize) {
+    let client_id = Shown(client_id);
+    tracing::warn!(
+        %client_id,
+        held_bytes,
+        "Client {client_id} is disconnected: of those that do not take what waits for them it \
+         holds most, and memory is short (see --max-memory)"
+    );
+}
+
 /// A filter is not subscribed to.
 pub(super) fn subscribe_denied(client_id: &str, filter: &str, reason: &str) {
     let (client_id, filter) = (Shown(client_id), Shown(filter));

@@ -2,13 +2,14 @@
 //!
 //! [`ring::Ring`] is safe to use: the ring owns or borrows all memory that the kernel reads or
 //! writes, until the kernel has finished with it. All `unsafe` blocks of the broker are in
-//! `buffers`, `iovecs`, `pages`, `ring`, `send` and `socket`.
+//! `buffers`, `iovecs`, `memory`, `pages`, `ring`, `send` and `socket`.
 
 pub(crate) mod buffers;
 pub mod clock;
 pub mod event;
 mod iovecs;
 pub mod listeners;
+pub mod memory;
 pub(crate) mod pages;
 pub mod ring;
 mod send;

@@ -15,7 +15,7 @@ pub use listener::{
 pub(crate) use table::find_option;
 pub use table::{OPTIONS, OptionDef, Set};
 pub(crate) use values::core_list;
-pub use values::{ClientIdOwner, Durability, Expected, LogFormat, LogLevel, Pin};
+pub use values::{ClientIdOwner, Durability, Expected, LogFormat, LogLevel, MaxMemory, Pin};
 
 use std::path::PathBuf;
 
@@ -69,6 +69,8 @@ pub struct Options {
     pub max_queued_messages: u32,
     /// The maximum number of bytes of messages that wait for one session.
     pub max_queued_bytes: u64,
+    /// The memory from which the broker refuses and sheds.
+    pub max_memory: MaxMemory,
     /// The maximum number of levels in a topic, at least 1.
     pub max_topic_levels: u16,
     /// The longest keep-alive in seconds: 0 for any, or for none at all.
@@ -112,6 +114,7 @@ impl Options {
             receive_maximum: 0,
             max_queued_messages: 0,
             max_queued_bytes: 0,
+            max_memory: MaxMemory::Percent(100),
             max_topic_levels: 0,
             max_keep_alive: 0,
             max_session_expiry: 0,

@@ -543,6 +543,20 @@ pub const OPTIONS: &[OptionDef] = &[
     )
     .reloaded(),
     OptionDef::broker(
+        "max-memory",
+        "BYTES|PERCENT",
+        "80%",
+        "Use at most this much memory: bytes (33554432 and more), or a percentage of what the \
+         machine has or the control group allows. From 70 % of it new retained topics, stored \
+         sessions and subscriptions are refused, from 85 % clients that hold most lose what waits \
+         for them, from 95 % nothing comes in.",
+        |options, value| {
+            let expected = "a number of bytes from 33554432, or a percentage such as 80%";
+            parse(value, expected).map(|max| options.max_memory = max)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
         "max-topic-levels",
         "COUNT",
         "200",

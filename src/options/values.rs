@@ -83,6 +83,31 @@ pub enum ClientIdOwner {
     None,
 }
 
+/// The memory that the broker may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxMemory {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of what the machine has, or of what the control group allows.
+    Percent(u8),
+}
+
+impl FromStr for MaxMemory {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        if let Some(percent) = value.strip_suffix('%') {
+            let percent = number(percent).filter(|percent| (1..=100).contains(percent));
+            return percent.map(Self::Percent).ok_or(());
+        }
+        let bytes = number(value).filter(|bytes| *bytes >= MAX_MEMORY_MIN);
+        bytes.map(Self::Bytes).ok_or(())
+    }
+}
+
+/// The least that `--max-memory` can be: what the broker itself takes, and something for clients.
+const MAX_MEMORY_MIN: u64 = 32 * 1024 * 1024;
+
 impl FromStr for ClientIdOwner {
     type Err = ();
 

@@ -14,6 +14,7 @@ mod kernel;
 mod listening;
 mod logging;
 mod memory;
+mod memory_limit;
 mod passwd;
 mod pinning;
 mod reload;

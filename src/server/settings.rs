@@ -2,6 +2,7 @@
 //! reload.
 
 use super::failure::Failure;
+use super::memory_limit;
 use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources};
 use crate::options::{CertificateUser, JwtAlgorithm, ListenerOptions, Options};
 use crate::transport::{Protocol, TlsError, TlsFiles, TlsSettings, WebSocketSettings};
@@ -22,7 +23,8 @@ pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<
         }
     }
     let protocols = protocols(options, before).map_err(Failure::usage)?;
-    Ok(Settings { options: Arc::clone(options), policies: policies.into(), protocols })
+    let memory_max = memory_limit::bytes(options.max_memory);
+    Ok(Settings { options: Arc::clone(options), policies: policies.into(), protocols, memory_max })
 }
 
 /// Reads the files of TLS alone.

@@ -85,6 +85,53 @@ pub enum Record<'a> {
     Clock(ClockNote),
 }
 
+impl Record<'_> {
+    /// The bytes of memory that the record takes until it is written.
+    #[must_use]
+    pub(crate) fn memory(&self) -> usize {
+        let more = match self {
+            Self::Session(attributes) => attributes.memory(),
+            Self::Whole(whole) => whole.memory(),
+            Self::Subscribed { subscription, .. } => subscription.memory(),
+            Self::Unsubscribed { filter, .. } | Self::Replayed { filter, .. } => filter.len(),
+            Self::Published(published) => {
+                published.body.as_ref().map_or(0, |body| body.bytes.len())
+            }
+            Self::Sent { deliveries, .. } => size_of_val(&**deliveries),
+            Self::Done(deliveries) => size_of_val(&**deliveries),
+            Self::Ended { .. }
+            | Self::Released { .. }
+            | Self::Forgotten { .. }
+            | Self::Clock(_) => 0,
+        };
+        size_of::<Self>() + more
+    }
+}
+
+impl Attributes<'_> {
+    fn memory(&self) -> usize {
+        let will = self.will.as_ref();
+        let will = will.map_or(0, |w| w.topic.len() + w.payload.len() + w.properties.len());
+        self.client_id.len() + will
+    }
+}
+
+impl Subscription<'_> {
+    fn memory(&self) -> usize {
+        let owed = self.owed.as_ref();
+        let owed = owed.map_or(0, |owed| owed.after.len() + size_of_val(&*owed.overtaken));
+        size_of::<Self>() + self.filter.len() + owed
+    }
+}
+
+impl Whole<'_> {
+    fn memory(&self) -> usize {
+        let subscriptions = self.subscriptions.iter().map(Subscription::memory);
+        let deliveries = size_of_val(&*self.deliveries) + size_of_val(&*self.received);
+        self.attributes.memory() + subscriptions.sum::<usize>() + deliveries
+    }
+}
+
 /// The journal's time, and the machine's clocks at that moment: see [`Reading`](super::Reading).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockNote {

@@ -121,14 +121,17 @@ impl<T: Default> FilterTree<T> {
         }
     }
 
-    /// Calls `found` with every node whose filter matches the valid topic name `topic`.
+    /// Calls `found` with every node whose filter matches the valid topic name `topic`. Returns the
+    /// number of nodes that were visited.
     // [MQTT-4.7.1-2], [MQTT-4.7.1-3], [MQTT-4.7.2-1]
-    pub fn matching(&mut self, topic: &str, mut found: impl FnMut(NodeId, &T)) {
+    pub fn matching(&mut self, topic: &str, mut found: impl FnMut(NodeId, &T)) -> usize {
         let topic_levels: SmallVec<[LevelId; 16]> =
             topic.split('/').map(|text| self.levels.find(text)).collect();
         let mut pending = std::mem::take(&mut self.pending);
         pending.push((ROOT, 0));
+        let mut visits = 0;
         while let Some((id, depth)) = pending.pop() {
+            visits += 1;
             let node = &self.nodes[id as usize];
             let wildcards = depth > 0 || !topic.starts_with('$');
             if node.hash != NONE && wildcards {
@@ -148,6 +151,7 @@ impl<T: Default> FilterTree<T> {
             }
         }
         self.pending = pending;
+        visits
     }
 
     /// The filter that `node` stands for.

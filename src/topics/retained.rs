@@ -2,7 +2,6 @@
 //! on from there.
 
 use crate::base::time::Time;
-use crate::mqtt;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -30,6 +29,57 @@ pub struct Page<M> {
     pub messages: Vec<Arc<M>>,
     /// The topic after which the next part begins. None at the end.
     pub next: Option<Arc<str>>,
+    /// The number of topics that were looked at.
+    pub visits: usize,
+}
+
+/// The outcome of a look at a topic, in a search for those that match a filter.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Match,
+    /// The topic does not match; the next one may.
+    Next,
+    /// No topic between this one and the one that is named matches.
+    From(String),
+    /// Neither this topic nor one after it matches.
+    End,
+}
+
+/// Compares a topic with a filter that has wildcards. Topics are in the order of their bytes, so
+/// those below `a` stand together, from `a/` on and before `a0`, the character behind the slash.
+// [MQTT-4.7.1-2], [MQTT-4.7.1-3], [MQTT-4.7.2-1]
+fn look(filter: &str, topic: &str) -> Look {
+    let mut levels = filter.split('/').peekable();
+    // Where the topic's present level begins; beyond its end behind the last level.
+    let mut start = 0;
+    while let Some(level) = levels.next() {
+        if matches!(level, "+" | "#") && start == 0 && topic.starts_with('$') {
+            return Look::From("%".to_owned());
+        }
+        if level == "#" {
+            return Look::Match;
+        }
+        let Some(rest) = topic.get(start..) else { return Look::Next };
+        let text = rest.split('/').next().unwrap_or_default();
+        if level != "+" && text != level {
+            let wanted = [&topic[..start], level].concat();
+            let below = [&wanted, "/"].concat();
+            return if topic < &*wanted {
+                Look::From(wanted)
+            } else if levels.peek().is_some() && topic < &*below {
+                Look::From(below)
+            } else {
+                behind(topic[..start].strip_suffix('/'))
+            };
+        }
+        start += text.len() + 1;
+    }
+    if start > topic.len() { Look::Match } else { behind(topic.get(..start - 1)) }
+}
+
+/// A look at a topic below `above` that tells that no other one there matches either.
+fn behind(above: Option<&str>) -> Look {
+    above.map_or(Look::End, |above| Look::From([above, "0"].concat()))
 }
 
 /// The message retained on a topic, which is its key; or the message that cleared the topic.
@@ -79,8 +129,16 @@ impl<M: RetainedMessage> Retained<M> {
         }
     }
 
+    /// The message that is retained on a topic.
+    #[must_use]
+    pub(crate) fn get(&self, topic: &str) -> Option<&Arc<M>> {
+        let entry = self.messages.get(topic.as_bytes());
+        entry.map(|entry| &entry.0).filter(|message| !message.clears())
+    }
+
     /// The next at most `count_max` messages that match the valid `filter`, after the topic
-    /// `after`, looking at no more than `visits_max` of them.
+    /// `after`, looking at no more than `visits_max` topics. A part of the topics without a match
+    /// is passed over at once, whatever its size.
     #[must_use]
     pub fn page(
         &self,
@@ -89,30 +147,40 @@ impl<M: RetainedMessage> Retained<M> {
         count_max: usize,
         visits_max: usize,
     ) -> Page<M> {
+        let mut page = Page { messages: Vec::new(), next: None, visits: 1 };
         let Some(wildcard) = filter.find(['+', '#']) else {
             let stands = self.messages.get(filter.as_bytes()).filter(|entry| !entry.0.clears());
-            let messages = stands.map(|entry| entry.0.clone()).into_iter().collect();
-            return Page { messages, next: None };
+            page.messages.extend(stands.map(|entry| entry.0.clone()));
+            return page;
         };
         // `a/#` also matches `a`, so the slash before a wildcard is not part of the prefix.
         let prefix = filter[..wildcard].strip_suffix('/').unwrap_or(&filter[..wildcard]);
-        let first = Bound::Included(prefix.as_bytes());
-        let from = after.map_or(first, |after| Bound::Excluded(after.as_bytes()));
-        let mut messages = Vec::new();
-        let candidates = self.messages.range::<[u8], _>((from, Bound::Unbounded));
-        for (visits, Entry(message)) in candidates.enumerate() {
-            let topic = message.topic();
-            if !topic.starts_with(prefix) {
-                break;
-            }
-            if !message.clears() && mqtt::matches(filter, topic) {
-                messages.push(message.clone());
-            }
-            if messages.len() == count_max || visits + 1 == visits_max {
-                return Page { messages, next: Some(topic.into()) };
-            }
+        let mut from = match after {
+            None => Bound::Included(prefix.to_owned()),
+            Some(after) => Bound::Excluded(after.to_owned()),
+        };
+        loop {
+            let bound = from.as_ref().map(|topic| topic.as_bytes());
+            let mut candidates = self.messages.range::<[u8], _>((bound, Bound::Unbounded));
+            from = loop {
+                let Some(Entry(message)) = candidates.next() else { return page };
+                let topic = message.topic();
+                page.visits += 1;
+                let look = look(filter, topic);
+                if look == Look::Match && !message.clears() {
+                    page.messages.push(message.clone());
+                }
+                if page.messages.len() == count_max || page.visits > visits_max {
+                    page.next = Some(topic.into());
+                    return page;
+                }
+                match look {
+                    Look::Match | Look::Next => {}
+                    Look::From(topic) => break Bound::Included(topic),
+                    Look::End => return page,
+                }
+            };
         }
-        Page { messages, next: None }
     }
 
     /// The next at most `count_max` messages after the topic `after`, with any filter; messages
@@ -133,15 +201,14 @@ impl<M: RetainedMessage> Retained<M> {
         self.expiring.first().map(|(expires, _)| *expires)
     }
 
-    /// Drops the messages that have expired.
+    /// Drops a message that has expired; true when there was one.
     // [MQTT-3.3.2-5]
-    pub(crate) fn expire(&mut self, now: Time) {
-        while let Some((expires, _)) = self.expiring.first()
-            && *expires <= now
-        {
-            let (_, topic) = self.expiring.pop_first().expect("there is a first");
-            self.messages.remove(topic.as_bytes());
+    pub(crate) fn expire_one(&mut self, now: Time) -> bool {
+        if self.deadline().is_none_or(|expires| expires > now) {
+            return false;
         }
+        let (_, topic) = self.expiring.pop_first().expect("there is a first");
+        self.messages.remove(topic.as_bytes())
     }
 
     /// The number of topics with a message.
@@ -176,3 +243,93 @@ impl<M: RetainedMessage> PartialEq for Entry<M> {
 }
 
 impl<M: RetainedMessage> Eq for Entry<M> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+    use crate::mqtt;
+
+    #[derive(Debug)]
+    struct Topic(String);
+
+    impl RetainedMessage for Topic {
+        fn topic(&self) -> &str {
+            &self.0
+        }
+        fn clears(&self) -> bool {
+            false
+        }
+        fn expires(&self) -> Option<Time> {
+            None
+        }
+    }
+
+    fn store<'a>(topics: impl IntoIterator<Item = &'a str>) -> Retained<Topic> {
+        let mut retained = Retained::default();
+        topics.into_iter().for_each(|topic| retained.store(Arc::new(Topic(topic.to_owned()))));
+        retained
+    }
+
+    /// All matches, read in parts, and the number of visits.
+    fn search(
+        retained: &Retained<Topic>,
+        filter: &str,
+        (count_max, visits_max): (usize, usize),
+    ) -> (Vec<String>, usize) {
+        let (mut found, mut visits, mut after) = (Vec::new(), 0, None::<Arc<str>>);
+        loop {
+            let page = retained.page(filter, after.as_deref(), count_max, visits_max);
+            assert!(page.messages.len() <= count_max && page.visits <= visits_max + 1);
+            found.extend(page.messages.iter().map(|message| message.0.clone()));
+            visits += page.visits;
+            after = page.next;
+            if after.is_none() {
+                return (found, visits);
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_finds_what_matches_whatever_it_passes_over() {
+        let mut prng = Prng::new(7);
+        let mut pick = |from: &[&'static str]| from[prng.next() as usize % from.len()];
+        let texts = ["", "a", "b", "a-", "a0", "a.b", "$", "$a", "~"];
+        let levels = ["", "a", "b", "a-", "a0", "+", "+", "+", "$a"];
+        let counts = ["1", "2", "3", "4"];
+        for _ in 0..3000 {
+            let mut path = |from: &[&'static str]| {
+                let count = pick(&counts).parse().unwrap();
+                (0..count).map(|_| pick(from)).collect::<Vec<_>>().join("/")
+            };
+            let mut topics: Vec<_> = (0..40).map(|_| path(&texts)).collect();
+            topics.retain(|topic| !topic.is_empty());
+            let mut filter = path(&levels);
+            if pick(&["+", "#"]) == "#" {
+                filter = if filter.is_empty() { "#".to_owned() } else { filter + "/#" };
+            }
+            if filter.is_empty() {
+                continue;
+            }
+            topics.sort_unstable();
+            topics.dedup();
+            let retained = store(topics.iter().map(String::as_str));
+            topics.retain(|topic| mqtt::matches(&filter, topic));
+            for limits in [(1, 1), (3, 2), (100, 100)] {
+                assert_eq!(search(&retained, &filter, limits).0, topics, "{filter}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_never_visits_topics_below_a_level_that_cannot_match() {
+        let topics: Vec<_> = (0..10_000).map(|i| format!("house/{}/room/{i}", i % 10)).collect();
+        let retained = store(topics.iter().map(String::as_str));
+        for filter in ["+/none", "+/none/#", "house/+", "+/+/none/+", "house/+/room/+/+/none"] {
+            let (found, visits) = search(&retained, filter, (256, 512));
+            let most = if filter.ends_with("+/+/none") { 25_000 } else { 40 };
+            assert!(found.is_empty() && visits <= most, "{filter}: {visits} visits");
+        }
+        assert_eq!(search(&retained, "+/3/#", (256, 512)).0.len(), 1000);
+    }
+}

@@ -143,6 +143,8 @@ pub struct Matches {
     pub groups: Vec<GroupId>,
     /// Other workers with subscribers that are not shared.
     pub workers: WorkerSet,
+    /// The number of tree nodes that were visited.
+    pub visits: usize,
 }
 
 /// The tree and the groups.
@@ -185,6 +187,22 @@ impl Subscriptions {
         Subscribed { place: Place { node, group: id }, existed, news }
     }
 
+    /// True when `session` has a subscription to the filter.
+    #[must_use]
+    pub(crate) fn has(&self, session: u32, filter: TopicFilter<'_>) -> bool {
+        let place = self.place(filter);
+        place.is_some_and(|place| self.subscriber(session, place).is_some())
+    }
+
+    fn place(&self, filter: TopicFilter<'_>) -> Option<Place> {
+        let node = self.tree.find(filter.filter)?;
+        let group = match filter.share_name {
+            None => NOT_SHARED,
+            Some(_) => self.find_group(filter.text)?,
+        };
+        Some(Place { node, group })
+    }
+
     /// Removes the subscription of `session`, if it has one to the filter.
     pub fn unsubscribe(
         &mut self,
@@ -192,12 +210,7 @@ impl Subscriptions {
         filter: TopicFilter<'_>,
         online: bool,
     ) -> Option<Unsubscribed> {
-        let node = self.tree.find(filter.filter)?;
-        let group = match filter.share_name {
-            None => NOT_SHARED,
-            Some(_) => self.find_group(filter.text)?,
-        };
-        self.remove(session, Place { node, group }, online)
+        self.remove(session, self.place(filter)?, online)
     }
 
     /// Removes the subscription at `place`, if `session` has it.
@@ -278,7 +291,7 @@ impl Subscriptions {
         matches.nodes.clear();
         matches.groups.clear();
         matches.workers = WorkerSet::default();
-        self.tree.matching(topic, |node, wants| {
+        matches.visits = self.tree.matching(topic, |node, wants| {
             if !wants.subscribers.as_slice().is_empty() {
                 matches.nodes.push(node);
             }

@@ -12,6 +12,7 @@ mod connection;
 mod engine;
 mod journal_line;
 mod links;
+mod memory_gauge;
 mod notices;
 mod parcel;
 mod places;

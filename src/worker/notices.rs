@@ -41,6 +41,8 @@ pub struct Settings {
     pub policies: Arc<[Policy]>,
     /// The protocols that are spoken below MQTT.
     pub protocols: Arc<[Protocol]>,
+    /// The bytes of memory that the process may use.
+    pub memory_max: u64,
 }
 
 /// A sender of logins to be verified; the verdict comes as a [`Notice`].

@@ -117,7 +117,8 @@ impl Worker {
     fn turn(&mut self) {
         self.engine.now = self.clock.now();
         self.engine.ring.poll();
-        let mut busy = self.handle_events();
+        let mut busy = self.engine.look_at_memory();
+        busy |= self.handle_events();
         busy |= self.sweep();
         busy |= self.take_notices();
         busy |= self.engine.shake_hands();
@@ -139,6 +140,7 @@ impl Worker {
         for _ in 0..events {
             let Some(event) = self.engine.ring.next_event() else { break };
             self.engine.handle_event(event);
+            self.engine.look_at_memory();
             self.flush_if_full();
         }
         events > 0

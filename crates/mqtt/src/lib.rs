@@ -88,9 +88,11 @@ pub use puback::{Ack, AckType, encode_ack};
 pub use publish::Publish;
 pub use reason::ReasonCode;
 pub use suback::{SubAck, UnsubAck};
-pub use subscribe::{RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions};
+pub use subscribe::{
+    RetainHandling, Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions,
+};
 pub use topic::{TopicFilter, check_topic_name, level_count, levels, matches};
-pub use unsubscribe::Unsubscribe;
+pub use unsubscribe::{Unsubscribe, UnsubscribeFilters};
 
 /// The version of the protocol that a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

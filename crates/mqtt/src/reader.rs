@@ -24,6 +24,12 @@ impl<'a> Reader<'a> {
         self.position
     }
 
+    /// Goes on at a position that was returned before, in the same bytes.
+    pub(crate) const fn go_to(&mut self, position: usize) {
+        assert!(position <= self.bytes.len(), "a position in the same bytes");
+        self.position = position;
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.position == self.bytes.len()
     }

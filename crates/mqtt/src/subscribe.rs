@@ -36,6 +36,14 @@ pub struct SubscribeFilter<'a> {
     pub options: SubscriptionOptions,
 }
 
+/// The filters of a SUBSCRIBE one after the other, for a receiver that takes a part at a time.
+/// After an error nothing follows that counts.
+#[derive(Debug, Clone)]
+pub struct SubscribeFilters<'a> {
+    reader: Reader<'a>,
+    version: Version,
+}
+
 /// The way in which a subscription's messages are to be delivered. MQTT 3 has only the first field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SubscriptionOptions {
@@ -69,19 +77,32 @@ impl<'a> Subscribe<'a> {
     ///
     /// Malformed packet or protocol error, as the specification says.
     pub fn decode(frame: &Frame<'a>, version: Version) -> Result<Self, ProtocolError> {
+        let (mut subscribe, filters) = Self::decode_head(frame, version)?;
+        for filter in filters {
+            subscribe.filters.push(filter?);
+        }
+        Ok(subscribe)
+    }
+
+    /// Decodes what stands before the filters, and gives these apart: there is at least one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`], but for what is wrong with a filter.
+    pub fn decode_head(
+        frame: &Frame<'a>,
+        version: Version,
+    ) -> Result<(Self, SubscribeFilters<'a>), ProtocolError> {
         let mut reader = Reader::new(frame.body);
         let mut subscribe = Self { packet_id: reader.packet_id()?, ..Self::default() };
         if version.is_v5() {
             subscribe.decode_properties(&mut reader)?;
         }
-        while !reader.is_empty() {
-            subscribe.filters.push(SubscribeFilter::decode(&mut reader, version)?);
-        }
         // [MQTT-3.8.3-2]
-        if subscribe.filters.is_empty() {
+        if reader.is_empty() {
             return Err(ProtocolError::protocol("SUBSCRIBE without a filter"));
         }
-        Ok(subscribe)
+        Ok((subscribe, SubscribeFilters { reader, version }))
     }
 
     fn decode_properties(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {
@@ -128,6 +149,31 @@ impl<'a> SubscribeFilter<'a> {
             return Err(ProtocolError::protocol("no local on a shared subscription"));
         }
         Ok(Self { filter, options })
+    }
+}
+
+impl SubscribeFilters<'_> {
+    /// The bytes of the packet's body before the next filter.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.reader.position()
+    }
+
+    /// Goes on at a [`Self::position`] of the same packet.
+    pub const fn go_to(&mut self, position: usize) {
+        self.reader.go_to(position);
+    }
+}
+
+impl<'a> Iterator for SubscribeFilters<'a> {
+    type Item = Result<SubscribeFilter<'a>, ProtocolError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reader.is_empty() {
+            None
+        } else {
+            Some(SubscribeFilter::decode(&mut self.reader, self.version))
+        }
     }
 }
 

@@ -20,6 +20,11 @@ pub struct Unsubscribe<'a> {
     pub user_properties: UserProperties<'a>,
 }
 
+/// The filters of an UNSUBSCRIBE one after the other, for a receiver that takes a part at a time.
+/// After an error nothing follows that counts.
+#[derive(Debug, Clone)]
+pub struct UnsubscribeFilters<'a>(Reader<'a>);
+
 impl<'a> Unsubscribe<'a> {
     /// Decodes a frame whose kind is UNSUBSCRIBE.
     ///
@@ -27,20 +32,33 @@ impl<'a> Unsubscribe<'a> {
     ///
     /// Malformed packet or protocol error, as the specification says.
     pub fn decode(frame: &Frame<'a>, version: Version) -> Result<Self, ProtocolError> {
+        let (mut unsubscribe, filters) = Self::decode_head(frame, version)?;
+        for filter in filters {
+            unsubscribe.filters.push(filter?);
+        }
+        Ok(unsubscribe)
+    }
+
+    /// Decodes what stands before the filters, and gives these apart: there is at least one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`], but for what is wrong with a filter.
+    pub fn decode_head(
+        frame: &Frame<'a>,
+        version: Version,
+    ) -> Result<(Self, UnsubscribeFilters<'a>), ProtocolError> {
         let mut reader = Reader::new(frame.body);
         let mut unsubscribe = Self { packet_id: reader.packet_id()?, ..Self::default() };
         if version.is_v5() {
             let remarks = Remarks::decode(&mut reader, UNSUBSCRIBE)?;
             unsubscribe.user_properties = remarks.user_properties;
         }
-        while !reader.is_empty() {
-            unsubscribe.filters.push(reader.text()?);
-        }
         // [MQTT-3.10.3-2]
-        if unsubscribe.filters.is_empty() {
+        if reader.is_empty() {
             return Err(ProtocolError::protocol("UNSUBSCRIBE without a filter"));
         }
-        Ok(unsubscribe)
+        Ok((unsubscribe, UnsubscribeFilters(reader)))
     }
 
     /// Writes the packet at the end of `out`.
@@ -59,6 +77,27 @@ impl<'a> Unsubscribe<'a> {
                 put_text(filter, out);
             }
         });
+    }
+}
+
+impl UnsubscribeFilters<'_> {
+    /// The bytes of the packet's body before the next filter.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.0.position()
+    }
+
+    /// Goes on at a [`Self::position`] of the same packet.
+    pub const fn go_to(&mut self, position: usize) {
+        self.0.go_to(position);
+    }
+}
+
+impl<'a> Iterator for UnsubscribeFilters<'a> {
+    type Item = Result<&'a str, ProtocolError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() { None } else { Some(self.0.text()) }
     }
 }
 

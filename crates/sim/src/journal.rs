@@ -243,6 +243,7 @@ impl World {
             let options = self.scenario.options.clone().into();
             let policies = self.policies.clone();
             let mut shard = Shard::new(options, policies, index, count, self.secret);
+            self.scenario.limit_turns(&mut shard);
             keep(&mut shard, self.scenario.promise);
             open_at(&mut shard, self.now);
             shard.restore(past, EPOCH);

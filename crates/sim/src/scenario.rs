@@ -1,6 +1,6 @@
 //! The decisions of a seed before anything happens.
 
-use ringmq::broker::Promise;
+use ringmq::broker::{Promise, Shard};
 use ringmq::options::{ClientIdOwner, Options};
 use ringmq::testing::Prng;
 use std::time::Duration;
@@ -55,6 +55,8 @@ pub(super) struct Scenario {
     pub(super) reloads: u64,
     /// Workers stand still now and then, while clients have to keep alive.
     pub(super) has_late_turns: bool,
+    /// The steps of work in a worker's turn; None for as many as outside of tests.
+    pub(super) turn_steps: Option<usize>,
 }
 
 impl Scenario {
@@ -93,6 +95,20 @@ impl Scenario {
             rewrites: if seed % 4 == 1 { 70 } else { 5 },
             reloads,
             has_late_turns: seed % 5 == 1 && !is_restricted,
+            turn_steps: match seed % 11 {
+                0..4 => Some(1 + seed as usize % 400),
+                4..6 => Some(4_000),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Scenario {
+    /// Gives a shard the turns of this world.
+    pub(super) fn limit_turns(&self, shard: &mut Shard) {
+        if let Some(steps) = self.turn_steps {
+            shard.limit_turns(steps);
         }
     }
 }

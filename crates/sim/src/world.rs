@@ -108,6 +108,7 @@ impl World {
         let rights = first.map(|edition| Rights::new(edition, count));
         let worker = |index| Worker::new(options.clone(), policies.clone(), index, count, secret);
         let mut workers: Vec<Worker> = (0..count).map(worker).collect();
+        workers.iter_mut().for_each(|worker| scenario.limit_turns(&mut worker.shard));
         let journal = scenario.is_durable.then(|| Journal::new(count));
         if journal.is_some() {
             workers

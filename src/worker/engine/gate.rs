@@ -47,6 +47,11 @@ impl Gate {
         }
     }
 
+    /// The worker whose gate it is.
+    pub(super) const fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
     /// Lets the ring tell, once, when connections wait.
     pub(in crate::worker) fn watch(&mut self, ring: &mut Ring<Unsent>) {
         self.retry_at = None;

@@ -15,11 +15,12 @@ pub(super) use gate::Gate;
 
 use super::connection::{Connection, Move, Phase};
 use super::links::Links;
+use super::memory_gauge::MemoryGauge;
 use super::notices::{LoginSender, Settings};
 use super::parcel::Parcel;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
-use crate::broker::{Input, LinkId, Origin, Output, Shard, Unsent};
+use crate::broker::{Input, LinkId, Origin, Output, Pressure, Shard, Unsent};
 use crate::io::event::Event;
 use crate::io::ring::Ring;
 use crate::io::wake::Waker;
@@ -47,6 +48,7 @@ pub(super) struct Engine {
     handshakes: VecDeque<LinkId>,
     /// Connections whose certificates are still to be judged by new settings.
     unjudged: VecDeque<LinkId>,
+    gauge: MemoryGauge,
     /// Bytes that came out of the layers below MQTT, for the shard; kept for its memory.
     plain: Vec<u8>,
 }
@@ -63,6 +65,7 @@ impl Engine {
         waker: Arc<Waker>,
     ) -> Self {
         ring.watch(&waker);
+        let gauge = MemoryGauge::new(settings.memory_max);
         Self {
             shard,
             ring,
@@ -76,6 +79,7 @@ impl Engine {
             suspects: Vec::new(),
             handshakes: VecDeque::new(),
             unjudged: VecDeque::new(),
+            gauge,
             plain: Vec::new(),
         }
     }
@@ -110,6 +114,17 @@ impl Engine {
             self.gate.watch(&mut self.ring);
         }
         busy
+    }
+
+    /// Tells the shard when much more, or much less, of the memory is in use than it knows. True
+    /// when that is so.
+    pub(super) fn look_at_memory(&mut self) -> bool {
+        let Some((used, pressure)) = self.gauge.look() else { return false };
+        if self.gate.worker() == WorkerId(0) {
+            tell_pressure(used, self.settings.memory_max, pressure);
+        }
+        self.feed(Input::Pressure(pressure));
+        true
     }
 
     /// Handles one event. Never flushes, so that a flush may call it between its slices.
@@ -169,6 +184,7 @@ impl Engine {
     /// Goes by new settings. Certificates that were accepted before are judged anew, in turn.
     pub(super) fn reload(&mut self, settings: Settings) {
         let Settings { options, policies, .. } = settings.clone();
+        self.gauge.set_limit(settings.memory_max);
         self.settings = settings;
         self.feed(Input::Reload { options, policies });
         let with_layers = self.links.iter().filter(|(_, c)| c.layers.is_some());
@@ -206,4 +222,18 @@ impl Engine {
             self.shard.handle(self.now, Input::MeshFull { to });
         }
     }
+}
+
+/// Tells the log what the broker does because of the memory in use.
+fn tell_pressure(used: u64, limit: u64, pressure: Pressure) {
+    let (used_mib, max_mib) = (used >> 20, limit >> 20);
+    let deeds = match pressure {
+        Pressure::None => {
+            return tracing::info!(used_mib, max_mib, "Memory: there is enough again");
+        }
+        Pressure::Tight => "new retained topics, stored sessions and subscriptions are refused",
+        Pressure::Short => "clients that hold most lose what waits for them",
+        Pressure::Full => "no new client and no message comes in",
+    };
+    tracing::warn!(used_mib, max_mib, "Memory: of --max-memory so much is used that {deeds}");
 }

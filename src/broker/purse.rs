@@ -1,0 +1,89 @@
+//! The purse of a turn: the work that a shard does before its output is sent.
+//!
+//! Work is counted in steps, not in time, so that it is the same in every run: a step is about what
+//! ten nanoseconds do. What may take many steps is done a piece at a time; each piece is paid for,
+//! and while the purse is empty nothing begins that can wait for the next turn.
+
+use crate::limits::TURN_STEPS_MAX;
+
+/// The most steps of one piece of work.
+const PIECE_STEPS_MAX: usize = 32 * 1024;
+
+/// Steps of visiting one node of a tree of filters.
+pub(super) const NODE_STEPS: usize = 2;
+/// Steps of adding a subscription to the tree, or of taking it out, besides those of its levels.
+pub(super) const SUBSCRIPTION_STEPS: usize = 96;
+/// Steps of adding or removing one level of a filter.
+pub(super) const LEVEL_STEPS: usize = 16;
+/// Steps of looking at one retained topic.
+pub(super) const RETAINED_STEPS: usize = 16;
+/// Steps of sending a message from a queue, from the retained store or from flight.
+pub(super) const KEPT_STEPS: usize = 32;
+/// Steps of a timer that is due.
+pub(super) const TIMER_STEPS: usize = 64;
+/// Steps of looking at what one client holds, or of dropping one message of it.
+pub(super) const HOLDER_STEPS: usize = 16;
+/// Steps of handling a PUBLISH, besides its way to subscribers.
+pub(super) const PUBLISH_STEPS: usize = 16;
+/// Steps of a delivery that needs more than the outbox.
+pub(super) const SLOW_DELIVERY_STEPS: usize = 16;
+/// Deliveries of the plain kind that one step pays for.
+pub(super) const PLAIN_DELIVERIES: usize = 8;
+
+/// The steps of the present turn, and of all turns.
+#[derive(Debug)]
+pub(super) struct Purse {
+    /// The steps of a turn, [`TURN_STEPS_MAX`] but in tests.
+    steps_max: usize,
+    spent: usize,
+    /// The steps of work that is done in pieces.
+    total: u64,
+}
+
+impl Default for Purse {
+    fn default() -> Self {
+        Self { steps_max: TURN_STEPS_MAX, spent: 0, total: 0 }
+    }
+}
+
+impl Purse {
+    /// Changes the steps of a turn.
+    pub(super) const fn limit(&mut self, steps_max: usize) {
+        self.steps_max = steps_max;
+    }
+
+    /// Pays for a piece of work that can be continued in another turn.
+    #[inline]
+    pub(super) const fn spend(&mut self, steps: usize) {
+        self.spent += steps;
+        self.total += steps as u64;
+    }
+
+    /// Pays for the way of one publish to its subscribers, which is not cut: its length is theirs.
+    #[inline]
+    pub(super) const fn spend_on_fan_out(&mut self, steps: usize) {
+        self.spent += steps;
+    }
+
+    /// True when nothing more is to begin in this turn.
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.spent >= self.steps_max
+    }
+
+    /// A turn begins, or the part of it in which what has waited is gone on with.
+    pub(super) const fn refill(&mut self) {
+        self.spent = 0;
+    }
+
+    /// The most steps that one input may cost, besides those of its bytes: the five parts of a tick
+    /// have a purse each, and a piece that has begun may cost more than is left.
+    pub(super) const fn input_max(&self) -> u64 {
+        (5 * (self.steps_max + PIECE_STEPS_MAX)) as u64
+    }
+
+    /// All steps so far but those of fan-outs.
+    pub(super) const fn total(&self) -> u64 {
+        self.total
+    }
+}

@@ -1,0 +1,79 @@
+//! The memory of the process: an allocator that counts the bytes in use.
+//!
+//! A thread counts for itself, and adds its balance to the sum of all threads when that has become
+//! large. So an allocation costs two instructions more, and the sum is off by at most
+//! [`UNTOLD_BYTES`] a thread. Every byte is counted, whoever owns it.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+/// The bytes up to which a thread keeps its balance for itself.
+const UNTOLD_BYTES: i64 = 16 * 1024;
+
+/// The sum of the balances that threads have told.
+static IN_USE: AtomicI64 = AtomicI64::new(0);
+
+thread_local! {
+    static UNTOLD: Cell<i64> = const { Cell::new(0) };
+}
+
+/// The bytes that are allocated; 0 in a program whose allocator is not [`Counted`].
+#[must_use]
+pub fn in_use() -> u64 {
+    IN_USE.load(Relaxed).max(0) as u64
+}
+
+#[inline]
+fn count(bytes: i64) {
+    UNTOLD.with(|untold| {
+        let balance = untold.get() + bytes;
+        if balance.abs() < UNTOLD_BYTES {
+            return untold.set(balance);
+        }
+        untold.set(0);
+        IN_USE.fetch_add(balance, Relaxed);
+    });
+}
+
+/// An allocator whose bytes in use are counted.
+pub struct Counted<A>(pub A);
+
+impl<A> fmt::Debug for Counted<A> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Counted")
+    }
+}
+
+// SAFETY: every call goes to the allocator inside with its arguments unchanged, and that
+// allocator's result comes back unchanged.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Counted<A> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's promise, as it is.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's promise, as it is.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: the caller's promise, as it is.
+        unsafe { self.0.dealloc(pointer, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as i64 - layout.size() as i64);
+        // SAFETY: the caller's promise, as it is.
+        unsafe { self.0.realloc(pointer, layout, size) }
+    }
+}
