@@ -105,8 +105,14 @@ pub const LINK_PAYLOADS_MAX: usize = 8 * 1024 * 1024;
 /// The largest packet that there is.
 pub(crate) const PACKET_BYTES_MAX: usize = 268_435_455 + 5;
 
-/// Bytes that go through layers below MQTT in one slice of sends, before the last of them.
-pub(crate) const WRAPPED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes that go through layers below MQTT in one slice of sends, before the last of them; each
+/// worker keeps the memory for so many.
+pub(crate) const WRAPPED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one link that go through its layers before the socket has taken those before: two TLS
+/// records with the head of a WebSocket frame. A full socket leaves so much of the layers' bytes,
+/// which no other link can use; what follows stays shared.
+pub(crate) const PIECE_BYTES_MAX: usize = 2 * TLS_RECORD_BYTES_MAX - 16;
 
 /// Bytes of a commit before the last batch of it; the others make one of their own.
 pub const COMMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -137,6 +143,10 @@ const _: () = assert!(PUMP_BYTES_MAX * 16 <= OUTBOX_BYTES_MAX);
 const _: () = assert!(RETAINED_PAGE_MESSAGES <= RETAINED_PAGE_VISITS);
 const _: () = assert!(PAYLOAD_COPIED_MAX <= PUMP_BYTES_MAX);
 const _: () = assert!(OUTBOX_BYTES_MAX <= TURN_BYTES_MAX);
+const _: () = assert!(PIECE_BYTES_MAX >= PAYLOAD_COPIED_MAX);
+const _: () = assert!(16 * PIECE_BYTES_MAX <= WRAPPED_BYTES_MAX);
+// With the heads of records as short as a client may ask for, 64 KiB hold a piece.
+const _: () = assert!(PIECE_BYTES_MAX + PIECE_BYTES_MAX / 8 <= 64 * 1024);
 // What one turn may hold for one link, and encode: the kernel counts the bytes of a send in an
 // `i32`, a run of an arena is named by two `u32`.
 const _: () =

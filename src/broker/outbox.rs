@@ -43,10 +43,21 @@ enum Segment {
     Payload(Arc<Message>),
 }
 
+impl Segment {
+    fn len(&self) -> usize {
+        match self {
+            Self::Run(run) => run.len(),
+            Self::Payload(message) => message.payload().len(),
+        }
+    }
+}
+
 /// The runs that follow the first one of an outlet.
 #[derive(Debug, Default)]
 struct List {
-    segments: Vec<Segment>,
+    segments: VecDeque<Segment>,
+    /// The bytes of the foremost segment that are sent.
+    sent: usize,
     /// The bytes of all payloads in the list.
     payload_bytes: usize,
 }
@@ -91,7 +102,8 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// The next link with output. Its segments stay until [`Self::sent`] or [`Self::take_rest`].
+    /// The next link with output. Its segments stay until [`Self::sent`], [`Self::advance`] or
+    /// [`Self::take_rest`].
     pub fn next_dirty(&mut self) -> Option<LinkId> {
         self.dirty.pop_front()
     }
@@ -149,6 +161,34 @@ impl Outbox {
         }
     }
 
+    /// Forgets the first `count` bytes of the link's output, which are sent.
+    pub fn advance(&mut self, link: LinkId, mut count: usize) {
+        let Some(outlet) = self.outlets.get_mut(link.slot as usize) else { return };
+        if outlet.generation != link.generation {
+            return;
+        }
+        let of_first = count.min(outlet.first.len());
+        outlet.first.start += of_first as u32;
+        count -= of_first;
+        if outlet.first.len() > 0 {
+            return;
+        }
+        let list = &mut self.lists[outlet.more as usize];
+        while let Some(segment) = list.segments.front() {
+            let rest = segment.len() - list.sent;
+            if count < rest {
+                list.sent += count;
+                return;
+            }
+            count -= rest;
+            list.sent = 0;
+            if let Some(Segment::Payload(message)) = list.segments.pop_front() {
+                list.payload_bytes -= message.payload().len();
+            }
+        }
+        self.sent(link);
+    }
+
     /// Takes the output after the first `sent` bytes, for the caller to keep.
     pub fn take_rest(&mut self, link: LinkId, mut sent: usize) -> Unsent {
         let mut unsent = Unsent::default();
@@ -166,9 +206,13 @@ impl Outbox {
             if skip == bytes.len() {
                 continue;
             }
+            let rest = &bytes[skip..];
             unsent.chunks.push_back(match payload {
-                Some(message) => Chunk::Payload(message, skip),
-                None => Chunk::Bytes(bytes[skip..].into(), 0),
+                Some(message) => {
+                    let sent = message.payload().len() - rest.len();
+                    Chunk::Payload(message, sent)
+                }
+                None => Chunk::Bytes(rest.into(), 0),
             });
         }
         self.sent(link);
@@ -236,19 +280,19 @@ impl Outbox {
         if outlet.first.len() == 0 {
             outlet.first = run;
         } else if !outlet.first.extend(run) {
-            self.list_of(link.slot).segments.push(Segment::Run(run));
+            self.list_of(link.slot).segments.push_back(Segment::Run(run));
         }
     }
 
     #[cold]
     fn append_behind(&mut self, slot: u32, run: Run) {
         let list = &mut self.list_of(slot).segments;
-        if let Some(Segment::Run(last)) = list.last_mut()
+        if let Some(Segment::Run(last)) = list.back_mut()
             && last.extend(run)
         {
             return;
         }
-        list.push(Segment::Run(run));
+        list.push_back(Segment::Run(run));
     }
 
     /// The list of an outlet's further segments, lent when it is first needed.
@@ -267,6 +311,7 @@ impl Outbox {
         if number != 0 {
             let list = &mut self.lists[number as usize];
             list.segments.clear();
+            list.sent = 0;
             list.payload_bytes = 0;
             self.free_lists.push(number);
         }
@@ -276,7 +321,7 @@ impl Outbox {
     pub(super) fn append_payload(&mut self, link: LinkId, message: Arc<Message>) {
         let list = self.list_of(link.slot);
         list.payload_bytes += message.payload().len();
-        list.segments.push(Segment::Payload(message));
+        list.segments.push_back(Segment::Payload(message));
     }
 
     /// The number of bytes of the link's output.
@@ -319,16 +364,19 @@ impl<'a> Iterator for Segments<'a> {
                 return Some(self.outbox.run(outlet.first));
             }
         }
-        let segment = self.outbox.lists[outlet.more as usize].segments.get(self.next - 1)?;
+        let list = &self.outbox.lists[outlet.more as usize];
+        let segment = list.segments.get(self.next - 1)?;
+        let sent = if self.next == 1 { list.sent } else { 0 };
         self.next += 1;
-        Some(match segment {
+        let bytes = match segment {
             Segment::Run(run) => self.outbox.run(*run),
             Segment::Payload(message) => message.payload(),
-        })
+        };
+        Some(&bytes[sent..])
     }
 }
 
-/// Output that the kernel did not take at once. [`Self::advance`] does not move its bytes.
+/// Output that waits for its socket. [`Self::advance`] does not move its bytes.
 #[derive(Debug, Default)]
 pub struct Unsent {
     chunks: VecDeque<Chunk>,
@@ -365,15 +413,22 @@ impl Unsent {
         self.chunks.front().map(Chunk::rest)
     }
 
-    /// Removes the first `count` bytes of [`Self::front`], which are sent.
-    pub fn advance(&mut self, count: usize) {
-        let Some(chunk) = self.chunks.front_mut() else { return };
-        if count >= chunk.rest().len() {
+    /// The pieces of the output, in order.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().map(Chunk::rest)
+    }
+
+    /// Removes the first `count` bytes, which are sent.
+    pub fn advance(&mut self, mut count: usize) {
+        while let Some(chunk) = self.chunks.front_mut() {
+            let rest = chunk.rest().len();
+            if count < rest {
+                let (Chunk::Bytes(_, sent) | Chunk::Payload(_, sent)) = chunk;
+                *sent += count;
+                return;
+            }
+            count -= rest;
             self.chunks.pop_front();
-            return;
-        }
-        match chunk {
-            Chunk::Bytes(_, sent) | Chunk::Payload(_, sent) => *sent += count,
         }
     }
 
@@ -392,6 +447,9 @@ impl Unsent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::{MessageId, SessionNumber};
+    use crate::mqtt::{Properties, QoS};
+    use crate::store::Traits;
 
     fn link(slot: u32) -> LinkId {
         LinkId { slot, generation: 1 }
@@ -433,5 +491,59 @@ mod tests {
         unsent.advance(5);
         assert!(unsent.is_empty());
         assert_eq!(outbox.segments(link(0)).count(), 0);
+    }
+
+    fn message(payload: &[u8]) -> Arc<Message> {
+        let traits = Traits {
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires: None,
+            publisher: SessionNumber::NONE,
+            id: MessageId(1),
+        };
+        Arc::new(Message::new("t", &Properties::from_bytes(&[]), payload, traits, None))
+    }
+
+    /// Cut at every place, sent in steps of any length: nothing is lost or comes twice, and
+    /// payloads stay shared.
+    #[test]
+    fn output_that_is_sent_in_steps_goes_on_where_it_was() {
+        let (first, second) = (message(b"first"), message(b"second"));
+        let output =
+            [(0, "a:", Some(&first)), (1, "b", None), (0, "c:", Some(&second)), (1, "d", None)];
+        let expected = b"a:firstbc:secondd";
+        for step in 1..=expected.len() {
+            for kept in 0..expected.len() {
+                let mut outbox = Outbox::default();
+                outbox.open(link(0));
+                for (arena, text, payload) in output {
+                    let run =
+                        outbox.encode(arena, |bytes| bytes.extend_from_slice(text.as_bytes()));
+                    outbox.append(link(0), run);
+                    if let Some(payload) = payload {
+                        outbox.append_payload(link(0), Arc::clone(payload));
+                    }
+                }
+                let mut received = Vec::new();
+                while received.len() < kept {
+                    let bytes: Vec<u8> = outbox.segments(link(0)).flatten().copied().collect();
+                    assert_eq!(bytes.len(), outbox.pending(link(0)));
+                    let count = step.min(kept - received.len());
+                    received.extend_from_slice(&bytes[..count]);
+                    outbox.advance(link(0), count);
+                }
+                let mut unsent = outbox.take_rest(link(0), 0);
+                assert_eq!(Arc::strong_count(&first), 1 + usize::from(kept < 7));
+                assert_eq!(outbox.pending(link(0)), 0);
+                while !unsent.is_empty() {
+                    let bytes: Vec<u8> = unsent.segments().flatten().copied().collect();
+                    let count = step.min(bytes.len());
+                    received.extend_from_slice(&bytes[..count]);
+                    unsent.advance(count);
+                }
+                assert_eq!(received, expected, "{step} at a time, {kept} before the rest");
+            }
+        }
+        assert_eq!(Arc::strong_count(&first) + Arc::strong_count(&second), 2);
     }
 }

@@ -31,8 +31,9 @@ pub(super) struct Connection {
     pub(super) settled: bool,
     /// True while a backlog is in the ring: nothing else may be sent.
     pub(super) sending: bool,
-    /// Backlogs that follow the one in the ring; nearly always empty.
-    pub(super) backlogs: Vec<Unsent>,
+    /// Output that follows the backlog in the ring, as it comes from the shard: layers turn a
+    /// piece of it into their own bytes when the socket takes it. Nearly always empty.
+    pub(super) unsent: Unsent,
 }
 
 /// The layers of a connection below MQTT.
@@ -45,12 +46,19 @@ pub struct Layers {
     pub(super) is_identified: bool,
     /// True when a large CONNECT may be held for the connection.
     pub(super) has_large_connect: bool,
+    /// True while a piece of the output is in a slice of sends, and more may follow.
+    pub(super) in_slice: bool,
 }
 
 impl Layers {
     pub(super) fn new(transport: Transport) -> Box<Self> {
-        let (is_identified, has_large_connect) = (false, false);
-        Box::new(Self { transport, waiting: Vec::new(), is_identified, has_large_connect })
+        Box::new(Self {
+            transport,
+            waiting: Vec::new(),
+            is_identified: false,
+            has_large_connect: false,
+            in_slice: false,
+        })
     }
 }
 
@@ -106,7 +114,7 @@ impl Connection {
             finished: false,
             settled: false,
             sending: false,
-            backlogs: Vec::new(),
+            unsent: Unsent::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use super::connection::{Connection, Phase};
 use crate::base::ids::Slots;
 use crate::broker::LinkId;
 use crate::limits::LARGE_CONNECTS_MAX;
+use std::collections::VecDeque;
 
 /// The connections of a worker. A change of phase puts the connection on the list of attention, so
 /// that no connection is left in a phase from which nothing takes it on.
@@ -13,7 +14,7 @@ pub(super) struct Links {
     /// Connections to look at once the output is taken: to receive, to go on closing, to free.
     attention: Vec<LinkId>,
     /// Connections whose layers below MQTT may have something to send.
-    talkative: Vec<LinkId>,
+    talkative: VecDeque<LinkId>,
     /// Connections for which a large CONNECT is held in memory.
     large_connects: usize,
 }
@@ -26,7 +27,7 @@ impl Links {
         let link = self.connections.insert(connection);
         self.attention.push(link);
         if has_output {
-            self.talkative.push(link);
+            self.talkative.push_back(link);
         }
         link
     }
@@ -89,21 +90,21 @@ impl Links {
 
     /// Notes that the layers of a connection may have something to send.
     pub(super) fn let_talk(&mut self, link: LinkId) {
-        self.talkative.push(link);
+        self.talkative.push_back(link);
     }
 
     /// The next connection whose layers may have something to send.
     pub(super) fn next_talkative(&mut self) -> Option<LinkId> {
-        self.talkative.pop()
+        self.talkative.pop_front()
     }
 
-    /// Begins to close an open connection, whose last output is taken first.
+    /// Begins to close an open connection, whose last output is taken first; the layers' goodbye
+    /// goes behind it.
     pub(super) fn close(&mut self, link: LinkId) {
         let Some(connection) = self.get_open(link) else { return };
         connection.phase = Phase::Closing;
-        if let Some(layers) = &mut connection.layers {
-            layers.transport.close();
-            self.talkative.push(link);
+        if connection.layers.is_some() {
+            self.talkative.push_back(link);
         }
         self.attention.push(link);
     }

@@ -5,8 +5,9 @@ use super::engine::Engine;
 use super::links::Links;
 use crate::broker::{Input, LinkId, Outbox, Segments, Unsent};
 use crate::io::event::SendFailure;
-use crate::limits::{SLICE_SENDS_MAX, WRAPPED_BYTES_MAX};
-use crate::transport::Flow;
+use crate::limits::{PIECE_BYTES_MAX, SLICE_SENDS_MAX, WRAPPED_BYTES_MAX};
+use crate::transport::{Flow, Transport};
+use smallvec::SmallVec;
 use std::iter::{Once, once};
 use std::mem::take;
 use std::ops::Range;
@@ -21,6 +22,8 @@ pub(super) struct Slice {
     wrapped: Vec<u8>,
     /// The last of the wrapped ranges that other links can be sent as well, and its key.
     last_frame: Option<(FrameKey, Range<usize>)>,
+    /// Links with layers whose output may go on behind what is in the slice.
+    unfinished: Vec<LinkId>,
     failures: Vec<SendFailure>,
 }
 
@@ -34,7 +37,7 @@ struct SliceSend {
 }
 
 /// The place and length of one segment, which tell its bytes from those of every other in the
-/// outbox, as long as the outbox does not change.
+/// outbox, as long as the outbox gets nothing more.
 type FrameKey = (usize, usize);
 
 impl Slice {
@@ -71,7 +74,7 @@ impl Slice {
                 None => outbox.sent(link),
                 Some(Connection { layers: Some(_), .. }) => self.wrap(outbox, links, link),
                 Some(connection) if connection.sending => {
-                    connection.backlogs.push(outbox.take_rest(link, 0));
+                    connection.unsent.append(outbox.take_rest(link, 0));
                 }
                 Some(connection) => {
                     connection.settled = true;
@@ -80,11 +83,12 @@ impl Slice {
                 }
             }
         }
-        !self.sends.is_empty()
+        !self.sends.is_empty() || !self.unfinished.is_empty()
     }
 
-    /// Passes a link's output through its layers into the slice, or behind the bytes that the
-    /// socket has not taken yet.
+    /// Passes a piece of a link's output through its layers into the slice. The rest stays in the
+    /// outbox, or, when the socket has not taken an earlier piece, with the connection: both refer
+    /// to large payloads, and nothing of the layers' bytes is made before its time.
     fn wrap(&mut self, outbox: &mut Outbox, links: &mut Links, link: LinkId) {
         let has_segments = outbox.segments(link).next().is_some();
         let connection = match has_segments {
@@ -92,37 +96,78 @@ impl Slice {
             false => links.get_mut(link),
         };
         let Some(connection) = connection else { return };
-        let Some(layers) = &mut connection.layers else { return };
-        if connection.sending && !has_segments {
+        let Connection { layers: Some(layers), unsent, sending, phase, socket, .. } = connection
+        else {
+            return;
+        };
+        if layers.in_slice {
+            return;
+        }
+        if has_segments && (*sending || !unsent.is_empty()) {
+            unsent.append(outbox.take_rest(link, 0));
+        }
+        if *sending {
             // The layers keep what they have to say, which has bounds, until the socket takes it.
             return;
         }
-        let start = self.wrapped.len();
-        let key = layers.transport.frames_alike().then(|| key(outbox.segments(link))).flatten();
+        let was_blocked = !unsent.is_empty();
+        let piece = match was_blocked {
+            true => Piece::front_of(unsent.segments()),
+            false => Piece::front_of(outbox.segments(link)),
+        };
+        let (bytes, is_last) = (piece.bytes, piece.is_last);
+        if is_last && matches!(phase, Phase::Closing | Phase::Draining { .. }) {
+            layers.transport.close();
+        }
+        let key = piece.key().filter(|_| !was_blocked);
+        let (range, flow) = self.wrap_piece(&mut layers.transport, &piece.segments, key);
+        drop(piece);
+        if was_blocked {
+            unsent.advance(bytes);
+        } else {
+            outbox.advance(link, bytes);
+        }
+        let is_over = flow == Flow::Ended || range.is_empty() || matches!(phase, Phase::Ended);
+        if !is_last && is_over {
+            // No layer takes anything more.
+            *unsent = Unsent::default();
+            outbox.sent(link);
+        }
+        if !is_last || was_blocked {
+            layers.in_slice = true;
+            self.unfinished.push(link);
+        }
+        if !range.is_empty() {
+            let (socket, wrapped) = (socket.as_raw_fd(), Some(range));
+            self.sends.push(SliceSend { link, socket, wrapped });
+        }
+        if flow == Flow::Ended && matches!(phase, Phase::Open) {
+            // The goodbye is in what was just wrapped.
+            *phase = Phase::Closing;
+            links.attend(link);
+        }
+    }
+
+    /// The range of a piece's bytes among the wrapped ones, new or those of the last frame. A piece
+    /// without a key is not shared.
+    fn wrap_piece(
+        &mut self,
+        transport: &mut Transport,
+        segments: &[&[u8]],
+        key: Option<FrameKey>,
+    ) -> (Range<usize>, Flow) {
+        let key = key.filter(|_| transport.frames_alike());
         let known = self.last_frame.clone().filter(|(known, _)| key == Some(*known));
         let (range, flow) = match known {
             Some((_, range)) => (range, Flow::Open),
             None => {
-                let flow = layers.transport.send(outbox.segments(link), &mut self.wrapped);
+                let start = self.wrapped.len();
+                let flow = transport.send(segments.iter().copied(), &mut self.wrapped);
                 (start..self.wrapped.len(), flow)
             }
         };
         self.last_frame = key.map(|key| (key, range.clone()));
-        outbox.sent(link);
-        if connection.sending {
-            let rest = self.wrapped[range].to_vec();
-            if !rest.is_empty() {
-                connection.backlogs.push(rest.into());
-            }
-        } else if !range.is_empty() {
-            let (socket, wrapped) = (connection.socket.as_raw_fd(), Some(range));
-            self.sends.push(SliceSend { link, socket, wrapped });
-        }
-        if flow == Flow::Ended && matches!(connection.phase, Phase::Open) {
-            // The goodbye is in what was just wrapped.
-            connection.phase = Phase::Closing;
-            links.attend(link);
-        }
+        (range, flow)
     }
 
     /// Submits one send per link. All of them are done when this returns: the outbox keeps nothing
@@ -160,6 +205,9 @@ impl Slice {
             report_failure(engine, &failure);
         }
         self.failures = failures;
+        for link in self.unfinished.drain(..) {
+            go_on(engine, link);
+        }
     }
 
     /// Takes the rest of a send of which the kernel took only so many bytes.
@@ -194,10 +242,57 @@ fn report_failure(engine: &mut Engine, failure: &SendFailure) {
     }
 }
 
-/// The key of the only segment; None when there are several.
-fn key(mut segments: Segments<'_>) -> Option<FrameKey> {
-    let only = segments.next().filter(|_| segments.next().is_none())?;
-    Some((only.as_ptr().addr(), only.len()))
+/// Lets a link with layers go on with its output, now that the piece in the slice is sent; or, with
+/// the socket full, keeps the rest for later.
+fn go_on(engine: &mut Engine, link: LinkId) {
+    let outbox = engine.shard.outbox();
+    let has_segments = outbox.segments(link).next().is_some();
+    let Some(connection) = engine.links.get_mut(link) else { return outbox.sent(link) };
+    connection.layers.iter_mut().for_each(|layers| layers.in_slice = false);
+    if connection.sending {
+        if has_segments {
+            connection.unsent.append(outbox.take_rest(link, 0));
+        }
+    } else if has_segments || !connection.unsent.is_empty() {
+        engine.links.let_talk(link);
+    } else if matches!(connection.phase, Phase::Open) {
+        engine.feed(Input::Writable { link });
+    }
+}
+
+/// The front of a link's output, as much as goes through its layers at a time.
+struct Piece<'a> {
+    segments: SmallVec<[&'a [u8]; 16]>,
+    bytes: usize,
+    /// True when the output ends with the piece.
+    is_last: bool,
+}
+
+impl<'a> Piece<'a> {
+    fn front_of(output: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut piece = Self { segments: SmallVec::new(), bytes: 0, is_last: true };
+        for segment in output {
+            let room = PIECE_BYTES_MAX - piece.bytes;
+            let (front, rest) = segment.split_at(segment.len().min(room));
+            if !front.is_empty() {
+                piece.segments.push(front);
+                piece.bytes += front.len();
+            }
+            if !rest.is_empty() {
+                piece.is_last = false;
+                break;
+            }
+        }
+        piece
+    }
+
+    /// The key of the only segment; None when there are several.
+    fn key(&self) -> Option<FrameKey> {
+        match self.segments[..] {
+            [only] => Some((only.as_ptr().addr(), only.len())),
+            _ => None,
+        }
+    }
 }
 
 /// The bytes of one send.

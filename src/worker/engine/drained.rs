@@ -1,4 +1,4 @@
-//! Backlogs: the rest of an output that a full socket did not take.
+//! Backlogs: the rest of a send that a full socket did not take.
 
 use super::Engine;
 use crate::broker::{Input, LinkId, Unsent};
@@ -21,25 +21,26 @@ impl Engine {
         if result.is_err() || matches!(connection.phase, Phase::Ended) {
             return self.lose(link, result.as_ref().err());
         }
-        let next = match backlog.is_empty() {
-            false => Some(backlog),
-            true if connection.backlogs.is_empty() => None,
-            true => Some(connection.backlogs.remove(0)),
-        };
-        match next {
-            Some(backlog) => self.send_backlog(link, backlog),
-            None => self.on_writable(link),
+        if !backlog.is_empty() {
+            return self.send_backlog(link, backlog);
         }
+        if connection.layers.is_none() && !connection.unsent.is_empty() {
+            let backlog = std::mem::take(&mut connection.unsent);
+            return self.send_backlog(link, backlog);
+        }
+        self.on_writable(link);
     }
 
     fn on_writable(&mut self, link: LinkId) {
         let Some(connection) = self.links.get(link) else { return };
-        let (is_open, has_layers) =
-            (matches!(connection.phase, Phase::Open), connection.layers.is_some());
-        if has_layers {
+        let (is_open, has_unsent) =
+            (matches!(connection.phase, Phase::Open), !connection.unsent.is_empty());
+        if connection.layers.is_some() {
             self.links.let_talk(link);
         }
         match is_open {
+            // The shard hears of it when the socket has taken that as well.
+            true if has_unsent => {}
             true => self.feed(Input::Writable { link }),
             false => self.links.attend(link),
         }
