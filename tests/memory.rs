@@ -1,4 +1,4 @@
-//! What peers can make a shard hold: rows V5, V6, V7, V8 and V24 of the vulnerability classes, with
+//! What peers can make a shard hold: rows V5 to V8, V24 and V36 of the vulnerability classes, with
 //! every byte counted. `RINGMQ_TEST_SCALE` multiplies how much is sent.
 #![allow(clippy::disallowed_methods, reason = "a test reads its scale from the environment")]
 
@@ -297,6 +297,85 @@ fn v08_a_client_that_reads_no_responses_is_not_read_either() {
     }
     assert!(paused, "nothing told the driver to stop receiving");
     assert!(live() - baseline < 256 << 10);
+}
+
+/// A shard that queues so much, a publisher, and a subscriber that goes on when its link takes no
+/// more.
+fn stopped(max_queued_bytes: u64, subscribe: &[u8]) -> (Rig, LinkId) {
+    let options =
+        Options { max_queued_messages: 10_000_000, max_queued_bytes, ..Options::default() };
+    let mut rig = Rig::new();
+    rig.shard = Shard::new(Arc::new(options), Arc::new([open_policy()]), WorkerId(0), 1, 1);
+    let publisher = rig.connect(0, "publisher");
+    let link = rig.connect(1, "stopped");
+    rig.send(link, subscribe);
+    rig.input(Input::Blocked { link });
+    (rig, publisher)
+}
+
+#[test]
+fn v36_a_queue_of_small_messages_takes_no_more_than_its_bytes() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let (mut rig, publisher) = stopped(1 << 20, &subscribe("#", qos));
+        let baseline = live();
+        for _ in 0..100_000 * scale() {
+            rig.send(publisher, &publish("t", QoS::AtLeastOnce, 1, false, b""));
+        }
+        let held = live() - baseline;
+        assert!((1 << 18..(1 << 20) + (1 << 16)).contains(&held), "{held} bytes are held");
+    }
+}
+
+#[test]
+fn v36_overlapping_filters_cost_a_queued_message_a_bounded_number_of_bytes() {
+    // All combinations of `+` and `a`.
+    let filter = |bits: u32| {
+        let levels = (0..11).map(|level| if bits >> level & 1 == 1 { "/a" } else { "/+" });
+        levels.collect::<String>()
+    };
+    let mut all = Vec::new();
+    for bits in 0..2048 {
+        let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..Default::default() };
+        let filter = filter(bits);
+        let filters = std::iter::once(SubscribeFilter { filter: &filter, options }).collect();
+        let subscription_id = Some(200_000_000 + bits);
+        let subscribe = Subscribe { packet_id: 1, subscription_id, filters, ..Default::default() };
+        subscribe.encode(Version::V5, &mut all);
+    }
+    let (mut rig, publisher) = stopped(1 << 40, &all);
+    let baseline = live();
+    let count = 500 * scale();
+    for _ in 0..count {
+        rig.send(publisher, &publish(&"/a".repeat(11), QoS::AtLeastOnce, 1, false, b"x"));
+    }
+    let each = (live() - baseline) / count as isize;
+    assert!(each < 1024, "{each} bytes for each message");
+}
+
+#[test]
+fn v36_a_live_retained_message_costs_the_same_however_many_replays_wait() {
+    let mut rig = Rig::new();
+    let publisher = rig.connect(0, "publisher");
+    for topic in ["x/1", "x/2"] {
+        rig.send(publisher, &publish(topic, QoS::AtLeastOnce, 1, true, b"x"));
+    }
+    let link = rig.open(1, 2);
+    let mut connect = Vec::new();
+    Connect { receive_maximum: 1, ..Connect::new(Version::V5, "slow") }.encode(&mut connect);
+    rig.send(link, &connect);
+    // One of two is sent and never acknowledged, so that all replays behind it wait.
+    rig.send(link, &subscribe("x/#", QoS::AtLeastOnce));
+    for bits in 0..1024 {
+        let levels = (0..10).map(|level| if bits >> level & 1 == 1 { "a/" } else { "+/" });
+        rig.send(link, &subscribe(&(levels.collect::<String>() + "#"), QoS::AtLeastOnce));
+    }
+    let baseline = live();
+    for number in 0..100 {
+        let topic = "a/".repeat(10) + &number.to_string();
+        rig.send(publisher, &publish(&topic, QoS::AtLeastOnce, 1, true, b"x"));
+    }
+    let each = (live() - baseline) / 100;
+    assert!(each < 1024, "{each} bytes for each message");
 }
 
 #[test]

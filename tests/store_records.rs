@@ -419,6 +419,76 @@ fn what_a_replay_has_sent_and_what_went_live_is_not_owed_any_more() {
     }
 }
 
+/// Old directories have lists of all the subscriptions whose filters match.
+#[test]
+fn a_live_message_is_not_owed_for_any_subscription_before_the_last_that_it_overtakes() {
+    for overtakes in [vec![7], vec![7, 5, 4]] {
+        for unsubscribed_first in [false, true] {
+            let mut state = state();
+            let subscribe = |state: &mut State, filter: &'static str, number| {
+                let subscription = Subscription {
+                    filter: filter.into(),
+                    options: 2,
+                    subscription_id: 0,
+                    owed: Some(Owed { number, ..Owed::default() }),
+                };
+                state.apply(Record::Subscribed { session: SessionNumber(1), subscription });
+            };
+            let filters = [("t/#", 4), ("+", 5), ("other", 6), ("#", 7)];
+            filters.into_iter().for_each(|(filter, number)| subscribe(&mut state, filter, number));
+            let gone = Record::Unsubscribed { session: SessionNumber(1), filter: "#".into() };
+            if unsubscribed_first {
+                state.apply(gone.clone());
+            }
+            let live =
+                StoredDelivery { qos: 1, overtakes: overtakes.clone(), ..Default::default() };
+            let mut to_one = Recipients::default();
+            to_one.add_other(SessionNumber(1), live);
+            let retained =
+                PublishEntry { retained: Some(9), ..publish(message(6, 9, b"live"), to_one, 0) };
+            apply(&mut state, &retained);
+            // What was subscribed to since is owed the message.
+            subscribe(&mut state, "+/#", 8);
+            state.apply(gone);
+            let check = |state: &State| {
+                let subscriptions = &state.sessions[&SessionNumber(1)].subscriptions;
+                let owed = subscriptions.values().filter_map(|known| known.owed.as_ref());
+                let mut owed: Vec<_> = owed.map(|o| (o.number, o.overtaken.clone())).collect();
+                owed.sort_unstable();
+                // The greatest number that is left speaks for those below.
+                let expected = [(4, vec![]), (5, vec![]), (6, vec![MessageId(6)]), (8, vec![])];
+                assert_eq!(owed, expected, "{overtakes:?}");
+            };
+            let anew: Vec<Vec<u8>> = state.records().map(|record| encoded(&record)).collect();
+            state.finish();
+            check(&state);
+            let mut again = State::new(Epoch(0));
+            anew.iter().for_each(|bytes| again.apply(Record::decode(bytes).unwrap()));
+            again.finish();
+            check(&again);
+        }
+    }
+}
+
+/// Else an earlier note, which has a greater number, would be about a later replay.
+#[test]
+fn the_numbers_of_replays_go_on_behind_all_that_any_record_names() {
+    let begun = |state: &State| state.sessions[&SessionNumber(1)].replays_begun;
+    let mut state = state();
+    owed(&mut state, 3);
+    assert_eq!(begun(&state), 3);
+    state.apply(Record::Replayed { session: SessionNumber(1), filter: "#".into() });
+    let mut to_one = Recipients::default();
+    let live = StoredDelivery { qos: 1, overtakes: vec![7], ..Default::default() };
+    to_one.add_other(SessionNumber(1), live);
+    let whole = state.records().find(|record| matches!(record, Record::Whole(_))).unwrap();
+    let whole = encoded(&whole);
+    apply(&mut state, &publish(message(6, 9, b"live"), to_one, 0));
+    state.apply(Record::decode(&whole).unwrap());
+    state.finish();
+    assert_eq!(begun(&state), 7);
+}
+
 #[test]
 fn what_was_done_says_nothing_of_what_comes_later() {
     let mut state = state();

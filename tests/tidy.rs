@@ -145,10 +145,12 @@ const OWNERS: &[(&str, &str)] = &[
     ("src/broker/backlog.rs", "Backlog"),
     ("src/broker/carry.rs", "Carry"),
     ("src/broker/deferred.rs", "DeferredResponses"),
+    ("src/broker/delivery_queue.rs", "DeliveryQueue"),
     ("src/broker/drops.rs", "Drops"),
     ("src/broker/homes.rs", "Homes"),
     ("src/broker/link.rs", "Rare"),
     ("src/broker/link_login.rs", "LinkLogin"),
+    ("src/broker/live_retained.rs", "LiveRetained"),
     ("src/broker/neighbours.rs", "Neighbours"),
     ("src/broker/rate.rs", "PublishRate"),
     ("src/broker/record_ref.rs", "RecordRef"),
@@ -310,6 +312,28 @@ fn files_of_a_folder_import_in_one_direction() {
         let circle: Vec<_> = imports.keys().filter(is_in_circle).cloned().collect();
         if !circle.is_empty() {
             wrong.push(format!("{folder}: a circle of imports: {}", circle.join(", ")));
+        }
+    }
+    report(wrong);
+}
+
+/// A peer that chooses the keys of a map must not be able to prepare collisions. Names in files of
+/// the operator are not a peer's.
+#[test]
+fn maps_by_text_are_ordered_or_seeded() {
+    let mut files = Vec::new();
+    files_below(&root().join("src"), &mut files);
+    let is_by_text = |line: &&str| {
+        let line = line.trim_start();
+        let keys = ["Box<str>", "Arc<str>", "String", "IpAddr", "Option<IpAddr>"];
+        let has_map = |key| line.contains(&format!("HashMap<{key}"));
+        !line.starts_with("//") && keys.into_iter().any(has_map)
+    };
+    let mut wrong = Vec::new();
+    for file in files.iter().filter(|file| !file.starts_with(root().join("src/access"))) {
+        let text = std::fs::read_to_string(file).unwrap();
+        if text.lines().any(|line| is_by_text(&line)) && !text.contains("maps::seeded(") {
+            wrong.push(format!("{}: a peer chooses the keys of a map", file.display()));
         }
     }
     report(wrong);

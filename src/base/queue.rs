@@ -1,24 +1,46 @@
 //! A queue that grows without moving its items: a thousand long queues that all get one more do not
-//! all have to be copied in the same turn, as those of [`VecDeque`] would.
+//! all have to be copied in the same turn, as those of [`VecDeque`](std::collections::VecDeque)
+//! would. An item in the middle is found by its place, and leaves no gap:
+//!
+//! ```text
+//! places   0 .. 63         64 .. 127       192 .. 255     a piece for 64 places that follow
+//! piece  │ – 1 – 3 4 … │ │ 64 65 …   │   │ 192 – 194 │     each other, unless all items are gone
+//! kept     0 1 0 1 1 …     1 1 …           1 0 1          one bit a place
+//! items    1 3 4 …         64 65 …         192 194        only those that are there
+//! ```
 
-use std::collections::VecDeque;
+#[cfg(test)]
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
 
-/// Items kept in one piece: few enough that a new piece costs next to nothing, and enough that most
-/// queues are one.
-const PIECE_ITEMS: usize = 64;
+/// Places of one piece, the bits of a word: few enough that a new piece costs next to nothing, and
+/// enough that most queues are one.
+const PIECE_PLACES: u64 = u64::BITS as u64;
 
-/// First in, first out.
+/// First in, first out; but items may leave from the middle.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    first: VecDeque<T>,
-    /// None of them is empty.
-    rest: VecDeque<VecDeque<T>>,
+    /// The number of the first piece, and the piece; empty only when the queue is.
+    first_number: u64,
+    first: Piece<T>,
+    /// The pieces behind it, by number; none of them is empty.
+    rest: BTreeMap<u64, Piece<T>>,
     len: usize,
+    /// The place of the next item.
+    next: u64,
+}
+
+/// The items of [`PIECE_PLACES`] places.
+#[derive(Debug)]
+struct Piece<T> {
+    /// The places that have an item, the first one in the lowest bit.
+    kept: u64,
+    items: VecDeque<T>,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { first: VecDeque::new(), rest: VecDeque::new(), len: 0 }
+        Self { first_number: 0, first: Piece::new(0), rest: BTreeMap::new(), len: 0, next: 0 }
     }
 }
 
@@ -38,50 +60,113 @@ impl<T> Queue<T> {
     /// The item that has been there longest.
     #[must_use]
     pub(crate) fn front(&self) -> Option<&T> {
-        self.first.front()
+        self.first.items.front()
     }
 
-    /// Puts an item behind the others.
-    pub(crate) fn push_back(&mut self, item: T) {
-        self.len += 1;
-        let last = self.rest.back_mut().unwrap_or(&mut self.first);
-        if last.len() < PIECE_ITEMS {
-            return last.push_back(item);
+    /// Puts an item behind the others, and returns its place, which is greater than all before it.
+    pub(crate) fn push_back(&mut self, item: T) -> u64 {
+        let place = self.next;
+        self.next += 1;
+        let number = place / PIECE_PLACES;
+        if self.is_empty() {
+            self.first_number = number;
         }
-        let mut piece = VecDeque::with_capacity(PIECE_ITEMS);
-        piece.push_back(item);
-        self.rest.push_back(piece);
+        self.len += 1;
+        let piece = match number == self.first_number {
+            true => &mut self.first,
+            false => self.rest.entry(number).or_insert_with(|| Piece::new(PIECE_PLACES as usize)),
+        };
+        piece.kept |= bit(place);
+        piece.items.push_back(item);
+        place
     }
 
-    /// Takes the item that has been there longest.
-    pub(crate) fn pop_front(&mut self) -> Option<T> {
-        let item = self.first.pop_front()?;
+    /// Takes the item that has been there longest, with its place.
+    pub(crate) fn pop_front(&mut self) -> Option<(u64, T)> {
+        let item = self.first.items.pop_front()?;
+        let offset = u64::from(self.first.kept.trailing_zeros());
+        self.first.kept &= self.first.kept - 1;
+        let place = self.first_number * PIECE_PLACES + offset;
+        self.note_taken();
+        Some((place, item))
+    }
+
+    /// Takes the item at a place.
+    pub(crate) fn take(&mut self, place: u64) -> Option<T> {
+        let number = place / PIECE_PLACES;
+        if number == self.first_number {
+            let item = self.first.take(place)?;
+            self.note_taken();
+            return Some(item);
+        }
+        let piece = self.rest.get_mut(&number)?;
+        let item = piece.take(place)?;
+        if piece.items.is_empty() {
+            self.rest.remove(&number);
+        }
         self.len -= 1;
-        self.refill();
         Some(item)
     }
 
-    /// The items, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(self.rest.iter().flatten())
+    /// The items with their places, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let first = std::iter::once((&self.first_number, &self.first));
+        let pieces = first.chain(&self.rest);
+        let items = pieces.flat_map(|(number, piece)| piece.iter(number * PIECE_PLACES));
+        #[cfg(test)]
+        let items = items.inspect(|_| VISITS.set(VISITS.get() + 1));
+        items
     }
 
-    /// Keeps the items for which `keep` is true.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.first.retain(&mut keep);
-        self.rest.iter_mut().for_each(|piece| piece.retain(&mut keep));
-        self.rest.retain(|piece| !piece.is_empty());
-        self.len = self.first.len() + self.rest.iter().map(VecDeque::len).sum::<usize>();
-        self.refill();
-    }
-
-    fn refill(&mut self) {
-        if self.first.is_empty()
-            && let Some(piece) = self.rest.pop_front()
+    /// Counts an item that has left the first piece.
+    fn note_taken(&mut self) {
+        self.len -= 1;
+        if self.first.items.is_empty()
+            && let Some((number, piece)) = self.rest.pop_first()
         {
-            self.first = piece;
+            (self.first_number, self.first) = (number, piece);
         }
     }
+}
+
+impl<T> Piece<T> {
+    fn new(capacity: usize) -> Self {
+        Self { kept: 0, items: VecDeque::with_capacity(capacity) }
+    }
+
+    fn take(&mut self, place: u64) -> Option<T> {
+        let bit = bit(place);
+        if self.kept & bit == 0 {
+            return None;
+        }
+        let before = (self.kept & (bit - 1)).count_ones();
+        self.kept &= !bit;
+        let item = self.items.remove(before as usize);
+        if self.items.len() * 4 < self.items.capacity() {
+            self.items.shrink_to(self.items.len() * 2);
+        }
+        item
+    }
+
+    fn iter(&self, from: u64) -> impl Iterator<Item = (u64, &T)> {
+        let mut rest = self.kept;
+        self.items.iter().map(move |item| {
+            let offset = u64::from(rest.trailing_zeros());
+            rest &= rest - 1;
+            (from + offset, item)
+        })
+    }
+}
+
+/// The bit of a place within its piece.
+const fn bit(place: u64) -> u64 {
+    1 << (place % PIECE_PLACES)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The number of items that this thread has visited one after the other, in any queue.
+    pub(crate) static VISITS: Cell<usize> = const { Cell::new(0) };
 }
 
 #[cfg(test)]
@@ -94,24 +179,48 @@ mod tests {
         let mut prng = Prng::new(1);
         let (mut queue, mut plain) = (Queue::default(), VecDeque::new());
         let mut longest = 0;
-        for step in 0..5_000_u64 {
+        for step in 0..10_000_u64 {
             match prng.below(100) {
                 0 if prng.chance(20) => {
                     let divisor = 1 + prng.below(4);
-                    queue.retain(|item| item % divisor == 0);
-                    plain.retain(|item| item % divisor == 0);
+                    let goes = |item: &u64| !item.is_multiple_of(divisor);
+                    let gone: Vec<u64> =
+                        queue.iter().filter(|(_, item)| goes(item)).map(|(at, _)| at).collect();
+                    assert!(
+                        gone.into_iter().all(|place| queue.take(place).is_some_and(|i| goes(&i)))
+                    );
+                    plain.retain(|(_, item)| !goes(item));
                 }
-                1..45 => assert_eq!(queue.pop_front(), plain.pop_front()),
-                _ => {
-                    queue.push_back(step);
-                    plain.push_back(step);
+                1..30 => assert_eq!(queue.pop_front(), plain.pop_front()),
+                30..45 if !plain.is_empty() => {
+                    let among = prng.below(plain.len() as u64) as usize;
+                    let (place, item) = plain.remove(among).unwrap();
+                    assert_eq!(queue.take(place), Some(item));
+                    assert_eq!(queue.take(place), None, "it is gone");
                 }
+                _ => plain.push_back((queue.push_back(step), step)),
             }
-            assert_eq!((queue.len(), queue.front()), (plain.len(), plain.front()));
+            assert_eq!((queue.len(), queue.front()), (plain.len(), plain.front().map(|(_, i)| i)));
             assert_eq!(queue.is_empty(), plain.is_empty());
-            assert!(queue.iter().eq(&plain));
+            assert!(queue.iter().eq(plain.iter().map(|(place, item)| (*place, item))));
             longest = longest.max(plain.len());
         }
-        assert!(longest > PIECE_ITEMS * 2, "{longest} are in more than one piece");
+        assert!(longest > PIECE_PLACES as usize * 2, "{longest} are in more than one piece");
+    }
+
+    #[test]
+    fn items_that_leave_from_the_middle_leave_no_memory_behind() {
+        let mut queue = Queue::default();
+        queue.push_back(0);
+        for item in 1..100_000 {
+            let place = queue.push_back(item);
+            if item % 1000 != 0 {
+                assert_eq!(queue.take(place), Some(item));
+            }
+        }
+        assert_eq!(queue.len(), 100);
+        let capacity: usize = queue.rest.values().map(|piece| piece.items.capacity()).sum();
+        assert!(capacity <= 4 * queue.len() + PIECE_PLACES as usize, "room for {capacity}");
+        assert!(queue.rest.len() <= queue.len());
     }
 }

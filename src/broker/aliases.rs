@@ -1,14 +1,15 @@
 //! The topic aliases of a link.
 
-use crate::base::maps::HashMap;
+use std::collections::BTreeMap;
 
-/// The aliases that each end has given the other.
+/// The aliases that each end has given the other. Peers choose aliases and topics, so the maps are
+/// ordered ones, for which nobody can prepare collisions.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
     /// The topics of aliases set by the peer.
-    received: HashMap<u16, Box<str>>,
+    received: BTreeMap<u16, Box<str>>,
     /// The aliases given to the peer.
-    sent: HashMap<Box<str>, u16>,
+    sent: BTreeMap<Box<str>, u16>,
     /// The number of aliases that the peer takes.
     sent_max: u16,
 }

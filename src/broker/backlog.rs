@@ -1,15 +1,15 @@
 //! The output of a link that waits until the link is writable.
 
 use super::delivery::Delivery;
-use crate::base::queue::Queue;
+use super::delivery_queue::{DeliveryQueue, Enqueued, QueueLimits};
+use crate::base::time::Time;
 
 /// The responses and the QoS 0 messages of a link that wait until the link is writable.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     responses: Vec<u8>,
-    messages: Queue<Delivery>,
-    /// The bytes of `messages`.
-    message_bytes: usize,
+    /// None when no message waits.
+    messages: Option<Box<DeliveryQueue>>,
 }
 
 impl Backlog {
@@ -23,32 +23,35 @@ impl Backlog {
         std::mem::take(&mut self.responses)
     }
 
-    pub(super) const fn bytes(&self) -> usize {
-        self.responses.len() + self.message_bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.responses.len() + self.messages.as_ref().map_or(0, |messages| messages.bytes())
     }
 
     pub(super) const fn has_messages(&self) -> bool {
-        !self.messages.is_empty()
+        self.messages.is_some()
     }
 
-    /// Keeps a message, unless there would be more than so many messages or bytes.
+    /// Keeps a message behind the others; expired messages make room.
     pub(super) fn add_message(
         &mut self,
         delivery: Delivery,
-        (messages_max, bytes_max): (u32, u64),
-    ) -> Result<(), Delivery> {
-        let bytes = self.message_bytes + delivery.message.bytes().len();
-        if self.messages.len() >= messages_max as usize || bytes as u64 > bytes_max {
-            return Err(delivery);
+        now: Time,
+        limits: QueueLimits,
+    ) -> Enqueued {
+        let messages = self.messages.get_or_insert_default();
+        let enqueued = messages.push(delivery, now, limits);
+        if messages.is_empty() {
+            self.messages = None;
         }
-        self.message_bytes = bytes;
-        self.messages.push_back(delivery);
-        Ok(())
+        enqueued
     }
 
     pub(super) fn next_message(&mut self) -> Option<Delivery> {
-        let delivery = self.messages.pop_front()?;
-        self.message_bytes -= delivery.message.bytes().len();
-        Some(delivery)
+        let messages = self.messages.as_mut()?;
+        let delivery = messages.pop();
+        if messages.is_empty() {
+            self.messages = None;
+        }
+        delivery
     }
 }

@@ -2,9 +2,11 @@
 
 use super::clients::{Clients, Route};
 use super::delivery::{Delivery, Particulars};
+use super::delivery_queue::{Enqueued, QueueLimits};
 use super::drops::DropReason;
 use super::in_flight::Wait;
 use super::ledger::{Fate, Recording, stored, way};
+use super::merged::Merged;
 use super::outbox::{Outbox, Run};
 use super::publication::{Head, Publication};
 use super::purse::{PLAIN_DELIVERIES, SLOW_DELIVERY_STEPS};
@@ -14,14 +16,6 @@ use crate::base::maps::HashMap;
 use crate::mqtt::QoS;
 use crate::store::record::StoredDelivery;
 use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
-use smallvec::SmallVec;
-
-/// Several subscriptions of one session that match the same publish.
-#[derive(Debug)]
-struct Merged {
-    subscriber: Subscriber,
-    subscription_ids: SmallVec<[u32; 1]>,
-}
 
 impl Clients {
     /// Delivers to the subscribers of every filter that matched, once to each session.
@@ -43,9 +37,7 @@ impl Clients {
         }
     }
 
-    /// Delivers one copy to a client whose subscriptions overlap, at the highest QoS, with all
-    /// their Subscription Identifiers.
-    // [MQTT-3.3.4-2], [MQTT-3.3.4-4]
+    /// Delivers one copy to a client whose subscriptions overlap.
     fn deliver_overlapping(
         &mut self,
         subscriptions: &Subscriptions,
@@ -61,29 +53,19 @@ impl Clients {
             if self.is_own(subscriber, publisher) {
                 continue;
             }
-            let id = subscriber.extras.subscription_id();
             let place = *places.entry(subscriber.session).or_insert(merged.len());
-            if let Some(known) = merged.get_mut(place) {
-                let options = &mut known.subscriber.options;
-                options.qos = options.qos.max(subscriber.options.qos);
-                options.retain_as_published |= subscriber.options.retain_as_published;
-                // What one of them may certainly be sent need not be checked.
-                let extras = &mut known.subscriber.extras;
-                *extras =
-                    extras.with_checked(extras.is_checked() && subscriber.extras.is_checked());
-                known.subscription_ids.extend(id);
-            } else {
-                let subscription_ids = id.into_iter().collect();
-                merged.push(Merged { subscriber: *subscriber, subscription_ids });
+            match merged.get_mut(place) {
+                Some(known) => known.add(subscriber),
+                None => merged.push(Merged::new(*subscriber)),
             }
         }
-        for Merged { subscriber, subscription_ids } in merged {
-            if subscription_ids.len() < 2 {
-                let id = subscription_ids.first().copied().unwrap_or(0);
+        for Merged { subscriber, ids } in merged {
+            if ids.len() < 2 {
+                let id = ids.first().copied().unwrap_or(0);
                 let extras = Extras::new(id, subscriber.extras.is_checked());
                 self.deliver_one(&Subscriber { extras, ..subscriber }, publication, recording);
             } else {
-                let more = Particulars::new(DeliveryNumber::NONE, &subscription_ids, None);
+                let more = Particulars::new(DeliveryNumber::NONE, ids, None);
                 self.deliver_slowly(&subscriber, publication, more, recording);
             }
         }
@@ -140,19 +122,19 @@ impl Clients {
             qos: traits.qos.min(subscriber.options.qos),
             retain: traits.retain && subscriber.options.retain_as_published,
         };
-        let mut overtakes = SmallVec::new();
-        if traits.retain && delivery.share().is_none() {
-            overtakes = self.note_live(slot, &delivery.message);
-        }
-        if delivery.qos == QoS::AtMostOnce {
-            return self.deliver_unacknowledged(route, delivery, publication);
-        }
+        let is_retained = traits.retain && delivery.share().is_none();
+        let overtakes = if is_retained { self.sessions[slot].last_replay() } else { None };
         let number = self.stored(slot);
-        if !number.is_none() {
-            let to = (slot, number);
-            return self.deliver_stored(to, route, delivery, publication, &overtakes, recording);
+        let fate = if delivery.qos == QoS::AtMostOnce {
+            self.deliver_unacknowledged(route, delivery, publication)
+        } else if number.is_none() {
+            self.deliver_acknowledged(slot, route, delivery, publication)
+        } else {
+            self.deliver_stored((slot, number), route, delivery, publication, overtakes, recording)
+        };
+        if let Some(last) = overtakes.filter(|_| fate != Fate::Dropped) {
+            self.note_live(slot, publication.message(), last);
         }
-        self.deliver_acknowledged(slot, route, delivery, publication);
     }
 
     /// Delivers to a session that outlives the process.
@@ -162,23 +144,26 @@ impl Clients {
         route: Route,
         mut delivery: Delivery,
         publication: &mut Publication<'_>,
-        overtakes: &[u32],
+        overtakes: Option<u32>,
         recording: &mut Option<Recording>,
-    ) {
+    ) -> Fate {
         delivery.record = recording.as_ref().map_or(RecordRef::NONE, Recording::place);
         let way = way(delivery.qos, delivery.retain);
         let is_plain = delivery.subscription_id == 0 && delivery.more.is_none();
-        if is_plain && overtakes.is_empty() {
+        if is_plain && overtakes.is_none() {
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);
             if let Some(recording) = recording {
                 recording.add(number, way, fate);
             }
+            fate
         } else {
-            let other = StoredDelivery { overtakes: overtakes.to_vec(), ..stored(&delivery) };
+            let overtakes = overtakes.into_iter().collect();
+            let other = StoredDelivery { overtakes, ..stored(&delivery) };
             let fate = self.deliver_acknowledged(slot, route, delivery, publication);
             if let Some(recording) = recording {
                 recording.add_other(number, other, fate);
             }
+            fate
         }
     }
 
@@ -210,53 +195,67 @@ impl Clients {
         self.link(link).is_none_or(|link| link.blocked.any())
     }
 
+    /// Delivers at QoS 0; the fate of a message that waits for the socket is to be sent.
     fn deliver_unacknowledged(
         &mut self,
         route: Route,
         delivery: Delivery,
         publication: &mut Publication<'_>,
-    ) {
-        let max = (self.options.max_queued_messages, self.options.max_queued_bytes);
+    ) -> Fate {
+        let (now, limits) = (self.now, self.queue_limits());
         let has_room = self.outbox.has_room(route.link, publication.is_large());
-        let Some(link) = self.link(route.link).filter(|_| route.is_online()) else { return };
+        let Some(link) = self.link(route.link).filter(|_| route.is_online()) else {
+            return Fate::Dropped;
+        };
         let link_session = link.session();
         if !link.blocked.any() && !link.has_waiting() && has_room {
-            self.send_private(route, &delivery, publication, 0, false);
-            return;
+            let is_sent = self.send_private(route, &delivery, publication, 0, false);
+            return if is_sent { Fate::Sent } else { Fate::Dropped };
         }
-        if let Err(refused) = link.backlog_mut().add_message(delivery, max) {
-            return self.count_dropped(link_session, refused.message.topic());
+        let enqueued = link.backlog_mut().add_message(delivery, now, limits);
+        if !self.count_enqueued(link_session, &enqueued) {
+            return Fate::Dropped;
         }
         if let Some(session) = link_session.filter(|_| !has_room) {
             self.pump_later(session.slot);
             self.refresh_route(session);
         }
+        Fate::Sent
     }
 
     fn enqueue(&mut self, slot: u32, delivery: Delivery) -> Fate {
-        let messages_max = self.options.max_queued_messages as usize;
-        let bytes_max = usize::try_from(self.options.max_queued_bytes).unwrap_or(usize::MAX);
-        let session = &mut self.sessions[slot];
-        if session.is_over {
+        if self.sessions[slot].is_over {
             return Fate::Dropped;
         }
-        let enqueued = session.enqueue(delivery, self.now, messages_max, bytes_max);
-        self.counters.dropped_expired += enqueued.expired as u64;
+        let (now, limits) = (self.now, self.queue_limits());
+        let enqueued = self.sessions[slot].enqueue(delivery, now, limits);
         let id = self.sessions.id_at(slot).expect("it is there");
-        let Some(refused) = enqueued.refused else {
-            self.counters.queued += 1;
-            return Fate::Queued(id);
-        };
-        self.count_dropped(Some(id), refused.message.topic());
-        Fate::Dropped
+        match self.count_enqueued(Some(id), &enqueued) {
+            true => Fate::Queued(id),
+            false => Fate::Dropped,
+        }
     }
 
-    /// Counts a message that is dropped because a queue is full.
-    fn count_dropped(&mut self, session: Option<SessionId>, topic: &str) {
+    fn queue_limits(&self) -> QueueLimits {
+        QueueLimits {
+            messages_max: self.options.max_queued_messages as usize,
+            bytes_max: usize::try_from(self.options.max_queued_bytes).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Counts what a message has made of a queue; false when the message is dropped because the
+    /// queue is full.
+    fn count_enqueued(&mut self, session: Option<SessionId>, enqueued: &Enqueued) -> bool {
+        self.counters.dropped_expired += enqueued.expired as u64;
+        let Some(refused) = &enqueued.refused else {
+            self.counters.queued += 1;
+            return true;
+        };
         self.counters.dropped_queue_full += 1;
         if let Some(session) = session {
-            self.note_dropped(session, DropReason::QueueFull, topic);
+            self.note_dropped(session, DropReason::QueueFull, refused.message.topic());
         }
+        false
     }
 
     #[cold]

@@ -1,10 +1,10 @@
 //! A message on its way to one session.
 
+use super::merged::SubscriptionIds;
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryName, DeliveryNumber, SessionNumber};
 use crate::mqtt::QoS;
 use crate::store::Message;
-use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A message for one session.
@@ -28,7 +28,7 @@ pub(super) struct Particulars {
     /// otherwise 0.
     pub(super) number: DeliveryNumber,
     /// The Subscription Identifiers when there are several.
-    pub(super) subscription_ids: SmallVec<[u32; 4]>,
+    pub(super) subscription_ids: SubscriptionIds,
     /// The whole filter of the shared group for which the session got the message.
     pub(super) share: Option<Arc<str>>,
 }
@@ -63,6 +63,17 @@ impl Delivery {
         }
     }
 
+    /// The bytes that the delivery takes while it is queued: its own, and those of its message,
+    /// though the message may be in other queues as well.
+    pub(super) fn queued_bytes(&self) -> usize {
+        let more = self.more.as_ref().map_or(0, |more| {
+            size_of::<Particulars>() + size_of_val(more.subscription_ids.as_slice())
+        });
+        // With the two counts of its `Arc`.
+        let message = size_of::<[usize; 2]>() + size_of_val(&*self.message);
+        size_of::<Self>() + message + self.message.bytes().len() + more
+    }
+
     /// The whole filter of the shared group for which the session got the message.
     pub(super) fn share(&self) -> Option<&str> {
         self.more.as_ref()?.share.as_deref()
@@ -93,11 +104,13 @@ impl Particulars {
     /// Makes particulars; None when all of them are absent.
     pub(super) fn new(
         number: DeliveryNumber,
-        subscription_ids: &[u32],
+        mut subscription_ids: SubscriptionIds,
         share: Option<Arc<str>>,
     ) -> Option<Box<Self>> {
-        let several = if subscription_ids.len() < 2 { &[] } else { subscription_ids };
-        let is_any = !number.is_none() || share.is_some() || !several.is_empty();
-        is_any.then(|| Box::new(Self { number, subscription_ids: several.into(), share }))
+        if subscription_ids.len() < 2 {
+            subscription_ids.clear();
+        }
+        let is_any = !number.is_none() || share.is_some() || !subscription_ids.is_empty();
+        is_any.then(|| Box::new(Self { number, subscription_ids, share }))
     }
 }

@@ -7,6 +7,7 @@ use super::shard::Shard;
 use super::told::Departure;
 use crate::base::ids::SessionId;
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender};
+use crate::topics::Place;
 
 impl Shard {
     pub(super) fn handle_disconnect(
@@ -69,6 +70,7 @@ impl Shard {
         let Some(mut session) = self.clients.end_session(id) else { return };
         debug_assert!(session.link.is_none());
         self.clients.note_end(&session);
+        self.leave_groups(id);
         self.clear_away();
         if let Some(will) = session.will.take() {
             self.send_will(session.author(), will);
@@ -76,6 +78,20 @@ impl Shard {
         let mut lost = session.take_shared_in_flight();
         lost.extend(session.take_shared_queue(true));
         self.redistribute(session.number, lost);
+    }
+
+    /// Takes a session that is over out of its shared groups, whose messages go to other members
+    /// from now on.
+    fn leave_groups(&mut self, id: SessionId) {
+        let subscriptions = &mut self.clients.sessions[id.slot].subscriptions;
+        let shared: Vec<Place> = subscriptions.iter().filter(|p| p.group().is_some()).collect();
+        let mut news = Vec::new();
+        for place in shared {
+            subscriptions.remove(place);
+            let gone = self.subscriptions.remove(id.slot, place);
+            news.extend(gone.and_then(|gone| gone.news).map(News::new));
+        }
+        self.tell_interest(news, None);
     }
 
     /// Takes out the subscriptions of sessions that are over, as far as the turn allows.
@@ -87,7 +103,7 @@ impl Shard {
                 && let Some(place) = session.subscriptions.pop()
             {
                 self.clients.outbox.purse().spend(SUBSCRIPTION_STEPS);
-                let gone = self.subscriptions.remove(id.slot, place, false);
+                let gone = self.subscriptions.remove(id.slot, place);
                 news.extend(gone.and_then(|gone| gone.news).map(News::new));
             }
             if !session.subscriptions.is_empty() {

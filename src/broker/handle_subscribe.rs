@@ -233,10 +233,10 @@ impl Shard {
     }
 
     /// The session's client came or went: its shared groups are chosen from accordingly.
-    pub(super) fn tell_online(&mut self, session: SessionId, online: bool) {
-        let session = &self.clients.sessions[session.slot];
+    pub(super) fn tell_online(&mut self, id: SessionId, online: bool) {
+        let session = &self.clients.sessions[id.slot];
         let groups: Vec<_> = session.subscriptions.iter().filter_map(|p| p.group()).collect();
-        let set = |group| News::new(self.subscriptions.set_online(group, online));
+        let set = |group| News::new(self.subscriptions.set_online(id.slot, group, online));
         let news = groups.into_iter().map(set).collect();
         self.tell_interest(news, None);
     }
@@ -280,7 +280,7 @@ impl Shard {
         let Ok(filter) = TopicFilter::parse(text, usize::MAX) else {
             return ReasonCode::TopicFilterInvalid;
         };
-        let gone = self.subscriptions.unsubscribe(session.slot, filter, true);
+        let gone = self.subscriptions.unsubscribe(session.slot, filter);
         let Some(gone) = gone else { return ReasonCode::NoSubscriptionExisted };
         self.forget(session, gone.place);
         news.extend(gone.news.map(News::new));

@@ -16,8 +16,10 @@ use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, Serial};
 use crate::base::maps::HashMap;
 use crate::store::Message;
+use foldhash::fast::FixedState;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::BuildHasher;
 
 /// A packet identifier that is taken.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ pub(super) struct Outgoing {
 pub(super) struct InFlight {
     sent: List,
     /// The exchanges not sent yet; few sessions have any.
-    waiting: Option<Box<List>>,
+    waiting: Option<Box<Waiting>>,
     /// The number of parked entries in `waiting`.
     parked: u32,
     /// The number of `sent` entries still to be resent: those from the place `resent` on and before
@@ -95,6 +97,14 @@ struct List {
     places: Option<Box<HashMap<u16, u64>>>,
 }
 
+/// The exchanges that are still to be sent.
+#[derive(Debug, Default)]
+struct Waiting {
+    list: List,
+    /// The packet identifiers of retained messages for new subscriptions, by [`topic_hash`].
+    replays: BTreeSet<(u64, u16)>,
+}
+
 /// The number of entries up to which a walk through the list is as fast as a look-up.
 const INDEX_FROM: u32 = 32;
 
@@ -104,7 +114,7 @@ impl InFlight {
     }
 
     fn waiting_len(&self) -> u32 {
-        self.waiting.as_ref().map_or(0, |waiting| waiting.len)
+        self.waiting.as_ref().map_or(0, |waiting| waiting.list.len)
     }
 
     /// True when a new message may be sent before the waiting entries, since all of them wait for
@@ -120,7 +130,7 @@ impl InFlight {
 
     /// True when an entry can be sent without waiting for the disk.
     pub(super) fn has_unsent(&self) -> bool {
-        self.unsent > 0 || self.waiting.as_ref().is_some_and(|waiting| waiting.is_ready())
+        self.unsent > 0 || self.waiting.as_ref().is_some_and(|waiting| waiting.list.is_ready())
     }
 
     /// The identifier for a delivery of the publish `serial`: the publish's own, unless it is
@@ -163,7 +173,7 @@ impl InFlight {
         match &self.taken {
             Some(bits) => bits[usize::from(packet_id) / 64] >> (packet_id % 64) & 1 == 1,
             None => {
-                let waiting = || self.waiting.as_ref().and_then(|list| list.place(packet_id));
+                let waiting = || self.waiting.as_ref().and_then(|w| w.list.place(packet_id));
                 self.sent.place(packet_id).or_else(waiting).is_some()
             }
         }
@@ -233,9 +243,9 @@ impl InFlight {
                 return Some(entry.outgoing(true));
             }
         }
-        let waiting = self.waiting.as_mut().filter(|waiting| waiting.is_ready())?;
-        let entry = waiting.pop_first()?;
-        if waiting.len == 0 {
+        let waiting = self.waiting.as_mut().filter(|waiting| waiting.list.is_ready())?;
+        let entry = waiting.take(waiting.list.first)?;
+        if waiting.list.len == 0 {
             self.waiting = None;
         }
         let dup = entry.delivery().is_some_and(Delivery::may_have_been_sent);
@@ -248,7 +258,7 @@ impl InFlight {
     /// `is_on_disk`. The check is needed since the identifier may belong to another delivery by
     /// now.
     pub(super) fn unpark(&mut self, packet_id: u16, is_on_disk: impl FnOnce(RecordRef) -> bool) {
-        let entry = self.waiting.as_mut().and_then(|waiting| waiting.get_mut(packet_id));
+        let entry = self.waiting.as_mut().and_then(|w| w.list.get_mut(packet_id));
         if let Some(entry) = entry.filter(|entry| entry.is_parked && is_on_disk(entry.record())) {
             entry.is_parked = false;
             self.parked -= 1;
@@ -257,15 +267,26 @@ impl InFlight {
 
     /// True when a retained message for a new subscription waits.
     pub(super) fn has_waiting_replay(&self) -> bool {
-        self.waiting().any(|entry| entry.is_replay)
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.replays.is_empty())
     }
 
-    /// The identifiers of waiting exchanges whose retained messages are `old`.
-    pub(super) fn waiting_replays(&self, old: impl Fn(&Message) -> bool) -> SmallVec<[u16; 1]> {
-        let is_it = |entry: &&Entry| {
-            entry.is_replay && entry.delivery().is_some_and(|delivery| old(&delivery.message))
+    /// The identifiers of waiting exchanges whose messages are retained ones of `topic`, and `old`.
+    pub(super) fn waiting_replays(
+        &self,
+        topic: &str,
+        old: impl Fn(&Message) -> bool,
+    ) -> SmallVec<[u16; 1]> {
+        let Some(waiting) = &self.waiting else { return SmallVec::new() };
+        if waiting.replays.is_empty() {
+            return SmallVec::new();
+        }
+        let hash = topic_hash(topic);
+        let of_topic = waiting.replays.range((hash, 0)..=(hash, u16::MAX));
+        let is_old = |packet_id: &u16| {
+            let delivery = waiting.list.get(*packet_id).and_then(Entry::delivery);
+            delivery.is_some_and(|delivery| old(&delivery.message))
         };
-        self.waiting().filter(is_it).map(|entry| entry.packet_id).collect()
+        of_topic.map(|(_, packet_id)| *packet_id).filter(is_old).collect()
     }
 
     /// The last exchange that waits for the disk.
@@ -273,7 +294,7 @@ impl InFlight {
         if self.parked == 0 {
             return None;
         }
-        self.waiting.as_ref()?.entries.iter().rev().flatten().find(|entry| entry.is_parked)
+        self.waiting.as_ref()?.list.entries.iter().rev().flatten().find(|entry| entry.is_parked)
     }
 
     /// The entries in flight, in order.
@@ -288,7 +309,7 @@ impl InFlight {
 
     /// The entries that wait to be sent, in order.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Entry> {
-        self.waiting.iter().flat_map(|waiting| waiting.iter())
+        self.waiting.iter().flat_map(|waiting| waiting.list.iter())
     }
 
     /// The sent exchange under `packet_id`.
@@ -320,12 +341,12 @@ impl InFlight {
 
     fn complete_waiting(&mut self, packet_id: u16) -> Option<Entry> {
         let waiting = self.waiting.as_mut()?;
-        let entry = waiting.place(packet_id).and_then(|place| waiting.remove(place))?;
+        let entry = waiting.list.place(packet_id).and_then(|place| waiting.take(place))?;
         self.parked -= u32::from(entry.is_parked);
-        if waiting.len == 0 {
+        if waiting.list.len == 0 {
             self.waiting = None;
-        } else if waiting.has_gaps() {
-            waiting.close_gaps();
+        } else if waiting.list.has_gaps() {
+            waiting.list.close_gaps();
         }
         Some(entry)
     }
@@ -345,6 +366,27 @@ const fn set(bits: &mut Bits, packet_id: u16, is_taken: bool) {
         bits[word] |= bit;
     } else {
         bits[word] &= !bit;
+    }
+}
+
+/// Names a topic among those of one session's waiting replays. Topics that a peer has made for the
+/// same hash cost a look at each other, no more.
+fn topic_hash(topic: &str) -> u64 {
+    FixedState::default().hash_one(topic)
+}
+
+impl Waiting {
+    fn push(&mut self, entry: Entry) {
+        self.replays.extend(entry.replay_key());
+        self.list.push(entry);
+    }
+
+    fn take(&mut self, place: u64) -> Option<Entry> {
+        let entry = self.list.remove(place)?;
+        if let Some(key) = entry.replay_key() {
+            self.replays.remove(&key);
+        }
+        Some(entry)
     }
 }
 
@@ -387,6 +429,10 @@ impl List {
         }
     }
 
+    fn get(&self, packet_id: u16) -> Option<&Entry> {
+        self.entries.get((self.place(packet_id)? - self.first) as usize)?.as_ref()
+    }
+
     fn get_mut(&mut self, packet_id: u16) -> Option<&mut Entry> {
         let at = (self.place(packet_id)? - self.first) as usize;
         self.entries.get_mut(at)?.as_mut()
@@ -404,10 +450,6 @@ impl List {
             self.first += 1;
         }
         Some(entry)
-    }
-
-    fn pop_first(&mut self) -> Option<Entry> {
-        self.remove(self.first)
     }
 
     /// True when the first entry need not wait for the disk.
@@ -458,6 +500,12 @@ impl Entry {
         }
     }
 
+    /// The entry's place in [`Waiting::replays`].
+    fn replay_key(&self) -> Option<(u64, u16)> {
+        let delivery = self.delivery().filter(|_| self.is_replay)?;
+        Some((topic_hash(delivery.message.topic()), self.packet_id))
+    }
+
     fn outgoing(&self, dup: bool) -> Outgoing {
         Outgoing { packet_id: self.packet_id, delivery: self.delivery().cloned(), dup }
     }
@@ -494,6 +542,7 @@ mod tests {
     use crate::base::prng::Prng;
     use crate::mqtt::{Properties, QoS};
     use crate::store::Traits;
+    use std::cell::Cell;
     use std::sync::Arc;
 
     fn delivery(message: &Arc<Message>) -> Delivery {
@@ -526,8 +575,8 @@ mod tests {
     struct Plain {
         /// Packet identifier, and whether it is sent on the present connection.
         sent: Vec<(u16, bool)>,
-        /// Packet identifier, and whether it is parked.
-        waiting: Vec<(u16, bool)>,
+        /// Packet identifier, whether it is parked, and whether it is a retained message.
+        waiting: Vec<(u16, bool, bool)>,
     }
 
     impl Plain {
@@ -539,14 +588,22 @@ mod tests {
                 *is_sent = true;
                 return Some((*id, true));
             }
-            let first = self.waiting.first().filter(|(_, is_parked)| !*is_parked)?.0;
+            let first = self.waiting.first().filter(|(_, is_parked, _)| !*is_parked)?.0;
             self.waiting.remove(0);
             self.sent.push((first, true));
             Some((first, false))
         }
 
+        fn waiting_replays(&self) -> Vec<u16> {
+            let replays = self.waiting.iter().filter(|(.., is_replay)| *is_replay);
+            let mut replays: Vec<u16> = replays.map(|(id, ..)| *id).collect();
+            replays.sort_unstable();
+            replays
+        }
+
         fn ids(&self) -> Vec<u16> {
-            self.sent.iter().chain(&self.waiting).map(|(id, _)| *id).collect()
+            let waiting = self.waiting.iter().map(|(id, ..)| *id);
+            self.sent.iter().map(|(id, _)| *id).chain(waiting).collect()
         }
     }
 
@@ -570,15 +627,16 @@ mod tests {
                     0..45 if !is_full => {
                         let packet_id = in_flight.packet_id(serial);
                         assert!(packet_id > 0 && !plain.ids().contains(&packet_id));
-                        let wait = [None, Some(Wait::Turn), Some(Wait::Disk)];
-                        match wait[prng.below(3) as usize] {
+                        let wait = [Wait::Turn, Wait::Disk, Wait::DiskAsReplay].map(Some);
+                        match wait.get(prng.below(4) as usize).copied().flatten() {
                             None => {
                                 in_flight.send(packet_id, serial, delivery(&message));
                                 plain.sent.push((packet_id, true));
                             }
                             Some(wait) => {
                                 in_flight.wait(packet_id, serial, delivery(&message), wait);
-                                plain.waiting.push((packet_id, wait != Wait::Turn));
+                                let is_replay = wait == Wait::DiskAsReplay;
+                                plain.waiting.push((packet_id, wait != Wait::Turn, is_replay));
                             }
                         }
                     }
@@ -594,7 +652,7 @@ mod tests {
                     }
                     62..75 => {
                         let place = prng.below(plain.waiting.len().max(1) as u64) as usize;
-                        if let Some((id, is_parked)) = plain.waiting.get_mut(place) {
+                        if let Some((id, is_parked, _)) = plain.waiting.get_mut(place) {
                             in_flight.unpark(*id, |record| record == delivery(&message).record);
                             *is_parked = false;
                         }
@@ -608,18 +666,41 @@ mod tests {
                         };
                         assert_eq!(in_flight.complete(id).map(|entry| entry.packet_id), Some(id));
                         plain.sent.retain(|(known, _)| *known != id);
-                        plain.waiting.retain(|(known, _)| *known != id);
+                        plain.waiting.retain(|(known, ..)| *known != id);
                     }
                 }
                 let ids: Vec<u16> = in_flight.iter().map(|entry| entry.packet_id).collect();
                 assert_eq!(ids, plain.ids(), "seed {seed}");
                 assert_eq!(in_flight.len(), ids.len());
                 let has_unsent = plain.sent.iter().any(|(_, is_sent)| !*is_sent)
-                    || plain.waiting.first().is_some_and(|(_, is_parked)| !*is_parked);
+                    || plain.waiting.first().is_some_and(|(_, is_parked, _)| !*is_parked);
                 assert_eq!(in_flight.has_unsent(), has_unsent);
                 assert!(in_flight.sent.entries.len() <= 2 * most + 64);
+                let replays = in_flight.waiting_replays("t", |_| true);
+                assert_eq!(replays.as_slice(), plain.waiting_replays());
+                assert_eq!(in_flight.has_waiting_replay(), !replays.is_empty());
             }
         }
+    }
+
+    /// Only retained messages of the topic are looked at, however much else waits.
+    #[test]
+    fn a_look_for_waiting_replays_looks_at_no_others() {
+        let message = message();
+        let mut in_flight = InFlight::default();
+        for packet_id in 1..10_000 {
+            let wait = if packet_id % 1000 == 0 { Wait::DiskAsReplay } else { Wait::Disk };
+            in_flight.wait(packet_id, Serial(packet_id.into()), delivery(&message), wait);
+        }
+        let looks = Cell::new(0);
+        let look = |_: &Message| {
+            looks.set(looks.get() + 1);
+            true
+        };
+        assert_eq!(in_flight.waiting_replays("t", look).len(), 9);
+        assert_eq!(looks.get(), 9);
+        assert!(in_flight.waiting_replays("u", look).is_empty());
+        assert_eq!(looks.get(), 9);
     }
 
     #[test]

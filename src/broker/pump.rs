@@ -4,6 +4,7 @@ use super::clients::{Clients, Route};
 use super::delivery::{Delivery, Particulars};
 use super::in_flight::{Outgoing, Wait};
 use super::ledger::{Fate, Noted, Recording, stored};
+use super::merged::SubscriptionIds;
 use super::publication::Publication;
 use super::purse::KEPT_STEPS;
 use super::record_ref::RecordRef;
@@ -154,7 +155,8 @@ impl Clients {
         }
         if replay != 0 {
             // The same message may be on its way to the session already, as it was published.
-            delivery.more = Particulars::new(DeliveryNumber(self.next_number()), &[], None);
+            let no_ids = SubscriptionIds::new();
+            delivery.more = Particulars::new(DeliveryNumber(self.next_number()), no_ids, None);
         }
         let ledger = self.ledger.as_ref();
         let is_known = ledger.is_some_and(|ledger| ledger.has_handed_over(delivery.record));

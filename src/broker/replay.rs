@@ -4,21 +4,19 @@
 //! The store is read in the order of topics, so a reader may stop anywhere. Messages that live on
 //! another worker are asked for in parts, each when the part before it is used up. A live message
 //! may overtake a part with an older message of its topic, and even the query for the part, when
-//! the live message waits for a full ring on its way into the store. So `fresh` and the parts are
-//! compared, and the older message is not sent.
+//! the live message waits for a full ring on its way into the store. So the session's live messages
+//! and the parts are compared, and the older message is not sent.
 
 use super::deferred::ResponseId;
 use super::delivery::Delivery;
+use super::live_retained::LiveRetained;
 use super::record_ref::RecordRef;
-use crate::base::ids::{LinkId, WorkerId};
-use crate::mqtt::{self, QoS};
+use crate::base::ids::{LinkId, MessageId, WorkerId};
+use crate::mqtt::QoS;
 use crate::store::Message;
 use crate::store::record::Owed;
-use crate::topics::RetainedMessage as _;
 use smallvec::SmallVec;
-use std::borrow::Borrow;
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The retained messages still to be sent for one subscription, in the order of their topics.
@@ -37,9 +35,6 @@ pub(super) struct Replay {
     sources: SmallVec<[Source; 1]>,
     /// The last topic that is done.
     after: Arc<str>,
-    /// The messages that were delivered live, as far as an older message of their topics could
-    /// follow.
-    fresh: BTreeSet<Fresh>,
 }
 
 /// A worker with some of the retained messages.
@@ -62,11 +57,6 @@ enum Asked {
     All,
 }
 
-/// Messages of one topic that were delivered live: the latest at the topic's home, and those still
-/// on their way there.
-#[derive(Debug)]
-struct Fresh(SmallVec<[Arc<Message>; 1]>);
-
 /// The subscription's terms for its retained messages.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -79,12 +69,10 @@ pub(super) struct Wanted {
 
 impl Replay {
     /// Makes a replay of the retained messages on `workers`, from the point of `owed`, which an
-    /// earlier process may have reached. Topics in `live` were delivered live, so older messages of
-    /// theirs are left out.
+    /// earlier process may have reached.
     pub(super) fn new(
         wanted: Wanted,
         owed: &Owed<'_>,
-        live: impl Iterator<Item = Arc<Message>>,
         workers: impl Iterator<Item = WorkerId>,
     ) -> Self {
         let Wanted { number, filter, qos, subscription_id } = wanted;
@@ -101,29 +89,12 @@ impl Replay {
             waits_for: None,
             sources: sources.collect(),
             after,
-            fresh: live.map(Fresh::from).collect(),
         }
     }
 
     /// Notes that an earlier process has sent a part of the replay.
     pub(super) fn mark_restored(&mut self) {
         self.is_restored = true;
-    }
-
-    /// Notes that a live message has overtaken the retained one of its topic; false when the live
-    /// message does not match.
-    pub(super) fn note_live(&mut self, live: &Arc<Message>) -> bool {
-        if !mqtt::matches(&self.filter, live.topic()) {
-            return false;
-        }
-        let mut fresh = Fresh(SmallVec::from_elem(live.clone(), 1));
-        if let Some(Fresh(known)) = self.fresh.take(live.topic_bytes()) {
-            fresh.0.extend(known);
-            let latest = fresh.0.iter().filter_map(|message| message.version()).max();
-            fresh.0.retain(|message| message.version().is_none_or(|v| Some(v) == latest));
-        }
-        self.fresh.insert(fresh);
-        true
     }
 
     pub(super) fn take_page(
@@ -166,13 +137,12 @@ impl Replay {
         self.sources[source].page.front().map(|message| self.qos.min(message.qos))
     }
 
-    /// Takes the next message of a source; None when the message is not to be sent.
-    pub(super) fn take_next(&mut self, source: usize) -> Option<Delivery> {
+    /// Takes the next message of a source; None when the message is not to be sent. `live` messages
+    /// may have overtaken it.
+    pub(super) fn take_next(&mut self, source: usize, live: &LiveRetained) -> Option<Delivery> {
         let message = self.sources[source].page.pop_front()?;
         self.after = message.topic().into();
-        let overtaken = self.fresh.get(message.topic_bytes());
-        let is_overtaken =
-            overtaken.is_some_and(|live| live.0.iter().any(|live| !is_newer(&message, live)));
+        let is_overtaken = live.overtakes(&message, self.number);
         let qos = self.qos.min(message.qos);
         if is_overtaken || self.is_restored && qos == QoS::AtMostOnce {
             return None;
@@ -217,52 +187,8 @@ impl Replay {
         self.sources.iter_mut().map(|source| &mut source.page)
     }
 
-    /// The progress of the replay, for the journal.
-    pub(super) fn owed(&self) -> Owed<'static> {
-        let live = self.fresh.iter().flat_map(|fresh| &fresh.0);
-        let overtaken = live.map(|live| live.id).filter(|id| !id.is_none());
-        Owed {
-            number: self.number,
-            after: self.after.to_string().into(),
-            overtaken: overtaken.collect(),
-        }
+    /// The progress of the replay, for the journal, with the messages that `overtaken` names.
+    pub(super) fn owed(&self, overtaken: Vec<MessageId>) -> Owed<'static> {
+        Owed { number: self.number, after: self.after.to_string().into(), overtaken }
     }
 }
-
-impl From<Arc<Message>> for Fresh {
-    fn from(message: Arc<Message>) -> Self {
-        Self(SmallVec::from_elem(message, 1))
-    }
-}
-
-/// True when a retained message came to its topic's home after a live one. A live message without a
-/// version has yet to come there.
-pub(super) fn is_newer(retained: &Message, live: &Message) -> bool {
-    live.version().is_some() && retained.version() > live.version()
-}
-
-impl Borrow<[u8]> for Fresh {
-    fn borrow(&self) -> &[u8] {
-        self.0.first().map_or(&[], |message| message.topic_bytes())
-    }
-}
-
-impl Ord for Fresh {
-    fn cmp(&self, other: &Self) -> Ordering {
-        Borrow::<[u8]>::borrow(self).cmp(other.borrow())
-    }
-}
-
-impl PartialOrd for Fresh {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Fresh {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Fresh {}

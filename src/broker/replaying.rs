@@ -2,49 +2,57 @@
 
 use super::clients::{Clients, Route};
 use super::deferred::ResponseId;
+use super::live_retained::is_newer;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::permission::permitted;
 use super::purse::RETAINED_STEPS;
-use super::replay::{Replay, Wanted, is_newer};
+use super::replay::{Replay, Wanted};
 use super::session::Session;
 use super::shard::Shard;
-use crate::base::ids::{LinkId, SessionId, WorkerId};
+use crate::base::ids::{LinkId, MessageId, SessionId, WorkerId};
 use crate::limits::{
     PUMP_MESSAGES_MAX, PUMP_STEPS_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS,
 };
 use crate::mqtt::QoS;
 use crate::store::Message;
 use crate::store::record::Owed;
-use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Session {
     /// The replay of the session's subscription to `filter`, for the journal; None when all was
-    /// sent.
-    pub(super) fn owed(&self, filter: &str) -> Option<Owed<'static>> {
-        self.rare.as_ref()?.replays.of(filter).map(Replay::owed)
+    /// sent. `overtaken` is what is left of [`Self::overtaken`].
+    pub(super) fn owed(
+        &self,
+        filter: &str,
+        overtaken: &mut BTreeMap<u32, Vec<MessageId>>,
+    ) -> Option<Owed<'static>> {
+        let replay = self.rare.as_ref()?.replays.of(filter)?;
+        Some(replay.owed(overtaken.remove(&replay.number).unwrap_or_default()))
+    }
+
+    /// As [`Replays::overtaken`](super::replays::Replays::overtaken).
+    pub(super) fn overtaken(&self) -> BTreeMap<u32, Vec<MessageId>> {
+        self.rare.as_ref().map_or_else(BTreeMap::new, |rare| rare.replays.overtaken())
     }
 }
 
 impl Clients {
-    /// Notes a live delivery of a retained message: no older message of its topic may follow. Older
-    /// ones that wait for the disk are ended. Returns the numbers of the overtaken replays.
-    pub(super) fn note_live(&mut self, slot: u32, live: &Arc<Message>) -> SmallVec<[u32; 1]> {
+    /// Notes that a session was sent a retained message live, which overtakes the replays up to the
+    /// number `last`: no older message of its topic may follow in them. Older ones that wait for
+    /// the disk are ended.
+    pub(super) fn note_live(&mut self, slot: u32, live: &Arc<Message>, last: u32) {
         let session = &mut self.sessions[slot];
-        if !session.is_replaying() {
-            return SmallVec::new();
-        }
-        let mut overtaken = SmallVec::new();
-        for replay in session.rare().replays.iter_mut() {
-            if replay.note_live(live) {
-                overtaken.push(replay.number);
-            }
-        }
+        session.rare().replays.note_live(live, last);
         let is_old = |old: &Message| old.topic() == live.topic() && !is_newer(old, live);
-        for packet_id in session.in_flight.waiting_replays(is_old) {
-            self.complete(slot, packet_id);
+        let ended = session.in_flight.waiting_replays(live.topic(), is_old);
+        for packet_id in &ended {
+            self.complete(slot, *packet_id);
         }
-        overtaken
+        if !ended.is_empty() {
+            // The window has room for what waits, perhaps for the live message.
+            self.pump_later(slot);
+        }
     }
 
     /// True while the response that goes before the first replay is still to be sent on the
@@ -68,14 +76,14 @@ impl Shard {
         waits_for: Option<(LinkId, ResponseId)>,
     ) {
         let owed = Owed { number: wanted.number, ..Owed::default() };
-        let mut replay = self.replay(wanted, &owed, std::iter::empty());
+        let mut replay = self.replay(wanted, &owed);
         replay.waits_for = waits_for;
         self.clients.sessions[id.slot].rare().replays.begin(replay);
         self.clients.refresh_route(id);
     }
 
     /// Begins the rest of a replay that an earlier process has not finished. The messages of `live`
-    /// were delivered live.
+    /// overtake this replay and all before it.
     pub(super) fn owe_replay(
         &mut self,
         id: SessionId,
@@ -83,25 +91,20 @@ impl Shard {
         owed: &Owed<'_>,
         live: impl Iterator<Item = Arc<Message>>,
     ) {
-        let mut replay = self.replay(wanted, owed, live);
+        let mut replay = self.replay(wanted, owed);
         replay.mark_restored();
         let rare = self.clients.sessions[id.slot].rare();
-        rare.replays_begun = rare.replays_begun.max(owed.number);
         rare.replays.begin(replay);
+        live.for_each(|live| rare.replays.note_live(&live, owed.number));
         self.clients.refresh_route(id);
     }
 
-    fn replay(
-        &self,
-        wanted: Wanted,
-        owed: &Owed<'_>,
-        live: impl Iterator<Item = Arc<Message>>,
-    ) -> Replay {
+    fn replay(&self, wanted: Wanted, owed: &Owed<'_>) -> Replay {
         let is_exact = !wanted.filter.contains(['+', '#']);
         let home = is_exact.then(|| self.topic_home(&wanted.filter));
         let workers = WorkerId::all(self.workers);
         let workers = workers.filter(|worker| home.is_none_or(|home| home == *worker));
-        Replay::new(wanted, owed, live, workers)
+        Replay::new(wanted, owed, workers)
     }
 
     /// Ends the replay of a filter that is no longer subscribed to.
@@ -147,9 +150,8 @@ impl Shard {
             if is_acknowledged && (!session.has_window() || self.clients.waits_for_hand_over(id)) {
                 return;
             }
-            let Some(replay) = self.clients.sessions[id.slot].first_replay() else { return };
-            let number = replay.number;
-            if let Some(delivery) = replay.take_next(source) {
+            let replays = &mut self.clients.sessions[id.slot].rare().replays;
+            if let Some((number, delivery)) = replays.take_next(source) {
                 self.clients.send_kept(id, route, delivery, number);
             }
         }

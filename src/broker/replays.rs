@@ -1,6 +1,10 @@
 //! The replays of one session.
 
+use super::delivery::Delivery;
+use super::live_retained::LiveRetained;
 use super::replay::Replay;
+use crate::base::ids::MessageId;
+use crate::store::Message;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,6 +14,8 @@ pub(super) struct Replays {
     by_number: BTreeMap<u32, Replay>,
     /// By filter.
     numbers: BTreeMap<Arc<str>, u32>,
+    /// The retained messages that the session was sent live meanwhile; none without a replay.
+    live: LiveRetained,
 }
 
 impl Replays {
@@ -31,6 +37,7 @@ impl Replays {
     pub(super) fn end(&mut self, filter: &str) {
         if let Some(number) = self.numbers.remove(filter) {
             self.by_number.remove(&number);
+            self.forget_live();
         }
     }
 
@@ -49,14 +56,54 @@ impl Replays {
         self.by_number.values_mut().next()
     }
 
+    /// Takes the next message of a source of the first replay, with the number of the replay; None
+    /// when the message is not to be sent.
+    pub(super) fn take_next(&mut self, source: usize) -> Option<(u32, Delivery)> {
+        let (number, replay) = self.by_number.iter_mut().next()?;
+        Some((*number, replay.take_next(source, &self.live)?))
+    }
+
     /// Takes the first replay, all of which was sent.
     pub(super) fn take_first(&mut self) -> Option<Replay> {
         let (_, replay) = self.by_number.pop_first()?;
         self.numbers.remove(replay.filter());
+        self.forget_live();
         Some(replay)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Replay> {
         self.by_number.values_mut()
+    }
+
+    /// The number of the replay that began last: a live message from now on overtakes the replays
+    /// up to that one.
+    pub(super) fn last_number(&self) -> Option<u32> {
+        self.by_number.last_key_value().map(|(number, _)| *number)
+    }
+
+    /// Notes that the session was sent a retained message live, which overtakes the replays up to
+    /// the number `last`.
+    pub(super) fn note_live(&mut self, live: &Arc<Message>, last: u32) {
+        if let Some((&first, _)) = self.by_number.first_key_value() {
+            self.live.note(live, first, last);
+        }
+    }
+
+    /// The ids of the noted live messages for the journal: under the number of a replay those that
+    /// overtake that replay and all before it, but none behind it.
+    pub(super) fn overtaken(&self) -> BTreeMap<u32, Vec<MessageId>> {
+        let mut overtaken: BTreeMap<u32, Vec<MessageId>> = BTreeMap::new();
+        for (id, last) in self.live.ids() {
+            if let Some((&number, _)) = self.by_number.range(..=last).next_back() {
+                overtaken.entry(number).or_default().push(id);
+            }
+        }
+        overtaken
+    }
+
+    fn forget_live(&mut self) {
+        if self.is_empty() {
+            self.live = LiveRetained::default();
+        }
     }
 }

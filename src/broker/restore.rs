@@ -15,6 +15,7 @@ use crate::store::Message;
 use crate::store::record::{StoredDelivery, Subscription};
 use crate::store::{Epoch, State, StoredCopy, StoredSession, VERSION_MIN, qos};
 use crate::topics::{Interest, Subscriber};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One worker's share of an earlier process's state.
@@ -41,8 +42,8 @@ impl Past {
         for message in state.retained() {
             pasts[homes.of(message.topic())].retained.push(message.clone());
         }
-        let mut counts: ByWorker<HashMap<Box<str>, u32>> =
-            ByWorker::new(workers, |_| HashMap::default());
+        let mut counts: ByWorker<BTreeMap<Box<str>, u32>> =
+            ByWorker::new(workers, |_| BTreeMap::new());
         let messages = Arc::new(state.messages);
         for mut session in state.sessions.into_values() {
             let home = homes.of(&session.attributes.client_id);
@@ -114,6 +115,9 @@ impl Shard {
             .will
             .as_ref()
             .map(|will| due.unwrap_or_else(|| now.after_seconds(will.delay_s)));
+        if stored.replays_begun > 0 {
+            session.rare().replays_begun = stored.replays_begun;
+        }
         for packet_id in &stored.received {
             session.rare().received.insert(*packet_id);
         }
@@ -143,7 +147,7 @@ impl Shard {
         let subscriber = Subscriber { session: id.slot, extras, options };
         let subscribed = self.subscriptions.subscribe(filter, subscriber);
         if let Some(group) = subscribed.place.group() {
-            self.subscriptions.set_online(group, false);
+            self.subscriptions.set_online(id.slot, group, false);
         }
         self.remember(id, subscribed.place);
         if let Some(owed) = &subscription.owed {
@@ -259,7 +263,7 @@ fn restored_delivery(
     Some(Delivery {
         message: message.clone(),
         record,
-        more: Particulars::new(way.number, ids, way.share.as_deref().map(Arc::from)),
+        more: Particulars::new(way.number, ids.into(), way.share.as_deref().map(Arc::from)),
         subscription_id: ids.first().copied().unwrap_or(0),
         qos: qos(way.qos),
         retain: way.retain,

@@ -61,11 +61,12 @@ impl Shard {
         };
         let Some(ledger) = &self.clients.ledger else { return };
         let (messages, deliveries) = session.stored_deliveries(ledger);
+        let mut overtaken = session.overtaken();
         let subscriptions = session.subscriptions.iter().filter_map(|place| {
             let filter = self.subscriptions.filter(place);
             let subscriber = self.subscriptions.subscriber(id.slot, place)?;
             Some(Subscription {
-                owed: session.owed(&filter),
+                owed: session.owed(&filter, &mut overtaken),
                 filter: filter.to_string().into(),
                 options: subscriber.options.to_byte(Version::V5),
                 subscription_id: subscriber.extras.subscription_id().unwrap_or(0),

@@ -1,6 +1,7 @@
 //! A client's session, which outlives its connection.
 
 use super::delivery::Delivery;
+use super::delivery_queue::{DeliveryQueue, Enqueued, QueueLimits};
 use super::in_flight::{InFlight, Outgoing};
 use super::replay::Replay;
 use super::replays::Replays;
@@ -8,7 +9,6 @@ use super::subscription_set::SubscriptionSet;
 use super::will::{Author, WillMessage};
 use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionNumber};
-pub(super) use crate::base::queue::Queue;
 use crate::base::time::Time;
 use crate::mqtt::QoS;
 use crate::store::Source;
@@ -56,23 +56,13 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// QoS 1 and 2 messages that wait for the connection or the window.
-    queue: Queue<Delivery>,
-    queue_bytes: usize,
+    queue: DeliveryQueue,
     /// QoS 2 identifiers received and not released.
     pub(super) received: BTreeSet<u16>,
     /// Retained messages still to be sent for the session's subscriptions, oldest first.
     pub(super) replays: Replays,
     /// The greatest number of a replay.
     pub(super) replays_begun: u32,
-}
-
-/// The outcome of queueing a message.
-#[derive(Debug)]
-pub(super) struct Enqueued {
-    /// The message, when the queue is full.
-    pub(super) refused: Option<Delivery>,
-    /// The number of messages that had expired and made room.
-    pub(super) expired: usize,
 }
 
 impl Session {
@@ -145,6 +135,11 @@ impl Session {
         self.rare.as_mut()?.replays.first_mut()
     }
 
+    /// The number of the replay that began last, while the session has any.
+    pub(super) fn last_replay(&self) -> Option<u32> {
+        self.rare.as_ref()?.replays.last_number()
+    }
+
     pub(super) fn is_replaying(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| !rare.replays.is_empty())
     }
@@ -169,64 +164,36 @@ impl Session {
         &mut self,
         delivery: Delivery,
         now: Time,
-        messages_max: usize,
-        bytes_max: usize,
+        limits: QueueLimits,
     ) -> Enqueued {
-        let rare = self.rare();
-        let before = rare.queue.len();
-        let size = delivery.message.bytes().len();
-        let is_full = |rare: &Rare| {
-            rare.queue.len() >= messages_max || rare.queue_bytes.saturating_add(size) > bytes_max
-        };
-        if is_full(rare) {
-            rare.keep_queued(|queued| !queued.message.is_expired(now));
-        }
-        let expired = before - rare.queue.len();
-        if is_full(rare) {
-            return Enqueued { refused: Some(delivery), expired };
-        }
-        rare.queue_bytes += size;
-        rare.queue.push_back(delivery);
-        Enqueued { refused: None, expired }
+        self.rare().queue.push(delivery, now, limits)
     }
 
     /// Queues a message that was there before; limits are for new ones.
     pub(super) fn requeue(&mut self, delivery: Delivery) {
-        let rare = self.rare();
-        rare.queue_bytes += delivery.message.bytes().len();
-        rare.queue.push_back(delivery);
+        self.rare().queue.add(delivery);
     }
 
     /// The bytes of the messages in the queue.
     pub(super) fn queue_bytes(&self) -> usize {
-        self.rare.as_ref().map_or(0, |rare| rare.queue_bytes)
+        self.rare.as_ref().map_or(0, |rare| rare.queue.bytes())
     }
 
     /// The message that [`Self::dequeue`] would give.
     pub(super) fn first_queued(&self) -> Option<&Delivery> {
-        self.rare.as_ref()?.queue.front()
+        self.rare.as_ref()?.queue.first()
     }
 
     /// The next queued message.
     pub(super) fn dequeue(&mut self) -> Option<Delivery> {
-        let rare = self.rare.as_mut()?;
-        let delivery = rare.queue.pop_front()?;
-        rare.queue_bytes -= delivery.message.bytes().len();
-        if rare.queue.is_empty() {
-            rare.queue = Queue::default();
-        }
-        Some(delivery)
+        self.rare.as_mut()?.queue.pop()
     }
 
     /// Takes out the queued messages that another member of their group may get instead. Unless the
     /// session ends, those stay that the process before may have sent to its client.
     pub(super) fn take_shared_queue(&mut self, ends: bool) -> Vec<Delivery> {
         let Some(rare) = &mut self.rare else { return Vec::new() };
-        let may_go = |delivery: &Delivery| ends || !delivery.may_have_been_sent();
-        let is_shared = |delivery: &Delivery| delivery.share().is_some() && may_go(delivery);
-        let shared = rare.queue.iter().filter(|delivery| is_shared(delivery)).cloned().collect();
-        rare.keep_queued(|delivery| !is_shared(delivery));
-        shared
+        rare.queue.take_shared(|delivery| ends || !delivery.may_have_been_sent())
     }
 
     /// Takes out the shared QoS 1 messages in flight; a QoS 2 exchange once begun goes to nobody
@@ -237,13 +204,5 @@ impl Session {
         let deliveries = in_flight.iter().filter_map(|entry| entry.delivery());
         let is_to_go = |d: &&Delivery| d.share().is_some() && d.qos == QoS::AtLeastOnce;
         deliveries.filter(is_to_go).cloned().collect()
-    }
-}
-
-impl Rare {
-    /// Drops queued messages that are not to be kept.
-    fn keep_queued(&mut self, keep: impl FnMut(&Delivery) -> bool) {
-        self.queue.retain(keep);
-        self.queue_bytes = self.queue.iter().map(|queued| queued.message.bytes().len()).sum();
     }
 }

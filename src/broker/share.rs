@@ -3,6 +3,7 @@
 use super::clients::Clients;
 use super::delivery::{Delivery, Particulars};
 use super::ledger::{Noted, Recording, expect_part};
+use super::merged::SubscriptionIds;
 use super::mesh_message::MeshMessage;
 use super::publication::Publication;
 use super::record_ref::RecordRef;
@@ -11,7 +12,7 @@ use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionNumber, Worker
 use crate::limits::{SHARE_PROBES_MAX, SHARE_RELAYS_MAX};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::store::Message;
-use crate::topics::{GroupId, Interest, Subscriber};
+use crate::topics::{GroupId, Interest, Members, Subscriber};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -32,10 +33,11 @@ impl Shard {
         let group = self.subscriptions.group_mut(group);
         let turn = group.turn;
         group.turn = turn.wrapping_add(1);
-        let online = group.online + group.elsewhere.iter().map(|worker| worker.online).sum::<u32>();
-        let members = group.members.as_slice();
+        let members = &group.members;
+        let online =
+            members.online() + group.elsewhere.iter().map(|worker| worker.online).sum::<u32>();
         let anyone = qos > QoS::AtMostOnce && online == 0;
-        let here = if anyone { members.len() as u32 } else { group.online };
+        let here = if anyone { members.as_slice().len() as u32 } else { members.online() };
         let there = group
             .elsewhere
             .iter()
@@ -46,7 +48,7 @@ impl Shard {
         }
         let mut place = turn % total;
         if place < here {
-            let member = self.clients.pick_member(members, turn, topic);
+            let member = self.clients.pick_member(members, place, topic);
             // Another worker may have somebody who may read it, for QoS 1 and 2 also offline.
             let can_take = |worker: &&Interest| worker.online > 0 || qos > QoS::AtMostOnce;
             let best =
@@ -71,9 +73,8 @@ impl Shard {
         let group = self.subscriptions.group_mut(group);
         let turn = group.turn;
         group.turn = turn.wrapping_add(1);
-        let can_take = group.online > 0 || qos > QoS::AtMostOnce;
-        let members = group.members.as_slice();
-        self.clients.pick_member(members, turn, topic).filter(|_| can_take)
+        let can_take = group.members.online() > 0 || qos > QoS::AtMostOnce;
+        self.clients.pick_member(&group.members, turn, topic).filter(|_| can_take)
     }
 
     /// Delivers to the member of the group that was picked.
@@ -88,7 +89,7 @@ impl Shard {
         // The member may get the message as an ordinary subscriber, or by another group, as well.
         let is_durable = self.clients.ledger.is_some();
         let number = if is_durable { self.clients.next_number() } else { 0 };
-        let more = Particulars::new(DeliveryNumber(number), &[], Some(share));
+        let more = Particulars::new(DeliveryNumber(number), SubscriptionIds::new(), Some(share));
         self.clients.deliver_slowly(subscriber, publication, more, recording);
     }
 
@@ -197,26 +198,14 @@ impl Shard {
 impl Clients {
     /// The next member that can take a message at once; else the next connected one; else any. None
     /// when no member may read the topic.
-    fn pick_member(&self, members: &[Subscriber], turn: u32, topic: &str) -> Option<Subscriber> {
-        let start = turn as usize % members.len().max(1);
-        let probes = members.len().min(SHARE_PROBES_MAX);
-        let from = |count| (0..count).map(|i| &members[(start + i) % members.len()]);
-        let may_read = |s: &&Subscriber| {
-            let session = &self.sessions[s.session];
-            !session.is_over && (!s.extras.is_checked() || session.may_read(topic))
-        };
-        let is_online = |s: &&Subscriber| self.routes[s.session as usize].is_online();
-        let is_ready = |s: &&Subscriber| {
-            let route = self.routes[s.session as usize];
+    fn pick_member(&self, members: &Members, turn: u32, topic: &str) -> Option<Subscriber> {
+        let may_read = |member: &Subscriber| self.sessions[member.session].may_read(topic);
+        let is_ready = |member: &Subscriber| {
+            let route = self.routes[member.session as usize];
             let link = self.links.get(route.link.slot as usize);
             let blocked = link.and_then(Option::as_deref).is_none_or(|link| link.blocked.any());
-            route.is_online() && !blocked && self.sessions[s.session].has_window()
+            route.is_online() && !blocked && self.sessions[member.session].has_window()
         };
-        from(probes)
-            .filter(may_read)
-            .find(is_ready)
-            .or_else(|| from(members.len()).filter(may_read).find(is_online))
-            .or_else(|| from(members.len()).find(may_read))
-            .copied()
+        members.pick(turn, SHARE_PROBES_MAX, may_read, is_ready).copied()
     }
 }

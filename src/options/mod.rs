@@ -67,7 +67,7 @@ pub struct Options {
     pub receive_maximum: u16,
     /// The maximum number of messages that wait for one session.
     pub max_queued_messages: u32,
-    /// The maximum number of bytes of messages that wait for one session.
+    /// The maximum number of bytes that the messages for one session take while they wait.
     pub max_queued_bytes: u64,
     /// The memory from which the broker refuses and sheds.
     pub max_memory: MaxMemory,

@@ -535,8 +535,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "max-queued-bytes",
         "BYTES",
         "67108864",
-        "Queue at most this many bytes for a session that is slow or offline (65536 to \
-         1099511627776).",
+        "Queue at most this many bytes for a session that is slow or offline: topics, properties \
+         and payloads, and the memory that each message takes besides (65536 to 1099511627776).",
         |options, value| {
             within(value, 65_536..=1 << 40).map(|bytes| options.max_queued_bytes = bytes)
         },

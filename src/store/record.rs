@@ -240,7 +240,8 @@ pub struct Owed<'a> {
     /// Topics up to this one, in the order of their bytes, are done with.
     #[serde(borrow)]
     pub after: Cow<'a, str>,
-    /// Ids of messages that were delivered as they were published: they are not owed.
+    /// Ids of messages that were delivered as they were published: they are owed neither under this
+    /// number nor under a lower one of the session.
     pub overtaken: Vec<MessageId>,
 }
 
@@ -269,8 +270,9 @@ pub struct StoredDelivery<'a> {
     /// As [`Owed::number`], when the message goes as a retained one for a subscription; 0
     /// otherwise.
     pub replay: u32,
-    /// As [`Owed::number`] of each subscription that is not owed the message as a retained one any
-    /// more, because the message goes as a published one.
+    /// As [`Owed::number`], when the message goes as a published one: under this number and lower
+    /// ones the session is not owed the message as a retained one. Of several the greatest counts;
+    /// earlier processes listed every subscription whose filter matches.
     pub overtakes: Vec<u32>,
 }
 

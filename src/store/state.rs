@@ -22,16 +22,13 @@ pub struct State {
     /// The messages, by id.
     pub messages: HashMap<MessageId, Arc<Message>>,
     /// The id and the version of the message that is retained on each topic; no id when the topic
-    /// was cleared.
-    retained: HashMap<Box<str>, Register>,
+    /// was cleared. Peers chose the topics, so the map is an ordered one.
+    retained: BTreeMap<Box<str>, Register>,
     /// Messages that are retained, and whose bytes are still to come: their versions.
     retained_early: HashMap<MessageId, u64>,
     /// Deliveries that were taken from their session before the state knew of them: workers are not
     /// in step with each other.
     taken_early: HashSet<DeliveryName>,
-    /// (session, [`Owed::number`]) of subscriptions not known to be owed messages yet, and the
-    /// messages that are not owed to them.
-    overtaken_early: HashMap<(SessionNumber, u32), Vec<MessageId>>,
     /// Deliveries to sessions of which nothing is known yet: those live on workers whose records
     /// come later.
     for_later: HashMap<SessionNumber, Vec<StoredCopy>>,
@@ -60,17 +57,16 @@ pub struct StoredSession {
     pub subscriptions: BTreeMap<Box<str>, Subscription<'static>>,
     /// The deliveries, by number, each with its place in the order.
     deliveries: HashMap<DeliveryNumber, (u64, StoredCopy)>,
+    /// Messages that the client was sent live, each with the greatest [`Owed::number`] that it
+    /// overtakes: so they are found whether that subscription is known yet, known still, or not.
+    overtaken: HashMap<MessageId, u32>,
+    /// The greatest [`Owed::number`] that any record names: the next process goes on behind it, so
+    /// that no earlier note is taken for one about a replay of its own.
+    pub replays_begun: u32,
     /// The deliveries that were sent, as [`Record::Sent`] says; None when that is unknown.
     pub sent: Option<Vec<(DeliveryNumber, u16)>>,
     /// Packet identifiers received and not released.
     pub received: BTreeSet<u16>,
-}
-
-/// Notes that the message of this id is not owed.
-fn note_overtaken(owed: &mut Owed<'_>, id: MessageId) {
-    if !owed.overtaken.contains(&id) {
-        owed.overtaken.push(id);
-    }
 }
 
 impl StoredSession {
@@ -79,6 +75,8 @@ impl StoredSession {
             attributes,
             subscriptions: BTreeMap::new(),
             deliveries: HashMap::default(),
+            overtaken: HashMap::default(),
+            replays_begun: 0,
             sent: None,
             received: BTreeSet::new(),
         }
@@ -96,6 +94,38 @@ impl StoredSession {
         let mut list: Vec<_> = self.deliveries.values().collect();
         list.sort_unstable_by_key(|(order, _)| *order);
         list.into_iter().map(|(_, copy)| copy).collect()
+    }
+
+    fn subscribe(&mut self, subscription: Subscription<'_>) {
+        let mut subscription = subscription.owned();
+        if let Some(owed) = &mut subscription.owed {
+            self.replays_begun = self.replays_begun.max(owed.number);
+            let overtaken = std::mem::take(&mut owed.overtaken);
+            overtaken.into_iter().for_each(|id| self.note_overtaken(id, owed.number));
+        }
+        self.subscriptions.insert((*subscription.filter).into(), subscription);
+    }
+
+    /// Notes that the client was sent a message live, which is not owed to it under this number nor
+    /// under a lower one.
+    fn note_overtaken(&mut self, id: MessageId, number: u32) {
+        self.replays_begun = self.replays_begun.max(number);
+        let known = self.overtaken.entry(id).or_default();
+        *known = number.max(*known);
+    }
+
+    /// The messages that the client was sent live, as [`Owed::overtaken`] of each number has them.
+    fn overtaken(&self) -> BTreeMap<u32, Vec<MessageId>> {
+        let owed = self.subscriptions.values().filter_map(|known| known.owed.as_ref());
+        let mut overtaken: BTreeMap<u32, Vec<MessageId>> =
+            owed.map(|owed| (owed.number, Vec::new())).collect();
+        for (id, last) in &self.overtaken {
+            if let Some((_, ids)) = overtaken.range_mut(..=last).next_back() {
+                ids.push(*id);
+            }
+        }
+        overtaken.values_mut().for_each(|ids| ids.sort_unstable());
+        overtaken
     }
 
     /// The retained messages that are owed under this number.
@@ -122,11 +152,7 @@ impl State {
             }
             Record::Subscribed { session, subscription } => {
                 if let Some(known) = self.sessions.get_mut(&session) {
-                    let filter = (*subscription.filter).into();
-                    let subscription = subscription.owned();
-                    let owed = subscription.owed.as_ref().map_or(0, |owed| owed.number);
-                    known.subscriptions.insert(filter, subscription);
-                    self.apply_overtaken_early(session, owed);
+                    known.subscribe(subscription);
                 }
             }
             Record::Unsubscribed { session, filter } => {
@@ -171,7 +197,6 @@ impl State {
     pub fn finish(&mut self) {
         self.taken_early.clear();
         self.retained_early.clear();
-        self.overtaken_early.clear();
         self.for_later.clear();
         let retained: HashSet<MessageId> =
             self.retained.values().filter_map(|(message, _)| *message).collect();
@@ -188,9 +213,10 @@ impl State {
             let copies = session.deliveries.values().map(|(_, copy)| copy);
             wanted.extend(copies.filter(|(_, way)| !way.is_released).map(|(id, _)| *id));
             // What is not retained any more is owed to nobody, and never will be again.
+            session.overtaken.retain(|id, _| retained.contains(id));
+            let mut overtaken = session.overtaken();
             for owed in session.subscriptions.values_mut().filter_map(|s| s.owed.as_mut()) {
-                owed.overtaken.retain(|id| retained.contains(id));
-                owed.overtaken.sort_unstable();
+                owed.overtaken = overtaken.remove(&owed.number).unwrap_or_default();
             }
         }
         self.messages.retain(|id, _| wanted.contains(id));
@@ -260,9 +286,14 @@ impl State {
     fn whole(&self, number: SessionNumber) -> Record<'_> {
         let session = &self.sessions[&number];
         let deliveries = session.deliveries().into_iter();
+        let mut overtaken = session.overtaken();
+        let mut subscriptions: Vec<_> = session.subscriptions.values().cloned().collect();
+        for owed in subscriptions.iter_mut().filter_map(|known| known.owed.as_mut()) {
+            owed.overtaken = overtaken.remove(&owed.number).unwrap_or_default();
+        }
         Record::Whole(Whole {
             attributes: session.attributes.clone(),
-            subscriptions: session.subscriptions.values().cloned().collect(),
+            subscriptions,
             deliveries: deliveries.cloned().collect(),
             received: session.received.iter().copied().collect(),
         })
@@ -299,16 +330,14 @@ impl State {
     fn set_whole(&mut self, whole: Whole<'_>) {
         let number = whole.attributes.session;
         self.number_max = self.number_max.max(number.0);
-        let mut before = self.sessions.remove(&number);
+        let before = self.sessions.remove(&number);
         let mut session = StoredSession::new(whole.attributes.owned());
         for subscription in whole.subscriptions {
-            let mut subscription = subscription.owned();
-            if let Some(owed) = &mut subscription.owed
-                && let Some(known) = before.as_mut().and_then(|known| known.owed(owed.number))
-            {
-                known.overtaken.iter().for_each(|id| note_overtaken(owed, *id));
-            }
-            session.subscriptions.insert((*subscription.filter).into(), subscription);
+            session.subscribe(subscription);
+        }
+        if let Some(known) = &before {
+            session.replays_begun = session.replays_begun.max(known.replays_begun);
+            known.overtaken.iter().for_each(|(id, last)| session.note_overtaken(*id, *last));
         }
         let brought = match before {
             Some(known) => known.into_deliveries(),
@@ -323,10 +352,7 @@ impl State {
         }
         let is_new = |(id, way): &StoredCopy| !session.deliveries.contains_key(&way.number_of(*id));
         let brought: Vec<_> = brought.into_iter().filter(is_new).collect();
-        let owed: Vec<u32> =
-            session.subscriptions.values().filter_map(|s| Some(s.owed.as_ref()?.number)).collect();
         self.sessions.insert(number, session);
-        owed.into_iter().for_each(|owed| self.apply_overtaken_early(number, owed));
         for (id, way) in brought {
             self.deliver(number, id, way);
         }
@@ -366,15 +392,6 @@ impl State {
         }
     }
 
-    /// Applies early records about the messages owed under this number, which is known now.
-    fn apply_overtaken_early(&mut self, session: SessionNumber, owed: u32) {
-        if let Some(early) = self.overtaken_early.remove(&(session, owed))
-            && let Some(owed) = self.sessions.get_mut(&session).and_then(|s| s.owed(owed))
-        {
-            early.into_iter().for_each(|id| note_overtaken(owed, id));
-        }
-    }
-
     fn deliver(&mut self, session: SessionNumber, id: MessageId, mut way: StoredDelivery<'static>) {
         let number = way.number_of(id);
         self.number_max = self.number_max.max(number.0);
@@ -387,11 +404,8 @@ impl State {
             self.for_later.entry(session).or_default().push((id, way));
             return;
         };
-        for overtaken in std::mem::take(&mut way.overtakes) {
-            match known.owed(overtaken) {
-                Some(owed) => note_overtaken(owed, id),
-                None => self.overtaken_early.entry((session, overtaken)).or_default().push(id),
-            }
+        for last in std::mem::take(&mut way.overtakes) {
+            known.note_overtaken(id, last);
         }
         let replay = std::mem::take(&mut way.replay);
         if replay != 0

@@ -149,7 +149,9 @@ impl<M: RetainedMessage> Retained<M> {
     ) -> Page<M> {
         let mut page = Page { messages: Vec::new(), next: None, visits: 1 };
         let Some(wildcard) = filter.find(['+', '#']) else {
-            let stands = self.messages.get(filter.as_bytes()).filter(|entry| !entry.0.clears());
+            let is_behind = after.is_none_or(|after| after < filter);
+            let stands = self.messages.get(filter.as_bytes()).filter(|_| is_behind);
+            let stands = stands.filter(|entry| !entry.0.clears());
             page.messages.extend(stands.map(|entry| entry.0.clone()));
             return page;
         };

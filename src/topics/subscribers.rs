@@ -123,7 +123,18 @@ impl Subscribers {
         Some(gone)
     }
 
-    fn place(&self, session: u32) -> Option<usize> {
+    /// Swaps the subscribers at two places.
+    pub(super) fn swap(&mut self, one: usize, other: usize) {
+        self.list.swap(one, other);
+        if let Some(places) = &mut self.places {
+            for place in [one, other] {
+                places.insert(self.list[place].session, place as u32);
+            }
+        }
+    }
+
+    /// The place of the subscription of `session`.
+    pub(super) fn place(&self, session: u32) -> Option<usize> {
         match &self.places {
             Some(places) => places.get(&session).map(|&place| place as usize),
             None => self.list.iter().position(|subscriber| subscriber.session == session),

@@ -2,6 +2,7 @@
 //! one walk tells a publish where to go.
 
 use super::filter_tree::{FilterTree, NodeId};
+use super::members::Members;
 use super::subscribers::{Subscriber, Subscribers};
 use crate::base::ids::WorkerId;
 use crate::base::maps::{self, HashMap};
@@ -73,9 +74,7 @@ pub struct Group {
     /// The whole filter, `$share/name/filter`.
     pub filter: Arc<str>,
     /// The members here.
-    pub members: Subscribers,
-    /// The number of `members` that are connected.
-    pub online: u32,
+    pub members: Members,
     /// The interest of the other workers.
     pub elsewhere: SmallVec<[Interest; 2]>,
     /// A count that moves the choice around the members.
@@ -182,7 +181,6 @@ impl Subscriptions {
         let id = self.group_at(node, filter.text);
         let group = &mut self.groups[id as usize];
         let existed = group.members.insert(subscriber);
-        group.online += u32::from(!existed);
         let news = (!existed).then(|| group.interest(self.worker));
         Subscribed { place: Place { node, group: id }, existed, news }
     }
@@ -204,22 +202,12 @@ impl Subscriptions {
     }
 
     /// Removes the subscription of `session`, if it has one to the filter.
-    pub fn unsubscribe(
-        &mut self,
-        session: u32,
-        filter: TopicFilter<'_>,
-        online: bool,
-    ) -> Option<Unsubscribed> {
-        self.remove(session, self.place(filter)?, online)
+    pub fn unsubscribe(&mut self, session: u32, filter: TopicFilter<'_>) -> Option<Unsubscribed> {
+        self.remove(session, self.place(filter)?)
     }
 
     /// Removes the subscription at `place`, if `session` has it.
-    pub(crate) fn remove(
-        &mut self,
-        session: u32,
-        place: Place,
-        online: bool,
-    ) -> Option<Unsubscribed> {
+    pub(crate) fn remove(&mut self, session: u32, place: Place) -> Option<Unsubscribed> {
         let news = match place.group() {
             None => {
                 let subscribers = &mut self.tree[place.node].subscribers;
@@ -233,7 +221,6 @@ impl Subscriptions {
             Some(id) => {
                 let group = &mut self.groups[id as usize];
                 group.members.remove(session)?;
-                group.online -= u32::from(online);
                 let news = (group.filter.clone(), group.interest(self.worker));
                 self.drop_empty_group(id);
                 Some(news)
@@ -243,15 +230,16 @@ impl Subscriptions {
         Some(Unsubscribed { place, news })
     }
 
-    /// Counts a member of the group that came or went, and returns the interest for the other
-    /// workers.
-    pub(crate) fn set_online(&mut self, id: GroupId, online: bool) -> (Arc<str>, Interest) {
+    /// Notes that the member `session` of the group came or went, and returns the interest for the
+    /// other workers.
+    pub(crate) fn set_online(
+        &mut self,
+        session: u32,
+        id: GroupId,
+        online: bool,
+    ) -> (Arc<str>, Interest) {
         let group = &mut self.groups[id as usize];
-        if online {
-            group.online += 1;
-        } else {
-            group.online -= 1;
-        }
+        group.members.set_online(session, online);
         (group.filter.clone(), group.interest(self.worker))
     }
 
@@ -367,8 +355,7 @@ impl Subscriptions {
         let siblings = &mut self.tree[node].groups;
         let id = self.groups.insert(Group {
             filter: filter.clone(),
-            members: Subscribers::default(),
-            online: 0,
+            members: Members::default(),
             elsewhere: SmallVec::new(),
             turn: 0,
             node,
@@ -396,6 +383,10 @@ impl Subscriptions {
 
 impl Group {
     fn interest(&self, worker: WorkerId) -> Interest {
-        Interest { worker, members: self.members.as_slice().len() as u32, online: self.online }
+        Interest {
+            worker,
+            members: self.members.as_slice().len() as u32,
+            online: self.members.online(),
+        }
     }
 }

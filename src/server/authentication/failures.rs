@@ -2,10 +2,9 @@
 //! Logins from an address with many failures are verified after those from other addresses.
 
 use crate::access::Login;
-use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::limits::LOGIN_DELAY_MAX;
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use std::time::Duration;
 const WINDOW: Duration = Duration::from_secs(60);
 /// The first delay; each one after it is twice as long.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// The time without a failure after which its record is dropped.
+/// The time without a failure after which no delay is left.
 const QUIET: Duration = Duration::from_secs(300);
 
 /// A user name, used from an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Claim {
     network: IpAddr,
     user: u64,
@@ -28,10 +27,19 @@ pub(super) struct Claim {
 pub(super) struct Failures {
     /// The number of failures after which a claim is delayed; 0 delays none.
     failures_max: u32,
+    claims: Table<Claim, Record>,
+    /// The number of failures since the last success.
+    addresses: Table<IpAddr, u32>,
+}
+
+/// Records with the times of their last failures. The maps are ordered ones: peers choose the keys,
+/// and the record that has to make room is found at once.
+#[derive(Debug)]
+struct Table<Key, Value> {
     records_max: usize,
-    claims: HashMap<Claim, Record>,
-    /// The number of failures since the last success, and the time of the last failure.
-    addresses: HashMap<IpAddr, (u32, Time)>,
+    records: BTreeMap<Key, (Time, Value)>,
+    /// The keys by the times of their last failures.
+    by_time: BTreeSet<(Time, Key)>,
 }
 
 #[derive(Debug)]
@@ -39,7 +47,6 @@ struct Record {
     /// The begin of the window.
     since: Time,
     failures: u32,
-    last: Time,
     /// The last delay; zero before the first.
     delay: Duration,
 }
@@ -62,40 +69,37 @@ impl Failures {
     /// Makes an empty record. A claim is delayed after `failures_max` failures; `records_max`
     /// claims and as many addresses are remembered.
     pub(super) fn new(failures_max: u32, records_max: usize) -> Self {
-        let (claims, addresses) = (HashMap::default(), HashMap::default());
-        Self { failures_max, records_max, claims, addresses }
+        let (claims, addresses) = (Table::new(records_max), Table::new(records_max));
+        Self { failures_max, claims, addresses }
     }
 
     /// The earliest time at which the next login with this claim may be verified; none for at once.
     pub(super) fn due(&self, claim: Claim) -> Option<Time> {
-        let record = self.claims.get(&claim).filter(|record| !record.delay.is_zero());
-        record.map(|record| record.last.after(record.delay))
+        let record = self.claims.get(claim).filter(|(_, record)| !record.delay.is_zero());
+        record.map(|(last, record)| last.after(record.delay))
     }
 
     /// The number of failed logins from the claim's address since the last success there.
     pub(super) fn of_address(&self, claim: Claim) -> u32 {
-        self.addresses.get(&claim.network).map_or(0, |(failures, _)| *failures)
+        self.addresses.get(claim.network).map_or(0, |(_, failures)| *failures)
     }
 
     /// Notes a successful login.
     pub(super) fn forgive(&mut self, claim: Claim) {
-        self.claims.remove(&claim);
-        self.addresses.remove(&claim.network);
+        self.claims.remove(claim);
+        self.addresses.remove(claim.network);
     }
 
     /// Notes a failed login; true when its claim is delayed from now on.
     pub(super) fn note(&mut self, claim: Claim, now: Time) -> bool {
-        make_room(&mut self.addresses, &claim.network, self.records_max, now, |(_, last)| *last);
-        let (failures, last) = self.addresses.entry(claim.network).or_insert((0, now));
+        let (_, failures) = self.addresses.touch(claim.network, now, || 0);
         *failures = failures.saturating_add(1);
-        *last = now;
         if self.failures_max == 0 {
             return false;
         }
-        make_room(&mut self.claims, &claim, self.records_max, now, |record| record.last);
-        let fresh = Record { since: now, failures: 0, last: now, delay: Duration::ZERO };
-        let record = self.claims.entry(claim).or_insert(fresh);
-        if now.since(record.last) >= QUIET {
+        let fresh = || Record { since: now, failures: 0, delay: Duration::ZERO };
+        let (last, record) = self.claims.touch(claim, now, fresh);
+        if now.since(last) >= QUIET {
             record.delay = Duration::ZERO;
         }
         if now.since(record.since) >= WINDOW {
@@ -104,8 +108,7 @@ impl Failures {
         record.failures += 1;
         let was_delayed = !record.delay.is_zero();
         // Logins that were under way together count as one.
-        let is_late = now.since(record.last) >= record.delay;
-        record.last = now;
+        let is_late = now.since(last) >= record.delay;
         if is_late && (was_delayed || record.failures >= self.failures_max) {
             record.delay = (record.delay * 2).clamp(FIRST_DELAY, LOGIN_DELAY_MAX);
         }
@@ -113,21 +116,36 @@ impl Failures {
     }
 }
 
-/// Drops the records without a recent failure, and the oldest one if the table is still full.
-fn make_room<Key: Hash + Eq + Clone, Value>(
-    table: &mut HashMap<Key, Value>,
-    key: &Key,
-    records_max: usize,
-    now: Time,
-    last: impl Fn(&Value) -> Time,
-) {
-    if table.len() < records_max || table.contains_key(key) {
-        return;
+impl<Key: Ord + Copy, Value> Table<Key, Value> {
+    const fn new(records_max: usize) -> Self {
+        Self { records_max, records: BTreeMap::new(), by_time: BTreeSet::new() }
     }
-    table.retain(|_, value| now.since(last(value)) < QUIET);
-    if table.len() >= records_max {
-        let oldest = table.iter().min_by_key(|(_, value)| last(value)).map(|(key, _)| key.clone());
-        oldest.map(|key| table.remove(&key));
+
+    /// A record, and the time of its last failure.
+    fn get(&self, key: Key) -> Option<&(Time, Value)> {
+        self.records.get(&key)
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some((last, _)) = self.records.remove(&key) {
+            self.by_time.remove(&(last, key));
+        }
+    }
+
+    /// The record of a failure, and the time of the failure before: now for a record that is made.
+    /// The one whose last failure is longest ago makes room.
+    fn touch(&mut self, key: Key, now: Time, make: impl FnOnce() -> Value) -> (Time, &mut Value) {
+        if self.records.len() >= self.records_max
+            && !self.records.contains_key(&key)
+            && let Some((_, oldest)) = self.by_time.pop_first()
+        {
+            self.records.remove(&oldest);
+        }
+        let (last, record) = self.records.entry(key).or_insert_with(|| (now, make()));
+        let before = std::mem::replace(last, now);
+        self.by_time.remove(&(before, key));
+        self.by_time.insert((now, key));
+        (before, record)
     }
 }
 
@@ -142,6 +160,8 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::cmp::Ordering;
 
     fn at(milliseconds: u64) -> Time {
         Time::ZERO.after(Duration::from_millis(milliseconds))
@@ -207,12 +227,51 @@ mod tests {
         for last in 0..9 {
             failures.note(claim(&format!("192.0.2.{last}"), "plug"), at(last));
         }
-        assert_eq!((failures.claims.len(), failures.addresses.len()), (3, 3));
+        let kept = (failures.claims.records.len(), failures.addresses.records.len());
+        assert_eq!(kept, (3, 3));
+        let by_time = (failures.claims.by_time.len(), failures.addresses.by_time.len());
+        assert_eq!(by_time, (3, 3));
         assert!(failures.due(claim("192.0.2.8", "plug")).is_some());
+        assert!(failures.due(claim("192.0.2.5", "plug")).is_none(), "the oldest one made room");
         failures.note(claim("2001:db8::1", "plug"), at(10));
         assert!(failures.due(claim("2001:db8::ffff:2", "plug")).is_some());
         assert!(failures.due(claim("2001:db8:0:1::1", "plug")).is_none());
         failures.note(claim("::ffff:198.51.100.1", "plug"), at(12));
         assert!(failures.due(claim("198.51.100.1", "plug")).is_some());
+    }
+
+    thread_local! {
+        static COMPARISONS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A key that counts how often it is compared.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Counted(u32);
+
+    impl Ord for Counted {
+        fn cmp(&self, other: &Self) -> Ordering {
+            COMPARISONS.set(COMPARISONS.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for Counted {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    #[test]
+    fn a_failure_that_finds_the_table_full_looks_at_few_records() {
+        let mut table = Table::new(10_000);
+        for number in 0..30_000 {
+            COMPARISONS.set(0);
+            table.touch(Counted(number), at(u64::from(number) / 100), || ());
+            // Each of a few look-ups goes down a tree with 11 keys a node at the most.
+            let comparisons = COMPARISONS.get();
+            assert!(comparisons < 1000, "{comparisons} comparisons of record {number}");
+        }
+        assert_eq!((table.records.len(), table.by_time.len()), (10_000, 10_000));
+        assert!(table.get(Counted(19_999)).is_none() && table.get(Counted(20_000)).is_some());
     }
 }

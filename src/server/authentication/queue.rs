@@ -3,7 +3,6 @@
 //! flood.
 
 use super::desk::Job;
-use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -57,7 +56,8 @@ struct Waiting {
 /// A line of logins for each address.
 #[derive(Debug, Default)]
 struct Lines {
-    by_address: HashMap<Option<IpAddr>, Line>,
+    /// Ordered, since a peer may choose among many addresses.
+    by_address: BTreeMap<Option<IpAddr>, Line>,
     /// The order of the lines: fewest failures of the address first, then the longest wait.
     turns: BTreeMap<(u32, u64), Option<IpAddr>>,
     next_turn: u64,
