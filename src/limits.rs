@@ -24,6 +24,8 @@ pub const MEMORY_BACK_PERCENT: u64 = 2;
 pub(crate) const SHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The time between two looks at what clients hold, when none holds much.
 pub(crate) const SHED_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes of packets under way for which no client loses its connection while messages come in.
+pub(crate) const USUAL_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that a client may hold in any case.
 pub(crate) const SHED_BYTES_MIN: usize = 16 * 1024;
 
@@ -123,7 +125,7 @@ pub const TURN_STEPS_MAX: usize = 256 * 1024;
 
 /// Steps that one client's queues and replays may take of a turn, so that those of others have
 /// their turn.
-pub(crate) const PUMP_STEPS_MAX: u64 = TURN_STEPS_MAX as u64 / 16;
+pub(crate) const PUMP_STEPS_MAX: u64 = TURN_STEPS_MAX as u64 / 8;
 
 /// Retained messages looked up at once.
 pub(crate) const RETAINED_PAGE_MESSAGES: usize = 256;

@@ -110,9 +110,9 @@ fn publishers_that_only_fill_queues_wait_and_go_on() {
     broker.drop_link(stored);
     let filler = connected(&mut broker, &connect("filler", None));
     let other = connected(&mut broker, &connect("other", None));
-    broker.send(filler, &publish("a", false, b"1"));
-    broker.take(filler);
     broker.input(Input::Pressure(Pressure::Tight));
+    broker.send(filler, &publish("a", false, b"1"));
+    assert_eq!(puback(&mut broker, filler), 0, "only then is it known");
     broker.send(filler, &publish("a", false, b"2"));
     assert_eq!(broker.take(filler), NOTHING, "it waits");
     broker.send(other, &publish("b", false, b"3"));
@@ -145,9 +145,29 @@ fn those_that_hold_most_lose_what_waits_for_them() {
     broker.input(Input::Pressure(Pressure::Short));
     broker.wait(Duration::from_secs(1));
     assert_eq!(broker.shard.counters().dropped_memory, 70);
+    // Nothing is left to take: the worker rests, however long memory is short.
+    let next = broker.shard.deadline().expect("it looks again");
+    assert!(next > broker.now, "it does not spin");
     broker.input(Input::Pressure(Pressure::None));
     let link = broker.open();
     broker.send(link, &connect_stored("little", 3600, 0));
     let bytes = broker.take(link);
     assert!(bytes.len() > 5000, "what a client holds in any case stays: {}", bytes.len());
+}
+
+#[test]
+fn a_client_that_is_amid_a_packet_keeps_its_connection_unless_nothing_else_helps() {
+    let mut broker = broker();
+    let link = connected(&mut broker, &connect("amid", None));
+    let bytes = publish("a", false, &[0; 120_000]);
+    broker.send(link, &bytes[..100_000]);
+    broker.input(Input::Pressure(Pressure::Short));
+    broker.wait(Duration::from_secs(1));
+    assert!(!broker.is_closed(link));
+    assert!(broker.shard.deadline().is_none_or(|due| due > broker.now), "it does not spin");
+    broker.input(Input::Pressure(Pressure::Full));
+    broker.wait(Duration::from_secs(1));
+    assert!(broker.is_closed(link));
+    let disconnect = broker.take(link);
+    assert_eq!((disconnect[0], disconnect[2]), (0xE0, QUOTA_EXCEEDED));
 }

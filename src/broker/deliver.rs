@@ -9,7 +9,6 @@ use super::ledger::{Fate, Recording, stored, way};
 use super::merged::Merged;
 use super::outbox::{Outbox, Run};
 use super::publication::{Head, Publication};
-use super::purse::{PLAIN_DELIVERIES, SLOW_DELIVERY_STEPS};
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, LinkId, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
@@ -26,8 +25,6 @@ impl Clients {
         publication: &mut Publication<'_>,
         recording: &mut Option<Recording>,
     ) {
-        let lists = matches.nodes.iter().map(|&node| subscriptions.subscribers(node).len());
-        self.outbox.purse().spend_on_fan_out(lists.sum::<usize>() / PLAIN_DELIVERIES);
         if let [node] = *matches.nodes {
             for subscriber in subscriptions.subscribers(node) {
                 self.deliver_one(subscriber, publication, recording);
@@ -106,7 +103,6 @@ impl Clients {
         more: Option<Box<Particulars>>,
         recording: &mut Option<Recording>,
     ) {
-        self.outbox.purse().spend_on_fan_out(SLOW_DELIVERY_STEPS);
         let slot = subscriber.session;
         if subscriber.extras.is_checked() && !self.may_read(slot, publication.topic()) {
             self.counters.deliveries_denied += 1;

@@ -3,7 +3,7 @@
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
 use super::peer::Peer;
-use super::pressure::NO_MEMORY;
+use super::pressure::{NO_MEMORY, Pressure};
 use super::publication::Publication;
 use super::purse::PUBLISH_STEPS;
 use super::route::Retention;
@@ -72,9 +72,11 @@ impl Shard {
         let noted = Noted { received, is_lazy, ..Noted::default() };
         let (sent, queued) = self.clients.counters.ways();
         let Routed { is_wanted, home, is_noted } = self.distribute(noted, &mut publication);
-        let (sent_after, queued_after) = self.clients.counters.ways();
-        if let Some(link) = self.clients.link(id) {
-            link.fills_queues = sent == sent_after && queued < queued_after;
+        if self.clients.pressure > Pressure::None {
+            let (sent_after, queued_after) = self.clients.counters.ways();
+            if let Some(link) = self.clients.link(id) {
+                link.fills_queues = sent == sent_after && queued < queued_after;
+            }
         }
         let code = match is_wanted || !version.is_v5() {
             true => ReasonCode::Success,

@@ -26,6 +26,8 @@ pub(super) struct Shedding {
     /// The greatest number of bytes that one client held, in the last round and in this one.
     pub(super) greatest: usize,
     pub(super) greatest_so_far: usize,
+    /// The bytes that were taken from clients in this round.
+    pub(super) freed: usize,
     /// The time of the next look.
     pub(super) due: Option<Time>,
 }

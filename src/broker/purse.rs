@@ -25,9 +25,10 @@ pub(super) const TIMER_STEPS: usize = 64;
 pub(super) const HOLDER_STEPS: usize = 16;
 /// Steps of handling a PUBLISH, besides its way to subscribers.
 pub(super) const PUBLISH_STEPS: usize = 16;
-/// Steps of a delivery that needs more than the outbox.
-pub(super) const SLOW_DELIVERY_STEPS: usize = 16;
-/// Deliveries of the plain kind that one step pays for.
+/// Steps of picking a member of a shared group.
+pub(super) const SHARE_STEPS: usize = 16;
+/// Deliveries at QoS 0 that one step pays for; at QoS 1 and 2 each takes one. They cost more, but
+/// sending what has come of them costs far more than that, once for all of a turn.
 pub(super) const PLAIN_DELIVERIES: usize = 8;
 
 /// The steps of the present turn, and of all turns.

@@ -3,11 +3,13 @@
 use super::ledger::{Recording, expect_part};
 use super::mesh_message::{MeshMessage, Ticket};
 use super::publication::Publication;
-use super::purse::{NODE_STEPS, SLOW_DELIVERY_STEPS};
+use super::purse::{NODE_STEPS, PLAIN_DELIVERIES, SHARE_STEPS};
 use super::shard::Shard;
 use super::share::Pick;
 use crate::base::ids::{RecordName, WorkerId};
+use crate::mqtt::QoS;
 use crate::store::Message;
+use crate::topics::Matches;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -47,8 +49,7 @@ impl Shard {
             .iter()
             .map(|to| Errand { to, plain: true, shares: SmallVec::new() })
             .collect();
-        let steps = NODE_STEPS * matches.visits + SLOW_DELIVERY_STEPS * matches.groups.len();
-        self.clients.outbox.purse().spend_on_fan_out(steps);
+        self.pay_for_fan_out(&matches, publication);
         self.clients.deliver(&self.subscriptions, &matches, publication, recording);
         for &group in &matches.groups {
             match self.pick(group, publication.topic(), publication.traits().qos) {
@@ -87,9 +88,19 @@ impl Shard {
     ) {
         let mut matches = std::mem::take(&mut self.matches);
         self.subscriptions.matching(publication.topic(), &mut matches);
-        self.clients.outbox.purse().spend_on_fan_out(NODE_STEPS * matches.visits);
+        self.pay_for_fan_out(&matches, publication);
         self.clients.deliver(&self.subscriptions, &matches, publication, recording);
         self.matches = matches;
+    }
+
+    fn pay_for_fan_out(&mut self, matches: &Matches, publication: &Publication<'_>) {
+        let lists = matches.nodes.iter().map(|&node| self.subscriptions.subscribers(node).len());
+        let deliveries = match publication.traits().qos {
+            QoS::AtMostOnce => lists.sum::<usize>() / PLAIN_DELIVERIES,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => lists.sum::<usize>(),
+        };
+        let ways = NODE_STEPS * matches.visits + SHARE_STEPS * matches.groups.len();
+        self.clients.outbox.purse().spend_on_fan_out(ways + deliveries);
     }
 
     /// Retains a publish and notes that in its record: at once where its topic lives here.

@@ -13,7 +13,7 @@ use super::shard::Shard;
 use super::told::{self, Departure};
 use crate::base::ids::{LinkId, SessionId};
 use crate::base::time::Time;
-use crate::limits::{SHED_BYTES_MAX, SHED_BYTES_MIN, SHED_INTERVAL};
+use crate::limits::{SHED_BYTES_MAX, SHED_BYTES_MIN, SHED_INTERVAL, USUAL_BYTES_MAX};
 use crate::mqtt::{Frame, PacketType, Publish};
 
 impl Shard {
@@ -86,7 +86,7 @@ impl Shard {
             self.clients.outbox.purse().spend(HOLDER_STEPS);
             if self.shedding.next >= self.clients.routes.len() {
                 self.shedding.next = 0;
-                if self.shedding.greatest_so_far < SHED_BYTES_MIN {
+                if std::mem::take(&mut self.shedding.freed) == 0 {
                     self.shedding.due = Some(self.clients.now.after(SHED_INTERVAL));
                 }
                 self.shedding.greatest = std::mem::take(&mut self.shedding.greatest_so_far);
@@ -98,17 +98,21 @@ impl Shard {
             self.shedding.greatest_so_far = self.shedding.greatest_so_far.max(held);
             let greatest = self.shedding.greatest;
             if greatest > 0 && held >= (greatest / 2).max(SHED_BYTES_MIN) {
-                freed += held;
-                self.cut(id);
+                let cut = self.cut(id);
+                freed += cut;
+                self.shedding.freed += cut;
             }
         }
     }
 
-    /// Takes from a client what waits for it: its queue, or else its connection.
-    fn cut(&mut self, id: SessionId) {
+    /// Takes from a client what waits for it: its queue, or else its connection. What a client may
+    /// well hold while it sends and is sent messages costs it its connection only at last. Returns
+    /// the bytes that it does not hold any more.
+    fn cut(&mut self, id: SessionId) -> usize {
         let queued = self.clients.sessions[id.slot].queue_bytes();
         let link = self.clients.sessions[id.slot].link;
         let held = self.clients.held_bytes(id);
+        let is_usual = held < USUAL_BYTES_MAX && self.clients.pressure < Pressure::Full;
         if queued * 2 >= held || link.is_none() {
             while !self.clients.outbox.purse().is_empty()
                 && let Some(delivery) = self.clients.sessions[id.slot].dequeue()
@@ -118,10 +122,14 @@ impl Shard {
                 self.clients.note_dropped(id, DropReason::Memory, delivery.message.topic());
                 self.clients.note_done(id.slot, &delivery);
             }
-        } else if let Some(link) = link {
+            queued - self.clients.sessions[id.slot].queue_bytes()
+        } else if let Some(link) = link.filter(|_| !is_usual) {
             let client_id = &self.clients.sessions[id.slot].client_id;
             told::swells(client_id, held);
             self.disconnect(link, Departure::Refused(NO_MEMORY));
+            held
+        } else {
+            0
         }
     }
 }
