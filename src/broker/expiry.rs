@@ -31,7 +31,9 @@ impl Shard {
         self.clients.outbox.purse().refill();
         self.take_turns();
         self.clients.outbox.purse().refill();
-        self.clear_away();
+        if !self.neighbours.is_busy() {
+            self.clear_away();
+        }
         self.shed();
         self.clients.outbox.purse().refill();
         self.clients.drops.tell(now);

@@ -181,8 +181,8 @@ impl Shard {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let has_more = !self.clients.unfinished.is_empty() || !self.clients.turns.is_empty();
-        let has_more = has_more || !self.clients.over.is_empty();
-        if has_more || self.neighbours.can_go_on() {
+        let clears_away = !self.clients.over.is_empty() && !self.neighbours.is_busy();
+        if has_more || clears_away || self.neighbours.can_go_on() {
             return Some(Time::ZERO);
         }
         let timers = self.clients.timers.next().into_iter().chain(self.retained.deadline());
