@@ -123,8 +123,8 @@ impl Shard {
     }
 
     /// True when a packet may tell the journal something. CONNECT is refused rather than kept
-    /// waiting, in [`Self::accept`]. Acknowledgements and DISCONNECT do not
-    /// count: there are no more of them than of what has waited here.
+    /// waiting, in [`Self::accept`]. Acknowledgements and DISCONNECT do not count: there are no
+    /// more of them than of what has waited here.
     fn may_be_noted(&mut self, id: LinkId, frame: &Frame<'_>) -> bool {
         let session = self.clients.link(id).and_then(|link| link.session());
         match frame.kind() {

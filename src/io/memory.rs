@@ -1,7 +1,7 @@
 //! The memory of the process: an allocator that counts the bytes in use.
 //!
 //! A thread counts for itself, and adds its balance to the sum of all threads when that has become
-//! large. So an allocation costs two instructions more, and the sum is off by at most
+//! large. So an allocation costs a few instructions more, and the sum is off by at most
 //! [`UNTOLD_BYTES`] a thread. Every byte is counted, whoever owns it.
 
 use std::alloc::{GlobalAlloc, Layout};
