@@ -5,6 +5,7 @@ use super::ledger::Noted;
 use super::link::State;
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
+use super::purse::filter_steps;
 use super::shard::Shard;
 use crate::base::ids::{LinkId, Serial, WorkerId};
 use crate::mqtt::TopicFilter;
@@ -33,6 +34,7 @@ impl Shard {
             }
             MeshMessage::Interest { news, ticket } => {
                 for News { filter, members, online } in &*news {
+                    self.clients.outbox.purse().spend_at_once(filter_steps(filter));
                     let interest = Interest { worker: from, members: *members, online: *online };
                     self.subscriptions.learn(TopicFilter::parsed(filter), interest);
                 }

@@ -5,14 +5,14 @@ use super::mesh_message::{MeshMessage, News, Ticket};
 use super::ongoing::{Ongoing, Progress};
 use super::peer::Peer;
 use super::pressure::{NO_MEMORY, Pressure};
-use super::purse::{LEVEL_STEPS, SUBSCRIPTION_STEPS};
+use super::purse::filter_steps;
 use super::replay::Wanted;
 use super::shard::Shard;
 use super::told;
 use crate::base::ids::{LinkId, SessionId};
 use crate::mqtt::{
     Frame, Packet, ProtocolError, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
-    TopicFilter, UnsubAck, Unsubscribe, Version, level_count,
+    TopicFilter, UnsubAck, Unsubscribe, Version,
 };
 use crate::store::record::Owed;
 use crate::topics::{Place, Subscriber};
@@ -207,8 +207,7 @@ impl Shard {
     }
 
     fn pay_for_filter(&mut self, filter: &str) {
-        let steps = SUBSCRIPTION_STEPS + LEVEL_STEPS * level_count(filter);
-        self.clients.outbox.purse().spend(steps);
+        self.clients.outbox.purse().spend(filter_steps(filter));
     }
 
     /// The session's own list of its subscriptions.

@@ -5,16 +5,17 @@
 //! and while the purse is empty nothing begins that can wait for the next turn.
 
 use crate::limits::TURN_STEPS_MAX;
+use crate::mqtt::level_count;
 
 /// The most steps of one piece of work.
 const PIECE_STEPS_MAX: usize = 32 * 1024;
 
 /// Steps of visiting one node of a tree of filters.
-pub(super) const NODE_STEPS: usize = 2;
-/// Steps of adding a subscription to the tree, or of taking it out, besides those of its levels.
+pub(super) const NODE_STEPS: usize = 4;
+/// Steps of a subscription that is added or taken out, besides those of its levels.
 pub(super) const SUBSCRIPTION_STEPS: usize = 96;
-/// Steps of adding or removing one level of a filter.
-pub(super) const LEVEL_STEPS: usize = 16;
+/// Steps of one level of its filter.
+const LEVEL_STEPS: usize = 16;
 /// Steps of looking at one retained topic.
 pub(super) const RETAINED_STEPS: usize = 16;
 /// Steps of sending a message from a queue, from the retained store or from flight.
@@ -30,6 +31,11 @@ pub(super) const SHARE_STEPS: usize = 16;
 /// Deliveries at QoS 0 that one step pays for; at QoS 1 and 2 each takes one. They cost more, but
 /// sending what has come of them costs far more than that, once for all of a turn.
 pub(super) const PLAIN_DELIVERIES: usize = 8;
+
+/// Steps of adding a subscription to the tree, or of taking it out.
+pub(super) fn filter_steps(filter: &str) -> usize {
+    SUBSCRIPTION_STEPS + LEVEL_STEPS * level_count(filter)
+}
 
 /// The steps of the present turn, and of all turns.
 #[derive(Debug)]
@@ -60,9 +66,10 @@ impl Purse {
         self.total += steps as u64;
     }
 
-    /// Pays for the way of one publish to its subscribers, which is not cut: its length is theirs.
+    /// Pays for work that is not cut: the way of one publish to its subscribers, whose length is
+    /// theirs, and what another worker has done a piece of already.
     #[inline]
-    pub(super) const fn spend_on_fan_out(&mut self, steps: usize) {
+    pub(super) const fn spend_at_once(&mut self, steps: usize) {
         self.spent += steps;
     }
 
@@ -70,6 +77,11 @@ impl Purse {
     #[inline]
     pub(super) const fn is_empty(&self) -> bool {
         self.spent >= self.steps_max
+    }
+
+    /// Nothing more is to begin in this turn.
+    pub(super) const fn empty(&mut self) {
+        self.spent = self.steps_max;
     }
 
     /// A turn begins, or the part of it in which what has waited is gone on with.
@@ -83,7 +95,7 @@ impl Purse {
         (5 * (self.steps_max + PIECE_STEPS_MAX)) as u64
     }
 
-    /// All steps so far but those of fan-outs.
+    /// All steps so far but those of work that is not cut.
     pub(super) const fn total(&self) -> u64 {
         self.total
     }

@@ -100,7 +100,7 @@ impl Shard {
             QoS::AtLeastOnce | QoS::ExactlyOnce => lists.sum::<usize>(),
         };
         let ways = NODE_STEPS * matches.visits + SHARE_STEPS * matches.groups.len();
-        self.clients.outbox.purse().spend_on_fan_out(ways + deliveries);
+        self.clients.outbox.purse().spend_at_once(ways + deliveries);
     }
 
     /// Retains a publish and notes that in its record: at once where its topic lives here.

@@ -164,6 +164,21 @@ impl Shard {
     /// Gives each turn so many steps of work instead of
     /// [`TURN_STEPS_MAX`](crate::limits::TURN_STEPS_MAX), so that a test sees work go on in a later
     /// turn.
+    /// True when nothing more is to be handled in this turn that can wait for the next one.
+    pub fn has_done_enough(&mut self) -> bool {
+        self.clients.outbox.purse().is_empty()
+    }
+
+    /// Lets messages of other workers have their own part of the turn's work.
+    pub fn begin_mesh(&mut self) {
+        self.clients.outbox.purse().refill();
+    }
+
+    /// Lets what can wait for the next turn do so: output had to be sent amid this one.
+    pub fn cut_turn(&mut self) {
+        self.clients.outbox.purse().empty();
+    }
+
     pub fn limit_turns(&mut self, steps_max: usize) {
         self.clients.outbox.purse().limit(steps_max);
     }

@@ -156,8 +156,12 @@ impl Worker {
         for from in WorkerId::all(self.engine.mesh.workers()) {
             for _ in 0..MESH_BATCH_MAX {
                 let Some(parcel) = self.engine.mesh.receive(from) else { break };
+        self.engine.shard.begin_mesh();
                 self.engine.unpack(from, parcel);
                 self.flush_if_full();
+                if self.engine.shard.has_done_enough() {
+                    break;
+                }
                 busy = true;
             }
         }
@@ -225,6 +229,7 @@ impl Worker {
     }
 
     /// Sleeps until there is something to do; returns at once when there is.
+            self.engine.shard.cut_turn();
     fn sleep(&mut self) {
         if self.engine.has_more() || self.closing.is_done(&self.engine) {
             return;
