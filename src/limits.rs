@@ -133,10 +133,6 @@ pub(crate) const RETAINED_PAGE_MESSAGES: usize = 256;
 /// Retained topics looked at to find them, so that a rare match does not hold up a turn.
 pub(crate) const RETAINED_PAGE_VISITS: usize = 512;
 
-/// Subscription Identifiers that one delivery carries; the overlapping subscriptions of a client
-/// may have more, which no SUBSCRIBE alone shows.
-pub const SUBSCRIPTION_IDS_MAX: usize = 64;
-
 /// Members of a shared group asked whether they can take a message now.
 pub(crate) const SHARE_PROBES_MAX: usize = 32;
 

@@ -9,6 +9,7 @@ mod support;
 
 use pki::Site;
 use ringmq::base::ids::WorkerId;
+use ringmq::broker::Quotas;
 use ringmq::io::clock::Clock;
 use ringmq::io::setup::RingSizes;
 use ringmq::io::socket::Listener;
@@ -90,6 +91,7 @@ impl Broker {
             waker,
             listeners: vec![listener],
             places: Arc::new(Places::new(1000, 1)),
+            quotas: Arc::new(Quotas::new(1)),
             sizes: RingSizes::default(),
         };
         let thread = std::thread::spawn(move || Worker::new(setup).unwrap().run());

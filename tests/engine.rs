@@ -5,6 +5,7 @@ mod support;
 
 use engine_client::Client;
 use ringmq::base::ids::WorkerId;
+use ringmq::broker::Quotas;
 use ringmq::io::clock::Clock;
 use ringmq::io::setup::RingSizes;
 use ringmq::io::socket::Listener;
@@ -40,6 +41,7 @@ impl Workers {
         let doorbells: Arc<[Doorbell]> = wakers.iter().map(doorbell).collect();
         let options = Options { max_queued_messages: 1_000_000, ..Options::default() };
         let (clock, places) = (Clock::start(), Arc::new(Places::new(1000, 1)));
+        let quotas = Arc::new(Quotas::new(1));
         let settings = Settings {
             memory_max: u64::MAX,
             options: Arc::new(options),
@@ -66,6 +68,7 @@ impl Workers {
                 waker,
                 listeners: vec![listener],
                 places: Arc::clone(&places),
+                quotas: Arc::clone(&quotas),
                 sizes,
             };
             threads.push(std::thread::spawn(move || Worker::new(setup).unwrap().run()));

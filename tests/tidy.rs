@@ -92,7 +92,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("socket2", &["io", "server"]),
     ("rustix", &["io", "server"]),
     ("ipnet", &["options"]),
-    ("dashmap", &["worker"]),
+    ("dashmap", &["broker", "worker"]),
     ("argon2", &["access"]),
     ("base64", &["access"]),
     ("crossbeam_channel", &["server", "worker"]),

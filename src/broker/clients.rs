@@ -182,7 +182,8 @@ impl Clients {
         over.is_over = true;
         std::mem::swap(&mut over.subscriptions, &mut session.subscriptions);
         let hash = self.hasher.hash_one(&*session.client_id);
-        let session = std::mem::replace(session, over);
+        let mut session = std::mem::replace(session, over);
+        session.count(None);
         if let Ok(entry) = self.by_client_id.find_entry(hash, |known| *known == id) {
             entry.remove();
         }

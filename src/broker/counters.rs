@@ -21,6 +21,9 @@ pub struct Counters {
     pub dropped_memory: u64,
     /// Sessions, subscriptions and retained messages refused for lack of memory.
     pub refused_memory: u64,
+    /// Sessions, subscriptions and retained messages refused since their client or user has as many
+    /// as it may.
+    pub refused_quota: u64,
     /// Deliveries given up because they exceed the subscriber's Maximum Packet Size.
     pub dropped_too_large: u64,
     /// Deliveries given up because the message had expired.
@@ -58,6 +61,7 @@ impl Counters {
         self.queued += other.queued;
         self.dropped_memory += other.dropped_memory;
         self.refused_memory += other.refused_memory;
+        self.refused_quota += other.refused_quota;
         self.dropped_too_large += other.dropped_too_large;
         self.dropped_expired += other.dropped_expired;
         self.logins_refused += other.logins_refused;

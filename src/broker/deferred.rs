@@ -76,14 +76,19 @@ impl DeferredResponses {
         }
     }
 
-    /// Gives its bytes to a response that was deferred without any.
+    /// Gives its bytes to a response that was deferred without any, or others.
     pub(super) fn fill(&mut self, response: ResponseId, bytes: Vec<u8>) {
         let place = self.place(response);
         if let Some(deferred) = self.queue.get_mut(place) {
-            debug_assert!(deferred.bytes.is_empty());
             self.bytes += bytes.len() as u32;
+            self.bytes -= deferred.bytes.len() as u32;
             deferred.bytes = bytes;
         }
+    }
+
+    /// The bytes of a response; none when it is sent.
+    pub(super) fn bytes_of(&self, response: ResponseId) -> &[u8] {
+        self.queue.get(self.place(response)).map_or(&[], |deferred| &deferred.bytes)
     }
 
     /// One thing that `response` waited for is done; true when that was the last.

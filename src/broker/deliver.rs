@@ -43,6 +43,7 @@ impl Clients {
         recording: &mut Option<Recording>,
     ) {
         let publisher = publication.traits().publisher;
+        let ids_max = self.options.max_subscription_ids as usize;
         let mut places: HashMap<u32, usize> = HashMap::default();
         let mut merged: Vec<Merged> = Vec::new();
         let all = matches.nodes.iter().flat_map(|&node| subscriptions.subscribers(node));
@@ -52,7 +53,7 @@ impl Clients {
             }
             let place = *places.entry(subscriber.session).or_insert(merged.len());
             match merged.get_mut(place) {
-                Some(known) => known.add(subscriber),
+                Some(known) => known.add(subscriber, ids_max),
                 None => merged.push(Merged::new(*subscriber)),
             }
         }
@@ -224,7 +225,9 @@ impl Clients {
             return Fate::Dropped;
         }
         let (now, limits) = (self.now, self.queue_limits());
-        let enqueued = self.sessions[slot].enqueue(delivery, now, limits);
+        let session = &mut self.sessions[slot];
+        let bytes_max = limits.bytes_max.saturating_sub(session.in_flight.bytes());
+        let enqueued = session.enqueue(delivery, now, QueueLimits { bytes_max, ..limits });
         let id = self.sessions.id_at(slot).expect("it is there");
         match self.count_enqueued(Some(id), &enqueued) {
             true => Fate::Queued(id),

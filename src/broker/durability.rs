@@ -348,8 +348,7 @@ impl Clients {
     /// that the message is no longer needed.
     // [MQTT-4.3.3-4]
     pub(super) fn release(&mut self, slot: u32, link: LinkId, packet_id: u16) {
-        let entry = self.sessions[slot].in_flight.get_mut(packet_id);
-        let released = entry.and_then(Entry::release);
+        let released = self.sessions[slot].in_flight.release(packet_id);
         let (session, mark, now) = (self.stored(slot), self.mark(), self.now);
         let ledger = self.ledger.as_mut().filter(|_| !session.is_none());
         if let (Some(ledger), Some((record, delivery))) = (ledger, released) {

@@ -25,8 +25,11 @@ impl Shard {
                 TimerKey::Session(id) => self.session_timer(id),
             }
         }
-        while !self.clients.outbox.purse().is_empty() && self.retained.expire_one(now) {
+        while !self.clients.outbox.purse().is_empty()
+            && let Some(expired) = self.retained.expire_one(now)
+        {
             self.clients.outbox.purse().spend(RETAINED_STEPS);
+            self.quotas.of(expired.user()).take_retained();
         }
         self.clients.outbox.purse().refill();
         self.take_turns();

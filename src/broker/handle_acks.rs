@@ -59,13 +59,8 @@ impl Shard {
 
     // [MQTT-4.3.3-11]
     fn handle_pubrel(&mut self, peer: Peer, packet_id: u16) {
-        let id = peer.session;
-        let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
-        let session = self.clients.stored(id.slot);
         let mark = self.clients.mark();
-        if is_known && !session.is_none() {
-            self.clients.note(Record::Forgotten { session, packet_id });
-        }
+        let is_known = self.forget_received(peer.session, packet_id);
         let code = match is_known {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,
@@ -73,6 +68,16 @@ impl Shard {
         let pubcomp = Packet::Ack(Ack::new(AckType::PubComp, packet_id, code));
         let bytes = self.clients.encode(peer.link, &pubcomp);
         self.clients.respond_noted(peer.link, mark, bytes);
+    }
+
+    /// Frees the packet identifier of a QoS 2 message from the client; true when it was in use.
+    pub(super) fn forget_received(&mut self, id: SessionId, packet_id: u16) -> bool {
+        let is_known = self.clients.sessions[id.slot].rare().received.remove(&packet_id);
+        let session = self.clients.stored(id.slot);
+        if is_known && !session.is_none() {
+            self.clients.note(Record::Forgotten { session, packet_id });
+        }
+        is_known
     }
 
     fn handle_pubcomp(&mut self, id: SessionId, packet_id: u16) {

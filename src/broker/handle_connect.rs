@@ -15,7 +15,7 @@ use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
 };
-use crate::options::{ClientIdOwner, ClientIdSource};
+use crate::options::{ClientIdOwner, ClientIdSource, Options};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -261,6 +261,10 @@ impl Shard {
             self.clients.counters.refused_memory += 1;
             return self.refuse_connect(id, Some(&request), &NO_MEMORY);
         }
+        if let Err(error) = self.check_sessions(known, &request, verified) {
+            self.count_refused(1, error);
+            return self.refuse_connect(id, Some(&request), &error);
+        }
         let is_noted = request.session_expiry_s > 0 || request.will.is_some();
         if is_noted && self.clients.ledger.as_ref().is_some_and(|ledger| ledger.is_full()) {
             let cause = "the disk does not keep up with what waits to be written";
@@ -337,6 +341,26 @@ impl Shard {
         Err(ProtocolError::new(ReasonCode::ClientIdentifierNotValid, cause))
     }
 
+    /// Refuses a client whose user has as many sessions as it may, unless its session is `known` as
+    /// one of them.
+    fn check_sessions(
+        &self,
+        known: Option<SessionId>,
+        request: &ConnectRequest,
+        verified: &Verified,
+    ) -> Result<(), ProtocolError> {
+        let max = self.clients.options.max_sessions;
+        let is_counted = |known: SessionId| self.clients.sessions[known.slot].is_counted;
+        if max == 0 || request.session_expiry_s == 0 || known.is_some_and(is_counted) {
+            return Ok(());
+        }
+        if self.quotas.of(verified.user()).sessions() < max {
+            return Ok(());
+        }
+        let cause = "the user has as many sessions as it may: see --max-sessions";
+        Err(ProtocolError::new(ReasonCode::QuotaExceeded, cause))
+    }
+
     /// The connection that has the session now, if any, is closed; with a clean start the session
     /// ends. Afterwards the session is there only if it is to be gone on with.
     // [MQTT-3.1.4-3], [MQTT-3.1.2-4]
@@ -380,8 +404,10 @@ impl Shard {
         // [MQTT-3.1.3-9]: back before the delay is over, so there is no will.
         session.will_due = None;
         session.will = request.will.take();
-        session.expiry_s = request.session_expiry_s.min(options.max_session_expiry);
+        session.expiry_s = verified.expiry_s(request, &options);
+        session.count(Some(self.quotas.of(verified.user())));
         session.window = request.receive_maximum.min(options.max_inflight);
+        session.window_bytes = u32::try_from(options.max_queued_bytes).unwrap_or(u32::MAX);
         self.clients.refresh_session_timer(session_id);
         let Some(link) = self.clients.link(id) else { return };
         link.state = State::Connected { session: session_id };
@@ -409,7 +435,7 @@ impl Shard {
     ) -> Vec<u8> {
         let options = self.clients.options.clone();
         let client_id = &*request.client_id;
-        let session_expiry_s = request.session_expiry_s.min(options.max_session_expiry);
+        let session_expiry_s = verified.expiry_s(request, &options);
         let is_response_topic = !client_id.contains(['+', '#']);
         let response_information = (request.wants_response_information && is_response_topic)
             .then(|| format!("response/{client_id}"));
@@ -437,5 +463,10 @@ impl Shard {
 impl Verified {
     fn user(&self) -> Option<&str> {
         self.identity.as_ref().and_then(|identity| identity.user.as_deref())
+    }
+
+    /// Seconds for which the client's session outlives its connection.
+    fn expiry_s(&self, request: &ConnectRequest, options: &Options) -> u32 {
+        request.session_expiry_s.min(options.expiry_max_s(self.user().is_some()))
     }
 }

@@ -16,14 +16,15 @@ impl Shard {
         frame: &Frame<'_>,
     ) -> Result<(), ProtocolError> {
         let disconnect = Disconnect::decode(frame, peer.version, Sender::Client)?;
-        let session_expiry_max_s = self.clients.options.max_session_expiry;
         let session = &mut self.clients.sessions[peer.session.slot];
         if let Some(expiry_s) = disconnect.session_expiry_s {
             if session.expiry_s == 0 && expiry_s > 0 {
                 // 3.1.2.11.2
                 return Err(ProtocolError::protocol("a session expiry where CONNECT had none"));
             }
-            session.expiry_s = expiry_s.min(session_expiry_max_s);
+            let has_name = session.user().is_some();
+            session.expiry_s = expiry_s.min(self.clients.options.expiry_max_s(has_name));
+            session.count(session.quota.clone());
         }
         // [MQTT-3.14.4-3]
         let keeps_will = disconnect.code != ReasonCode::Success;
@@ -87,7 +88,8 @@ impl Shard {
         let shared: Vec<Place> = subscriptions.iter().filter(|p| p.group().is_some()).collect();
         let mut news = Vec::new();
         for place in shared {
-            subscriptions.remove(place);
+            let filter = self.subscriptions.filter(place);
+            subscriptions.remove(place, filter.len());
             let gone = self.subscriptions.remove(id.slot, place);
             news.extend(gone.and_then(|gone| gone.news).map(News::new));
         }

@@ -8,7 +8,7 @@ use super::publication::Publication;
 use super::purse::filter_steps;
 use super::shard::Shard;
 use crate::base::ids::{LinkId, Serial, WorkerId};
-use crate::mqtt::TopicFilter;
+use crate::mqtt::{ProtocolError, TopicFilter};
 use crate::topics::Interest;
 
 impl Shard {
@@ -40,17 +40,28 @@ impl Shard {
                 }
                 self.answer_interest(from, ticket);
             }
-            MeshMessage::Retain { message, ticket, record } => {
+            MeshMessage::Retain { message, ticket, record, may_refuse } => {
                 let recording = self.clients.begin_part(record);
-                let retained = Some(self.store_retained(message.clone()));
-                let noted = Noted { retained, is_retained: true, ..Noted::default() };
+                let (topic, payload) = (message.topic(), message.payload());
+                let refusal =
+                    may_refuse.then(|| self.refuses_to_retain(topic, payload, message.user()));
+                let refusal = refusal.flatten();
+                let retained = match refusal {
+                    None => Some(self.store_retained(message.clone())),
+                    Some(error) => {
+                        self.note_not_retained(error, message.user().map(Into::into));
+                        None
+                    }
+                };
+                let is_retained = retained.is_some();
+                let noted = Noted { retained, is_retained, ..Noted::default() };
                 let mut publication = Publication::kept(&message, self.clients.now, Serial::NONE);
                 self.clients.end_record(recording, noted, &mut publication);
                 if let Some(ticket) = ticket {
-                    self.mesh(from, MeshMessage::Done { ticket });
+                    self.mesh(from, MeshMessage::Done { ticket, refusal });
                 }
             }
-            MeshMessage::Done { ticket } => self.ticket_done(ticket),
+            MeshMessage::Done { ticket, refusal } => self.ticket_done(ticket, refusal),
             MeshMessage::RetainedQuery(query) => self.neighbours.ask(from, query),
             MeshMessage::RetainedPage(page) => {
                 let session = page.session;
@@ -64,13 +75,16 @@ impl Shard {
     /// its way in the rings, so that the worker that gets the answer finds it there.
     fn answer_interest(&mut self, from: WorkerId, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket.and_then(|ticket| self.neighbours.keep_answer(from, ticket)) {
-            self.mesh(from, MeshMessage::Done { ticket });
+            self.mesh(from, MeshMessage::Done { ticket, refusal: None });
         }
     }
 
-    fn ticket_done(&mut self, ticket: Ticket) {
+    fn ticket_done(&mut self, ticket: Ticket, refusal: Option<ProtocolError>) {
         if ticket.is_interest {
             self.neighbours.note_answer();
+        }
+        if let Some(error) = refusal {
+            self.refuse_response(ticket.link, ticket.response, error);
         }
         self.response_ready(ticket.link, ticket.response);
     }

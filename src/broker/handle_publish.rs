@@ -1,9 +1,10 @@
 //! PUBLISH from a client: everything is decided here, once, for all recipients.
 
+use super::deferred::ResponseId;
 use super::ledger::Noted;
 use super::mesh_message::Ticket;
 use super::peer::Peer;
-use super::pressure::{NO_MEMORY, Pressure};
+use super::pressure::Pressure;
 use super::publication::Publication;
 use super::purse::PUBLISH_STEPS;
 use super::route::Retention;
@@ -11,7 +12,8 @@ use super::shard::Shard;
 use super::told;
 use crate::base::ids::{LinkId, MessageId, RecordName, SessionId, SessionNumber, WorkerId};
 use crate::mqtt::{
-    Ack, AckType, Frame, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender, level_count,
+    Ack, AckType, Frame, Framed, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender,
+    level_count, next_frame_of,
 };
 use crate::store::{Expiry, Source, Traits};
 
@@ -59,8 +61,19 @@ impl Shard {
             self.reject(peer, &publish, ReasonCode::NotAuthorized);
             return Ok(());
         }
-        if self.lacks_room_to_retain(&publish) {
-            return self.refuse_to_retain(peer, &publish);
+        let author = &self.clients.sessions[session.slot];
+        let may_refuse = author.quota.as_ref().is_some_and(|q| self.may_be_refused(&publish, q));
+        if may_refuse && self.topic_home(publish.topic) == self.index {
+            let user = author.user().map(Into::into);
+            let refusal = self.refuses_to_retain(publish.topic, publish.payload, author.user());
+            if let Some(error) = refusal {
+                self.note_not_retained(error, user);
+                if publish.qos > QoS::AtMostOnce {
+                    return self.refuse_to_retain(peer, &publish, error);
+                }
+                // Nobody waits for an answer: the message goes to those who are here.
+                publish.retain = false;
+            }
         }
         let author = &self.clients.sessions[session.slot];
         let source = author.source().filter(|_| publish.retain);
@@ -84,7 +97,7 @@ impl Shard {
         };
         let waits = is_noted && !is_lazy;
         // What is on disk is with its topic's home as well.
-        let waits_for_home = home.is_some() && !waits && !is_lazy;
+        let waits_for_home = home.is_some() && !is_lazy && (!waits || may_refuse);
         let mut ticket = None;
         if waits || waits_for_home {
             let ack = Packet::Ack(Ack::new(ack_type(publish.qos), publish.packet_id, code));
@@ -96,7 +109,9 @@ impl Shard {
             self.acknowledge(id, &publish, code);
         }
         if let Some(home) = home {
-            self.retain_there(home, &mut publication, ticket);
+            // What its client takes for retained is not refused.
+            let may_refuse = may_refuse && (is_lazy || ticket.is_some());
+            self.retain_there(home, &mut publication, ticket, may_refuse);
         }
         Ok(())
     }
@@ -154,15 +169,48 @@ impl Shard {
         may
     }
 
-    /// Refuses a message for which there is too little memory to retain it. A client that cannot be
-    /// told otherwise is closed, so that it does not take the message for stored.
-    fn refuse_to_retain(&mut self, peer: Peer, publish: &Publish<'_>) -> Result<(), ProtocolError> {
-        self.clients.counters.refused_memory += 1;
-        if publish.qos > QoS::AtMostOnce && !peer.version.is_v5() {
-            return Err(NO_MEMORY);
+    /// Refuses a message that is not to be retained. A client that cannot be told otherwise is
+    /// closed, so that it does not take the message for stored.
+    fn refuse_to_retain(
+        &mut self,
+        peer: Peer,
+        publish: &Publish<'_>,
+        error: ProtocolError,
+    ) -> Result<(), ProtocolError> {
+        let client_id = &self.clients.sessions[peer.session.slot].client_id;
+        told::publish_denied(client_id, publish.topic, error.cause);
+        if !peer.version.is_v5() {
+            return Err(error);
         }
-        self.reject(peer, publish, NO_MEMORY.code);
+        self.reject(peer, publish, error.code);
         Ok(())
+    }
+
+    /// The topic's home does not retain a message whose acknowledgement waits: the acknowledgement
+    /// becomes a refusal.
+    pub(super) fn refuse_response(
+        &mut self,
+        id: LinkId,
+        response: ResponseId,
+        error: ProtocolError,
+    ) {
+        let Some(link) = self.clients.link(id) else { return };
+        let (version, session) = (link.version, link.session());
+        let bytes = link.deferred_mut().bytes_of(response).to_vec();
+        let Ok(Framed::Whole(frame)) = next_frame_of(&bytes, bytes.len(), Some(version)) else {
+            return;
+        };
+        let Ok(ack) = Ack::decode(&frame, version) else { return };
+        if !version.is_v5() {
+            return self.refuse(id, error);
+        }
+        if let Some(session) = session.filter(|_| ack.kind == AckType::PubRec) {
+            // [MQTT-4.3.3-9]: a PUBREC with an error frees the identifier.
+            self.forget_received(session, ack.packet_id);
+        }
+        let refusal = Ack::new(ack.kind, ack.packet_id, error.code);
+        let refusal = self.clients.encode(id, &Packet::Ack(refusal));
+        self.clients.fill_response(id, response, refusal);
     }
 
     /// Counts a PUBLISH of `length` bytes against what one client may publish.

@@ -25,6 +25,8 @@ struct Outcome {
     codes: Vec<u8>,
     news: Vec<News>,
     wanted: Vec<Wanted>,
+    /// The number of filters that were refused for a limit, and the first refusal.
+    refused: Option<(u64, ProtocolError)>,
 }
 
 /// The piece of a packet that one turn has done.
@@ -73,7 +75,8 @@ impl Shard {
                 break;
             }
         }
-        let Outcome { codes, news, wanted } = outcome;
+        let Outcome { codes, news, wanted, refused } = outcome;
+        self.tell_refused(session, refused);
         let is_noted = self.clients.is_noted_since(mark);
         let piece = Piece { response, codes, news, is_noted };
         let response = self.end_piece(id, piece, rest, |codes| {
@@ -162,25 +165,25 @@ impl Shard {
             // [MQTT-3.8.3-4]
             return Err(ProtocolError::protocol("No Local on a shared subscription"));
         }
-        let is_tight = self.clients.pressure >= Pressure::Tight;
-        if is_tight && !self.subscriptions.has(session.slot, filter) {
-            self.clients.counters.refused_memory += 1;
-            let client_id = &self.clients.sessions[session.slot].client_id;
-            told::subscribe_denied(client_id, text, NO_MEMORY.cause);
-            outcome.codes.push(NO_MEMORY.code as u8);
+        // 3.1 has no code for a refusal.
+        let code = |code: ReasonCode| match version {
+            Version::V31 => options.qos as u8,
+            Version::V311 | Version::V5 => code as u8,
+        };
+        if let Some(error) = self.refuses_subscription(session, filter) {
+            outcome.codes.push(code(error.code));
+            outcome.refused.get_or_insert((0, error)).0 += 1;
             return Ok(());
         }
         let Some(extras) = self.extras(session, filter.filter, subscription_id) else {
             let client_id = &self.clients.sessions[session.slot].client_id;
             told::subscribe_denied(client_id, text, "not authorised");
-            // 3.1 has no code for it.
-            let code = ReasonCode::NotAuthorized as u8;
-            outcome.codes.push(if version == Version::V31 { options.qos as u8 } else { code });
+            outcome.codes.push(code(ReasonCode::NotAuthorized));
             return Ok(());
         };
         let subscriber = Subscriber { session: session.slot, extras, options };
         let subscribed = self.subscriptions.subscribe(filter, subscriber);
-        self.remember(session, subscribed.place);
+        self.remember(session, subscribed.place, text);
         outcome.codes.push(options.qos as u8);
         // What another subscriber of the filter has just told is perhaps not applied yet.
         let may_wait = self.neighbours.awaits_answers();
@@ -210,13 +213,44 @@ impl Shard {
         self.clients.outbox.purse().spend(filter_steps(filter));
     }
 
-    /// The session's own list of its subscriptions.
-    pub(super) fn remember(&mut self, session: SessionId, place: Place) {
-        self.clients.sessions[session.slot].subscriptions.insert(place);
+    /// The reason not to give a session one more subscription. One that it has may be replaced.
+    fn refuses_subscription(
+        &mut self,
+        session: SessionId,
+        filter: TopicFilter<'_>,
+    ) -> Option<ProtocolError> {
+        let options = &self.clients.options;
+        let known = &self.clients.sessions[session.slot].subscriptions;
+        let is_shared = filter.share_name.is_some();
+        let refuse = |cause| Some(ProtocolError::new(ReasonCode::QuotaExceeded, cause));
+        let error = if self.clients.pressure >= Pressure::Tight {
+            Some(NO_MEMORY)
+        } else if known.len() >= options.max_subscriptions as usize {
+            refuse("the session has as many subscriptions as it may: see --max-subscriptions")
+        } else if is_shared && known.shared() >= options.max_shared_subscriptions as usize {
+            refuse("the session has as many as it may: see --max-shared-subscriptions")
+        } else if known.filter_bytes() + filter.text.len() > options.max_filter_bytes as usize {
+            refuse("the session's filters are as long as they may be: see --max-filter-bytes")
+        } else {
+            None
+        };
+        error.filter(|_| !self.subscriptions.has(session.slot, filter))
     }
 
-    fn forget(&mut self, session: SessionId, place: Place) {
-        self.clients.sessions[session.slot].subscriptions.remove(place);
+    /// Tells the log of filters that are too many, and counts them.
+    fn tell_refused(&mut self, session: SessionId, refused: Option<(u64, ProtocolError)>) {
+        let Some((count, error)) = refused else { return };
+        self.count_refused(count, error);
+        told::filters_refused(&self.clients.sessions[session.slot].client_id, count, error.cause);
+    }
+
+    /// The session's own list of its subscriptions.
+    pub(super) fn remember(&mut self, session: SessionId, place: Place, filter: &str) {
+        self.clients.sessions[session.slot].subscriptions.insert(place, filter.len());
+    }
+
+    fn forget(&mut self, session: SessionId, place: Place, filter: &str) {
+        self.clients.sessions[session.slot].subscriptions.remove(place, filter.len());
     }
 
     /// Tells every other worker the news of this one's filters, in one message.
@@ -281,7 +315,7 @@ impl Shard {
         };
         let gone = self.subscriptions.unsubscribe(session.slot, filter);
         let Some(gone) = gone else { return ReasonCode::NoSubscriptionExisted };
-        self.forget(session, gone.place);
+        self.forget(session, gone.place, text);
         news.extend(gone.news.map(News::new));
         self.end_replay(session, text);
         self.clients.note_unsubscribed(session, text);

@@ -76,6 +76,8 @@ pub(super) struct InFlight {
     /// The serial of the first publish among the present exchanges, and the greatest serial since.
     since: Serial,
     latest: Serial,
+    /// The bytes of the messages of all exchanges, each in full.
+    bytes: usize,
     /// The number of exchanges whose identifier differs from that of their publish.
     odd: u32,
     /// The identifiers that are taken; kept only where a search for a free one would be long.
@@ -111,6 +113,11 @@ const INDEX_FROM: u32 = 32;
 impl InFlight {
     pub(super) fn len(&self) -> usize {
         self.sent.len as usize + self.waiting_len() as usize
+    }
+
+    /// The bytes of the messages in flight, though a message may be in flight to others as well.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn waiting_len(&self) -> u32 {
@@ -182,13 +189,13 @@ impl InFlight {
     /// Begins an exchange for a delivery that is sent now, with the identifier of
     /// [`Self::packet_id`].
     pub(super) fn send(&mut self, packet_id: u16, serial: Serial, delivery: Delivery) {
-        self.begin(packet_id, serial);
+        self.begin(packet_id, serial, delivery.message.bytes().len());
         self.sent.push(Entry::new(packet_id, Exchange::Message(delivery)));
     }
 
     /// Begins an exchange for a delivery that waits, behind those that wait already.
     pub(super) fn wait(&mut self, packet_id: u16, serial: Serial, delivery: Delivery, wait: Wait) {
-        self.begin(packet_id, serial);
+        self.begin(packet_id, serial, delivery.message.bytes().len());
         let entry = Entry {
             is_parked: wait != Wait::Turn,
             is_replay: wait == Wait::DiskAsReplay,
@@ -201,13 +208,15 @@ impl InFlight {
 
     /// Restores an exchange that an earlier process may have begun.
     pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange) {
+        let entry = Entry::new(packet_id, exchange);
         // Not one that belongs to a publish of this process.
-        self.begin(packet_id, Serial(u64::from(packet_id)));
-        self.sent.push(Entry::new(packet_id, exchange));
+        self.begin(packet_id, Serial(u64::from(packet_id)), entry.bytes());
+        self.sent.push(entry);
         self.forget_sent();
     }
 
-    fn begin(&mut self, packet_id: u16, serial: Serial) {
+    fn begin(&mut self, packet_id: u16, serial: Serial, bytes: usize) {
+        self.bytes += bytes;
         if self.len() == 0 {
             self.since = serial;
             self.odd = 0;
@@ -289,6 +298,14 @@ impl InFlight {
         of_topic.map(|(_, packet_id)| *packet_id).filter(is_old).collect()
     }
 
+    /// Goes on from the message under `packet_id` to the wait for PUBCOMP, and returns what the
+    /// journal knows the delivery by.
+    pub(super) fn release(&mut self, packet_id: u16) -> Option<(RecordRef, DeliveryNumber)> {
+        let entry = self.sent.get_mut(packet_id)?;
+        self.bytes -= entry.bytes();
+        entry.release()
+    }
+
     /// The last exchange that waits for the disk.
     pub(super) fn last_parked(&self) -> Option<&Entry> {
         if self.parked == 0 {
@@ -326,6 +343,7 @@ impl InFlight {
             }
             None => self.complete_waiting(packet_id),
         }?;
+        self.bytes -= entry.bytes();
         if let Some(bits) = &mut self.taken {
             set(bits, packet_id, false);
         }
@@ -526,8 +544,13 @@ impl Entry {
         }
     }
 
+    /// The bytes of the message, while its PUBACK or PUBREC is awaited.
+    fn bytes(&self) -> usize {
+        self.delivery().map_or(0, |delivery| delivery.message.bytes().len())
+    }
+
     /// Notes PUBREC. Returns the record and the delivery's number, for a delivery in the journal.
-    pub(super) fn release(&mut self) -> Option<(RecordRef, DeliveryNumber)> {
+    fn release(&mut self) -> Option<(RecordRef, DeliveryNumber)> {
         let Exchange::Message(delivery) = &self.exchange else { return None };
         let (record, stored) = (delivery.record, delivery.stored());
         self.exchange = Exchange::Released { stored, record };

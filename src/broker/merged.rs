@@ -1,6 +1,5 @@
 //! Several subscriptions of one session that match the same publish, as one.
 
-use crate::limits::SUBSCRIPTION_IDS_MAX;
 use crate::topics::Subscriber;
 use smallvec::SmallVec;
 
@@ -22,26 +21,26 @@ impl Merged {
         Self { subscriber, ids }
     }
 
-    /// Adds another subscription of the session.
-    pub(super) fn add(&mut self, other: &Subscriber) {
+    /// Adds another subscription of the session; at most `ids_max` identifiers are kept.
+    pub(super) fn add(&mut self, other: &Subscriber, ids_max: usize) {
         let Subscriber { options, extras, .. } = &mut self.subscriber;
         options.qos = options.qos.max(other.options.qos);
         options.retain_as_published |= other.options.retain_as_published;
         // What one of them may certainly be sent need not be checked.
         *extras = extras.with_checked(extras.is_checked() && other.extras.is_checked());
         if let Some(id) = other.extras.subscription_id() {
-            add_id(&mut self.ids, id);
+            add_id(&mut self.ids, id, ids_max);
         }
     }
 }
 
-/// Adds an identifier to ascending ones, of which there are at most [`SUBSCRIPTION_IDS_MAX`]. One
-/// identifier of several subscriptions is there as often, as 3.3.4 says; but beyond the limit
-/// repeated ones go first, and then the greatest.
+/// Adds an identifier to ascending ones, of which there are at most `ids_max`. One identifier of
+/// several subscriptions is there as often, as 3.3.4 says; but beyond the limit repeated ones go
+/// first, and then the greatest.
 // [MQTT-3.3.4-4]
-fn add_id(ids: &mut SubscriptionIds, id: u32) {
+fn add_id(ids: &mut SubscriptionIds, id: u32, ids_max: usize) {
     let place = ids.partition_point(|known| *known < id);
-    if ids.len() < SUBSCRIPTION_IDS_MAX {
+    if ids.len() < ids_max {
         return ids.insert(place, id);
     }
     if ids.get(place) == Some(&id) {
@@ -65,13 +64,15 @@ mod tests {
     use super::*;
     use crate::base::prng::Prng;
 
+    const IDS_MAX: usize = 64;
+
     /// All identifiers, repeated ones as well, cut down at once.
     fn cut(mut all: Vec<u32>) -> Vec<u32> {
         all.sort_unstable();
         let mut distinct = all.clone();
         distinct.dedup();
-        distinct.truncate(SUBSCRIPTION_IDS_MAX);
-        if all.len() <= SUBSCRIPTION_IDS_MAX {
+        distinct.truncate(IDS_MAX);
+        if all.len() <= IDS_MAX {
             return all;
         }
         distinct
@@ -85,13 +86,13 @@ mod tests {
             let range = 1 + prng.below(200);
             for _ in 0..300 {
                 let id = 1 + prng.below(range) as u32;
-                add_id(&mut ids, id);
+                add_id(&mut ids, id, IDS_MAX);
                 all.push(id);
-                assert!(ids.is_sorted() && ids.len() <= SUBSCRIPTION_IDS_MAX);
+                assert!(ids.is_sorted() && ids.len() <= IDS_MAX);
                 let mut distinct = ids.to_vec();
                 distinct.dedup();
                 let mut expected = cut(all.clone());
-                if all.len() <= SUBSCRIPTION_IDS_MAX {
+                if all.len() <= IDS_MAX {
                     assert_eq!(ids.as_slice(), expected);
                 }
                 expected.dedup();

@@ -2,6 +2,7 @@
 
 use super::deferred::ResponseId;
 use crate::base::ids::{LinkId, RecordName, SessionId};
+use crate::mqtt::ProtocolError;
 use crate::store::Message;
 use crate::topics::Interest;
 use smallvec::SmallVec;
@@ -49,11 +50,15 @@ pub enum MeshMessage {
         ticket: Option<Ticket>,
         /// The record that needs the receiver's part with the version; 0 for none.
         record: RecordName,
+        /// Whether the receiver may refuse, for lack of memory or for a limit of the user's.
+        may_refuse: bool,
     },
     /// Tells that the work behind a ticket is done.
     Done {
         /// The ticket, unchanged.
         ticket: Ticket,
+        /// The reason for which a message is not retained.
+        refusal: Option<ProtocolError>,
     },
     /// Asks for the next retained messages that match.
     RetainedQuery(Box<RetainedQuery>),

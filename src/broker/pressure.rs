@@ -32,6 +32,12 @@ pub(super) struct Shedding {
     pub(super) due: Option<Time>,
 }
 
+/// A refusal of one more retained topic.
+pub(super) const TOO_MANY_RETAINED: ProtocolError = ProtocolError::new(
+    ReasonCode::QuotaExceeded,
+    "as many topics have a message of the user's as may: see --max-retained",
+);
+
 /// A refusal for lack of memory.
 pub(super) const NO_MEMORY: ProtocolError = ProtocolError::new(
     ReasonCode::QuotaExceeded,

@@ -24,7 +24,8 @@ impl Shard {
             self.clients.counters.publishes_denied += 1;
             return;
         }
-        let publish = Publish {
+        let user = author.source.as_ref().and_then(|source| source.identity.user.as_deref());
+        let mut publish = Publish {
             dup: false,
             qos: will.qos,
             retain: will.retain,
@@ -36,10 +37,17 @@ impl Shard {
             properties: Properties::from_bytes(&will.properties),
             payload: &will.payload,
         };
-        let source = author.source.clone().filter(|_| will.retain);
+        // Nobody waits for an answer: the will is published all the same, but not retained.
+        let refusal = self.topic_home(publish.topic) == self.index && publish.retain;
+        let refusal = refusal.then(|| self.refuses_to_retain(&will.topic, &will.payload, user));
+        if let Some(error) = refusal.flatten() {
+            self.note_not_retained(error, user.map(Into::into));
+            publish.retain = false;
+        }
+        let source = author.source.clone().filter(|_| publish.retain);
         let mut publication = self.publication(&publish, author.number, source);
         if let Some(home) = self.distribute(Noted::default(), &mut publication).home {
-            self.retain_there(home, &mut publication, None);
+            self.retain_there(home, &mut publication, None, true);
         }
     }
 }

@@ -34,6 +34,7 @@ impl Shard {
         session.grants = policy.grants(&identity);
         let stands = policy.still_holds(&identity);
         session.identity = worth_keeping(identity, policy, session.grants.as_ref());
+        session.count(Some(self.quotas.of(session.user())));
         if !stands {
             // Nobody speaks for whoever has left it any more.
             session.will = None;

@@ -73,7 +73,7 @@ impl Shard {
         self.version = past.version_max.max(VERSION_MIN);
         for message in past.retained {
             message.note_stored(1);
-            self.retained.store(message);
+            self.keep_retained(message);
         }
         let mut sessions = past.sessions;
         sessions.sort_unstable_by_key(|session| session.attributes.session);
@@ -125,6 +125,8 @@ impl Shard {
         if attributes.expiry_s > 0 {
             session.restore_deliveries(stored, messages);
         }
+        let quota = self.quotas.of(session.user());
+        session.count(Some(quota));
         let id = self.clients.insert_session(session);
         for subscription in stored.subscriptions.values() {
             self.restore_subscription(id, subscription, messages);
@@ -149,7 +151,7 @@ impl Shard {
         if let Some(group) = subscribed.place.group() {
             self.subscriptions.set_online(id.slot, group, false);
         }
-        self.remember(id, subscribed.place);
+        self.remember(id, subscribed.place, filter.text);
         if let Some(owed) = &subscription.owed {
             let wanted = Wanted {
                 number: owed.number,

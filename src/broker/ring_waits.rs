@@ -62,7 +62,7 @@ impl Shard {
 
     pub(super) fn mesh_open(&mut self, to: WorkerId) {
         for (to, ticket) in self.neighbours.note_open(to) {
-            self.mesh(to, MeshMessage::Done { ticket });
+            self.mesh(to, MeshMessage::Done { ticket, refusal: None });
         }
         self.go_on_with_mesh();
     }

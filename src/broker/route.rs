@@ -120,22 +120,24 @@ impl Shard {
         }
     }
 
-    /// Tells a topic's home to retain a publish. `ticket` waits until the home has done so.
+    /// Tells a topic's home to retain a publish. `ticket` waits until the home has done so, or has
+    /// refused, as it may then.
     pub(super) fn retain_there(
         &mut self,
         (to, record): (WorkerId, RecordName),
         publication: &mut Publication<'_>,
         ticket: Option<Ticket>,
+        may_refuse: bool,
     ) {
         let message = publication.message().clone();
-        self.mesh(to, MeshMessage::Retain { message, ticket, record });
+        self.mesh(to, MeshMessage::Retain { message, ticket, record, may_refuse });
     }
 
     /// Retains a message, or clears its topic, as the newest of its topic, and returns its version.
     pub(super) fn store_retained(&mut self, message: Arc<Message>) -> u64 {
         self.version += 1;
         message.set_version(self.version);
-        self.retained.store(message.clone());
+        self.keep_retained(message.clone());
         if message.payload().is_empty() {
             let mark = self.clients.ledger.as_ref().and_then(|ledger| ledger.mark_retained());
             match mark {
@@ -145,6 +147,18 @@ impl Shard {
             }
         }
         self.version
+    }
+
+    /// Retains a message in place of the one on its topic, and counts both for their users.
+    pub(super) fn keep_retained(&mut self, message: Arc<Message>) {
+        let stood = self.retained.store(message.clone());
+        let stands = Some(message).filter(|message| !message.payload().is_empty());
+        let users = [&stood, &stands].map(|message| message.as_ref().map(|m| m.user()));
+        if users[0] != users[1] {
+            let quotas = users.map(|user| user.map(|user| self.quotas.of(user)));
+            quotas[0].iter().for_each(|quota| quota.take_retained());
+            quotas[1].iter().for_each(|quota| quota.add_retained());
+        }
     }
 
     /// Forgets messages that cleared topics, once no older message of theirs can come to the

@@ -3,6 +3,7 @@
 use super::delivery::Delivery;
 use super::delivery_queue::{DeliveryQueue, Enqueued, QueueLimits};
 use super::in_flight::{InFlight, Outgoing};
+use super::quotas::Quota;
 use super::replay::Replay;
 use super::replays::Replays;
 use super::subscription_set::SubscriptionSet;
@@ -28,10 +29,16 @@ pub(super) struct Session {
     pub(super) grants: Option<Arc<Grants>>,
     /// The connection that owns the session now.
     pub(super) link: Option<LinkId>,
+    /// The quota of the client's user; None before a client was let in.
+    pub(super) quota: Option<Arc<Quota>>,
+    /// The session is among those of `quota`.
+    pub(super) is_counted: bool,
     /// Seconds for which the session outlives its connection; `u32::MAX` is for ever.
     pub(super) expiry_s: u32,
     /// The number of messages that may be in flight on the present connection.
     pub(super) window: u16,
+    /// The bytes of messages in flight from which no further one is sent.
+    pub(super) window_bytes: u32,
     /// Exchanges that have a packet identifier.
     pub(super) in_flight: InFlight,
     /// The session is among those that have more to be sent than one turn should take.
@@ -73,9 +80,12 @@ impl Session {
             listener: ListenerId(0),
             identity: None,
             grants: None,
+            quota: None,
+            is_counted: false,
             link: None,
             expiry_s: 0,
             window: 0,
+            window_bytes: 0,
             in_flight: InFlight::default(),
             is_unfinished: false,
             waits_for_hand_over: false,
@@ -92,6 +102,18 @@ impl Session {
     /// The verified name of the session's client.
     pub(super) fn user(&self) -> Option<&str> {
         self.identity.as_ref().and_then(|identity| identity.user.as_deref())
+    }
+
+    /// Counts the session for its user, or not any more: it does when it outlives its connection.
+    pub(super) fn count(&mut self, quota: Option<Arc<Quota>>) {
+        if let Some(quota) = self.quota.take().filter(|_| self.is_counted) {
+            quota.take_session();
+        }
+        self.is_counted = quota.is_some() && self.expiry_s > 0;
+        if let Some(quota) = quota.as_ref().filter(|_| self.is_counted) {
+            quota.add_session();
+        }
+        self.quota = quota;
     }
 
     /// The author of the session's will.
@@ -112,9 +134,16 @@ impl Session {
         self.in_flight.is_clear() && self.has_room()
     }
 
-    /// True when the window takes one more message.
+    /// True when the window takes one more message, whatever the size of the first one.
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight.len() < self.window as usize
+        let len = self.in_flight.len();
+        let is_light = len == 0 || self.in_flight.bytes() < self.window_bytes as usize;
+        len < self.window as usize && is_light
+    }
+
+    /// The bytes of messages that wait for the client or are in flight to it.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.queue_bytes() + self.in_flight.bytes()
     }
 
     /// The next packet of an exchange to send, if the window allows one.

@@ -14,6 +14,7 @@ use super::origin::Origin;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::pressure::Shedding;
+use super::quotas::Quotas;
 use super::rewrite_progress::Rewrite;
 use super::told::{self, Departure};
 use crate::access::Policy;
@@ -41,12 +42,16 @@ pub struct Shard {
     pub(super) large_logins: Arc<()>,
     /// The policies, by listener.
     pub(super) policies: Arc<[Policy]>,
+    /// The quotas of users.
+    pub(super) quotas: Arc<Quotas>,
     pub(super) index: WorkerId,
     pub(super) workers: usize,
     pub(super) matches: Matches,
     pub(super) prng: Prng,
     homes: Homes,
     pub(super) shedding: Shedding,
+    /// The time until which the log hears no more of users with too many retained messages.
+    pub(super) retained_told_until: Time,
     /// Links that wait until less gathers for the journal.
     pub(super) journal_waiting: Vec<LinkId>,
     /// The records that are still to be written anew, while a rewrite goes on.
@@ -76,18 +81,25 @@ impl Shard {
             retained: Retained::default(),
             large_logins: Arc::new(()),
             policies,
+            quotas: Arc::new(Quotas::new(seed)),
             index: worker,
             workers,
             matches: Matches::default(),
             prng: Prng::new(seed ^ u64::from(worker.0) << 32),
             homes: Homes::new(workers, seed),
             shedding: Shedding::default(),
+            retained_told_until: Time::ZERO,
             journal_waiting: Vec::new(),
             rewrite: None,
             version: VERSION_MIN,
             cleared: VecDeque::new(),
             neighbours: Neighbours::default(),
         }
+    }
+
+    /// Counts what users keep together with other workers. Must come first.
+    pub fn share_quotas(&mut self, quotas: Arc<Quotas>) {
+        self.quotas = quotas;
     }
 
     /// The time at which [`Self::restore`] takes place, where that is not the clock's start.
@@ -155,15 +167,6 @@ impl Shard {
         }
     }
 
-    /// The steps of work so far, but for those of fan-outs: see [`Self::limit_turns`].
-    #[must_use]
-    pub fn steps(&mut self) -> u64 {
-        self.clients.outbox.purse().total()
-    }
-
-    /// Gives each turn so many steps of work instead of
-    /// [`TURN_STEPS_MAX`](crate::limits::TURN_STEPS_MAX), so that a test sees work go on in a later
-    /// turn.
     /// True when nothing more is to be handled in this turn that can wait for the next one.
     pub fn has_done_enough(&mut self) -> bool {
         self.clients.outbox.purse().is_empty()
@@ -179,6 +182,15 @@ impl Shard {
         self.clients.outbox.purse().empty();
     }
 
+    /// The steps of work so far, but for those of fan-outs: see [`Self::limit_turns`].
+    #[must_use]
+    pub fn steps(&mut self) -> u64 {
+        self.clients.outbox.purse().total()
+    }
+
+    /// Gives each turn so many steps of work instead of
+    /// [`TURN_STEPS_MAX`](crate::limits::TURN_STEPS_MAX), so that a test sees work go on in a later
+    /// turn.
     pub fn limit_turns(&mut self, steps_max: usize) {
         self.clients.outbox.purse().limit(steps_max);
     }

@@ -7,14 +7,17 @@
 
 use super::clients::Clients;
 use super::drops::DropReason;
-use super::pressure::{NO_MEMORY, Pressure};
+use super::pressure::{NO_MEMORY, Pressure, TOO_MANY_RETAINED};
 use super::purse::HOLDER_STEPS;
+use super::quotas::Quota;
 use super::shard::Shard;
 use super::told::{self, Departure};
 use crate::base::ids::{LinkId, SessionId};
 use crate::base::time::Time;
-use crate::limits::{SHED_BYTES_MAX, SHED_BYTES_MIN, SHED_INTERVAL, USUAL_BYTES_MAX};
-use crate::mqtt::{Frame, PacketType, Publish};
+use crate::limits::{
+    DROPS_INTERVAL, SHED_BYTES_MAX, SHED_BYTES_MIN, SHED_INTERVAL, USUAL_BYTES_MAX,
+};
+use crate::mqtt::{Frame, PacketType, ProtocolError, Publish};
 
 impl Shard {
     /// The driver tells how much memory is in use.
@@ -44,18 +47,56 @@ impl Shard {
         true
     }
 
-    /// True when a publish must not be retained, since it would take more memory than the message
-    /// that is retained on its topic now. Whether there is one is known at the topic's home alone.
-    pub(super) fn lacks_room_to_retain(&self, publish: &Publish<'_>) -> bool {
-        let pressure = self.clients.pressure;
-        if pressure == Pressure::None || !publish.retain || publish.payload.is_empty() {
-            return false;
+    /// True when a message of the user may be refused when it is to be retained. What stands on its
+    /// topic, and so whether it takes more than it frees, is known at the topic's home alone.
+    pub(super) fn may_be_refused(&self, publish: &Publish<'_>, quota: &Quota) -> bool {
+        let is_tight = self.clients.pressure > Pressure::None;
+        publish.retain && !publish.payload.is_empty() && (is_tight || self.is_at_limit(quota))
+    }
+
+    /// The reason not to retain a message of a user on a topic that lives here: a message that is
+    /// not larger than the user's own one there is always retained.
+    pub(super) fn refuses_to_retain(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        user: Option<&str>,
+    ) -> Option<ProtocolError> {
+        if payload.is_empty() {
+            return None;
         }
-        let is_here = self.topic_home(publish.topic) == self.index;
-        let stands = || self.retained.get(publish.topic);
-        match is_here {
-            true => stands().is_none_or(|m| m.payload().len() < publish.payload.len()),
-            false => pressure >= Pressure::Short,
+        let stands = self.retained.get(topic);
+        let is_tight = self.clients.pressure > Pressure::None;
+        if is_tight && stands.is_none_or(|message| message.payload().len() < payload.len()) {
+            return Some(NO_MEMORY);
+        }
+        let is_one_more = stands.is_none_or(|message| message.user() != user);
+        let is_over = is_one_more && self.is_at_limit(&self.quotas.of(user));
+        is_over.then_some(TOO_MANY_RETAINED)
+    }
+
+    fn is_at_limit(&self, quota: &Quota) -> bool {
+        let max = self.clients.options.max_retained;
+        max > 0 && quota.retained() >= max
+    }
+
+    /// Notes that a message of a user is not retained. The log hears of a user's limit at most once
+    /// a minute.
+    pub(super) fn note_not_retained(&mut self, error: ProtocolError, user: Option<Box<str>>) {
+        self.count_refused(1, error);
+        let now = self.clients.now;
+        if error == TOO_MANY_RETAINED && self.retained_told_until <= now {
+            self.retained_told_until = now.after(DROPS_INTERVAL);
+            told::too_many_retained(user.as_deref(), error.cause);
+        }
+    }
+
+    /// Counts what was refused for lack of memory, or for what its user keeps already.
+    pub(super) fn count_refused(&mut self, count: u64, error: ProtocolError) {
+        let counters = &mut self.clients.counters;
+        match error == NO_MEMORY {
+            true => counters.refused_memory += count,
+            false => counters.refused_quota += count,
         }
     }
 
@@ -138,10 +179,7 @@ impl Clients {
     /// The bytes of messages and packets that wait for the session's client or came from it.
     fn held_bytes(&mut self, id: SessionId) -> usize {
         let session = &self.sessions[id.slot];
-        let in_flight = session.in_flight.iter().filter_map(|entry| entry.delivery());
-        let in_flight = in_flight.map(|delivery| delivery.message.bytes().len());
-        let held = session.queue_bytes() + in_flight.sum::<usize>();
-        let link = session.link;
+        let (held, link) = (session.waiting_bytes(), session.link);
         held + link.and_then(|link| self.link(link)).map_or(0, |link| link.held_bytes())
     }
 }

@@ -3,9 +3,19 @@
 use crate::topics::Place;
 use std::collections::BTreeSet;
 
-/// The places of a session's subscriptions: a list while they are few, as in nearly all sessions.
+/// The places of a session's subscriptions, and what there is a limit for.
 #[derive(Debug)]
-pub(super) enum SubscriptionSet {
+pub(super) struct SubscriptionSet {
+    places: Places,
+    /// The bytes of all filters.
+    filter_bytes: u32,
+    /// The number of shared subscriptions.
+    shared: u32,
+}
+
+/// A list while the places are few, as in nearly all sessions.
+#[derive(Debug)]
+enum Places {
     Few(Vec<Place>),
     Many(BTreeSet<Place>),
 }
@@ -15,51 +25,77 @@ const FEW: usize = 32;
 
 impl SubscriptionSet {
     pub(super) const fn new() -> Self {
-        Self::Few(Vec::new())
+        Self { places: Places::Few(Vec::new()), filter_bytes: 0, shared: 0 }
     }
 
-    /// Adds a place, unless it is there.
-    pub(super) fn insert(&mut self, place: Place) {
-        match self {
-            Self::Few(list) if list.contains(&place) => {}
-            Self::Few(list) if list.len() < FEW => list.push(place),
-            Self::Few(list) => {
-                *self = Self::Many(list.iter().copied().chain([place]).collect());
+    /// Adds the place of a filter with so many bytes, unless it is there.
+    pub(super) fn insert(&mut self, place: Place, filter_bytes: usize) {
+        let is_new = match &mut self.places {
+            Places::Few(list) if list.contains(&place) => false,
+            Places::Few(list) if list.len() < FEW => {
+                list.push(place);
+                true
             }
-            Self::Many(tree) => {
-                tree.insert(place);
+            Places::Few(list) => {
+                self.places = Places::Many(list.iter().copied().chain([place]).collect());
+                true
             }
+            Places::Many(tree) => tree.insert(place),
+        };
+        if is_new {
+            self.filter_bytes += filter_bytes as u32;
+            self.shared += u32::from(place.group().is_some());
         }
     }
 
-    pub(super) fn remove(&mut self, place: Place) {
-        match self {
-            Self::Few(list) => list.retain(|known| *known != place),
-            Self::Many(tree) => {
-                tree.remove(&place);
+    /// Removes the place of a filter with so many bytes.
+    pub(super) fn remove(&mut self, place: Place, filter_bytes: usize) {
+        let was_there = match &mut self.places {
+            Places::Few(list) => {
+                let found = list.iter().position(|known| *known == place);
+                found.map(|index| list.remove(index)).is_some()
             }
+            Places::Many(tree) => tree.remove(&place),
+        };
+        if was_there {
+            self.filter_bytes -= filter_bytes as u32;
+            self.shared -= u32::from(place.group().is_some());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.places {
+            Places::Few(list) => list.len(),
+            Places::Many(tree) => tree.len(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(list) => list.is_empty(),
-            Self::Many(tree) => tree.is_empty(),
-        }
+        self.len() == 0
     }
 
-    /// Takes any of the places.
+    /// The bytes of all filters.
+    pub(super) const fn filter_bytes(&self) -> usize {
+        self.filter_bytes as usize
+    }
+
+    /// The number of shared subscriptions.
+    pub(super) const fn shared(&self) -> usize {
+        self.shared as usize
+    }
+
+    /// Takes any of the places of a session that is over.
     pub(super) fn pop(&mut self) -> Option<Place> {
-        match self {
-            Self::Few(list) => list.pop(),
-            Self::Many(tree) => tree.pop_first(),
+        match &mut self.places {
+            Places::Few(list) => list.pop(),
+            Places::Many(tree) => tree.pop_first(),
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> {
-        let (list, tree) = match self {
-            Self::Few(list) => (Some(list), None),
-            Self::Many(tree) => (None, Some(tree)),
+        let (list, tree) = match &self.places {
+            Places::Few(list) => (Some(list), None),
+            Places::Many(tree) => (None, Some(tree)),
         };
         list.into_iter().flatten().chain(tree.into_iter().flatten()).copied()
     }
@@ -85,7 +121,7 @@ mod tests {
         for count in [1, FEW, FEW + 1, 3 * FEW] {
             let mut set = SubscriptionSet::new();
             for _ in 0..2 {
-                places[..count].iter().for_each(|&place| set.insert(place));
+                places[..count].iter().for_each(|&place| set.insert(place, 3));
             }
             let all: BTreeSet<_> = set.iter().collect();
             assert_eq!(
@@ -93,7 +129,13 @@ mod tests {
                 (count, places[..count].iter().copied().collect())
             );
             let (gone, left) = places[..count].split_at(count / 2);
-            gone.iter().for_each(|&place| set.remove(place));
+            for _ in 0..2 {
+                gone.iter().for_each(|&place| set.remove(place, 3));
+            }
+            assert_eq!(
+                (set.len(), set.filter_bytes(), set.shared()),
+                (left.len(), 3 * left.len(), 0)
+            );
             assert_eq!(set.iter().collect::<BTreeSet<_>>(), left.iter().copied().collect());
         }
     }

@@ -253,6 +253,18 @@ pub(super) fn swells(client_id: &str, held_bytes: usize) {
     );
 }
 
+/// Messages of a user are not retained any more on further topics.
+pub(super) fn too_many_retained(user: Option<&str>, reason: &str) {
+    let user = user.map_or(Shown("clients without a name"), Shown);
+    tracing::warn!(%user, reason, "Messages of {user} are not retained: {reason}");
+}
+
+/// So many filters of one packet are not subscribed to, for one reason.
+pub(super) fn filters_refused(client_id: &str, count: u64, reason: &str) {
+    let client_id = Shown(client_id);
+    tracing::warn!(%client_id, count, reason, "Refused {count} filters of {client_id}: {reason}");
+}
+
 /// A filter is not subscribed to.
 pub(super) fn subscribe_denied(client_id: &str, filter: &str, reason: &str) {
     let (client_id, filter) = (Shown(client_id), Shown(filter));

@@ -67,16 +67,31 @@ pub struct Options {
     pub receive_maximum: u16,
     /// The maximum number of messages that wait for one session.
     pub max_queued_messages: u32,
-    /// The maximum number of bytes that the messages for one session take while they wait.
+    /// The maximum number of bytes that the messages for one session take while they wait, or are
+    /// in flight.
     pub max_queued_bytes: u64,
     /// The memory from which the broker refuses and sheds.
     pub max_memory: MaxMemory,
+    /// The maximum number of sessions of one user that outlive their connections: 0 for any number.
+    pub max_sessions: u32,
+    /// The maximum number of topics with a retained message of one user: 0 for any number.
+    pub max_retained: u32,
+    /// The maximum number of subscriptions of one session, at least 1.
+    pub max_subscriptions: u32,
+    /// The maximum number of shared ones among them; 0 refuses all.
+    pub max_shared_subscriptions: u32,
+    /// The maximum number of bytes of all filters of one session.
+    pub max_filter_bytes: u32,
+    /// The maximum number of Subscription Identifiers on one delivery, at least 1.
+    pub max_subscription_ids: u16,
     /// The maximum number of levels in a topic, at least 1.
     pub max_topic_levels: u16,
     /// The longest keep-alive in seconds: 0 for any, or for none at all.
     pub max_keep_alive: u16,
     /// The longest session expiry interval in seconds; `u32::MAX` for sessions that never expire.
     pub max_session_expiry: u32,
+    /// The same for clients without a verified name.
+    pub max_anonymous_expiry: u32,
     /// The highest topic alias, in both directions; 0 turns aliases off.
     pub max_topic_alias: u16,
     /// Whether retained messages are kept.
@@ -115,14 +130,28 @@ impl Options {
             max_queued_messages: 0,
             max_queued_bytes: 0,
             max_memory: MaxMemory::Percent(100),
+            max_sessions: 0,
+            max_retained: 0,
+            max_subscriptions: 0,
+            max_shared_subscriptions: 0,
+            max_filter_bytes: 0,
+            max_subscription_ids: 0,
             max_topic_levels: 0,
             max_keep_alive: 0,
             max_session_expiry: 0,
+            max_anonymous_expiry: 0,
             max_topic_alias: 0,
             retain_available: false,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
         }
+    }
+
+    /// The longest session expiry interval of a client, which has a verified name or not.
+    #[must_use]
+    pub fn expiry_max_s(&self, has_name: bool) -> u32 {
+        let anonymous_max_s = if has_name { u32::MAX } else { self.max_anonymous_expiry };
+        self.max_session_expiry.min(anonymous_max_s)
     }
 
     /// Makes options from the given values, and the defaults of [`OPTIONS`] for the rest.

@@ -536,7 +536,8 @@ pub const OPTIONS: &[OptionDef] = &[
         "BYTES",
         "67108864",
         "Queue at most this many bytes for a session that is slow or offline: topics, properties \
-         and payloads, and the memory that each message takes besides (65536 to 1099511627776).",
+         and payloads, and the memory that each message takes besides, with those in flight (65536 \
+         to 1099511627776).",
         |options, value| {
             within(value, 65_536..=1 << 40).map(|bytes| options.max_queued_bytes = bytes)
         },
@@ -554,6 +555,64 @@ pub const OPTIONS: &[OptionDef] = &[
             let expected = "a number of bytes from 33554432, or a percentage such as 80%";
             parse(value, expected).map(|max| options.max_memory = max)
         },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-sessions",
+        "COUNT",
+        "1000000",
+        "Refuse a client whose session is to outlive its connection while its user has so many of \
+         them; all clients without a user's name are one user. 0 allows any number.",
+        |options, value| within(value, 0..=u32::MAX).map(|count| options.max_sessions = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-retained",
+        "COUNT",
+        "10000000",
+        "Refuse to retain a message on one more topic while so many topics have one of the same \
+         user; all clients without a user's name are one user. 0 allows any number.",
+        |options, value| within(value, 0..=u32::MAX).map(|count| options.max_retained = count),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-subscriptions",
+        "COUNT",
+        "100000",
+        "Refuse a subscription while its session has so many (1 to 10000000).",
+        |options, value| {
+            within(value, 1..=10_000_000).map(|count| options.max_subscriptions = count)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-shared-subscriptions",
+        "COUNT",
+        "10000",
+        "Refuse a shared subscription while its session has so many (0 to 100000).",
+        |options, value| {
+            within(value, 0..=100_000).map(|count| options.max_shared_subscriptions = count)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-filter-bytes",
+        "BYTES",
+        "8388608",
+        "Refuse a subscription when the filters of its session would have more bytes than this in \
+         all (65536 to 1073741824).",
+        |options, value| {
+            within(value, 65_536..=1 << 30).map(|bytes| options.max_filter_bytes = bytes)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-subscription-ids",
+        "COUNT",
+        "64",
+        "Name at most this many Subscription Identifiers on one delivery to a client whose \
+         subscriptions overlap (1 to 1024).",
+        |options, value| within(value, 1..=1024).map(|count| options.max_subscription_ids = count),
     )
     .reloaded(),
     OptionDef::broker(
@@ -578,6 +637,17 @@ pub const OPTIONS: &[OptionDef] = &[
         "4294967295",
         "Cap the session expiry interval of clients. 4294967295 lets sessions live for ever.",
         |options, value| within(value, 0..=u32::MAX).map(|time| options.max_session_expiry = time),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-anonymous-expiry",
+        "SECONDS",
+        "2592000",
+        "Cap the session expiry interval of clients without a user's name as well; the default is \
+         30 days. 4294967295 lets their sessions live for ever.",
+        |options, value| {
+            within(value, 0..=u32::MAX).map(|time| options.max_anonymous_expiry = time)
+        },
     )
     .reloaded(),
     OptionDef::broker(

@@ -13,6 +13,7 @@ use super::summary::{self, Started};
 use super::{descriptors, durable, kernel, settings};
 use crate::base::ids::WorkerId;
 use crate::base::random;
+use crate::broker::Quotas;
 use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
@@ -145,6 +146,7 @@ fn start_workers(
     // Peers must not be able to guess the seed, so that they cannot prepare collisions.
     let (seed, clock) = (random::number(), Clock::start());
     let places = Arc::new(Places::new(connections, seed));
+    let quotas = Arc::new(Quotas::new(seed));
     let durable = durable::open(&settings.options, &doorbells, seed, clock)?;
     let mut journals = durable.ends.into_iter();
     let (reports_in, reports) = unbounded_channel();
@@ -163,6 +165,7 @@ fn start_workers(
             waker,
             listeners,
             places: Arc::clone(&places),
+            quotas: Arc::clone(&quotas),
             journal: journals.next(),
             sizes,
         };

@@ -98,6 +98,12 @@ impl Message {
         Self::from_bytes(bytes.into(), (topic.len(), properties_length), traits, source)
     }
 
+    /// The verified name of the publisher, where it is known.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.source.as_ref().and_then(|source| source.identity.user.as_deref())
+    }
+
     /// A message whose `bytes` are those of its topic, its properties and its payload; `lengths`
     /// are those of the first two.
     #[must_use]

@@ -103,21 +103,22 @@ impl<M: RetainedMessage> Default for Retained<M> {
 }
 
 impl<M: RetainedMessage> Retained<M> {
-    /// Stores the message in place of an older one on its topic; a message with an empty payload
-    /// clears the topic.
+    /// Stores the message in place of an older one on its topic, which is returned; a message with
+    /// an empty payload clears the topic.
     // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
-    pub fn store(&mut self, message: Arc<M>) {
-        if let Some(Entry(stood)) = self.messages.replace(Entry(message.clone())) {
-            self.clears -= usize::from(stood.clears());
-            if let Some(expires) = stood.expires().filter(|_| !stood.clears()) {
-                self.expiring.remove(&(expires, stood.topic().into()));
-            }
+    pub fn store(&mut self, message: Arc<M>) -> Option<Arc<M>> {
+        let stood = self.messages.replace(Entry(message.clone())).map(|entry| entry.0);
+        self.clears -= usize::from(stood.as_ref().is_some_and(|stood| stood.clears()));
+        let stood = stood.filter(|stood| !stood.clears());
+        if let Some((stood, expires)) = stood.as_ref().and_then(|m| Some((m, m.expires()?))) {
+            self.expiring.remove(&(expires, stood.topic().into()));
         }
         if message.clears() {
             self.clears += 1;
         } else if let Some(expires) = message.expires() {
             self.expiring.insert((expires, message.topic().into()));
         }
+        stood
     }
 
     /// Forgets that this message cleared its topic, unless another message was stored there since.
@@ -203,14 +204,12 @@ impl<M: RetainedMessage> Retained<M> {
         self.expiring.first().map(|(expires, _)| *expires)
     }
 
-    /// Drops a message that has expired; true when there was one.
+    /// Takes out a message that has expired, if there is one.
     // [MQTT-3.3.2-5]
-    pub(crate) fn expire_one(&mut self, now: Time) -> bool {
-        if self.deadline().is_none_or(|expires| expires > now) {
-            return false;
-        }
-        let (_, topic) = self.expiring.pop_first().expect("there is a first");
-        self.messages.remove(topic.as_bytes())
+    pub(crate) fn expire_one(&mut self, now: Time) -> Option<Arc<M>> {
+        self.deadline().filter(|expires| *expires <= now)?;
+        let (_, topic) = self.expiring.pop_first()?;
+        self.messages.take(topic.as_bytes()).map(|entry| entry.0)
     }
 
     /// The number of topics with a message.
@@ -269,7 +268,9 @@ mod tests {
 
     fn store<'a>(topics: impl IntoIterator<Item = &'a str>) -> Retained<Topic> {
         let mut retained = Retained::default();
-        topics.into_iter().for_each(|topic| retained.store(Arc::new(Topic(topic.to_owned()))));
+        for topic in topics {
+            retained.store(Arc::new(Topic(topic.to_owned())));
+        }
         retained
     }
 

@@ -10,7 +10,7 @@ use super::report::{Report, record, turn_histogram};
 use super::transmit::Slice;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
-use crate::broker::{Input, Past, Promise, Shard, Unwritten};
+use crate::broker::{Input, Past, Promise, Quotas, Shard, Unwritten};
 use crate::io::clock::Clock;
 use crate::io::listeners::Listeners;
 use crate::io::ring::Ring;
@@ -48,6 +48,8 @@ pub struct Setup {
     pub listeners: Vec<Listener>,
     /// The connections of all workers.
     pub places: Arc<Places>,
+    /// The quotas of users, for all workers.
+    pub quotas: Arc<Quotas>,
     /// The line to the journal, and the state that an earlier process has left there for this
     /// worker; None when everything is in memory.
     pub journal: Option<(JournalLine, Past)>,
@@ -82,6 +84,7 @@ impl Worker {
         let busy_poll = Duration::from_micros(options.busy_poll_us.into());
         let promise = promise(&options);
         let mut shard = Shard::new(options, policies, worker, mesh.workers(), setup.seed);
+        shard.share_quotas(setup.quotas);
         let journal = setup.journal.map(|(journal, past)| {
             shard.keep_journal(journal.epoch(), promise);
             shard.restore(past, journal.epoch());
@@ -153,15 +156,15 @@ impl Worker {
         if self.engine.mesh.is_sweep_over() {
             self.engine.mesh.begin_sweep();
         }
+        self.engine.shard.begin_mesh();
         for from in WorkerId::all(self.engine.mesh.workers()) {
             for _ in 0..MESH_BATCH_MAX {
-                let Some(parcel) = self.engine.mesh.receive(from) else { break };
-        self.engine.shard.begin_mesh();
-                self.engine.unpack(from, parcel);
-                self.flush_if_full();
                 if self.engine.shard.has_done_enough() {
                     break;
                 }
+                let Some(parcel) = self.engine.mesh.receive(from) else { break };
+                self.engine.unpack(from, parcel);
+                self.flush_if_full();
                 busy = true;
             }
         }
@@ -222,14 +225,15 @@ impl Worker {
         }
     }
 
+    /// Sends amid a turn what the next event may find no room behind. The turn ends soon then.
     fn flush_if_full(&mut self) {
         if self.engine.outbox_is_full() {
             self.slice.flush(&mut self.engine);
+            self.engine.shard.cut_turn();
         }
     }
 
     /// Sleeps until there is something to do; returns at once when there is.
-            self.engine.shard.cut_turn();
     fn sleep(&mut self) {
         if self.engine.has_more() || self.closing.is_done(&self.engine) {
             return;

@@ -5,13 +5,14 @@ use super::wire::Phase;
 use super::world::{Event, World};
 use ringmq::base::ids::{MessageId, WorkerId};
 use ringmq::base::time::Time;
-use ringmq::broker::{Counters, Homes, Input, Past, Promise, Shard};
+use ringmq::broker::{Counters, Homes, Input, Past, Promise, Quotas, Shard};
 use ringmq::store::record::Record;
 use ringmq::store::{
     Commit, CommitBuilder, Epoch, Reading, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces,
 };
 use ringmq::testing::open_at;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 const EPOCH: Epoch = Epoch(0);
 
@@ -239,11 +240,13 @@ impl World {
         let count = self.workers.len();
         self.past_counters = self.counters();
         let homes = Homes::new(count, self.secret);
+        let quotas = Arc::new(Quotas::new(self.secret));
         for (index, past) in Past::divide(state, &homes).into_pairs() {
             let options = self.scenario.options.clone().into();
             let policies = self.policies.clone();
             let mut shard = Shard::new(options, policies, index, count, self.secret);
             self.scenario.limit_turns(&mut shard);
+            shard.share_quotas(quotas.clone());
             keep(&mut shard, self.scenario.promise);
             open_at(&mut shard, self.now);
             shard.restore(past, EPOCH);

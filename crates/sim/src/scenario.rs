@@ -121,6 +121,7 @@ fn options(prng: &mut Prng) -> Options {
         max_queued_messages: if is_roomy { 1_000_000 } else { pick(prng, &[1, 3, 10]) },
         max_queued_bytes: if is_roomy { 1 << 40 } else { 65_536 },
         max_session_expiry: pick(prng, &[2, 60, u32::MAX]),
+        max_anonymous_expiry: u32::MAX,
         max_topic_alias: pick(prng, &[0, 1, 3, 64]),
         max_packet_size: 100_000,
         retain_available: !prng.chance(10),

@@ -12,7 +12,7 @@ use super::wire::Wire;
 use super::{Report, RunSettings, Sabotage};
 use ringmq::access::Policy;
 use ringmq::base::time::Time;
-use ringmq::broker::Counters;
+use ringmq::broker::{Counters, Quotas};
 use ringmq::testing::{Prng, open_policy};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -108,7 +108,11 @@ impl World {
         let rights = first.map(|edition| Rights::new(edition, count));
         let worker = |index| Worker::new(options.clone(), policies.clone(), index, count, secret);
         let mut workers: Vec<Worker> = (0..count).map(worker).collect();
-        workers.iter_mut().for_each(|worker| scenario.limit_turns(&mut worker.shard));
+        let quotas = Arc::new(Quotas::new(secret));
+        workers.iter_mut().for_each(|worker| {
+            scenario.limit_turns(&mut worker.shard);
+            worker.shard.share_quotas(quotas.clone());
+        });
         let journal = scenario.is_durable.then(|| Journal::new(count));
         if journal.is_some() {
             workers

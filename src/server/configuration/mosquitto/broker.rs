@@ -14,6 +14,7 @@ const QUEUED_BYTES_MAX: i64 = 1 << 40;
 const PACKET_SIZE_MIN: i64 = 16_384;
 const PACKET_SIZE_MAX: i64 = 268_435_455;
 const INFLIGHT_MAX: i64 = 65_535;
+const MEMORY_MIN: i64 = 33_554_432;
 
 /// The largest packet without its payload; `message_size_limit` counts the payload alone.
 const TOPIC_AND_HEADER: i64 = 65_536;
@@ -45,6 +46,9 @@ impl Translation<'_> {
             "max_queued_bytes" => {
                 self.limit("max-queued-bytes", line, (QUEUED_BYTES_MIN, QUEUED_BYTES_MAX));
             }
+            // Without a limit of its own the default share of the machine holds.
+            "memory_limit" if number <= 0 => {}
+            "memory_limit" => self.limit("max-memory", line, (MEMORY_MIN, i64::MAX)),
             "max_keepalive" => self.add("max-keep-alive", line, number),
             "global_max_connections" => self.add("max-connections", line, number.max(0)),
             "retain_available" => self.add("retain-available", line, line.is_true()),
@@ -129,6 +133,7 @@ impl Translation<'_> {
         };
         let seconds = seconds.saturating_mul(count).min(u32::MAX.into());
         self.add("max-session-expiry", line, seconds);
+        self.add("max-anonymous-expiry", line, seconds);
     }
 
     /// Adds the least important of the named levels.

@@ -175,6 +175,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("max_inflight_messages", Broker(Number)),
     ("max_queued_messages", Broker(Number)),
     ("max_queued_bytes", Broker(Number)),
+    ("memory_limit", Broker(Number)),
     ("max_packet_size", Broker(Number)),
     ("message_size_limit", Broker(Number)),
     ("max_keepalive", Broker(Number)),
@@ -202,13 +203,6 @@ const TABLE: &[(&str, Meaning)] = &[
         Ignored(FALSE, "the QoS of a delivery is the lower one of publish and subscription"),
     ),
     ("max_inflight_bytes", Ignored(ZERO, "max_inflight_messages and max_queued_bytes limit it")),
-    (
-        "memory_limit",
-        Ignored(
-            ZERO,
-            "each client has its own limits; let systemd or the kernel limit the process",
-        ),
-    ),
     ("global_max_clients", Ignored(&["-1"], "max_connections limits those that are connected")),
     ("set_tcp_nodelay", Ignored(TRUE, "small packets are always sent at once")),
     ("sys_interval", Ignored(ZERO, "of $SYS ringmq publishes only broker/journal/state")),

@@ -1,6 +1,8 @@
 use super::*;
 use crate::base::prng::Prng;
-use crate::options::{CertificateUser, ClientCertificates, ClientIdSource, Options, TlsVersion};
+use crate::options::{
+    CertificateUser, ClientCertificates, ClientIdSource, MaxMemory, Options, TlsVersion,
+};
 
 /// The options and warnings of an accepted text.
 fn accepted(text: &str) -> (Options, Vec<String>) {
@@ -132,12 +134,17 @@ fn limits_of_the_broker_are_translated() {
     assert_eq!((options.max_inflight, options.max_queued_messages), (65_535, 10_000_000));
     assert_eq!((options.max_queued_bytes, options.max_keep_alive), (100_000, 30));
     assert_eq!((options.retain_available, options.max_session_expiry), (false, 1_209_600));
+    assert_eq!(options.max_anonymous_expiry, 1_209_600);
     assert_eq!(options.max_packet_size, 165_536);
     assert_eq!(options.log_level, crate::options::LogLevel::Debug);
     assert_eq!((options.max_connections, options.max_topic_alias), (5, 3));
     assert_eq!(self::options("max_packet_size 999999999").max_packet_size, 268_435_455);
     assert_eq!(self::options("max_packet_size 20").max_packet_size, 16_384);
     assert_eq!(self::options("max_queued_bytes 0").max_queued_bytes, 1 << 40);
+    let memory = |line: &str| self::options(line).max_memory;
+    assert_eq!(memory("memory_limit 100000000"), MaxMemory::Bytes(100_000_000));
+    assert_eq!(memory("memory_limit 5"), MaxMemory::Bytes(33_554_432));
+    assert_eq!(memory("memory_limit 0"), MaxMemory::Percent(80));
     let kept = self::options("persistence true\npersistence_location /var/lib/m/");
     assert_eq!(kept.data_dir.as_deref(), Some("/var/lib/m/ringmq".as_ref()));
     assert_eq!(self::options("persistence_location /var/lib/m/").data_dir, None);
