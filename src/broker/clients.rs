@@ -146,7 +146,7 @@ impl Clients {
 
     pub(super) fn remove_link(&mut self, id: LinkId) -> Option<Box<Link>> {
         self.link(id)?;
-        self.timers.set(TimerKey::Link(id), None);
+        self.timers.set(TimerKey::Link(id.slot), None);
         self.links[id.slot as usize].take()
     }
 
@@ -189,7 +189,7 @@ impl Clients {
         }
         self.routes[id.slot as usize] = Route::NONE;
         self.stored[id.slot as usize] = SessionNumber::NONE;
-        self.timers.set(TimerKey::Session(id), None);
+        self.timers.set(TimerKey::Session(id.slot), None);
         self.over.push_back(id);
         Some(session)
     }
@@ -236,15 +236,15 @@ impl Clients {
     /// Sets the link's timer.
     pub(super) fn set_link_timer(&mut self, id: LinkId, due: Option<Time>) {
         if self.link(id).is_some() {
-            self.timers.set(TimerKey::Link(id), due);
+            self.timers.set(TimerKey::Link(id.slot), due);
         }
     }
 
     /// Sets the session's timer to the first of its deadlines.
     pub(super) fn refresh_session_timer(&mut self, id: SessionId) {
         let session = &self.sessions[id.slot];
-        let due = session.ends.into_iter().chain(session.will_due).min();
-        self.timers.set(TimerKey::Session(id), due);
+        let due = session.ends.into_iter().chain(session.will_due()).min();
+        self.timers.set(TimerKey::Session(id.slot), due);
     }
 
     /// A number that no other publish of this worker has.

@@ -406,7 +406,7 @@ impl Session {
             is_connected: self.link.is_some(),
             ends_ms: milliseconds(self.ends),
             will: self.will.as_ref().map(|will| will.stored()),
-            will_due_ms: milliseconds(self.will_due),
+            will_due_ms: milliseconds(self.will_due()),
         }
     }
 }

@@ -21,8 +21,14 @@ impl Shard {
         {
             self.clients.outbox.purse().spend(TIMER_STEPS);
             match key {
-                TimerKey::Link(id) => self.link_due(id, now.since(due)),
-                TimerKey::Session(id) => self.session_timer(id),
+                TimerKey::Link(slot) => {
+                    let link = self.clients.links[slot as usize].as_ref().map(|link| link.id);
+                    link.into_iter().for_each(|id| self.link_due(id, now.since(due)));
+                }
+                TimerKey::Session(slot) => {
+                    let session = self.clients.sessions.id_at(slot);
+                    session.into_iter().for_each(|id| self.session_timer(id));
+                }
             }
         }
         while !self.clients.outbox.purse().is_empty()
@@ -99,7 +105,7 @@ impl Shard {
     pub(super) fn looked(&mut self, id: LinkId, has_input: bool) {
         let now = self.clients.now;
         let patience = self.clients.patience();
-        let has_timer = self.clients.timers.is_set(TimerKey::Link(id));
+        let has_timer = self.clients.timers.is_set(TimerKey::Link(id.slot));
         let Some(link) = self.clients.link(id) else { return };
         if has_timer || link.state == State::Closing {
             // Input that came meanwhile has set another time.

@@ -401,8 +401,7 @@ impl Shard {
         session.identity = verified.identity.clone();
         session.grants = verified.grants.clone();
         session.ends = None;
-        // [MQTT-3.1.3-9]: back before the delay is over, so there is no will.
-        session.will_due = None;
+        // [MQTT-3.1.3-9]: back before the delay is over, so the will before is not published.
         session.will = request.will.take();
         session.expiry_s = verified.expiry_s(request, &options);
         session.count(Some(self.quotas.of(verified.user())));

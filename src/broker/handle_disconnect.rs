@@ -42,8 +42,8 @@ impl Shard {
         if !keeps_will {
             session.will = None;
         }
-        if let Some(will) = &session.will {
-            session.will_due = Some(now.after_seconds(will.delay_s));
+        if let Some(will) = &mut session.will {
+            will.due = Some(now.after_seconds(will.delay_s));
         }
         if session.expiry_s != u32::MAX {
             session.ends = Some(now.after_seconds(session.expiry_s));
@@ -124,13 +124,10 @@ impl Shard {
         if session.ends.is_some_and(|ends| ends <= now) {
             return self.end_session(id);
         }
-        if session.will_due.is_some_and(|due| due <= now) {
-            session.will_due = None;
-            if let Some(will) = session.will.take() {
-                let author = session.author();
-                self.clients.note_session(id);
-                self.send_will(author, will);
-            }
+        if let Some(will) = session.will.take_if(|will| will.due.is_some_and(|due| due <= now)) {
+            let author = session.author();
+            self.clients.note_session(id);
+            self.send_will(author, will);
         }
     }
 }

@@ -76,13 +76,17 @@ pub(super) struct InFlight {
     /// The serial of the first publish among the present exchanges, and the greatest serial since.
     since: Serial,
     latest: Serial,
-    /// The bytes of the messages of all exchanges, each in full.
-    bytes: usize,
     /// The number of exchanges whose identifier differs from that of their publish.
     odd: u32,
+    /// The bytes of the messages of all exchanges, each in full, in [`CHUNK_BYTES`].
+    chunks: u32,
     /// The identifiers that are taken; kept only where a search for a free one would be long.
     taken: Option<Box<Bits>>,
 }
+
+/// Bytes of messages in flight are counted in pieces of this size, the last one as a whole, so that
+/// the count is short.
+const CHUNK_BYTES: usize = 64;
 
 /// One bit for each identifier, 64 in a word.
 type Bits = [u64; 1024];
@@ -117,7 +121,7 @@ impl InFlight {
 
     /// The bytes of the messages in flight, though a message may be in flight to others as well.
     pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+        self.chunks as usize * CHUNK_BYTES
     }
 
     fn waiting_len(&self) -> u32 {
@@ -189,13 +193,13 @@ impl InFlight {
     /// Begins an exchange for a delivery that is sent now, with the identifier of
     /// [`Self::packet_id`].
     pub(super) fn send(&mut self, packet_id: u16, serial: Serial, delivery: Delivery) {
-        self.begin(packet_id, serial, delivery.message.bytes().len());
+        self.begin(packet_id, serial, chunks(&delivery));
         self.sent.push(Entry::new(packet_id, Exchange::Message(delivery)));
     }
 
     /// Begins an exchange for a delivery that waits, behind those that wait already.
     pub(super) fn wait(&mut self, packet_id: u16, serial: Serial, delivery: Delivery, wait: Wait) {
-        self.begin(packet_id, serial, delivery.message.bytes().len());
+        self.begin(packet_id, serial, chunks(&delivery));
         let entry = Entry {
             is_parked: wait != Wait::Turn,
             is_replay: wait == Wait::DiskAsReplay,
@@ -210,13 +214,13 @@ impl InFlight {
     pub(super) fn resume(&mut self, packet_id: u16, exchange: Exchange) {
         let entry = Entry::new(packet_id, exchange);
         // Not one that belongs to a publish of this process.
-        self.begin(packet_id, Serial(u64::from(packet_id)), entry.bytes());
+        self.begin(packet_id, Serial(u64::from(packet_id)), entry.chunks());
         self.sent.push(entry);
         self.forget_sent();
     }
 
-    fn begin(&mut self, packet_id: u16, serial: Serial, bytes: usize) {
-        self.bytes += bytes;
+    fn begin(&mut self, packet_id: u16, serial: Serial, chunks: u32) {
+        self.chunks += chunks;
         if self.len() == 0 {
             self.since = serial;
             self.odd = 0;
@@ -302,7 +306,7 @@ impl InFlight {
     /// journal knows the delivery by.
     pub(super) fn release(&mut self, packet_id: u16) -> Option<(RecordRef, DeliveryNumber)> {
         let entry = self.sent.get_mut(packet_id)?;
-        self.bytes -= entry.bytes();
+        self.chunks -= entry.chunks();
         entry.release()
     }
 
@@ -343,7 +347,7 @@ impl InFlight {
             }
             None => self.complete_waiting(packet_id),
         }?;
-        self.bytes -= entry.bytes();
+        self.chunks -= entry.chunks();
         if let Some(bits) = &mut self.taken {
             set(bits, packet_id, false);
         }
@@ -385,6 +389,10 @@ const fn set(bits: &mut Bits, packet_id: u16, is_taken: bool) {
     } else {
         bits[word] &= !bit;
     }
+}
+
+fn chunks(delivery: &Delivery) -> u32 {
+    delivery.message.bytes().len().div_ceil(CHUNK_BYTES) as u32
 }
 
 /// Names a topic among those of one session's waiting replays. Topics that a peer has made for the
@@ -544,9 +552,9 @@ impl Entry {
         }
     }
 
-    /// The bytes of the message, while its PUBACK or PUBREC is awaited.
-    fn bytes(&self) -> usize {
-        self.delivery().map_or(0, |delivery| delivery.message.bytes().len())
+    /// The entry's part of [`InFlight::chunks`]: its message, while the acknowledgement is awaited.
+    fn chunks(&self) -> u32 {
+        self.delivery().map_or(0, chunks)
     }
 
     /// Notes PUBREC. Returns the record and the delivery's number, for a delivery in the journal.

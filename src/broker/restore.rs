@@ -110,11 +110,10 @@ impl Shard {
         let ends = attributes.ends_ms.map(|ends| epoch.time(ends));
         let ends = ends.unwrap_or_else(|| now.after_seconds(attributes.expiry_s));
         session.ends = (attributes.expiry_s != u32::MAX).then_some(ends);
-        let due = attributes.will_due_ms.map(|due| epoch.time(due));
-        session.will_due = session
-            .will
-            .as_ref()
-            .map(|will| due.unwrap_or_else(|| now.after_seconds(will.delay_s)));
+        if let Some(will) = &mut session.will {
+            let due = attributes.will_due_ms.map(|due| epoch.time(due));
+            will.due = Some(due.unwrap_or_else(|| now.after_seconds(will.delay_s)));
+        }
         if stored.replays_begun > 0 {
             session.rare().replays_begun = stored.replays_begun;
         }

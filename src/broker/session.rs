@@ -53,11 +53,12 @@ pub(super) struct Session {
     pub(super) rare: Option<Box<Rare>>,
     pub(super) subscriptions: SubscriptionSet,
     pub(super) will: Option<Box<WillMessage>>,
-    /// The time at which the will is due, after the connection failed.
-    pub(super) will_due: Option<Time>,
     /// The time at which the session ends, while there is no connection.
     pub(super) ends: Option<Time>,
 }
+
+// A session of its own allocation fits what allocators give for that.
+const _: () = assert!(size_of::<Session>() <= 256);
 
 /// State of a session that most sessions do without.
 #[derive(Debug, Default)]
@@ -94,7 +95,6 @@ impl Session {
             rare: None,
             subscriptions: SubscriptionSet::new(),
             will: None,
-            will_due: None,
             ends: None,
         }
     }
@@ -114,6 +114,11 @@ impl Session {
             quota.add_session();
         }
         self.quota = quota;
+    }
+
+    /// The time at which the will is due, after the connection failed.
+    pub(super) fn will_due(&self) -> Option<Time> {
+        self.will.as_ref()?.due
     }
 
     /// The author of the session's will.

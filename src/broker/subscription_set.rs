@@ -17,7 +17,7 @@ pub(super) struct SubscriptionSet {
 #[derive(Debug)]
 enum Places {
     Few(Vec<Place>),
-    Many(BTreeSet<Place>),
+    Many(Box<BTreeSet<Place>>),
 }
 
 /// The length of a list that is searched as fast as a tree.
@@ -37,7 +37,8 @@ impl SubscriptionSet {
                 true
             }
             Places::Few(list) => {
-                self.places = Places::Many(list.iter().copied().chain([place]).collect());
+                let all = list.iter().copied().chain([place]).collect();
+                self.places = Places::Many(Box::new(all));
                 true
             }
             Places::Many(tree) => tree.insert(place),
@@ -97,7 +98,7 @@ impl SubscriptionSet {
             Places::Few(list) => (Some(list), None),
             Places::Many(tree) => (None, Some(tree)),
         };
-        list.into_iter().flatten().chain(tree.into_iter().flatten()).copied()
+        list.into_iter().flatten().chain(tree.into_iter().flat_map(|tree| tree.iter())).copied()
     }
 }
 

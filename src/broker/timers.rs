@@ -1,14 +1,13 @@
 //! The times at which links and sessions have to be looked after: one for each at most.
 
-use crate::base::ids::{LinkId, SessionId};
 use crate::base::time::Time;
 use std::collections::BTreeSet;
 
-/// The link or session that a timer belongs to.
+/// The slot of the link or session that a timer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TimerKey {
-    Link(LinkId),
-    Session(SessionId),
+    Link(u32),
+    Session(u32),
 }
 
 /// All timers. A link or session that goes has its timer taken off first.
@@ -55,8 +54,8 @@ impl Timers {
 
     fn place(&mut self, key: TimerKey) -> &mut Option<Time> {
         let (times, slot) = match key {
-            TimerKey::Link(id) => (&mut self.of_links, id.slot as usize),
-            TimerKey::Session(id) => (&mut self.of_sessions, id.slot as usize),
+            TimerKey::Link(slot) => (&mut self.of_links, slot as usize),
+            TimerKey::Session(slot) => (&mut self.of_sessions, slot as usize),
         };
         if slot >= times.len() {
             times.resize(slot + 1, None);

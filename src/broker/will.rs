@@ -3,6 +3,7 @@
 
 use crate::access::Grants;
 use crate::base::ids::SessionNumber;
+use crate::base::time::Time;
 use crate::mqtt::{self, QoS};
 use crate::store::Source;
 use crate::store::qos;
@@ -19,6 +20,8 @@ pub(super) struct WillMessage {
     pub(super) retain: bool,
     /// Seconds between the loss and the publish.
     pub(super) delay_s: u32,
+    /// The time of the publish, after the connection failed.
+    pub(super) due: Option<Time>,
     pub(super) message_expiry_s: Option<u32>,
 }
 
@@ -32,6 +35,7 @@ impl WillMessage {
             qos: qos(will.qos),
             retain: will.retain,
             delay_s: will.delay_s,
+            due: None,
             message_expiry_s: will.message_expiry_s,
         }
     }
@@ -59,6 +63,7 @@ impl WillMessage {
             qos: will.qos,
             retain: will.retain,
             delay_s: will.delay_s,
+            due: None,
             message_expiry_s: will.message_expiry_s,
         }
     }
