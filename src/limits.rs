@@ -58,6 +58,11 @@ pub const TURNED_AWAY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Probes of TCP keep-alive that go unanswered before the peer is gone.
 pub(crate) const TCP_PROBES: u32 = 4;
 
+/// Bytes that the kernel takes for a peer before it can send them. Without this bound it takes 4 MB
+/// for each peer that does not read, and some hundred of them use up the memory that it has for all
+/// of TCP: it drops the packets of others then.
+pub(crate) const SOCKET_AHEAD_BYTES_MAX: u32 = 512 * 1024;
+
 /// The longest time between two probes of TCP keep-alive.
 pub(crate) const TCP_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(15);
 

@@ -1,6 +1,6 @@
 //! Sockets: those that listen, and calls that go past the ring because they never wait.
 
-use crate::limits::{LISTEN_BACKLOG, TCP_PROBE_INTERVAL_MAX, TCP_PROBES};
+use crate::limits::{LISTEN_BACKLOG, SOCKET_AHEAD_BYTES_MAX, TCP_PROBE_INTERVAL_MAX, TCP_PROBES};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -18,7 +18,8 @@ pub struct Listener {
 impl Listener {
     /// Listens on `address` next to other listeners of this user with the same address; the kernel
     /// spreads the connections over them. Accepted sockets inherit that small packets are sent at
-    /// once, and that the kernel probes a peer that has been silent for `keep_alive`.
+    /// once, that the kernel takes little ahead of what it can send, and that it probes a peer that
+    /// has been silent for `keep_alive`.
     ///
     /// # Errors
     /// The errors of `bind` and `listen`.
@@ -26,6 +27,7 @@ impl Listener {
         let socket = prepared(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(SOCKET_AHEAD_BYTES_MAX)?;
         if let Some(idle) = keep_alive {
             keep_alive_after(&socket, idle)?;
         }
@@ -166,5 +168,28 @@ pub fn set_low_water(socket: BorrowedFd<'_>, count: usize) {
             (&raw const count).cast(),
             size_of_val(&count) as libc::socklen_t,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn accepted_sockets_inherit_what_the_listener_was_told() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Listener::bind(any, Some(Duration::from_secs(7))).unwrap();
+        let _peer = TcpStream::connect(listener.address().unwrap()).unwrap();
+        rustix::event::poll(
+            &mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)],
+            None,
+        )
+        .unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), SOCKET_AHEAD_BYTES_MAX);
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
     }
 }
