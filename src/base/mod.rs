@@ -1,6 +1,7 @@
 //! Foundations of all other modules, without knowledge of MQTT, rings or sockets.
 #![forbid(unsafe_code)]
 
+pub(crate) mod balance;
 pub mod causes;
 pub mod ids;
 pub mod maps;

@@ -15,6 +15,11 @@ pub(super) struct Aliases {
 }
 
 impl Aliases {
+    /// The bytes that the aliases take, if topics are as long as most.
+    pub(super) fn memory(&self) -> usize {
+        (self.received.len() + self.sent.len()) * 2 * size_of::<(Box<str>, u16)>()
+    }
+
     /// The peer takes so many aliases.
     pub(super) const fn allow(&mut self, sent_max: u16) {
         self.sent_max = sent_max;

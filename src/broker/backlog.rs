@@ -27,6 +27,13 @@ impl Backlog {
         self.responses.len() + self.messages.as_ref().map_or(0, |messages| messages.bytes())
     }
 
+    /// The bytes that the backlog takes, without the messages.
+    pub(super) fn memory(&self) -> usize {
+        let messages = self.messages.as_ref();
+        let messages = messages.map_or(0, |m| size_of::<DeliveryQueue>() + m.memory());
+        self.responses.capacity() + messages
+    }
+
     pub(super) const fn has_messages(&self) -> bool {
         self.messages.is_some()
     }

@@ -13,6 +13,11 @@ impl Carry {
         self.0.len()
     }
 
+    /// The bytes that are allocated.
+    pub(super) const fn memory(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// Adds received bytes behind the rest.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);

@@ -69,9 +69,7 @@ impl Delivery {
         let more = self.more.as_ref().map_or(0, |more| {
             size_of::<Particulars>() + size_of_val(more.subscription_ids.as_slice())
         });
-        // With the two counts of its `Arc`.
-        let message = size_of::<[usize; 2]>() + size_of_val(&*self.message);
-        size_of::<Self>() + message + self.message.bytes().len() + more
+        size_of::<Self>() + self.message.memory() + more
     }
 
     /// The whole filter of the shared group for which the session got the message.

@@ -43,6 +43,13 @@ impl DeliveryQueue {
         self.bytes
     }
 
+    /// The bytes that the queue takes, without the messages.
+    pub(super) fn memory(&self) -> usize {
+        // Pieces are three quarters full, and nodes of trees two thirds.
+        let deliveries = self.queue.len() * size_of::<Delivery>() * 4 / 3;
+        deliveries + self.deadlines.len() * size_of::<(Time, u64)>() * 3 / 2
+    }
+
     /// The deliveries, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.queue.iter().map(|(_, delivery)| delivery)

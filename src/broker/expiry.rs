@@ -35,6 +35,7 @@ impl Shard {
             && let Some(expired) = self.retained.expire_one(now)
         {
             self.clients.outbox.purse().spend(RETAINED_STEPS);
+            expired.set_retained(false);
             self.quotas.of(expired.user()).take_retained();
         }
         self.clients.outbox.purse().refill();
@@ -44,6 +45,7 @@ impl Shard {
             self.clear_away();
         }
         self.shed();
+        self.go_on_with_census();
         self.clients.outbox.purse().refill();
         self.clients.drops.tell(now);
         for _ in 0..self.clients.unfinished.len() {

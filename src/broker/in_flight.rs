@@ -124,6 +124,14 @@ impl InFlight {
         self.chunks as usize * CHUNK_BYTES
     }
 
+    /// The bytes that the exchanges take, besides [`Self::bytes`] and what stands in a session.
+    pub(super) fn memory(&self) -> usize {
+        let waiting = self.waiting.as_ref();
+        let waiting = waiting.map_or(0, |waiting| size_of::<Waiting>() + waiting.list.memory());
+        let taken = self.taken.as_ref().map_or(0, |_| size_of::<Bits>());
+        self.sent.memory() + waiting + taken
+    }
+
     fn waiting_len(&self) -> u32 {
         self.waiting.as_ref().map_or(0, |waiting| waiting.list.len)
     }
@@ -417,6 +425,12 @@ impl Waiting {
 }
 
 impl List {
+    fn memory(&self) -> usize {
+        let places = self.places.as_ref();
+        let places = places.map_or(0, |places| places.capacity() * 3 / 2 * size_of::<(u16, u64)>());
+        self.entries.capacity() * size_of::<Option<Entry>>() + places
+    }
+
     fn end(&self) -> u64 {
         self.first + self.entries.len() as u64
     }

@@ -243,6 +243,17 @@ impl Link {
         self.carry.len() + self.rare.as_deref().map_or(0, waiting)
     }
 
+    /// The bytes that the link takes, without messages that wait.
+    pub(super) fn memory(&self) -> usize {
+        let rare = |rare: &Rare| {
+            size_of::<Rare>()
+                + rare.backlog.memory()
+                + rare.deferred.bytes()
+                + rare.aliases.memory()
+        };
+        size_of::<Self>() + self.carry.memory() + self.rare.as_deref().map_or(0, rare)
+    }
+
     /// Takes the responses that waited until the link is writable.
     pub(super) fn take_responses(&mut self) -> Vec<u8> {
         self.rare.as_mut().map_or_else(Vec::new, |rare| rare.backlog.take_responses())

@@ -44,6 +44,11 @@ impl LiveRetained {
         self.topics.insert(topic);
     }
 
+    /// The bytes that the notes take, without the messages.
+    pub(super) fn memory(&self) -> usize {
+        self.topics.len() * size_of::<Topic>() * 3 / 2
+    }
+
     /// True when a live message has overtaken the retained one in the replay with this number.
     pub(super) fn overtakes(&self, retained: &Message, replay: u32) -> bool {
         let topic = self.topics.get(retained.topic_bytes());

@@ -1,11 +1,13 @@
 //! One worker's broker: bytes and time in, bytes and requests out.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod aliases;
 mod backlog;
 mod batch_list;
 mod boundary;
 mod carry;
+mod census;
 mod clients;
 mod connect_request;
 mod counters;
@@ -66,6 +68,7 @@ mod told;
 mod will;
 
 pub use crate::base::ids::LinkId;
+pub use accounts::Accounts;
 pub use boundary::{Input, Output};
 pub use counters::Counters;
 pub use homes::Homes;

@@ -120,6 +120,13 @@ impl Outbox {
         self.arenas.iter().map(Vec::len).sum()
     }
 
+    /// The bytes that are allocated for output.
+    pub(super) fn memory(&self) -> usize {
+        let arenas: usize = self.arenas.iter().map(Vec::capacity).sum();
+        let outlets = self.outlets.capacity() * size_of::<Outlet>();
+        arenas + outlets + self.lists.capacity() * size_of::<List>()
+    }
+
     /// True when the output, of all links or of one, is so large that it has to be sent before more
     /// input is handled.
     #[must_use]

@@ -23,6 +23,14 @@ impl Replays {
         self.by_number.is_empty()
     }
 
+    /// The bytes that the replays take, without messages, if filters have so many bytes.
+    pub(super) fn memory(&self, filter_bytes: usize) -> usize {
+        let filter = size_of::<[usize; 2]>() + filter_bytes;
+        // Nodes of a tree that grows at its end are half full, others two thirds.
+        let entry = 2 * size_of::<(u32, Replay)>() + size_of::<(Arc<str>, u32)>() * 3 / 2;
+        self.by_number.len() * (entry + filter) + self.live.memory()
+    }
+
     /// Adds a replay, which has a greater number than all before it. A replay of the same filter
     /// ends: the new one asks for its rest as well.
     pub(super) fn begin(&mut self, replay: Replay) {

@@ -18,6 +18,10 @@ impl RetainedMessage for Message {
         self.payload().is_empty()
     }
 
+    fn memory(&self) -> usize {
+        self.memory()
+    }
+
     fn expires(&self) -> Option<Time> {
         self.expires.map(|expires| expires.at)
     }

@@ -152,6 +152,8 @@ impl Shard {
     /// Retains a message in place of the one on its topic, and counts both for their users.
     pub(super) fn keep_retained(&mut self, message: Arc<Message>) {
         let stood = self.retained.store(message.clone());
+        message.set_retained(true);
+        stood.iter().for_each(|stood| stood.set_retained(false));
         let stands = Some(message).filter(|message| !message.payload().is_empty());
         let users = [&stood, &stands].map(|message| message.as_ref().map(|m| m.user()));
         if users[0] != users[1] {

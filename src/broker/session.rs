@@ -213,6 +213,22 @@ impl Session {
         self.rare.as_ref().map_or(0, |rare| rare.queue.bytes())
     }
 
+    /// The bytes that the session takes, without replays and without messages.
+    pub(super) fn memory(&self) -> usize {
+        let rare = |rare: &Rare| size_of::<Rare>() + rare.queue.memory() + 4 * rare.received.len();
+        let will = self.will.as_deref().map_or(0, WillMessage::memory);
+        let rare = self.rare.as_deref().map_or(0, rare);
+        let lists = self.in_flight.memory() + self.subscriptions.memory();
+        size_of::<Self>() + self.client_id.len() + lists + rare + will
+    }
+
+    /// The bytes that the session's replays take: the filters are those of its subscriptions.
+    pub(super) fn replays_memory(&self) -> usize {
+        let Some(rare) = &self.rare else { return 0 };
+        let filter = self.subscriptions.filter_bytes() / self.subscriptions.len().max(1);
+        rare.replays.memory(filter)
+    }
+
     /// The message that [`Self::dequeue`] would give.
     pub(super) fn first_queued(&self) -> Option<&Delivery> {
         self.rare.as_ref()?.queue.first()

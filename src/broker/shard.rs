@@ -1,5 +1,6 @@
 //! The sans-io broker of one worker.
 
+use super::accounts::Census;
 use super::boundary::{Input, Output};
 use super::carry::Carry;
 use super::clients::Clients;
@@ -50,6 +51,7 @@ pub struct Shard {
     pub(super) prng: Prng,
     homes: Homes,
     pub(super) shedding: Shedding,
+    pub(super) census: Census,
     /// The time until which the log hears no more of users with too many retained messages.
     pub(super) retained_told_until: Time,
     /// Links that wait until less gathers for the journal.
@@ -88,6 +90,7 @@ impl Shard {
             prng: Prng::new(seed ^ u64::from(worker.0) << 32),
             homes: Homes::new(workers, seed),
             shedding: Shedding::default(),
+            census: Census::default(),
             retained_told_until: Time::ZERO,
             journal_waiting: Vec::new(),
             rewrite: None,
@@ -209,7 +212,7 @@ impl Shard {
     pub fn deadline(&self) -> Option<Time> {
         let has_more = !self.clients.unfinished.is_empty() || !self.clients.turns.is_empty();
         let clears_away = !self.clients.over.is_empty() && !self.neighbours.is_busy();
-        if has_more || clears_away || self.neighbours.can_go_on() {
+        if has_more || clears_away || self.has_census() || self.neighbours.can_go_on() {
             return Some(Time::ZERO);
         }
         let timers = self.clients.timers.next().into_iter().chain(self.retained.deadline());

@@ -23,6 +23,9 @@ impl Shard {
     /// The driver tells how much memory is in use.
     pub(super) fn set_pressure(&mut self, pressure: Pressure) {
         let before = std::mem::replace(&mut self.clients.pressure, pressure);
+        if pressure > before {
+            self.begin_census();
+        }
         if pressure < before {
             for id in std::mem::take(&mut self.clients.memory_waiting) {
                 if self.clients.resume(id, |pauses| pauses.memory = false) {

@@ -15,6 +15,7 @@ pub(super) struct SubscriptionSet {
 
 /// A list while the places are few, as in nearly all sessions.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "all sessions would be larger for the few with many")]
 enum Places {
     Few(Vec<Place>),
     Many(Box<BTreeSet<Place>>),
@@ -83,6 +84,15 @@ impl SubscriptionSet {
     /// The number of shared subscriptions.
     pub(super) const fn shared(&self) -> usize {
         self.shared as usize
+    }
+
+    /// The bytes that the places take; nodes of a tree are two thirds full.
+    pub(super) fn memory(&self) -> usize {
+        let room = match &self.places {
+            Places::Few(list) => list.capacity(),
+            Places::Many(tree) => tree.len() * 3 / 2,
+        };
+        room * size_of::<Place>()
     }
 
     /// Takes any of the places of a session that is over.

@@ -35,6 +35,13 @@ impl Timers {
         }
     }
 
+    /// The bytes that the timers take; nodes of the set are two thirds full.
+    pub(super) fn memory(&self) -> usize {
+        let by_time = self.by_time.len() * size_of::<(Time, TimerKey)>() * 3 / 2;
+        let slots = self.of_links.capacity() + self.of_sessions.capacity();
+        by_time + slots * size_of::<Option<Time>>()
+    }
+
     /// True when `key` has a timer.
     pub(super) fn is_set(&mut self, key: TimerKey) -> bool {
         self.place(key).is_some()

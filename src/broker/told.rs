@@ -1,10 +1,13 @@
 //! Lines in the log about clients: which came, which were not let in, and which went and why; in
 //! the words of Mosquitto 2.1 where it has them.
 
+use super::accounts::Accounts;
 use super::connect_request::ConnectRequest;
 use super::origin::Origin;
+use crate::base::ids::WorkerId;
 use crate::limits::LOG_TEXT_CHARS_MAX;
 use crate::mqtt::{ProtocolError, ReasonCode, Version};
+use crate::store::kept_bytes;
 use std::fmt::{self, Write};
 use std::io;
 
@@ -251,6 +254,12 @@ pub(super) fn swells(client_id: &str, held_bytes: usize) {
         "Client {client_id} is disconnected: of those that do not take what waits for them it \
          holds most, and memory is short (see --max-memory)"
     );
+}
+
+/// The memory of a worker, by owner.
+pub(super) fn accounts(worker: WorkerId, accounts: &Accounts) {
+    let (worker, messages) = (worker.0, kept_bytes() / 1000);
+    tracing::info!("Memory of worker {worker}: {accounts}; messages of all workers {messages} kB");
 }
 
 /// Messages of a user are not retained any more on further topics.

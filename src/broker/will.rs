@@ -40,6 +40,11 @@ impl WillMessage {
         }
     }
 
+    /// The bytes that the will takes.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
     /// The will in the journal's form.
     pub(super) fn stored(&self) -> StoredWill<'static> {
         StoredWill {

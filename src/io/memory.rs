@@ -1,19 +1,12 @@
-//! The memory of the process: an allocator that counts the bytes in use.
-//!
-//! A thread counts for itself, and adds its balance to the sum of all threads when that has become
-//! large. So an allocation costs a few instructions more, and the sum is off by at most
-//! [`UNTOLD_BYTES`] a thread. Every byte is counted, whoever owns it.
+//! The memory of the process: an allocator that counts the bytes in use, whoever owns them, for a
+//! few instructions an allocation.
 
+use crate::base::balance::Balance;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-/// The bytes up to which a thread keeps its balance for itself.
-const UNTOLD_BYTES: i64 = 16 * 1024;
-
-/// The sum of the balances that threads have told.
-static IN_USE: AtomicI64 = AtomicI64::new(0);
+static IN_USE: Balance = Balance::new();
 
 thread_local! {
     static UNTOLD: Cell<i64> = const { Cell::new(0) };
@@ -22,19 +15,12 @@ thread_local! {
 /// The bytes that are allocated; 0 in a program whose allocator is not [`Counted`].
 #[must_use]
 pub fn in_use() -> u64 {
-    IN_USE.load(Relaxed).max(0) as u64
+    IN_USE.get()
 }
 
 #[inline]
 fn count(bytes: i64) {
-    UNTOLD.with(|untold| {
-        let balance = untold.get() + bytes;
-        if balance.abs() < UNTOLD_BYTES {
-            return untold.set(balance);
-        }
-        untold.set(0);
-        IN_USE.fetch_add(balance, Relaxed);
-    });
+    IN_USE.add(&UNTOLD, bytes);
 }
 
 /// An allocator whose bytes in use are counted.

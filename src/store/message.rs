@@ -2,12 +2,14 @@
 //! another worker. One allocation holds its bytes, however many refer to it.
 
 use crate::access::Identity;
+use crate::base::balance::Balance;
 use crate::base::ids::{ListenerId, MessageId, SessionNumber};
 use crate::base::time::Time;
 use crate::mqtt::{Properties, QoS};
+use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// An application message.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Message {
     /// their way there, and 1 more when another record counts on it; 0 for none. Every worker that
     /// needs them there looks at this number.
     stored: AtomicU32,
+    /// The retained store's account has the message, so that of other messages has not.
+    is_retained: AtomicBool,
 }
 
 /// The publisher of a message, and the listener.
@@ -80,7 +84,42 @@ impl Expiry {
     }
 }
 
+static KEPT: Balance = Balance::new();
+
+thread_local! {
+    static UNTOLD: Cell<i64> = const { Cell::new(0) };
+}
+
+/// The bytes of all messages in this process that are not retained, each once, however many refer
+/// to it.
+#[must_use]
+pub fn kept_bytes() -> u64 {
+    KEPT.get()
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if !*self.is_retained.get_mut() {
+            KEPT.add(&UNTOLD, -(self.memory() as i64));
+        }
+    }
+}
+
 impl Message {
+    /// The bytes that the message takes, with the two counts of its `Arc`.
+    #[must_use]
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<[usize; 2]>() + size_of::<Self>() + self.bytes.len()
+    }
+
+    /// Moves the message between the account of retained messages and that of all others.
+    pub(crate) fn set_retained(&self, is_retained: bool) {
+        let bytes = self.memory() as i64;
+        if self.is_retained.swap(is_retained, Ordering::Relaxed) != is_retained {
+            KEPT.add(&UNTOLD, if is_retained { -bytes } else { bytes });
+        }
+    }
+
     /// A message on `topic`.
     #[must_use]
     pub fn new(
@@ -114,7 +153,7 @@ impl Message {
         source: Option<Source>,
     ) -> Self {
         let Traits { qos, retain, expires, publisher, id } = traits;
-        Self {
+        let message = Self {
             bytes,
             topic_length: lengths.0 as u32,
             properties_length: lengths.1 as u32,
@@ -126,7 +165,10 @@ impl Message {
             version: AtomicU64::new(0),
             id,
             stored: AtomicU32::new(0),
-        }
+            is_retained: AtomicBool::new(false),
+        };
+        KEPT.add(&UNTOLD, message.memory() as i64);
+        message
     }
 
     /// The message's version, once the topic's home has it: the greater one of two is the later

@@ -20,6 +20,10 @@ pub trait RetainedMessage {
     fn clears(&self) -> bool;
     /// The time at which the message expires.
     fn expires(&self) -> Option<Time>;
+    /// The bytes that the message takes.
+    fn memory(&self) -> usize {
+        self.topic_bytes().len()
+    }
 }
 
 /// One part of the messages that match a filter.
@@ -94,11 +98,13 @@ pub struct Retained<M> {
     expiring: BTreeSet<(Time, Arc<str>)>,
     /// The number of messages that have cleared a topic.
     clears: usize,
+    /// The bytes that all messages take.
+    bytes: usize,
 }
 
 impl<M: RetainedMessage> Default for Retained<M> {
     fn default() -> Self {
-        Self { messages: BTreeSet::new(), expiring: BTreeSet::new(), clears: 0 }
+        Self { messages: BTreeSet::new(), expiring: BTreeSet::new(), clears: 0, bytes: 0 }
     }
 }
 
@@ -107,7 +113,9 @@ impl<M: RetainedMessage> Retained<M> {
     /// an empty payload clears the topic.
     // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
     pub fn store(&mut self, message: Arc<M>) -> Option<Arc<M>> {
+        self.bytes += message.memory();
         let stood = self.messages.replace(Entry(message.clone())).map(|entry| entry.0);
+        self.bytes -= stood.as_ref().map_or(0, |stood| stood.memory());
         self.clears -= usize::from(stood.as_ref().is_some_and(|stood| stood.clears()));
         let stood = stood.filter(|stood| !stood.clears());
         if let Some((stood, expires)) = stood.as_ref().and_then(|m| Some((m, m.expires()?))) {
@@ -126,6 +134,7 @@ impl<M: RetainedMessage> Retained<M> {
         let topic = message.topic_bytes();
         if self.messages.get(topic).is_some_and(|entry| Arc::ptr_eq(&entry.0, message)) {
             self.messages.remove(topic);
+            self.bytes -= message.memory();
             self.clears -= 1;
         }
     }
@@ -209,7 +218,17 @@ impl<M: RetainedMessage> Retained<M> {
     pub(crate) fn expire_one(&mut self, now: Time) -> Option<Arc<M>> {
         self.deadline().filter(|expires| *expires <= now)?;
         let (_, topic) = self.expiring.pop_first()?;
-        self.messages.take(topic.as_bytes()).map(|entry| entry.0)
+        let expired = self.messages.take(topic.as_bytes())?.0;
+        self.bytes -= expired.memory();
+        Some(expired)
+    }
+
+    /// The bytes that the messages and their order take.
+    #[must_use]
+    pub(crate) fn memory(&self) -> usize {
+        let expiring = self.expiring.len() * 2 * size_of::<(Time, Arc<str>)>();
+        // The nodes of a tree are two thirds full.
+        self.bytes + self.messages.len() * size_of::<Entry<M>>() * 3 / 2 + expiring
     }
 
     /// The number of topics with a message.

@@ -337,6 +337,12 @@ impl Subscriptions {
         }
     }
 
+    /// The bytes that all of it takes.
+    #[must_use]
+    pub(crate) fn memory(&self) -> usize {
+        self.tree.len() * 200
+    }
+
     /// The number of nodes in the tree: 0 without any subscription anywhere.
     #[must_use]
     pub(crate) fn node_count(&self) -> usize {
