@@ -332,7 +332,7 @@ fn maps_by_text_are_ordered_or_seeded() {
     let mut wrong = Vec::new();
     for file in files.iter().filter(|file| !file.starts_with(root().join("src/access"))) {
         let text = std::fs::read_to_string(file).unwrap();
-        if text.lines().any(|line| is_by_text(&line)) && !text.contains("maps::seeded(") {
+        if text.lines().any(|line| is_by_text(&line)) && !text.contains("with_seed(") {
             wrong.push(format!("{}: a peer chooses the keys of a map", file.display()));
         }
     }

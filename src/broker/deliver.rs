@@ -26,11 +26,22 @@ impl Clients {
         recording: &mut Option<Recording>,
     ) {
         if let [node] = *matches.nodes {
-            for subscriber in subscriptions.subscribers(node) {
-                self.deliver_one(subscriber, publication, recording);
-            }
+            self.deliver_to(subscriptions.subscribers(node), publication, recording);
         } else if !matches.nodes.is_empty() {
             self.deliver_overlapping(subscriptions, matches, publication, recording);
+        }
+    }
+
+    /// Delivers to the subscribers of one filter. Inlined, the loop has too few registers.
+    #[inline(never)]
+    fn deliver_to(
+        &mut self,
+        subscribers: &[Subscriber],
+        publication: &mut Publication<'_>,
+        recording: &mut Option<Recording>,
+    ) {
+        for subscriber in subscribers {
+            self.deliver_one(subscriber, publication, recording);
         }
     }
 

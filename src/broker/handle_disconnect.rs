@@ -2,7 +2,7 @@
 
 use super::mesh_message::News;
 use super::peer::Peer;
-use super::purse::SUBSCRIPTION_STEPS;
+use super::purse::{MOVED_BYTES, SUBSCRIPTION_STEPS};
 use super::shard::Shard;
 use super::told::Departure;
 use crate::base::ids::SessionId;
@@ -93,6 +93,7 @@ impl Shard {
             let gone = self.subscriptions.remove(id.slot, place);
             news.extend(gone.and_then(|gone| gone.news).map(News::new));
         }
+        self.pay_for_moves();
         self.tell_interest(news, None);
     }
 
@@ -106,6 +107,8 @@ impl Shard {
             {
                 self.clients.outbox.purse().spend(SUBSCRIPTION_STEPS);
                 let gone = self.subscriptions.remove(id.slot, place);
+                let steps = self.subscriptions.take_moved_bytes() / MOVED_BYTES;
+                self.clients.outbox.purse().spend(steps);
                 news.extend(gone.and_then(|gone| gone.news).map(News::new));
             }
             if !session.subscriptions.is_empty() {

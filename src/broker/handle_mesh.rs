@@ -38,6 +38,7 @@ impl Shard {
                     let interest = Interest { worker: from, members: *members, online: *online };
                     self.subscriptions.learn(TopicFilter::parsed(filter), interest);
                 }
+                self.pay_for_moves();
                 self.answer_interest(from, ticket);
             }
             MeshMessage::Retain { message, ticket, record, may_refuse } => {

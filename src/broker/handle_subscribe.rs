@@ -5,8 +5,8 @@ use super::mesh_message::{MeshMessage, News, Ticket};
 use super::ongoing::{Ongoing, Progress};
 use super::peer::Peer;
 use super::pressure::{NO_MEMORY, Pressure};
-use super::purse::filter_steps;
-use super::replay::Wanted;
+use super::purse::{MOVED_BYTES, filter_steps};
+use super::replay::Terms;
 use super::shard::Shard;
 use super::told;
 use crate::base::ids::{LinkId, SessionId};
@@ -24,7 +24,8 @@ struct Outcome {
     /// The reason codes of all filters so far.
     codes: Vec<u8>,
     news: Vec<News>,
-    wanted: Vec<Wanted>,
+    /// The replays that follow, by number.
+    wanted: Vec<(u32, Terms)>,
     /// The number of filters that were refused for a limit, and the first refusal.
     refused: Option<(u64, ProtocolError)>,
 }
@@ -83,9 +84,7 @@ impl Shard {
             let packet_id = subscribe.packet_id;
             Packet::SubAck(SubAck { packet_id, codes, ..SubAck::default() })
         });
-        for wanted in wanted {
-            self.begin_replay(session, wanted, response.map(|response| (id, response)));
-        }
+        self.add_replays(session, wanted, response.map(|response| (id, response)));
         if rest.is_some() {
             return Ok(Progress::Paused);
         }
@@ -183,6 +182,7 @@ impl Shard {
         };
         let subscriber = Subscriber { session: session.slot, extras, options };
         let subscribed = self.subscriptions.subscribe(filter, subscriber);
+        self.pay_for_moves();
         self.remember(session, subscribed.place, text);
         outcome.codes.push(options.qos as u8);
         // What another subscriber of the filter has just told is perhaps not applied yet.
@@ -203,7 +203,9 @@ impl Shard {
             rare.replays_begun += 1;
             let (number, qos) = (rare.replays_begun, options.qos);
             owed = Some(Owed { number, ..Owed::default() });
-            outcome.wanted.push(Wanted { number, filter: text.into(), qos, subscription_id });
+            let place = subscribed.place;
+            let terms = Terms { place, qos, subscription_id, is_restored: false };
+            outcome.wanted.push((number, terms));
         }
         self.clients.note_subscribed(session, text, options, subscription_id, owed);
         Ok(())
@@ -249,8 +251,10 @@ impl Shard {
         self.clients.sessions[session.slot].subscriptions.insert(place, filter.len());
     }
 
-    fn forget(&mut self, session: SessionId, place: Place, filter: &str) {
-        self.clients.sessions[session.slot].subscriptions.remove(place, filter.len());
+    /// Pays for the levels of other filters that a change of the tree has moved.
+    pub(super) fn pay_for_moves(&mut self) {
+        let steps = self.subscriptions.take_moved_bytes() / MOVED_BYTES;
+        self.clients.outbox.purse().spend(steps);
     }
 
     /// Tells every other worker the news of this one's filters, in one message.
@@ -315,9 +319,11 @@ impl Shard {
         };
         let gone = self.subscriptions.unsubscribe(session.slot, filter);
         let Some(gone) = gone else { return ReasonCode::NoSubscriptionExisted };
-        self.forget(session, gone.place, text);
+        self.pay_for_moves();
         news.extend(gone.news.map(News::new));
-        self.end_replay(session, text);
+        let subscriptions = &mut self.clients.sessions[session.slot].subscriptions;
+        let replay = subscriptions.remove(gone.place, text.len());
+        self.end_replay(session, replay);
         self.clients.note_unsubscribed(session, text);
         ReasonCode::Success
     }

@@ -16,6 +16,8 @@ pub(super) const NODE_STEPS: usize = 4;
 pub(super) const SUBSCRIPTION_STEPS: usize = 96;
 /// Steps of one level of its filter.
 const LEVEL_STEPS: usize = 16;
+/// Bytes of other filters' levels that one step pays for, where a change of the tree moves them.
+pub(super) const MOVED_BYTES: usize = 64;
 /// Steps of looking at one retained topic.
 pub(super) const RETAINED_STEPS: usize = 16;
 /// Steps of sending a message from a queue, from the retained store or from flight.

@@ -7,30 +7,25 @@
 //! the live message waits for a full ring on its way into the store. So the session's live messages
 //! and the parts are compared, and the older message is not sent.
 
-use super::deferred::ResponseId;
 use super::delivery::Delivery;
 use super::live_retained::LiveRetained;
 use super::record_ref::RecordRef;
-use crate::base::ids::{LinkId, MessageId, WorkerId};
+use crate::base::ids::WorkerId;
 use crate::mqtt::QoS;
 use crate::store::Message;
-use crate::store::record::Owed;
+use crate::topics::Place;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The retained messages still to be sent for one subscription, in the order of their topics.
+/// A replay that has begun: the retained messages still to be sent for one subscription, in the
+/// order of their topics.
 #[derive(Debug)]
 pub(super) struct Replay {
     /// The number of the replay, unique within the session; from 1.
-    pub(super) number: u32,
+    number: u32,
+    terms: Terms,
     filter: Arc<str>,
-    qos: QoS,
-    subscription_id: u32,
-    /// Whether an earlier process has sent a part: then QoS 0 messages are not sent again.
-    is_restored: bool,
-    /// The SUBACK that must go first, and the link on which it goes.
-    pub(super) waits_for: Option<(LinkId, ResponseId)>,
     /// The workers on which matching topics live.
     sources: SmallVec<[Source; 1]>,
     /// The last topic that is done.
@@ -57,44 +52,36 @@ enum Asked {
     All,
 }
 
-/// The subscription's terms for its retained messages.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    /// The number, as in [`Replay::number`].
-    pub(super) number: u32,
-    pub(super) filter: Arc<str>,
+/// A subscription's terms for its retained messages: all there is of a replay that waits for
+/// others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) place: Place,
     pub(super) qos: QoS,
     pub(super) subscription_id: u32,
+    /// Whether an earlier process may have sent a part: then QoS 0 messages are not sent again.
+    pub(super) is_restored: bool,
 }
 
 impl Replay {
-    /// Makes a replay of the retained messages on `workers`, from the point of `owed`, which an
+    /// Makes a replay of the retained messages on `workers` behind the topic `after`, which an
     /// earlier process may have reached.
     pub(super) fn new(
-        wanted: Wanted,
-        owed: &Owed<'_>,
+        (number, terms): (u32, Terms),
+        filter: Arc<str>,
+        after: &str,
         workers: impl Iterator<Item = WorkerId>,
     ) -> Self {
-        let Wanted { number, filter, qos, subscription_id } = wanted;
-        let after: Arc<str> = (*owed.after).into();
+        let after: Arc<str> = after.into();
         let state = || Asked::UpTo(after.clone());
         let sources =
             workers.map(|worker| Source { worker, state: state(), page: VecDeque::new() });
-        Self {
-            number,
-            filter,
-            qos,
-            subscription_id,
-            is_restored: false,
-            waits_for: None,
-            sources: sources.collect(),
-            after,
-        }
+        Self { number, terms, filter, sources: sources.collect(), after }
     }
 
-    /// Notes that an earlier process has sent a part of the replay.
-    pub(super) fn mark_restored(&mut self) {
-        self.is_restored = true;
+    /// The number.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
     }
 
     pub(super) fn take_page(
@@ -134,7 +121,7 @@ impl Replay {
 
     /// The QoS of the next message of a source.
     pub(super) fn next_qos(&self, source: usize) -> Option<QoS> {
-        self.sources[source].page.front().map(|message| self.qos.min(message.qos))
+        self.sources[source].page.front().map(|message| self.terms.qos.min(message.qos))
     }
 
     /// Takes the next message of a source; None when the message is not to be sent. `live` messages
@@ -143,11 +130,11 @@ impl Replay {
         let message = self.sources[source].page.pop_front()?;
         self.after = message.topic().into();
         let is_overtaken = live.overtakes(&message, self.number);
-        let qos = self.qos.min(message.qos);
-        if is_overtaken || self.is_restored && qos == QoS::AtMostOnce {
+        let qos = self.terms.qos.min(message.qos);
+        if is_overtaken || self.terms.is_restored && qos == QoS::AtMostOnce {
             return None;
         }
-        let subscription_id = self.subscription_id;
+        let subscription_id = self.terms.subscription_id;
         // [MQTT-3.3.1-8]
         Some(Delivery {
             message,
@@ -187,8 +174,8 @@ impl Replay {
         self.sources.iter_mut().map(|source| &mut source.page)
     }
 
-    /// The progress of the replay, for the journal, with the messages that `overtaken` names.
-    pub(super) fn owed(&self, overtaken: Vec<MessageId>) -> Owed<'static> {
-        Owed { number: self.number, after: self.after.to_string().into(), overtaken }
+    /// The last topic that is done; empty for none.
+    pub(super) fn after(&self) -> &str {
+        &self.after
     }
 }

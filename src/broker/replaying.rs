@@ -6,7 +6,7 @@ use super::live_retained::is_newer;
 use super::mesh_message::{MeshMessage, RetainedPage, RetainedQuery};
 use super::permission::permitted;
 use super::purse::RETAINED_STEPS;
-use super::replay::{Replay, Wanted};
+use super::replay::{Replay, Terms};
 use super::session::Session;
 use super::shard::Shard;
 use crate::base::ids::{LinkId, MessageId, SessionId, WorkerId};
@@ -16,19 +16,25 @@ use crate::limits::{
 use crate::mqtt::QoS;
 use crate::store::Message;
 use crate::store::record::Owed;
+use crate::topics::Place;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Session {
-    /// The replay of the session's subscription to `filter`, for the journal; None when all was
-    /// sent. `overtaken` is what is left of [`Self::overtaken`].
+    /// The replay of the session's subscription at `place`, for the journal; None when all was
+    /// sent. `overtaken` is the rest of [`Self::overtaken`].
     pub(super) fn owed(
         &self,
-        filter: &str,
+        place: Place,
         overtaken: &mut BTreeMap<u32, Vec<MessageId>>,
     ) -> Option<Owed<'static>> {
-        let replay = self.rare.as_ref()?.replays.of(filter)?;
-        Some(replay.owed(overtaken.remove(&replay.number).unwrap_or_default()))
+        self.rare.as_ref()?.replays.owed(self.subscriptions.replay(place), overtaken)
+    }
+
+    /// Adds a replay, which is owed from now on.
+    fn add_replay(&mut self, number: u32, terms: Terms) {
+        let before = self.subscriptions.set_replay(terms.place, number);
+        self.rare().replays.add(number, terms, before);
     }
 
     /// As [`Replays::overtaken`](super::replays::Replays::overtaken).
@@ -58,8 +64,8 @@ impl Clients {
     /// True while the response that goes before the first replay is still to be sent on the
     /// session's link.
     fn waits_for_response(&mut self, id: SessionId, route: Route) -> bool {
-        let first = self.sessions[id.slot].first_replay();
-        let waits_for = first.and_then(|replay| replay.waits_for);
+        let rare = self.sessions[id.slot].rare.as_mut();
+        let waits_for = rare.and_then(|rare| rare.replays.first_waits_for());
         waits_for.is_some_and(|(link, response)| {
             link == route.link
                 && self.link(link).is_some_and(|link| link.deferred_mut().contains(response))
@@ -68,50 +74,68 @@ impl Clients {
 }
 
 impl Shard {
-    /// Begins the replay of a new subscription, once the response `waits_for` has gone.
-    pub(super) fn begin_replay(
+    /// Owes the client the replays of new subscriptions, once the response `waits_for` has gone.
+    pub(super) fn add_replays(
         &mut self,
         id: SessionId,
-        wanted: Wanted,
+        wanted: Vec<(u32, Terms)>,
         waits_for: Option<(LinkId, ResponseId)>,
     ) {
-        let owed = Owed { number: wanted.number, ..Owed::default() };
-        let mut replay = self.replay(wanted, &owed);
-        replay.waits_for = waits_for;
-        self.clients.sessions[id.slot].rare().replays.begin(replay);
+        let session = &mut self.clients.sessions[id.slot];
+        for (number, terms) in wanted {
+            session.add_replay(number, terms);
+            if let Some((link, response)) = waits_for {
+                session.rare().replays.wait_for(number, link, response);
+            }
+        }
         self.clients.refresh_route(id);
     }
 
-    /// Begins the rest of a replay that an earlier process has not finished. The messages of `live`
-    /// overtake this replay and all before it.
+    /// Owes the client the rest of a replay that an earlier process has not finished. The messages
+    /// of `live` overtake this replay and all before it.
     pub(super) fn owe_replay(
         &mut self,
         id: SessionId,
-        wanted: Wanted,
+        terms: Terms,
         owed: &Owed<'_>,
         live: impl Iterator<Item = Arc<Message>>,
     ) {
-        let mut replay = self.replay(wanted, owed);
-        replay.mark_restored();
-        let rare = self.clients.sessions[id.slot].rare();
-        rare.replays.begin(replay);
-        live.for_each(|live| rare.replays.note_live(&live, owed.number));
+        let session = &mut self.clients.sessions[id.slot];
+        session.add_replay(owed.number, terms);
+        let replays = &mut session.rare().replays;
+        live.for_each(|live| replays.note_live(&live, owed.number));
+        if !owed.after.is_empty() {
+            self.begin_replay(id, (owed.number, terms), &owed.after);
+        }
         self.clients.refresh_route(id);
     }
 
-    fn replay(&self, wanted: Wanted, owed: &Owed<'_>) -> Replay {
-        let is_exact = !wanted.filter.contains(['+', '#']);
-        let home = is_exact.then(|| self.topic_home(&wanted.filter));
+    /// Begins a replay behind the topic `after`.
+    fn begin_replay(&mut self, id: SessionId, (number, terms): (u32, Terms), after: &str) {
+        let filter = self.subscriptions.filter(terms.place);
+        let is_exact = !filter.contains(['+', '#']);
+        let home = is_exact.then(|| self.topic_home(&filter));
         let workers = WorkerId::all(self.workers);
         let workers = workers.filter(|worker| home.is_none_or(|home| home == *worker));
-        Replay::new(wanted, owed, workers)
+        let replay = Replay::new((number, terms), filter, after, workers);
+        self.clients.sessions[id.slot].rare().replays.begin(replay);
     }
 
-    /// Ends the replay of a filter that is no longer subscribed to.
-    pub(super) fn end_replay(&mut self, id: SessionId, filter: &str) {
+    /// Begins the first replay, unless it has begun.
+    fn begin_first(&mut self, id: SessionId) {
+        let replays = &mut self.clients.sessions[id.slot].rare().replays;
+        if replays.first_mut().is_none()
+            && let Some(first) = replays.first()
+        {
+            self.begin_replay(id, first, "");
+        }
+    }
+
+    /// Ends the replay with the number of a subscription that is no more.
+    pub(super) fn end_replay(&mut self, id: SessionId, number: u32) {
         let session = &mut self.clients.sessions[id.slot];
         if session.is_replaying() {
-            session.rare().replays.end(filter);
+            session.rare().replays.end(number);
             self.clients.refresh_route(id);
         }
     }
@@ -133,6 +157,7 @@ impl Shard {
             if self.clients.has_enough(route, id) {
                 return;
             }
+            self.begin_first(id);
             let session = &mut self.clients.sessions[id.slot];
             let Some(replay) = session.first_replay() else { return };
             let source = match replay.next_source() {
@@ -172,7 +197,7 @@ impl Shard {
         let mut is_answered = false;
         let Some(replay) = self.clients.sessions[id.slot].first_replay() else { return false };
         let part = RETAINED_PAGE_MESSAGES.div_ceil(replay.source_count());
-        let (number, filter) = (replay.number, replay.filter().clone());
+        let (number, filter) = (replay.number(), replay.filter().clone());
         for (worker, after) in replay.ask() {
             let query = Box::new(RetainedQuery {
                 session: id,

@@ -4,7 +4,7 @@ use super::delivery::{Delivery, Exchange, Particulars};
 use super::homes::Homes;
 use super::permission::{policy, worth_keeping};
 use super::record_ref::RecordRef;
-use super::replay::Wanted;
+use super::replay::Terms;
 use super::session::Session;
 use super::shard::Shard;
 use super::will::WillMessage;
@@ -84,6 +84,8 @@ impl Shard {
             let interest = Interest { worker, members, online: 0 };
             self.subscriptions.learn(TopicFilter::parsed(&filter), interest);
         }
+        // No turn pays for a start.
+        self.subscriptions.take_moved_bytes();
     }
 
     fn restore_session(
@@ -152,14 +154,14 @@ impl Shard {
         }
         self.remember(id, subscribed.place, filter.text);
         if let Some(owed) = &subscription.owed {
-            let wanted = Wanted {
-                number: owed.number,
-                filter: filter.text.into(),
+            let terms = Terms {
+                place: subscribed.place,
                 qos: options.qos,
                 subscription_id: subscription.subscription_id,
+                is_restored: true,
             };
             let live = owed.overtaken.iter().filter_map(|id| messages.get(id).cloned());
-            self.owe_replay(id, wanted, owed, live);
+            self.owe_replay(id, terms, owed, live);
         }
     }
 }

@@ -66,7 +66,7 @@ impl Shard {
             let filter = self.subscriptions.filter(place);
             let subscriber = self.subscriptions.subscriber(id.slot, place)?;
             Some(Subscription {
-                owed: session.owed(&filter, &mut overtaken),
+                owed: session.owed(place, &mut overtaken),
                 filter: filter.to_string().into(),
                 options: subscriber.options.to_byte(Version::V5),
                 subscription_id: subscriber.extras.subscription_id().unwrap_or(0),

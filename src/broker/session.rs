@@ -164,12 +164,12 @@ impl Session {
         self.rare.as_ref().is_none_or(|rare| rare.queue.is_empty())
     }
 
-    /// The oldest replay of retained messages that are still to be sent.
+    /// The oldest replay of retained messages that are still to be sent, if it has begun.
     pub(super) fn first_replay(&mut self) -> Option<&mut Replay> {
         self.rare.as_mut()?.replays.first_mut()
     }
 
-    /// The number of the replay that began last, while the session has any.
+    /// The number of the replay that came last, while the session has any.
     pub(super) fn last_replay(&self) -> Option<u32> {
         self.rare.as_ref()?.replays.last_number()
     }
@@ -222,11 +222,9 @@ impl Session {
         size_of::<Self>() + self.client_id.len() + lists + rare + will
     }
 
-    /// The bytes that the session's replays take: the filters are those of its subscriptions.
+    /// The bytes that the session's replays take.
     pub(super) fn replays_memory(&self) -> usize {
-        let Some(rare) = &self.rare else { return 0 };
-        let filter = self.subscriptions.filter_bytes() / self.subscriptions.len().max(1);
-        rare.replays.memory(filter)
+        self.rare.as_ref().map_or(0, |rare| rare.replays.memory())
     }
 
     /// The message that [`Self::dequeue`] would give.

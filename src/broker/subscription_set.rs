@@ -1,9 +1,10 @@
 //! The subscriptions of a session, by their places in the index.
 
 use crate::topics::Place;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-/// The places of a session's subscriptions, and what there is a limit for.
+/// The places of a session's subscriptions, each with the number of the replay that began there
+/// last, or 0; and what there is a limit for.
 #[derive(Debug)]
 pub(super) struct SubscriptionSet {
     places: Places,
@@ -13,12 +14,13 @@ pub(super) struct SubscriptionSet {
     shared: u32,
 }
 
-/// A list while the places are few, as in nearly all sessions.
+/// A list while the places are few, as in nearly all sessions. The tree has an allocation of its
+/// own, so that all other sessions are smaller.
 #[derive(Debug)]
-#[expect(clippy::box_collection, reason = "all sessions would be larger for the few with many")]
+#[expect(clippy::box_collection, reason = "few sessions have it")]
 enum Places {
-    Few(Vec<Place>),
-    Many(Box<BTreeSet<Place>>),
+    Few(Vec<(Place, u32)>),
+    Many(Box<BTreeMap<Place, u32>>),
 }
 
 /// The length of a list that is searched as fast as a tree.
@@ -31,37 +33,54 @@ impl SubscriptionSet {
 
     /// Adds the place of a filter with so many bytes, unless it is there.
     pub(super) fn insert(&mut self, place: Place, filter_bytes: usize) {
-        let is_new = match &mut self.places {
-            Places::Few(list) if list.contains(&place) => false,
-            Places::Few(list) if list.len() < FEW => {
-                list.push(place);
-                true
-            }
+        if self.replay_mut(place).is_some() {
+            return;
+        }
+        self.filter_bytes += filter_bytes as u32;
+        self.shared += u32::from(place.group().is_some());
+        match &mut self.places {
+            Places::Few(list) if list.len() < FEW => list.push((place, 0)),
             Places::Few(list) => {
-                let all = list.iter().copied().chain([place]).collect();
+                let all = list.iter().copied().chain([(place, 0)]).collect();
                 self.places = Places::Many(Box::new(all));
-                true
             }
-            Places::Many(tree) => tree.insert(place),
-        };
-        if is_new {
-            self.filter_bytes += filter_bytes as u32;
-            self.shared += u32::from(place.group().is_some());
+            Places::Many(tree) => drop(tree.insert(place, 0)),
         }
     }
 
-    /// Removes the place of a filter with so many bytes.
-    pub(super) fn remove(&mut self, place: Place, filter_bytes: usize) {
-        let was_there = match &mut self.places {
+    /// Removes the place of a filter with so many bytes, and returns the number of its replay.
+    pub(super) fn remove(&mut self, place: Place, filter_bytes: usize) -> u32 {
+        let replay = match &mut self.places {
             Places::Few(list) => {
-                let found = list.iter().position(|known| *known == place);
-                found.map(|index| list.remove(index)).is_some()
+                let known = list.iter().position(|(known, _)| *known == place);
+                known.map(|known| list.remove(known).1)
             }
             Places::Many(tree) => tree.remove(&place),
         };
-        if was_there {
-            self.filter_bytes -= filter_bytes as u32;
-            self.shared -= u32::from(place.group().is_some());
+        let Some(replay) = replay else { return 0 };
+        self.filter_bytes -= filter_bytes as u32;
+        self.shared -= u32::from(place.group().is_some());
+        replay
+    }
+
+    /// The number of the replay that began last at a place, or 0. The replay may be over.
+    pub(super) fn replay(&self, place: Place) -> u32 {
+        let replay = match &self.places {
+            Places::Few(list) => list.iter().find(|(known, _)| *known == place).map(|(_, n)| n),
+            Places::Many(tree) => tree.get(&place),
+        };
+        replay.copied().unwrap_or(0)
+    }
+
+    /// Sets the number of the replay at a place, and returns the one before.
+    pub(super) fn set_replay(&mut self, place: Place, number: u32) -> u32 {
+        self.replay_mut(place).map_or(0, |replay| std::mem::replace(replay, number))
+    }
+
+    fn replay_mut(&mut self, place: Place) -> Option<&mut u32> {
+        match &mut self.places {
+            Places::Few(list) => list.iter_mut().find(|(known, _)| *known == place).map(|(_, n)| n),
+            Places::Many(tree) => tree.get_mut(&place),
         }
     }
 
@@ -92,15 +111,16 @@ impl SubscriptionSet {
             Places::Few(list) => list.capacity(),
             Places::Many(tree) => tree.len() * 3 / 2,
         };
-        room * size_of::<Place>()
+        room * size_of::<(Place, u32)>()
     }
 
     /// Takes any of the places of a session that is over.
     pub(super) fn pop(&mut self) -> Option<Place> {
-        match &mut self.places {
+        let popped = match &mut self.places {
             Places::Few(list) => list.pop(),
             Places::Many(tree) => tree.pop_first(),
-        }
+        };
+        popped.map(|(place, _)| place)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> {
@@ -108,7 +128,8 @@ impl SubscriptionSet {
             Places::Few(list) => (Some(list), None),
             Places::Many(tree) => (None, Some(tree)),
         };
-        list.into_iter().flatten().chain(tree.into_iter().flat_map(|tree| tree.iter())).copied()
+        let list = list.into_iter().flatten().map(|(place, _)| *place);
+        list.chain(tree.into_iter().flat_map(|tree| tree.keys().copied()))
     }
 }
 
@@ -118,6 +139,7 @@ mod tests {
     use crate::base::ids::WorkerId;
     use crate::mqtt::{SubscriptionOptions, TopicFilter};
     use crate::topics::{Extras, Subscriber, Subscriptions};
+    use std::collections::BTreeSet;
 
     #[test]
     fn few_and_many_places_are_kept_once_until_they_are_removed() {
@@ -134,19 +156,20 @@ mod tests {
             for _ in 0..2 {
                 places[..count].iter().for_each(|&place| set.insert(place, 3));
             }
+            for (number, place) in (1..).zip(&places[..count]) {
+                assert_eq!(set.set_replay(*place, number), 0);
+            }
             let all: BTreeSet<_> = set.iter().collect();
             assert_eq!(
                 (set.iter().count(), all),
                 (count, places[..count].iter().copied().collect())
             );
             let (gone, left) = places[..count].split_at(count / 2);
-            for _ in 0..2 {
-                gone.iter().for_each(|&place| set.remove(place, 3));
+            for (number, place) in (1..).zip(gone) {
+                assert_eq!((set.replay(*place), set.remove(*place, 3)), (number, number));
+                assert_eq!((set.replay(*place), set.remove(*place, 3)), (0, 0));
             }
-            assert_eq!(
-                (set.len(), set.filter_bytes(), set.shared()),
-                (left.len(), 3 * left.len(), 0)
-            );
+            assert_eq!((set.len(), set.filter_bytes()), (left.len(), 3 * left.len()));
             assert_eq!(set.iter().collect::<BTreeSet<_>>(), left.iter().copied().collect());
         }
     }

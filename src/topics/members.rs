@@ -16,7 +16,7 @@ use super::subscribers::{Subscriber, Subscribers};
 pub struct Members {
     subscribers: Subscribers,
     /// The places behind the members of each kind but the last: see [`kind`].
-    ends: [usize; KINDS - 1],
+    ends: [u32; KINDS - 1],
 }
 
 const KINDS: usize = 4;
@@ -36,7 +36,7 @@ impl Members {
     /// The number of connected members.
     #[must_use]
     pub fn online(&self) -> u32 {
-        self.ends[kind(true, true)] as u32
+        self.ends[kind(true, true)]
     }
 
     /// The subscription of `session`.
@@ -98,8 +98,8 @@ impl Members {
 
     fn of_kind(&self, kind: usize) -> &[Subscriber] {
         let list = self.as_slice();
-        let begin = if kind == 0 { 0 } else { self.ends[kind - 1] };
-        &list[begin..self.ends.get(kind).copied().unwrap_or(list.len())]
+        let begin = if kind == 0 { 0 } else { self.ends[kind - 1] as usize };
+        &list[begin..self.ends.get(kind).map_or(list.len(), |end| *end as usize)]
     }
 
     /// Puts a member among those of its kind. `is_online` is None for a member that neither came
@@ -113,17 +113,17 @@ impl Members {
 
     /// Moves the member at a place to the members of a kind, by a swap at each border on the way.
     fn shift(&mut self, mut place: usize, to: usize) {
-        let mut kind = self.ends.iter().filter(|end| **end <= place).count();
+        let mut kind = self.ends.iter().filter(|end| **end as usize <= place).count();
         while kind > to {
             kind -= 1;
-            let first = self.ends[kind];
+            let first = self.ends[kind] as usize;
             self.subscribers.swap(place, first);
             place = first;
             self.ends[kind] += 1;
         }
         while kind < to {
             self.ends[kind] -= 1;
-            let last = self.ends[kind];
+            let last = self.ends[kind] as usize;
             self.subscribers.swap(place, last);
             place = last;
             kind += 1;

@@ -1,18 +1,22 @@
 //! Subscriptions and retained messages, by topic.
 #![forbid(unsafe_code)]
 
+mod buckets;
 mod filter_tree;
-mod levels;
+mod groups;
 mod members;
 mod retained;
+mod slabs;
 mod subscribers;
 mod subscriptions;
+mod wants;
+mod worker_set;
 
 pub use filter_tree::FilterTree;
+pub(crate) use groups::GroupId;
+pub use groups::{Group, Interest};
 pub use members::Members;
 pub use retained::{Page, Retained, RetainedMessage};
 pub use subscribers::{Extras, Subscriber, Subscribers};
-pub(crate) use subscriptions::GroupId;
-pub use subscriptions::{
-    Group, Interest, Matches, Place, Subscribed, Subscriptions, Unsubscribed, WorkerSet,
-};
+pub use subscriptions::{Matches, Place, Subscribed, Subscriptions, Unsubscribed};
+pub use worker_set::WorkerSet;

@@ -3,6 +3,7 @@
 
 use crate::base::maps::HashMap;
 use crate::mqtt::SubscriptionOptions;
+use smallvec::SmallVec;
 
 /// One session's subscription to one filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Extras {
 /// Subscribers in no order.
 #[derive(Debug, Default)]
 pub struct Subscribers {
-    list: Vec<Subscriber>,
+    list: SmallVec<[Subscriber; 1]>,
     /// Each session's place in `list`, from [`INDEX_FROM`] subscribers on.
     places: Option<Box<HashMap<u32, u32>>>,
 }

@@ -2,114 +2,37 @@
 //! one walk tells a publish where to go.
 
 use super::filter_tree::{FilterTree, NodeId};
-use super::members::Members;
-use super::subscribers::{Subscriber, Subscribers};
+use super::groups::{Group, GroupId, Groups, Interest};
+use super::subscribers::Subscriber;
+use super::wants::{Crowds, Wants};
+use super::worker_set::WorkerSet;
 use crate::base::ids::WorkerId;
-use crate::base::maps::{self, HashMap};
 use crate::mqtt::TopicFilter;
-use slab::Slab;
-use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Names a shared group while any worker has members of it.
-pub(crate) type GroupId = u32;
-
-/// A set of workers: at most `limits::WORKERS_MAX`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WorkerSet(u128);
-
-impl WorkerSet {
-    /// Adds a worker.
-    pub(crate) const fn insert(&mut self, worker: WorkerId) {
-        self.0 |= 1 << worker.0;
-    }
-
-    /// Takes a worker out.
-    pub(crate) const fn remove(&mut self, worker: WorkerId) {
-        self.0 &= !(1 << worker.0);
-    }
-
-    /// Adds every worker of the other set.
-    pub(crate) const fn extend(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    /// True when the set is empty.
-    #[must_use]
-    pub(crate) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The workers in the set, ascending.
-    pub fn iter(self) -> impl Iterator<Item = WorkerId> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            let worker = rest.trailing_zeros();
-            (rest != 0).then(|| {
-                rest &= rest - 1;
-                WorkerId(worker as u16)
-            })
-        })
-    }
-}
-
-/// The subscribers of a filter, here and elsewhere.
-#[derive(Debug, Default)]
-struct Wants {
-    subscribers: Subscribers,
-    /// Other workers with subscribers that are not shared.
-    workers: WorkerSet,
-    groups: SmallVec<[GroupId; 1]>,
-}
-
-impl Wants {
-    fn is_empty(&self) -> bool {
-        self.subscribers.as_slice().is_empty() && self.workers.is_empty() && self.groups.is_empty()
-    }
-}
-
-/// The members of a shared group, here and elsewhere.
-#[derive(Debug)]
-pub struct Group {
-    /// The whole filter, `$share/name/filter`.
-    pub filter: Arc<str>,
-    /// The members here.
-    pub members: Members,
-    /// The interest of the other workers.
-    pub elsewhere: SmallVec<[Interest; 2]>,
-    /// A count that moves the choice around the members.
-    pub turn: u32,
-    node: NodeId,
-    /// The place of the group among those of its node.
-    index: u32,
-}
-
-/// One worker's interest in a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interest {
-    /// The worker.
-    pub worker: WorkerId,
-    /// The number of subscribers; for a filter that is not shared 1 for any number.
-    pub members: u32,
-    /// The number of connected subscribers; 0 for a filter that is not shared.
-    pub online: u32,
-}
-
-/// The place of a session's subscription in the tree, which the session keeps.
+/// The place of a session's subscription in the index, which the session keeps: a node of the tree,
+/// or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    node: NodeId,
-    /// The group, or [`NOT_SHARED`].
-    group: GroupId,
-}
+pub struct Place(u32);
 
-const NOT_SHARED: GroupId = GroupId::MAX;
+/// The bit of a place that names a group.
+const SHARED: u32 = 1 << 31;
 
 impl Place {
+    fn of_node(node: NodeId) -> Self {
+        assert!(node < SHARED, "fewer than 2³¹ nodes");
+        Self(node)
+    }
+
+    fn of_group(group: GroupId) -> Self {
+        assert!(group < SHARED, "fewer than 2³¹ groups");
+        Self(group | SHARED)
+    }
+
     /// The group, when the subscription is a shared one.
     #[must_use]
     pub(crate) fn group(self) -> Option<GroupId> {
-        (self.group != NOT_SHARED).then_some(self.group)
+        (self.0 & SHARED != 0).then_some(self.0 & !SHARED)
     }
 }
 
@@ -150,9 +73,10 @@ pub struct Matches {
 #[derive(Debug)]
 pub struct Subscriptions {
     tree: FilterTree<Wants>,
-    groups: Slab<Group>,
-    /// By whole filter.
-    group_ids: HashMap<Arc<str>, GroupId>,
+    crowds: Crowds,
+    groups: Groups,
+    /// The number of subscribers and members besides the first of each filter and group.
+    further: usize,
     worker: WorkerId,
 }
 
@@ -160,29 +84,29 @@ impl Subscriptions {
     /// Makes an empty index for worker `worker`.
     #[must_use]
     pub fn new(worker: WorkerId, seed: u64) -> Self {
-        Self {
-            tree: FilterTree::new(seed),
-            groups: Slab::new(),
-            group_ids: maps::seeded(seed),
-            worker,
-        }
+        let (tree, groups) = (FilterTree::new(seed), Groups::new(seed));
+        Self { tree, crowds: Crowds::new(), groups, further: 0, worker }
     }
 
     /// Adds or replaces a subscription of a connected session.
     pub fn subscribe(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Subscribed {
         let node = self.tree.insert(filter.filter);
-        if filter.share_name.is_none() {
-            let subscribers = &mut self.tree[node].subscribers;
-            let existed = subscribers.insert(subscriber);
-            let first = !existed && subscribers.as_slice().len() == 1;
-            let news = first.then_some(Interest { worker: self.worker, members: 1, online: 0 });
-            return Subscribed { place: Place { node, group: NOT_SHARED }, existed, news };
+        if filter.share_name.is_some() {
+            let id = self.group_at(node, filter.text);
+            let group = &mut self.groups[id];
+            let existed = group.members.insert(subscriber);
+            self.further += usize::from(!existed && group.members.as_slice().len() > 1);
+            let news = (!existed).then(|| group.interest(self.worker));
+            return Subscribed { place: Place::of_group(id), existed, news };
         }
-        let id = self.group_at(node, filter.text);
-        let group = &mut self.groups[id as usize];
-        let existed = group.members.insert(subscriber);
-        let news = (!existed).then(|| group.interest(self.worker));
-        Subscribed { place: Place { node, group: id }, existed, news }
+        let (existed, count) = self.crowds.change(&mut self.tree[node], |everyone| {
+            let existed = everyone.subscribers.insert(subscriber);
+            (existed, everyone.subscribers.as_slice().len())
+        });
+        self.further += usize::from(!existed && count > 1);
+        let is_first = !existed && count == 1;
+        let news = is_first.then_some(Interest { worker: self.worker, members: 1, online: 0 });
+        Subscribed { place: Place::of_node(node), existed, news }
     }
 
     /// True when `session` has a subscription to the filter.
@@ -193,12 +117,10 @@ impl Subscriptions {
     }
 
     fn place(&self, filter: TopicFilter<'_>) -> Option<Place> {
-        let node = self.tree.find(filter.filter)?;
-        let group = match filter.share_name {
-            None => NOT_SHARED,
-            Some(_) => self.find_group(filter.text)?,
-        };
-        Some(Place { node, group })
+        match filter.share_name {
+            None => self.tree.find(filter.filter).map(Place::of_node),
+            Some(_) => self.groups.find(filter.text).map(Place::of_group),
+        }
     }
 
     /// Removes the subscription of `session`, if it has one to the filter.
@@ -208,25 +130,24 @@ impl Subscriptions {
 
     /// Removes the subscription at `place`, if `session` has it.
     pub(crate) fn remove(&mut self, session: u32, place: Place) -> Option<Unsubscribed> {
-        let news = match place.group() {
-            None => {
-                let subscribers = &mut self.tree[place.node].subscribers;
-                subscribers.remove(session)?;
-                let last = subscribers.as_slice().is_empty();
-                last.then(|| {
-                    let interest = Interest { worker: self.worker, members: 0, online: 0 };
-                    (self.tree.filter(place.node).into(), interest)
-                })
-            }
-            Some(id) => {
-                let group = &mut self.groups[id as usize];
-                group.members.remove(session)?;
-                let news = (group.filter.clone(), group.interest(self.worker));
-                self.drop_empty_group(id);
-                Some(news)
-            }
-        };
-        self.tree.prune(place.node, Wants::is_empty);
+        if let Some(id) = place.group() {
+            let group = &mut self.groups[id];
+            group.members.remove(session)?;
+            self.further -= usize::from(!group.members.as_slice().is_empty());
+            let news = Some((group.filter.clone(), group.interest(self.worker)));
+            self.drop_empty_group(id);
+            return Some(Unsubscribed { place, news });
+        }
+        let Place(node) = place;
+        let (gone, is_last) = self.crowds.change(&mut self.tree[node], |everyone| {
+            let gone = everyone.subscribers.remove(session);
+            (gone, everyone.subscribers.as_slice().is_empty())
+        });
+        gone?;
+        self.further -= usize::from(!is_last);
+        let nothing = Interest { worker: self.worker, members: 0, online: 0 };
+        let news = is_last.then(|| (self.tree.filter(node).into(), nothing));
+        self.tree.prune(node, Wants::is_empty);
         Some(Unsubscribed { place, news })
     }
 
@@ -238,7 +159,7 @@ impl Subscriptions {
         id: GroupId,
         online: bool,
     ) -> (Arc<str>, Interest) {
-        let group = &mut self.groups[id as usize];
+        let group = &mut self.groups[id];
         group.members.set_online(session, online);
         (group.filter.clone(), group.interest(self.worker))
     }
@@ -248,29 +169,26 @@ impl Subscriptions {
     pub(crate) fn interest(&self, place: Place) -> Interest {
         match place.group() {
             None => Interest { worker: self.worker, members: 1, online: 0 },
-            Some(id) => self.groups[id as usize].interest(self.worker),
+            Some(id) => self.groups[id].interest(self.worker),
         }
     }
 
     /// Stores another worker's interest in a filter.
     pub fn learn(&mut self, filter: TopicFilter<'_>, interest: Interest) {
         let node = self.tree.insert(filter.filter);
-        if filter.share_name.is_none() {
-            let workers = &mut self.tree[node].workers;
-            if interest.members > 0 {
-                workers.insert(interest.worker);
-            } else {
-                workers.remove(interest.worker);
-            }
-        } else {
+        if filter.share_name.is_some() {
             let id = self.group_at(node, filter.text);
-            let elsewhere = &mut self.groups[id as usize].elsewhere;
+            let elsewhere = &mut self.groups[id].elsewhere;
             elsewhere.retain(|known| known.worker != interest.worker);
             if interest.members > 0 {
                 elsewhere.push(interest);
             }
-            self.drop_empty_group(id);
+            return self.drop_empty_group(id);
         }
+        self.crowds.change(&mut self.tree[node], |everyone| match interest.members {
+            0 => everyone.workers.remove(interest.worker),
+            _ => everyone.workers.insert(interest.worker),
+        });
         self.tree.prune(node, Wants::is_empty);
     }
 
@@ -279,44 +197,50 @@ impl Subscriptions {
         matches.nodes.clear();
         matches.groups.clear();
         matches.workers = WorkerSet::default();
-        matches.visits = self.tree.matching(topic, |node, wants| {
-            if !wants.subscribers.as_slice().is_empty() {
-                matches.nodes.push(node);
+        matches.visits = self.tree.matching(topic, |node, wants| match *wants {
+            Wants::Nobody => {}
+            Wants::One(_) => matches.nodes.push(node),
+            Wants::Elsewhere(worker) => matches.workers.insert(worker),
+            Wants::Shared(group) => matches.groups.extend(self.groups.list(group)),
+            Wants::Many(place) => {
+                let everyone = &self.crowds[place];
+                let is_here = !everyone.subscribers.as_slice().is_empty();
+                matches.nodes.extend(is_here.then_some(node));
+                matches.workers.extend(everyone.workers);
+                matches.groups.extend(self.groups.list(everyone.group));
             }
-            matches.workers.extend(wants.workers);
-            matches.groups.extend_from_slice(&wants.groups);
         });
     }
 
     /// The subscribers of a filter that matched.
     #[must_use]
     pub fn subscribers(&self, node: NodeId) -> &[Subscriber] {
-        self.tree[node].subscribers.as_slice()
+        self.crowds.subscribers(&self.tree[node])
     }
 
     /// A group that matched.
     #[must_use]
     pub fn group(&self, id: GroupId) -> &Group {
-        &self.groups[id as usize]
+        &self.groups[id]
     }
 
     /// A group that matched, as a mutable reference to move its turn.
     pub(crate) fn group_mut(&mut self, id: GroupId) -> &mut Group {
-        &mut self.groups[id as usize]
+        &mut self.groups[id]
     }
 
     /// The group of a shared filter, if any worker has members of it.
     #[must_use]
     pub(crate) fn find_share(&self, filter: TopicFilter<'_>) -> Option<GroupId> {
-        self.find_group(filter.text)
+        self.groups.find(filter.text)
     }
 
     /// The whole filter of a subscription, in the client's own text.
     #[must_use]
     pub fn filter(&self, place: Place) -> Arc<str> {
         match place.group() {
-            None => self.tree.filter(place.node).into(),
-            Some(id) => self.groups[id as usize].filter.clone(),
+            None => self.tree.filter(place.0).into(),
+            Some(id) => self.groups[id].filter.clone(),
         }
     }
 
@@ -324,75 +248,60 @@ impl Subscriptions {
     #[must_use]
     pub fn subscriber(&self, session: u32, place: Place) -> Option<&Subscriber> {
         match place.group() {
-            None => self.tree[place.node].subscribers.get(session),
-            Some(id) => self.groups[id as usize].members.get(session),
+            None => self.crowds.subscriber(&self.tree[place.0], session),
+            Some(id) => self.groups[id].members.get(session),
         }
     }
 
     /// Sets whether deliveries for the subscription of `session` at `place` are checked.
     pub(crate) fn set_checked(&mut self, session: u32, place: Place, is_checked: bool) {
         match place.group() {
-            None => self.tree[place.node].subscribers.set_checked(session, is_checked),
-            Some(id) => self.groups[id as usize].members.set_checked(session, is_checked),
+            None => self.crowds.change(&mut self.tree[place.0], |everyone| {
+                everyone.subscribers.set_checked(session, is_checked);
+            }),
+            Some(id) => self.groups[id].members.set_checked(session, is_checked),
         }
     }
 
     /// The bytes that all of it takes.
     #[must_use]
-    pub(crate) fn memory(&self) -> usize {
-        self.tree.len() * 200
+    pub(crate) const fn memory(&self) -> usize {
+        // Lists of subscribers are three quarters full; those of many have an index as well.
+        let further = self.further * size_of::<Subscriber>() * 2;
+        self.tree.memory() + self.crowds.memory() + self.groups.memory() + further
     }
 
     /// The number of nodes in the tree: 0 without any subscription anywhere.
     #[must_use]
-    pub(crate) fn node_count(&self) -> usize {
+    pub(crate) const fn node_count(&self) -> usize {
         self.tree.len()
     }
 
-    fn find_group(&self, text: &str) -> Option<GroupId> {
-        self.group_ids.get(text).copied()
+    /// As [`FilterTree::take_moved_bytes`].
+    pub(crate) const fn take_moved_bytes(&mut self) -> usize {
+        self.tree.take_moved_bytes()
     }
 
     fn group_at(&mut self, node: NodeId, text: &str) -> GroupId {
-        if let Some(id) = self.find_group(text) {
+        if let Some(id) = self.groups.find(text) {
             return id;
         }
-        let filter: Arc<str> = text.into();
-        let siblings = &mut self.tree[node].groups;
-        let id = self.groups.insert(Group {
-            filter: filter.clone(),
-            members: Members::default(),
-            elsewhere: SmallVec::new(),
-            turn: 0,
-            node,
-            index: siblings.len() as u32,
-        }) as GroupId;
-        siblings.push(id);
-        self.group_ids.insert(filter, id);
-        id
+        self.crowds.change(&mut self.tree[node], |everyone| {
+            everyone.group = self.groups.add(text, node, everyone.group);
+            everyone.group
+        })
     }
 
+    /// Removes a group, and its node, where no worker has a member.
     fn drop_empty_group(&mut self, id: GroupId) {
-        let group = &self.groups[id as usize];
-        if !group.members.as_slice().is_empty() || !group.elsewhere.is_empty() {
+        let group = &self.groups[id];
+        if !group.is_empty() {
             return;
         }
-        let group = self.groups.remove(id as usize);
-        self.group_ids.remove(&group.filter);
-        let siblings = &mut self.tree[group.node].groups;
-        siblings.swap_remove(group.index as usize);
-        if let Some(&moved) = siblings.get(group.index as usize) {
-            self.groups[moved as usize].index = group.index;
+        let node = group.node;
+        if let Some(first) = self.groups.remove(id) {
+            self.crowds.change(&mut self.tree[node], |everyone| everyone.group = first);
         }
-    }
-}
-
-impl Group {
-    fn interest(&self, worker: WorkerId) -> Interest {
-        Interest {
-            worker,
-            members: self.members.as_slice().len() as u32,
-            online: self.members.online(),
-        }
+        self.tree.prune(node, Wants::is_empty);
     }
 }
