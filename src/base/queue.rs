@@ -108,6 +108,14 @@ impl<T> Queue<T> {
         Some(item)
     }
 
+    /// The item at a place, if it is there.
+    pub(crate) fn get(&self, place: u64) -> Option<&T> {
+        let number = place / PIECE_PLACES;
+        let is_first = number == self.first_number;
+        let piece = if is_first { &self.first } else { self.rest.get(&number)? };
+        piece.items.get(piece.index(place)?)
+    }
+
     /// The items with their places, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         let first = std::iter::once((&self.first_number, &self.first));
@@ -134,14 +142,16 @@ impl<T> Piece<T> {
         Self { kept: 0, items: VecDeque::with_capacity(capacity) }
     }
 
-    fn take(&mut self, place: u64) -> Option<T> {
+    /// The number of items before the one at a place, if there is one.
+    fn index(&self, place: u64) -> Option<usize> {
         let bit = bit(place);
-        if self.kept & bit == 0 {
-            return None;
-        }
-        let before = (self.kept & (bit - 1)).count_ones();
-        self.kept &= !bit;
-        let item = self.items.remove(before as usize);
+        (self.kept & bit != 0).then(|| (self.kept & (bit - 1)).count_ones() as usize)
+    }
+
+    fn take(&mut self, place: u64) -> Option<T> {
+        let index = self.index(place)?;
+        self.kept &= !bit(place);
+        let item = self.items.remove(index);
         if self.items.len() * 4 < self.items.capacity() {
             self.items.shrink_to(self.items.len() * 2);
         }

@@ -5,6 +5,8 @@ use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryName, DeliveryNumber, SessionNumber};
 use crate::mqtt::QoS;
 use crate::store::Message;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// A message for one session.
@@ -33,6 +35,12 @@ pub(super) struct Particulars {
     pub(super) share: Option<Arc<str>>,
 }
 
+/// Names a topic among those of one session's replays that wait. Topics that a peer has made for
+/// the same hash cost a look at each other, no more.
+pub(super) fn topic_hash(topic: &str) -> u64 {
+    FixedState::default().hash_one(topic)
+}
+
 /// The state of a packet identifier that is taken.
 #[derive(Debug)]
 pub(super) enum Exchange {
@@ -52,6 +60,14 @@ impl Delivery {
     /// would have a packet identifier.
     pub(super) fn may_have_been_sent(&self) -> bool {
         self.record == RecordRef::RESTORED && self.qos == QoS::AtLeastOnce
+    }
+
+    /// The [`topic_hash`] of a delivery that an earlier process took from the retained store for a
+    /// new subscription: such a delivery has a number of its own.
+    pub(super) fn restored_replay(&self) -> Option<u64> {
+        let is_restored = matches!(self.record, RecordRef::RESTORED | RecordRef::RESTORED_UNSENT);
+        let is_replay = self.retain && self.own_number().is_some() && self.share().is_none();
+        (is_restored && is_replay).then(|| topic_hash(self.message.topic()))
     }
 
     /// The Subscription Identifiers of the delivery.

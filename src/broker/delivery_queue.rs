@@ -1,8 +1,9 @@
 //! The deliveries that wait for one client, within limits; those that have expired make room.
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, topic_hash};
 use crate::base::queue::Queue;
 use crate::base::time::Time;
+use crate::store::Message;
 use std::collections::BTreeSet;
 
 /// A queue of deliveries, and the bytes that they take.
@@ -15,6 +16,9 @@ pub(super) struct DeliveryQueue {
     deadlines: BTreeSet<(Time, u64)>,
     /// The number of deliveries to members of shared groups.
     shared: usize,
+    /// The deliveries that an earlier process took from the retained store, by [`topic_hash`], with
+    /// their places.
+    replays: BTreeSet<(u64, u64)>,
 }
 
 /// The limits of a queue.
@@ -80,8 +84,31 @@ impl DeliveryQueue {
         self.bytes += delivery.queued_bytes();
         self.shared += usize::from(delivery.share().is_some());
         let expires = delivery.message.expires;
+        let replay = delivery.restored_replay();
         let place = self.queue.push_back(delivery);
         self.deadlines.extend(expires.map(|expires| (expires.at, place)));
+        self.replays.extend(replay.map(|hash| (hash, place)));
+    }
+
+    /// True when a delivery is left that an earlier process took from the retained store.
+    pub(super) fn has_replay(&self) -> bool {
+        !self.replays.is_empty()
+    }
+
+    /// Takes out the deliveries from the retained store whose messages are of `topic`, and `old`.
+    pub(super) fn take_replays(
+        &mut self,
+        topic: &str,
+        old: impl Fn(&Message) -> bool,
+    ) -> Vec<Delivery> {
+        if self.replays.is_empty() {
+            return Vec::new();
+        }
+        let hash = topic_hash(topic);
+        let of_topic = self.replays.range((hash, 0)..=(hash, u64::MAX));
+        let is_old = |place: &u64| self.queue.get(*place).is_some_and(|d| old(&d.message));
+        let places: Vec<u64> = of_topic.map(|(_, place)| *place).filter(is_old).collect();
+        places.into_iter().filter_map(|place| self.take(place)).collect()
     }
 
     /// Takes the delivery that has waited longest.
@@ -124,6 +151,9 @@ impl DeliveryQueue {
         self.shared -= usize::from(delivery.share().is_some());
         if let Some(expires) = delivery.message.expires {
             self.deadlines.remove(&(expires.at, place));
+        }
+        if let Some(hash) = delivery.restored_replay() {
+            self.replays.remove(&(hash, place));
         }
         if self.queue.is_empty() {
             // The memory of a queue that was long goes with it.

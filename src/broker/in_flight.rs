@@ -10,16 +10,14 @@
 //! An index finds an identifier once there are many, so that the cost of a packet does not grow
 //! with the number of exchanges.
 
-use super::delivery::{Delivery, Exchange};
+use super::delivery::{Delivery, Exchange, topic_hash};
 use super::publication::packet_id;
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, Serial};
 use crate::base::maps::HashMap;
 use crate::store::Message;
-use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
-use std::hash::BuildHasher;
 
 /// A packet identifier that is taken.
 #[derive(Debug)]
@@ -401,12 +399,6 @@ const fn set(bits: &mut Bits, packet_id: u16, is_taken: bool) {
 
 fn chunks(delivery: &Delivery) -> u32 {
     delivery.message.bytes().len().div_ceil(CHUNK_BYTES) as u32
-}
-
-/// Names a topic among those of one session's waiting replays. Topics that a peer has made for the
-/// same hash cost a look at each other, no more.
-fn topic_hash(topic: &str) -> u64 {
-    FixedState::default().hash_one(topic)
 }
 
 impl Waiting {

@@ -46,12 +46,15 @@ impl Session {
 impl Clients {
     /// Notes that a session was sent a retained message live, which overtakes the replays up to the
     /// number `last`: no older message of its topic may follow in them. Older ones that wait for
-    /// the disk are ended.
+    /// the disk, or since an earlier process, are ended.
     pub(super) fn note_live(&mut self, slot: u32, live: &Arc<Message>, last: u32) {
         let session = &mut self.sessions[slot];
         session.rare().replays.note_live(live, last);
         let is_old = |old: &Message| old.topic() == live.topic() && !is_newer(old, live);
         let ended = session.in_flight.waiting_replays(live.topic(), is_old);
+        for delivery in session.take_queued_replays(live.topic(), is_old) {
+            self.note_done(slot, &delivery);
+        }
         for packet_id in &ended {
             self.complete(slot, *packet_id);
         }
@@ -163,7 +166,7 @@ impl Shard {
             let source = match replay.next_source() {
                 Ok(Some(source)) => source,
                 // A newer live message may still overtake what waits for the disk.
-                Ok(None) if !session.in_flight.has_waiting_replay() => {
+                Ok(None) if !session.has_waiting_replay() => {
                     self.end_first(id);
                     continue;
                 }

@@ -12,7 +12,7 @@ use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionNumber};
 use crate::base::time::Time;
 use crate::mqtt::QoS;
-use crate::store::Source;
+use crate::store::{Message, Source};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -206,6 +206,23 @@ impl Session {
     /// Queues a message that was there before; limits are for new ones.
     pub(super) fn requeue(&mut self, delivery: Delivery) {
         self.rare().queue.add(delivery);
+    }
+
+    /// True when a retained message for a new subscription waits: for the disk, or since an earlier
+    /// process.
+    pub(super) fn has_waiting_replay(&self) -> bool {
+        let is_queued = |rare: &Rare| rare.queue.has_replay();
+        self.in_flight.has_waiting_replay() || self.rare.as_deref().is_some_and(is_queued)
+    }
+
+    /// Takes out the queued retained messages of `topic` that an earlier process took for a new
+    /// subscription, and that are `old`.
+    pub(super) fn take_queued_replays(
+        &mut self,
+        topic: &str,
+        old: impl Fn(&Message) -> bool,
+    ) -> Vec<Delivery> {
+        self.rare.as_mut().map_or_else(Vec::new, |rare| rare.queue.take_replays(topic, old))
     }
 
     /// The bytes of the messages in the queue.

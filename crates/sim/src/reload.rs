@@ -141,6 +141,10 @@ impl World {
     /// Whether the wire's client identifier is that of another user; None when that is not sure.
     fn is_taken(&self, wire: usize, who: &Who) -> Option<bool> {
         let Wire { client, opened, .. } = self.wires[wire];
+        if self.clients[client].id.is_empty() {
+            // The identifier that the broker chooses is nobody's.
+            return Some(false);
+        }
         let is_opening = |(index, other): (usize, &Wire)| {
             index != wire && other.client == client && !other.is_answered
         };
