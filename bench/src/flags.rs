@@ -14,6 +14,8 @@ use std::path::PathBuf;
 ///
 /// Every message carries its publisher, number and send time. A run in which one is lost,
 /// duplicated or out of order fails with exit status 1.
+///
+/// `ringmq-bench faults --help` tells of tests that start a broker and provoke faults.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ringmq-bench", version)]
 pub(crate) struct Flags {

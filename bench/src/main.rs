@@ -16,6 +16,7 @@
 mod clock;
 mod connection;
 mod failure;
+mod faults;
 mod flags;
 mod handshake;
 mod histogram_files;
@@ -53,6 +54,10 @@ use std::process::ExitCode;
 const DESCRIPTORS: u64 = 64;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "faults") {
+        return faults::main(arguments);
+    }
     let flags = Flags::parse();
     match execute(&flags) {
         Ok(true) => ExitCode::SUCCESS,

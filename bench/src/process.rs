@@ -59,6 +59,21 @@ impl Process {
         Ok(Memory { resident_bytes: bytes("Rss:"), anonymous_bytes: bytes("Anonymous:") })
     }
 
+    /// The descriptors that the process has open.
+    pub(crate) fn descriptors(&self) -> Result<usize> {
+        self.count("fd")
+    }
+
+    /// The threads of the process.
+    pub(crate) fn threads(&self) -> Result<usize> {
+        self.count("task")
+    }
+
+    fn count(&self, folder: &str) -> Result<usize> {
+        let entries = std::fs::read_dir(self.folder.join(folder)).map_err(|_| self.gone())?;
+        Ok(entries.count())
+    }
+
     fn gone(&self) -> Failure {
         Failure::new(format_args!("cannot read {}: is it the broker's?", self.folder.display()))
     }
@@ -95,7 +110,9 @@ mod tests {
 
     #[test]
     fn this_process_is_alive() {
-        let usage = Process::new(std::process::id()).unwrap().usage().unwrap();
+        let process = Process::new(std::process::id()).unwrap();
+        assert!(process.threads().unwrap() > 0 && process.descriptors().unwrap() > 2);
+        let usage = process.usage().unwrap();
         assert!(usage.cpu_ns > 0);
         assert!(usage.memory.resident_bytes > usage.memory.anonymous_bytes);
         assert!(Process::new(u32::MAX).is_err());
