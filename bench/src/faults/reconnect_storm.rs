@@ -38,7 +38,7 @@ const BACK_S: f64 = 30.0;
 /// The time after which those that are not back are counted as lost, in seconds.
 const GIVE_UP_S: f64 = 120.0;
 
-/// Seconds that the first login of a user may take: one hash, and many times that for a busy machine.
+/// Seconds that the first login of a user may take: one hash, many times over for a busy machine.
 const LOGIN_S: f64 = 0.2;
 
 /// Sizes of the test.

@@ -89,7 +89,7 @@ pub(super) fn run(bench: &Bench, sizes: &Sizes) -> Result<Findings> {
     }
     bench.make_room(readers + healthy)?;
     let words = format!(
-        "{readers} of {} subscribers stop reading for {seconds} s, {rate} messages/s of {size} bytes",
+        "{readers} of {} subscribers stop reading for {seconds} s, {rate} messages/s of {size} B",
         readers + healthy
     );
     let mut findings = bench.findings("stopped-readers", words);

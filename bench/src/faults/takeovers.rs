@@ -31,8 +31,8 @@ const PATIENCE_S: f64 = 10.0;
 /// The time in which something must happen while takeovers go on.
 const STALL_NS: u64 = 20_000_000_000;
 
-/// Memory that may be more at the end where that is above 10 %: what the allocator has at rest varies
-/// by 4 MiB to either side. Of 1,000,000 takeovers a leak of 9 bytes each shows.
+/// Memory that may be more at the end where that is above 10 %: the allocator's at rest varies by 4
+/// MiB to either side. Of 1,000,000 takeovers a leak of 9 bytes each shows.
 const REST_BYTES: u64 = 8 << 20;
 
 /// Sizes of the test.

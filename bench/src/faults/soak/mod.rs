@@ -1,4 +1,4 @@
-//! A mixed load and attacks for long: memory must not grow, and at rest everything must be as it was.
+//! A mixed load and attacks for long: memory must not grow, and at rest everything is as it was.
 
 mod attacks;
 mod load;
