@@ -47,7 +47,7 @@ pub(super) struct Sizes {
     /// Sessions [10000; small: 300]
     #[arg(long)]
     sessions: Option<u32>,
-    /// Messages for each while it is away, at QoS 1 [3]
+    /// Messages for each while it is away, at QoS 1 (3)
     #[arg(long, default_value_t = 3)]
     messages: u32,
     /// The protocol below MQTT

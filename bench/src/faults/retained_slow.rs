@@ -46,7 +46,7 @@ pub(super) struct Sizes {
     /// Seconds for which the subscriber stands still [10; small: 2]
     #[arg(long)]
     pause: Option<f64>,
-    /// Messages per second that it reads then [40000]
+    /// Messages per second that it reads then (40000)
     #[arg(long, default_value_t = 40_000.0)]
     read_rate: f64,
 }

@@ -44,7 +44,7 @@ pub(super) struct Sizes {
     /// Takeovers [1000000; small: 60000]
     #[arg(long)]
     takeovers: Option<u64>,
-    /// Takeovers before memory and descriptors are looked at for the first time [5000]
+    /// Takeovers before memory and descriptors are looked at for the first time (5000)
     #[arg(long, default_value_t = 5000)]
     warmup: u64,
 }

@@ -44,7 +44,7 @@ pub(super) struct Sizes {
     /// proper before samples count [60; small: 4]
     #[arg(long)]
     warmup: Option<f64>,
-    /// Publishes per second, half of them over TLS [400]
+    /// Publishes per second, half of them over TLS (400)
     #[arg(long, default_value_t = 400.0)]
     rate: f64,
 }
