@@ -33,6 +33,8 @@ impl World {
             max_inflight: u16::MAX,
             max_queued_messages: MESSAGES as u32,
             max_queued_bytes: u64::MAX,
+            // No timer is ever due.
+            max_anonymous_expiry: u32::MAX,
             ..Options::default()
         };
         let mut broker = Bare::with(options);
