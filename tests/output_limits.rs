@@ -72,11 +72,11 @@ fn a_large_payload_for_many_groups_of_one_client_is_sent_in_turns() {
         let dropped = broker.shard.counters().dropped_queue_full as usize;
         let options = Options::default();
         let queued = options.max_queued_bytes as usize / payload.len();
-        assert!(received > queued, "{received} of 2300 are received");
+        assert!(received >= queued, "{received} of 2300 are received");
         match qos {
-            0 => assert_eq!(received + dropped, 2300),
-            // The others wait for the window, or were dropped.
-            _ => assert!(received + dropped <= 2300 && received <= 256),
+            0 => assert!(received > queued && received + dropped == 2300),
+            // What waits and what is in flight have one limit; the others were dropped.
+            _ => assert!(received + dropped <= 2300 && received <= queued + 1),
         }
     }
 }
