@@ -36,8 +36,8 @@ const DRAIN_NS: u64 = 300_000_000_000;
 /// The time for connections, and for the last answers to the publisher.
 const PATIENCE_NS: u64 = 60_000_000_000;
 
-/// MiB of buffers that a worker and its allocator keep for use: measured are up to 16.
-const WORKER_MIB: u64 = 16;
+/// MiB of buffers that a worker and its allocator keep for use: measured are up to 18.
+const WORKER_MIB: u64 = 32;
 
 /// Seconds for which the readers stand still the second time, at most.
 const AGAIN_S: f64 = 60.0;
