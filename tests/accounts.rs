@@ -25,13 +25,6 @@ fn broker() -> Bare {
     })
 }
 
-fn client(broker: &mut Bare, connect: &[u8]) -> LinkId {
-    let link = broker.open();
-    broker.send(link, connect);
-    assert_eq!(broker.take(link)[3], 0, "it is let in");
-    link
-}
-
 fn send(broker: &mut Bare, link: LinkId, bytes: &[u8]) {
     broker.send(link, bytes);
     broker.wait(Duration::ZERO);
@@ -52,7 +45,7 @@ fn subscribe(filters: impl Iterator<Item = String>, options: u8) -> Vec<u8> {
 const NO_RETAINED: u8 = 0x21;
 
 fn retained(broker: &mut Bare) {
-    let link = client(broker, &connect("retained", None));
+    let link = broker.connected(&connect("retained", None));
     for number in 0..20_000 {
         let payload = vec![b'x'; number % 300 + 1];
         send(broker, link, &publish(&format!("retained/{number}"), 0, true, &payload));
@@ -61,21 +54,21 @@ fn retained(broker: &mut Bare) {
 
 fn sessions(broker: &mut Bare) {
     for number in 0..10_000 {
-        let link = client(broker, &connect_stored(&format!("session {number}"), 3600, 0));
+        let link = broker.connected(&connect_stored(&format!("session {number}"), 3600, 0));
         broker.drop_link(link);
     }
 }
 
 fn connections(broker: &mut Bare) {
     for number in 0..5_000 {
-        let link = client(broker, &connect(&format!("connection {number}"), None));
+        let link = broker.connected(&connect(&format!("connection {number}"), None));
         let half = &publish("half", 0, false, &vec![b'x'; 2_000])[..1_500];
         broker.send(link, &half[..number % 1_500]);
     }
 }
 
 fn subscriptions(broker: &mut Bare) {
-    let link = client(broker, &connect("subscriptions", None));
+    let link = broker.connected(&connect("subscriptions", None));
     for some in 0..50 {
         let filters = (0..600).map(|number| format!("{some}/+/floor/{number}/#"));
         send(broker, link, &subscribe(filters, NO_RETAINED));
@@ -85,9 +78,9 @@ fn subscriptions(broker: &mut Bare) {
 }
 
 fn queues(broker: &mut Bare) {
-    let publisher = client(broker, &connect("publisher", None));
+    let publisher = broker.connected(&connect("publisher", None));
     for number in 0..20 {
-        let link = client(broker, &connect_stored(&format!("absent {number}"), 3600, 0));
+        let link = broker.connected(&connect_stored(&format!("absent {number}"), 3600, 0));
         let filter = if number < 10 { "shared".to_owned() } else { format!("own/{number}") };
         send(broker, link, &subscribe([filter].into_iter(), NO_RETAINED));
         broker.drop_link(link);
@@ -99,10 +92,10 @@ fn queues(broker: &mut Bare) {
 }
 
 fn in_flight(broker: &mut Bare) {
-    let publisher = client(broker, &connect("sender", None));
+    let publisher = broker.connected(&connect("sender", None));
     let mut slow = Vec::new();
     for number in 0..200 {
-        let link = client(broker, &connect_stored(&format!("slow {number}"), 3600, 0));
+        let link = broker.connected(&connect_stored(&format!("slow {number}"), 3600, 0));
         let filters = ["flight".to_owned()].into_iter();
         send(broker, link, &subscribe(filters, NO_RETAINED));
         slow.push(link);
@@ -114,7 +107,7 @@ fn in_flight(broker: &mut Bare) {
 }
 
 fn replays(broker: &mut Bare) {
-    let link = client(broker, &connect_stored("replays", 3600, 0));
+    let link = broker.connected(&connect_stored("replays", 3600, 0));
     broker.input(Input::Blocked { link });
     for some in 0..20 {
         let filters = (0..500).map(|number| format!("nothing/{some}/{number}"));

@@ -17,13 +17,6 @@ const QUOTA_EXCEEDED: u8 = 0x97;
 const NONE: u8 = 0x10;
 const DAY_S: u32 = 86_400;
 
-fn connected(broker: &mut Bare, connect: &[u8]) -> LinkId {
-    let link = broker.open();
-    broker.send(link, connect);
-    assert_eq!(broker.take(link)[3], 0, "it is let in");
-    link
-}
-
 /// PUBLISH of version 5 at QoS 1 with RETAIN and packet identifier 1.
 fn retain(topic: &str, payload: &[u8]) -> Vec<u8> {
     packet(0x33, &[&text(topic)[..], &[0, 1, 0], payload].concat())
@@ -56,7 +49,7 @@ fn puback(broker: &mut Bare, link: LinkId) -> u8 {
 fn a_session_has_as_many_subscriptions_as_it_may() {
     let options = Options { max_subscriptions: 3, ..Options::default() };
     let mut broker = Bare::with(options);
-    let link = connected(&mut broker, &connect("a", None));
+    let link = broker.connected(&connect("a", None));
     broker.send(link, &subscribe(&["1", "2", "3", "4", "2"]));
     assert_eq!(suback(&mut broker, link), [1, 1, 1, QUOTA_EXCEEDED, 1]);
     assert_eq!(broker.shard.counters().refused_quota, 1);
@@ -65,7 +58,7 @@ fn a_session_has_as_many_subscriptions_as_it_may() {
     broker.send(link, &subscribe(&["4", "5"]));
     assert_eq!(suback(&mut broker, link), [1, QUOTA_EXCEEDED]);
     // The next client's are its own.
-    let other = connected(&mut broker, &connect("b", None));
+    let other = broker.connected(&connect("b", None));
     broker.send(other, &subscribe(&["5", "6", "7"]));
     assert_eq!(suback(&mut broker, other), [1, 1, 1]);
 }
@@ -74,7 +67,7 @@ fn a_session_has_as_many_subscriptions_as_it_may() {
 fn older_versions_hear_of_a_refusal_what_they_can() {
     let options = Options { max_subscriptions: 1, ..Options::default() };
     let mut broker = Bare::with(options);
-    let link = connected(&mut broker, &connect_v3("old", None));
+    let link = broker.connected(&connect_v3("old", None));
     let filters = [&text("1")[..], &[1], &text("2"), &[1]].concat();
     broker.send(link, &packet(0x82, &[&[0, 2], &filters[..]].concat()));
     assert_eq!(broker.take(link), [0x90, 4, 0, 2, 1, 0x80]);
@@ -84,11 +77,11 @@ fn older_versions_hear_of_a_refusal_what_they_can() {
 fn shared_subscriptions_have_a_limit_of_their_own() {
     let options = Options { max_shared_subscriptions: 1, ..Options::default() };
     let mut broker = Bare::with(options);
-    let link = connected(&mut broker, &connect("a", None));
+    let link = broker.connected(&connect("a", None));
     broker.send(link, &subscribe(&["$share/g/1", "$share/g/2", "2", "$share/g/1"]));
     assert_eq!(suback(&mut broker, link), [1, QUOTA_EXCEEDED, 1, 1]);
     let mut broker = Bare::with(Options { max_shared_subscriptions: 0, ..Options::default() });
-    let link = connected(&mut broker, &connect("a", None));
+    let link = broker.connected(&connect("a", None));
     broker.send(link, &subscribe(&["$share/g/1", "1"]));
     assert_eq!(suback(&mut broker, link), [QUOTA_EXCEEDED, 1]);
 }
@@ -96,7 +89,7 @@ fn shared_subscriptions_have_a_limit_of_their_own() {
 #[test]
 fn the_filters_of_a_session_have_so_many_bytes_in_all() {
     let mut broker = Bare::with(Options { max_filter_bytes: 65_536, ..Options::default() });
-    let link = connected(&mut broker, &connect("a", None));
+    let link = broker.connected(&connect("a", None));
     let long = |letter: &str| letter.repeat(40_000);
     broker.send(link, &subscribe(&[&long("a"), &long("b"), &long("a"), "c"]));
     assert_eq!(suback(&mut broker, link), [1, QUOTA_EXCEEDED, 1, 1]);
@@ -116,29 +109,29 @@ fn a_user_has_as_many_sessions_as_it_may_however_they_come_about() {
         assert!(broker.is_closed(link));
     };
     for name in ["a", "b"] {
-        let link = connected(&mut broker, &connect_stored(name, DAY_S, 0));
+        let link = broker.connected(&connect_stored(name, DAY_S, 0));
         broker.drop_link(link);
     }
     refused(&mut broker, &connect_stored("c", DAY_S, 0));
     // One that ends with its connection does not count, nor does a second CONNECT change that.
-    connected(&mut broker, &connect("c", None));
+    broker.connected(&connect("c", None));
     refused(&mut broker, &connect_stored("c", DAY_S, 0));
     // Known ones come back.
-    connected(&mut broker, &connect_stored("a", DAY_S, 0));
+    broker.connected(&connect_stored("a", DAY_S, 0));
     // One ends, another takes its place.
-    let b = connected(&mut broker, &connect_stored("b", 0, 0));
+    let b = broker.connected(&connect_stored("b", 0, 0));
     broker.drop_link(b);
-    let c = connected(&mut broker, &connect_stored("d", DAY_S, 0));
+    let c = broker.connected(&connect_stored("d", DAY_S, 0));
     refused(&mut broker, &connect_stored("b", DAY_S, 0));
     broker.drop_link(c);
     broker.wait(Duration::from_secs(u64::from(DAY_S) + 1));
-    connected(&mut broker, &connect_stored("b", DAY_S, 0));
+    broker.connected(&connect_stored("b", DAY_S, 0));
 }
 
 #[test]
 fn a_user_has_retained_messages_on_as_many_topics_as_it_may() {
     let mut broker = Bare::with(Options { max_retained: 2, ..Options::default() });
-    let link = connected(&mut broker, &connect("a", None));
+    let link = broker.connected(&connect("a", None));
     for (topic, payload, code) in [
         ("1", &b"x"[..], NONE),
         ("2", b"x", NONE),
@@ -184,7 +177,7 @@ fn sessions_of_clients_without_a_name_expire_at_last() {
 #[test]
 fn a_delivery_names_as_many_subscriptions_as_it_may() {
     let mut broker = Bare::with(Options { max_subscription_ids: 2, ..Options::default() });
-    let link = connected(&mut broker, &connect("a", None));
+    let link = broker.connected(&connect("a", None));
     for (id, filter) in [(7, "t"), (5, "+"), (6, "#")] {
         let body = [&[0, 1, 2, 0x0B, id], &text(filter)[..], &[0]].concat();
         broker.send(link, &packet(0x82, &body));

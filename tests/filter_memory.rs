@@ -19,35 +19,8 @@ use ringmq::options::Options;
 use ringmq::store::Epoch;
 use ringmq::testing::{Prng, census, open_policy};
 use ringmq::topics::{Extras, Interest, Subscriber, Subscriptions};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
-
-/// Counts the live bytes of each thread.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(bytes: isize) {
-    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
-}
-
-// SAFETY: every call goes on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use support::live_bytes::{Counting, live};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -165,11 +138,11 @@ fn subscribe(filters: &[String], retain_handling: RetainHandling) -> Vec<u8> {
 /// What `step` adds for each byte sent, at most, from [`SENT_MIN`] bytes on. A step returns how
 /// many bytes it sent.
 fn most(filters: &[String], mut step: impl FnMut(&[String]) -> usize) -> f64 {
-    let (before, mut sent, mut most) = (LIVE.get(), 0, 0.0_f64);
+    let (before, mut sent, mut most) = (live(), 0, 0.0_f64);
     for filters in filters.chunks(FILTERS) {
         sent += step(filters);
         if sent >= SENT_MIN {
-            most = most.max((LIVE.get() - before) as f64 / sent as f64);
+            most = most.max((live() - before) as f64 / sent as f64);
         }
     }
     assert!(sent >= SENT_MIN, "{sent} bytes are too few");
@@ -347,18 +320,18 @@ fn a_session_that_ends_gives_its_memory_back() {
         })
         .collect();
     let mut world = World::new(2, false);
-    let before = LIVE.get();
+    let before = live();
     for filters in filters.chunks(FILTERS) {
         let bytes = subscribe(filters, RetainHandling::Send);
         world.send(&bytes);
     }
-    let held = LIVE.get() - before;
+    let held = live() - before;
     // DISCONNECT, with a session that ends at once.
     world.send(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0]);
     for shard in &world.shards {
         let (sessions, nodes, _) = census(shard);
         assert_eq!((sessions, nodes), (0, 0));
     }
-    let left = LIVE.get() - before;
+    let left = live() - before;
     assert!(left <= held / 50, "{left} bytes of {held} are left");
 }

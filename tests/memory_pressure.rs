@@ -18,13 +18,6 @@ fn broker() -> Bare {
     Bare::with(Options { max_queued_bytes: u64::MAX, ..Options::default() })
 }
 
-fn connected(broker: &mut Bare, connect: &[u8]) -> LinkId {
-    let link = broker.open();
-    broker.send(link, connect);
-    assert_eq!(broker.take(link)[3], 0, "it is let in");
-    link
-}
-
 /// PUBLISH of version 5 at QoS 1 with packet identifier 1.
 fn publish(topic: &str, retain: bool, payload: &[u8]) -> Vec<u8> {
     let head = [&text(topic)[..], &[0, 1, 0]].concat();
@@ -45,7 +38,7 @@ fn puback(broker: &mut Bare, link: LinkId) -> u8 {
 #[test]
 fn new_retained_topics_are_refused_and_known_ones_may_change_and_go() {
     let mut broker = broker();
-    let link = connected(&mut broker, &connect("a", None));
+    let link = broker.connected(&connect("a", None));
     broker.send(link, &publish("known", true, b"12345"));
     assert_eq!(puback(&mut broker, link), NONE);
     broker.input(Input::Pressure(Pressure::Tight));
@@ -69,7 +62,7 @@ fn new_retained_topics_are_refused_and_known_ones_may_change_and_go() {
 #[test]
 fn a_client_that_cannot_be_told_is_closed_rather_than_told_that_it_is_stored() {
     let mut broker = broker();
-    let link = connected(&mut broker, &connect_v3("old", None));
+    let link = broker.connected(&connect_v3("old", None));
     broker.input(Input::Pressure(Pressure::Tight));
     let body = [&text("new")[..], &[0, 1], b"1"].concat();
     broker.send(link, &packet(0x33, &body));
@@ -80,7 +73,7 @@ fn a_client_that_cannot_be_told_is_closed_rather_than_told_that_it_is_stored() {
 #[test]
 fn new_subscriptions_and_stored_sessions_are_refused_and_known_ones_go_on() {
     let mut broker = broker();
-    let link = connected(&mut broker, &connect_stored("stored", 3600, 0));
+    let link = broker.connected(&connect_stored("stored", 3600, 0));
     broker.send(link, &subscribe("a"));
     assert_eq!(broker.take(link).last(), Some(&1));
     broker.input(Input::Pressure(Pressure::Tight));
@@ -89,8 +82,8 @@ fn new_subscriptions_and_stored_sessions_are_refused_and_known_ones_go_on() {
         assert_eq!(broker.take(link).last(), Some(&code), "{filter}");
     }
     broker.drop_link(link);
-    connected(&mut broker, &connect_stored("stored", 3600, 0));
-    connected(&mut broker, &connect("passing", None));
+    broker.connected(&connect_stored("stored", 3600, 0));
+    broker.connected(&connect("passing", None));
     let refused = broker.open();
     broker.send(refused, &connect_stored("another", 3600, 0));
     assert_eq!(broker.take(refused)[3], QUOTA_EXCEEDED);
@@ -104,12 +97,12 @@ fn new_subscriptions_and_stored_sessions_are_refused_and_known_ones_go_on() {
 #[test]
 fn publishers_that_only_fill_queues_wait_and_go_on() {
     let mut broker = broker();
-    let stored = connected(&mut broker, &connect_stored("stored", 3600, 0));
+    let stored = broker.connected(&connect_stored("stored", 3600, 0));
     broker.send(stored, &subscribe("a"));
     broker.take(stored);
     broker.drop_link(stored);
-    let filler = connected(&mut broker, &connect("filler", None));
-    let other = connected(&mut broker, &connect("other", None));
+    let filler = broker.connected(&connect("filler", None));
+    let other = broker.connected(&connect("other", None));
     broker.input(Input::Pressure(Pressure::Tight));
     broker.send(filler, &publish("a", false, b"1"));
     assert_eq!(puback(&mut broker, filler), 0, "only then is it known");
@@ -129,13 +122,13 @@ fn those_that_hold_most_lose_what_waits_for_them() {
     let mut broker = broker();
     let mut sessions = Vec::new();
     for (name, count) in [("little", 1), ("most", 40), ("much", 30)] {
-        let link = connected(&mut broker, &connect_stored(name, 3600, 0));
+        let link = broker.connected(&connect_stored(name, 3600, 0));
         broker.send(link, &subscribe(name));
         broker.take(link);
         broker.drop_link(link);
         sessions.push((name, count));
     }
-    let publisher = connected(&mut broker, &connect("publisher", None));
+    let publisher = broker.connected(&connect("publisher", None));
     for (name, count) in &sessions {
         for _ in 0..*count {
             broker.send(publisher, &publish(name, false, &[0; 5000]));
@@ -158,7 +151,7 @@ fn those_that_hold_most_lose_what_waits_for_them() {
 #[test]
 fn a_client_that_is_amid_a_packet_keeps_its_connection_unless_nothing_else_helps() {
     let mut broker = broker();
-    let link = connected(&mut broker, &connect("amid", None));
+    let link = broker.connected(&connect("amid", None));
     let bytes = publish("a", false, &[0; 120_000]);
     broker.send(link, &bytes[..100_000]);
     broker.input(Input::Pressure(Pressure::Short));

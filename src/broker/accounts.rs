@@ -26,20 +26,12 @@ pub struct Accounts {
 impl Accounts {
     /// The bytes of all owners.
     #[must_use]
-    pub const fn sum(&self) -> u64 {
-        self.retained
-            + self.subscriptions
-            + self.sessions
-            + self.replays
-            + self.connections
-            + self.output
-            + self.journal
+    pub fn sum(&self) -> u64 {
+        self.owners().iter().map(|(_, bytes)| bytes).sum()
     }
-}
 
-impl fmt::Display for Accounts {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let owners = [
+    const fn owners(&self) -> [(&'static str, u64); 7] {
+        [
             ("retained", self.retained),
             ("subscriptions", self.subscriptions),
             ("sessions", self.sessions),
@@ -47,8 +39,13 @@ impl fmt::Display for Accounts {
             ("connections", self.connections),
             ("output", self.output),
             ("journal", self.journal),
-        ];
-        for (index, (owner, bytes)) in owners.into_iter().enumerate() {
+        ]
+    }
+}
+
+impl fmt::Display for Accounts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (owner, bytes)) in self.owners().into_iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(formatter, "{comma}{owner} {} kB", bytes / 1000)?;
         }

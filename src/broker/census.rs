@@ -2,12 +2,10 @@
 
 use super::accounts::Accounts;
 use super::clients::{Clients, Route};
+use super::purse::HOLDER_STEPS;
 use super::shard::Shard;
 use super::told;
 use crate::base::ids::SessionNumber;
-
-/// Steps of a walk for one slot.
-const SLOT_STEPS: usize = 16;
 
 /// The bytes that a map or an ordered set takes for an entry, besides the entry itself: they are
 /// half empty at times.
@@ -40,7 +38,7 @@ impl Shard {
                 self.census.next = Some(slot);
                 return;
             }
-            self.clients.outbox.purse().spend(SLOT_STEPS);
+            self.clients.outbox.purse().spend(HOLDER_STEPS);
             self.clients.count_slot(slot, &mut self.census.sums);
             slot += 1;
         }
@@ -59,8 +57,7 @@ impl Clients {
     fn count_slot(&self, slot: usize, accounts: &mut Accounts) {
         let id = self.sessions.id_at(slot as u32);
         if let Some(session) = id.and_then(|id| self.sessions.get(id)) {
-            let replays = session.replays_memory();
-            accounts.replays += replays as u64;
+            accounts.replays += session.replays_memory() as u64;
             accounts.sessions += session.memory() as u64;
         }
         if let Some(Some(link)) = self.links.get(slot) {

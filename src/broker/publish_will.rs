@@ -4,6 +4,7 @@ use super::ledger::Noted;
 use super::shard::Shard;
 use super::will::{Author, WillMessage};
 use crate::mqtt::{Properties, Publish, QoS};
+use crate::store::Source;
 
 impl Shard {
     /// The will of a session is to be published. The journal has been told that it is gone: one
@@ -24,7 +25,7 @@ impl Shard {
             self.clients.counters.publishes_denied += 1;
             return;
         }
-        let user = author.source.as_ref().and_then(|source| source.identity.user.as_deref());
+        let user = author.source.as_ref().and_then(Source::user);
         let mut publish = Publish {
             dup: false,
             qos: will.qos,

@@ -51,6 +51,14 @@ pub struct Source {
     pub listener: ListenerId,
 }
 
+impl Source {
+    /// The verified name of the publisher, if it has one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.identity.user.as_deref()
+    }
+}
+
 /// The parts of a message besides its bytes.
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "the fields are those of Message")]
@@ -140,7 +148,7 @@ impl Message {
     /// The verified name of the publisher, where it is known.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.source.as_ref().and_then(|source| source.identity.user.as_deref())
+        self.source.as_ref().and_then(Source::user)
     }
 
     /// A message whose `bytes` are those of its topic, its properties and its payload; `lengths`

@@ -52,6 +52,14 @@ impl Bare {
         link
     }
 
+    /// A link whose client has been let in.
+    pub fn connected(&mut self, connect: &[u8]) -> LinkId {
+        let link = self.open();
+        self.send(link, connect);
+        assert_eq!(self.take(link)[3], 0, "it is let in");
+        link
+    }
+
     pub fn send(&mut self, link: LinkId, bytes: &[u8]) {
         self.input(Input::Received { link, bytes });
     }
