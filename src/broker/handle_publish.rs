@@ -12,8 +12,8 @@ use super::shard::Shard;
 use super::told;
 use crate::base::ids::{LinkId, MessageId, RecordName, SessionId, SessionNumber, WorkerId};
 use crate::mqtt::{
-    Ack, AckType, Frame, Framed, Packet, ProtocolError, Publish, QoS, ReasonCode, Sender,
-    level_count, next_frame_of,
+    Ack, AckType, Frame, Packet, PacketType, ProtocolError, Publish, QoS, ReasonCode, Sender,
+    level_count,
 };
 use crate::store::{Expiry, Source, Traits};
 
@@ -196,19 +196,19 @@ impl Shard {
     ) {
         let Some(link) = self.clients.link(id) else { return };
         let (version, session) = (link.version, link.session());
-        let bytes = link.deferred_mut().bytes_of(response).to_vec();
-        let Ok(Framed::Whole(frame)) = next_frame_of(&bytes, bytes.len(), Some(version)) else {
-            return;
-        };
-        let Ok(ack) = Ack::decode(&frame, version) else { return };
+        // PUBACK or PUBREC of this broker's own making.
+        let &[head, _, high, low, ..] = link.deferred_mut().bytes_of(response) else { return };
+        let kind =
+            if head >> 4 == PacketType::PubRec as u8 { AckType::PubRec } else { AckType::PubAck };
+        let packet_id = u16::from_be_bytes([high, low]);
         if !version.is_v5() {
             return self.refuse(id, error);
         }
-        if let Some(session) = session.filter(|_| ack.kind == AckType::PubRec) {
+        if let Some(session) = session.filter(|_| kind == AckType::PubRec) {
             // [MQTT-4.3.3-9]: a PUBREC with an error frees the identifier.
-            self.forget_received(session, ack.packet_id);
+            self.forget_received(session, packet_id);
         }
-        let refusal = Ack::new(ack.kind, ack.packet_id, error.code);
+        let refusal = Ack::new(kind, packet_id, error.code);
         let refusal = self.clients.encode(id, &Packet::Ack(refusal));
         self.clients.fill_response(id, response, refusal);
     }
