@@ -147,6 +147,33 @@ impl Client {
         }
     }
 
+    /// Publishes `count` messages at QoS 1, encoded by `message`, of which `window` are under way at
+    /// once, until all are acknowledged.
+    ///
+    /// # Errors
+    /// An acknowledgement that does not come, or one that refuses.
+    pub(super) fn publish_all(
+        &mut self,
+        count: u32,
+        window: u32,
+        message: impl Fn(u32) -> Vec<u8>,
+    ) -> Result<()> {
+        let mut sent = 0;
+        for answered in 0..count {
+            let end = count.min(answered + window);
+            let packets: Vec<u8> = (sent..end).flat_map(&message).collect();
+            if !packets.is_empty() {
+                self.send(&packets)?;
+            }
+            sent = end;
+            let answer = self.expect(PacketType::PubAck)?;
+            if answer.body.get(2).is_some_and(|code| *code >= 0x80) {
+                return Err(Failure::new("the broker refuses a publish"));
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a ping and waits for the answer: the nanoseconds that took.
     pub(super) fn ping(&mut self) -> Result<u64> {
         let start_ns = now_ns();

@@ -5,7 +5,7 @@ use super::broker::Setup;
 use super::client::Client;
 use super::findings::{Findings, Goal};
 use super::packets::{DISCONNECT, connect, connect_stored, packet_id_of, publish, subscribe};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use ringmq_mqtt::{PacketType, QoS};
 
 const TOPIC: &str = "full";
@@ -31,7 +31,9 @@ pub(super) fn run(bench: &Bench, sessions: u32, queue: u32, findings: &mut Findi
     broker.settle()?;
     let mut price = |count: u32| -> Result<f64> {
         let before_ns = broker.cpu_ns()?;
-        burst(&mut publisher, count)?;
+        publisher.publish_all(count, WINDOW, |number| {
+            publish(TOPIC, QoS::AtLeastOnce, packet_id_of(number), b"message")
+        })?;
         broker.settle()?;
         Ok((broker.cpu_ns()? - before_ns) as f64 / f64::from(count) / 1e3)
     };
@@ -44,24 +46,5 @@ pub(super) fn run(bench: &Bench, sessions: u32, queue: u32, findings: &mut Findi
     let dropped = broker.stop()?.count("dropped_queue_full")? as f64;
     let due = Goal::Exactly(f64::from(sessions) * f64::from(queue.min(DROPPED_MAX)));
     findings.judge("dropped for absent clients", dropped, "", due);
-    Ok(())
-}
-
-fn burst(publisher: &mut Client, count: u32) -> Result<()> {
-    let mut sent = 0;
-    for answered in 0..count {
-        let mut packets = Vec::new();
-        while sent < count && sent < answered + WINDOW {
-            packets.extend(publish(TOPIC, QoS::AtLeastOnce, packet_id_of(sent), b"message"));
-            sent += 1;
-        }
-        if !packets.is_empty() {
-            publisher.send(&packets)?;
-        }
-        let answer = publisher.expect(PacketType::PubAck)?;
-        if answer.body.get(2).is_some_and(|code| *code >= 0x80) {
-            return Err(Failure::new("the broker refuses a publish"));
-        }
-    }
     Ok(())
 }

@@ -232,25 +232,11 @@ impl Storm {
         }
         let mut publisher = Client::connect(self.broker.plain, &connect)?;
         let count = self.sessions.len() as u32;
-        let (all, mut sent) = (count * self.messages, 0);
-        for answered in 0..all {
-            let mut packets = Vec::new();
-            while sent < all && sent < answered + WINDOW {
-                let stamp = Stamp { stream: sent % count, sequence: sent / count, time_ns: 0 };
-                let topic = topic(stamp.stream);
-                let packet_id = packet_id_of(sent);
-                packets.extend(publish(&topic, QoS::AtLeastOnce, packet_id, &stamp.bytes()));
-                sent += 1;
-            }
-            if !packets.is_empty() {
-                publisher.send(&packets)?;
-            }
-            let answer = publisher.expect(PacketType::PubAck)?;
-            if answer.body.get(2).is_some_and(|code| *code >= 0x80) {
-                return Err(Failure::new("the broker refuses a publish for an absent client"));
-            }
-        }
-        Ok(())
+        publisher.publish_all(count * self.messages, WINDOW, |number| {
+            let stamp = Stamp { stream: number % count, sequence: number / count, time_ns: 0 };
+            let packet_id = packet_id_of(number);
+            publish(&topic(stamp.stream), QoS::AtLeastOnce, packet_id, &stamp.bytes())
+        })
     }
 
     /// Connects all clients at once, and again those that are refused; the seconds until the last
