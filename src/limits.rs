@@ -20,6 +20,11 @@ pub const MEMORY_SHORT_PERCENT: u64 = 85;
 pub const MEMORY_FULL_PERCENT: u64 = 95;
 /// Hundredths by which it has to fall below one of these before that is over.
 pub const MEMORY_BACK_PERCENT: u64 = 2;
+/// The bytes that must have been freed before memory is given back to the kernel, besides an eighth
+/// of what was in use.
+pub(crate) const FREED_BYTES_MIN: u64 = 1 << 20;
+/// The time from then on until it is given back.
+pub(crate) const GIVE_BACK_DELAY: Duration = Duration::from_secs(2);
 /// Bytes that are taken from clients in one turn before it is seen whether that was enough.
 pub(crate) const SHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The time between two looks at what clients hold, when none holds much.

@@ -86,6 +86,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("clap", &["server"]),
     ("core_affinity", &["server"]),
     ("tracing_subscriber", &["server"]),
+    ("libmimalloc_sys", &["io"]),
     ("mimalloc", &["main"]),
     ("hdrhistogram", &["worker", "server"]),
     ("slab", &["base", "topics"]),

@@ -338,7 +338,7 @@ impl Outbox {
 }
 
 /// The size beyond which an arena's memory is freed.
-const ARENA_BYTES_KEPT: usize = 1 << 20;
+const ARENA_BYTES_KEPT: usize = 1 << 18;
 
 impl Run {
     /// Takes `next` in, if its bytes follow at once; true when they do.

@@ -18,6 +18,14 @@ pub fn in_use() -> u64 {
     IN_USE.get()
 }
 
+/// Gives memory that this thread has freed back to the kernel. Costs time with the number of pages
+/// that the thread has in use.
+pub(crate) fn give_back() {
+    // SAFETY: the call takes no memory of ours. Where another allocator is in use, there is nothing
+    // for it to do.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+}
+
 #[inline]
 fn count(bytes: i64) {
     IN_USE.add(&UNTOLD, bytes);

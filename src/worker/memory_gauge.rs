@@ -1,9 +1,11 @@
 //! How much of the memory that the broker may have is in use.
 
+use crate::base::time::Time;
 use crate::broker::Pressure;
 use crate::io::memory;
 use crate::limits::{
-    MEMORY_BACK_PERCENT, MEMORY_FULL_PERCENT, MEMORY_SHORT_PERCENT, MEMORY_TIGHT_PERCENT,
+    FREED_BYTES_MIN, GIVE_BACK_DELAY, MEMORY_BACK_PERCENT, MEMORY_FULL_PERCENT,
+    MEMORY_SHORT_PERCENT, MEMORY_TIGHT_PERCENT,
 };
 
 /// A worker's look at the memory of the process.
@@ -12,11 +14,15 @@ pub(super) struct MemoryGauge {
     /// The bytes that the broker may have.
     limit: u64,
     pressure: Pressure,
+    /// The most bytes that were in use since memory was last given back to the kernel.
+    greatest: u64,
+    /// The time at which memory is to be given back.
+    give_back_at: Option<Time>,
 }
 
 impl MemoryGauge {
     pub(super) const fn new(limit: u64) -> Self {
-        Self { limit, pressure: Pressure::None }
+        Self { limit, pressure: Pressure::None, greatest: 0, give_back_at: None }
     }
 
     /// Goes by another limit.
@@ -28,9 +34,32 @@ impl MemoryGauge {
     #[inline]
     pub(super) fn look(&mut self) -> Option<(u64, Pressure)> {
         let used = memory::in_use();
+        self.greatest = self.greatest.max(used);
         let before = self.pressure;
         self.pressure = judge(used, self.limit, before);
         (self.pressure != before).then_some((used, self.pressure))
+    }
+
+    /// Gives memory back to the kernel, some time after much of it was freed: the allocator frees
+    /// pages late, and only while its thread goes on allocating.
+    pub(super) fn give_back(&mut self, now: Time) {
+        let used = memory::in_use();
+        match self.give_back_at {
+            // What it costs grows with what is in use.
+            None if used + FREED_BYTES_MIN.max(self.greatest / 8) < self.greatest => {
+                self.give_back_at = Some(now.after(GIVE_BACK_DELAY));
+            }
+            Some(due) if due <= now => {
+                memory::give_back();
+                (self.greatest, self.give_back_at) = (used, None);
+            }
+            _ => {}
+        }
+    }
+
+    /// The time at which [`Self::give_back`] has something to do.
+    pub(super) const fn deadline(&self) -> Option<Time> {
+        self.give_back_at
     }
 }
 

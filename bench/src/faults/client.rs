@@ -147,8 +147,8 @@ impl Client {
         }
     }
 
-    /// Publishes `count` messages at QoS 1, encoded by `message`, of which `window` are under way at
-    /// once, until all are acknowledged.
+    /// Publishes `count` messages at QoS 1, encoded by `message`, of which `window` are under way
+    /// at once, until all are acknowledged.
     ///
     /// # Errors
     /// An acknowledgement that does not come, or one that refuses.

@@ -100,12 +100,14 @@ impl Engine {
 
     /// The next time at which the engine has something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        [self.shard.deadline(), self.gate.retry_at()].into_iter().flatten().min()
+        let deadlines = [self.shard.deadline(), self.gate.retry_at(), self.gauge.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Runs the timers that are due. True when the shard had one.
     pub(super) fn run_timers(&mut self) -> bool {
         let mut busy = self.look_for_input();
+        self.gauge.give_back(self.now);
         if self.shard.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.feed(Input::Tick);
             busy = true;
