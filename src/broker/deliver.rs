@@ -302,6 +302,12 @@ impl Clients {
             let id = self.sessions.id_at(slot).expect("it is there");
             return Fate::Parked(id, packet_id);
         }
+        if qos == QoS::ExactlyOnce && in_flight.is_waiting() {
+            // Others wait for the disk: the session outlived the process before this connection.
+            // [MQTT-4.6.0-5]
+            in_flight.wait(packet_id, publication.serial, delivery, Wait::Turn);
+            return Fate::Sent;
+        }
         let sent = if is_exact { Fate::SentAs(packet_id) } else { Fate::Sent };
         if packet_id != shared_id || !delivery.subscription_ids().is_empty() || !route.is_plain {
             in_flight.send(packet_id, publication.serial, delivery.clone());

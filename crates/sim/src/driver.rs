@@ -338,6 +338,7 @@ impl World {
             let who = self.who(wire);
             self.check_answer(wire, code);
             if code == 0 {
+                self.note_handled_earlier(wire);
                 self.doubt_unread(wire);
                 let state = &mut self.wires[wire];
                 self.model.accept(wire, state, present, who);
@@ -345,6 +346,18 @@ impl World {
                 early.iter_mut().for_each(|handed| self.model.place_early(state, handed));
                 state.up.handed_items = early;
                 self.note_handled(wire);
+            }
+        }
+    }
+
+    /// Tells the model what the shard has handled on the client's earlier connections: it has done
+    /// so before it answered this one, where both went on in the same event.
+    fn note_handled_earlier(&mut self, wire: usize) {
+        let Wire { client, worker, .. } = self.wires[wire];
+        for earlier in 0..wire {
+            let state = &self.wires[earlier];
+            if state.client == client && state.worker == worker && state.link.is_some() {
+                self.note_handled(earlier);
             }
         }
     }

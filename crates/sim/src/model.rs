@@ -100,6 +100,8 @@ pub(super) struct Subscription {
     pub(super) from_certain: u64,
     pub(super) until_certain: u64,
     pub(super) until_possible: u64,
+    /// The client has sent an UNSUBSCRIBE for it.
+    pub(super) is_unsubscribed: bool,
     /// Whether the client may be granted it, and refused.
     pub(super) judgement: (bool, bool),
     pub(super) is_refused: bool,
@@ -191,18 +193,20 @@ impl Session {
         self.owners[from..until].iter().map(|(_, who)| who)
     }
 
-    /// True when the subscription is there until now, or one that took its place at once.
+    /// True when the subscription is there until now, or one that took its place at once: not where
+    /// the client has unsubscribed in between, even if it has subscribed again at once.
     pub(super) fn stays(&self, subscription: &Subscription) -> bool {
-        let mut until = subscription.until_certain;
+        let (mut until, mut is_unsubscribed) =
+            (subscription.until_certain, subscription.is_unsubscribed);
         while until != NEVER {
-            let next = self.subscriptions.iter().find(|next| {
+            let next = self.subscriptions.iter().filter(|_| !is_unsubscribed).find(|next| {
                 let is_same = next.filter == subscription.filter && !next.is_refused;
                 is_same && next.from_possible == until && next.until_certain > until
             });
             let Some(next) = next else { return false };
-            until = next.until_certain;
+            (until, is_unsubscribed) = (next.until_certain, next.is_unsubscribed);
         }
-        true
+        !is_unsubscribed
     }
 
     /// True when the session has ended, or its time has come.
@@ -376,7 +380,10 @@ impl Model {
             Item::Unsubscribe(filters) => {
                 let Some(session) = wire.session else { return ends };
                 for filter in filters {
-                    ends.extend(self.call_off(session, filter));
+                    for place in self.call_off(session, filter) {
+                        self.sessions[session].subscriptions[place].is_unsubscribed = true;
+                        ends.push(place);
+                    }
                 }
             }
             Item::Disconnect { .. } | Item::Other => {}
@@ -401,6 +408,7 @@ impl Model {
             from_certain: NEVER,
             until_certain: NEVER,
             until_possible: NEVER,
+            is_unsubscribed: false,
             judgement,
             is_refused: false,
             replaces: Vec::new(),
