@@ -117,6 +117,9 @@ impl World {
         } else if outbox_has_more && !self.workers[worker].is_flush_scheduled {
             self.workers[worker].is_flush_scheduled = true;
             self.schedule_us(Event::Flush(worker), 300);
+        } else if !outbox_has_more && !self.workers[worker].is_flush_scheduled {
+            // What came out was sent already; the turn is over.
+            self.workers[worker].shard.outbox().reset();
         }
         if self.mesh.has_overflow(worker) && !self.workers[worker].is_retry_scheduled {
             self.workers[worker].is_retry_scheduled = true;
@@ -367,7 +370,9 @@ impl World {
     fn doubt_unread(&mut self, wire: usize) {
         let client = self.wires[wire].client;
         for earlier in self.wires[..wire].iter().filter(|earlier| earlier.client == client) {
-            let is_unread = earlier.down.parsed < earlier.down.emitted;
+            let outbox = self.workers[earlier.worker].shard.outbox();
+            let waits = earlier.link.is_some_and(|link| outbox.segments(link).next().is_some());
+            let is_unread = waits || earlier.down.parsed < earlier.down.emitted;
             earlier.session.filter(|_| is_unread).into_iter().for_each(|s| self.model.doubt(s));
         }
     }
