@@ -2,6 +2,7 @@
 //! interface, and called by nothing that the broker does.
 
 pub use crate::base::prng::Prng;
+pub use crate::base::visits::{Planted, plant};
 
 use crate::access::{Policy, PolicyError, Sources};
 use crate::base::time::Time;

@@ -10,3 +10,4 @@ pub(crate) mod prng;
 pub(crate) mod queue;
 pub(crate) mod random;
 pub mod time;
+pub(crate) mod visits;

@@ -9,8 +9,7 @@
 //! items    1 3 4 …         64 65 …         192 194        only those that are there
 //! ```
 
-#[cfg(test)]
-use std::cell::Cell;
+use super::visits::visit;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Places of one piece, the bits of a word: few enough that a new piece costs next to nothing, and
@@ -65,6 +64,7 @@ impl<T> Queue<T> {
 
     /// Puts an item behind the others, and returns its place, which is greater than all before it.
     pub(crate) fn push_back(&mut self, item: T) -> u64 {
+        visit(1);
         let place = self.next;
         self.next += 1;
         let number = place / PIECE_PLACES;
@@ -83,6 +83,7 @@ impl<T> Queue<T> {
 
     /// Takes the item that has been there longest, with its place.
     pub(crate) fn pop_front(&mut self) -> Option<(u64, T)> {
+        visit(1);
         let item = self.first.items.pop_front()?;
         let offset = u64::from(self.first.kept.trailing_zeros());
         self.first.kept &= self.first.kept - 1;
@@ -93,6 +94,7 @@ impl<T> Queue<T> {
 
     /// Takes the item at a place.
     pub(crate) fn take(&mut self, place: u64) -> Option<T> {
+        visit(1);
         let number = place / PIECE_PLACES;
         if number == self.first_number {
             let item = self.first.take(place)?;
@@ -110,6 +112,7 @@ impl<T> Queue<T> {
 
     /// The item at a place, if it is there.
     pub(crate) fn get(&self, place: u64) -> Option<&T> {
+        visit(1);
         let number = place / PIECE_PLACES;
         let is_first = number == self.first_number;
         let piece = if is_first { &self.first } else { self.rest.get(&number)? };
@@ -121,9 +124,7 @@ impl<T> Queue<T> {
         let first = std::iter::once((&self.first_number, &self.first));
         let pieces = first.chain(&self.rest);
         let items = pieces.flat_map(|(number, piece)| piece.iter(number * PIECE_PLACES));
-        #[cfg(test)]
-        let items = items.inspect(|_| VISITS.set(VISITS.get() + 1));
-        items
+        items.inspect(|_| visit(1))
     }
 
     /// Counts an item that has left the first piece.
@@ -171,12 +172,6 @@ impl<T> Piece<T> {
 /// The bit of a place within its piece.
 const fn bit(place: u64) -> u64 {
     1 << (place % PIECE_PLACES)
-}
-
-#[cfg(test)]
-thread_local! {
-    /// The number of items that this thread has visited one after the other, in any queue.
-    pub(crate) static VISITS: Cell<usize> = const { Cell::new(0) };
 }
 
 #[cfg(test)]

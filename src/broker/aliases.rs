@@ -1,5 +1,6 @@
 //! The topic aliases of a link.
 
+use crate::base::visits::visit;
 use std::collections::BTreeMap;
 
 /// The aliases that each end has given the other. Peers choose aliases and topics, so the maps are
@@ -32,11 +33,13 @@ impl Aliases {
 
     /// The topic that the peer has set `alias` to.
     pub(super) fn topic(&self, alias: u16) -> Option<&str> {
+        visit(1);
         self.received.get(&alias).map(|topic| &**topic)
     }
 
     /// The peer sets `alias` to `topic`.
     pub(super) fn set_topic(&mut self, alias: u16, topic: &str) {
+        visit(1);
         self.received.insert(alias, topic.into());
     }
 
@@ -44,6 +47,7 @@ impl Aliases {
     /// topics sent to the peer get one, and keep it.
     // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
     pub(super) fn alias_for(&self, topic: &str) -> Option<(u16, bool)> {
+        visit(1);
         if let Some(&alias) = self.sent.get(topic) {
             return Some((alias, true));
         }
@@ -53,6 +57,7 @@ impl Aliases {
 
     /// The peer has been sent `topic` with a new alias.
     pub(super) fn note_sent(&mut self, topic: &str, alias: u16) {
+        visit(1);
         self.sent.insert(topic.into(), alias);
     }
 }

@@ -1,5 +1,7 @@
 //! Received bytes that are still to be handled.
 
+use crate::base::visits::moved;
+
 /// The bytes of a link that are no whole packet yet, or whose turn has not come.
 #[derive(Debug, Default)]
 pub(super) struct Carry(Vec<u8>);
@@ -20,6 +22,7 @@ impl Carry {
 
     /// Adds received bytes behind the rest.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        moved(bytes.len());
         self.0.extend_from_slice(bytes);
     }
 
@@ -31,6 +34,9 @@ impl Carry {
     /// Puts back `bytes`, of which the first `used` were handled.
     pub(super) fn put_back(&mut self, mut bytes: Vec<u8>, used: usize) {
         if used < bytes.len() {
+            if used > 0 {
+                moved(bytes.len() - used);
+            }
             bytes.drain(..used);
             self.0 = bytes;
         }

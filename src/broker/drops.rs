@@ -5,6 +5,7 @@ use super::told::Shown;
 use crate::base::ids::SessionId;
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
+use crate::base::visits::visit;
 use crate::limits::{DROPS_INTERVAL, DROPS_TOLD_MAX};
 use std::collections::VecDeque;
 
@@ -77,6 +78,7 @@ impl Drops {
         reason: DropReason,
         topic: &str,
     ) {
+        visit(1);
         if let Some(tally) = self.tallies.get_mut(&id) {
             return tally.note(reason, topic);
         }
@@ -116,6 +118,7 @@ impl Drops {
         while let Some(&(due, id)) = drops.due.front()
             && due <= now
         {
+            visit(1);
             drops.due.pop_front();
             let Some(tally) = drops.tallies.get_mut(&id) else { continue };
             let Tally { client_id, dropped_in_all, .. } = &*tally;

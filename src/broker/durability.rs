@@ -97,6 +97,7 @@ impl Shard {
     fn unpark(&mut self, (session, packet_id): ParkedDelivery) {
         let Some(ledger) = &self.clients.ledger else { return };
         if let Some(known) = self.clients.sessions.get_mut(session) {
+            self.clients.outbox.purse().deliver(1);
             known.in_flight.unpark(packet_id, |record| ledger.is_on_disk(record));
             self.pump(session);
         }

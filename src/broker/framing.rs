@@ -19,6 +19,7 @@ impl Shard {
 
     pub(super) fn received(&mut self, id: LinkId, bytes: &[u8]) {
         let now = self.clients.now;
+        self.clients.outbox.purse().take_bytes(bytes.len());
         let Some(link) = self.clients.link(id) else { return };
         if link.state == State::Closing {
             return;
@@ -44,6 +45,7 @@ impl Shard {
         let Some(link) = self.clients.link(id) else { return };
         let carry = link.carry.take();
         let used = self.parse(id, &carry);
+        self.clients.outbox.purse().take_bytes(used);
         if let Some(link) = self.clients.link(id) {
             link.carry.put_back(carry, used);
         }

@@ -2,10 +2,11 @@
 
 use super::mesh_message::News;
 use super::peer::Peer;
-use super::purse::{MOVED_BYTES, SUBSCRIPTION_STEPS};
+use super::purse::{MOVED_BYTES, SUBSCRIPTION_STEPS, filter_steps};
 use super::shard::Shard;
 use super::told::Departure;
 use crate::base::ids::SessionId;
+use crate::base::visits::{Planted, is_planted};
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender};
 use crate::topics::Place;
 
@@ -56,6 +57,9 @@ impl Shard {
         }
         self.clients.note_session(id);
         let session = &mut self.clients.sessions[id.slot];
+        if session.has_shared_queue() {
+            self.clients.outbox.purse().spend_at_once(session.held());
+        }
         let (number, waiting) = (session.number, session.take_shared_queue(false));
         self.redistribute(number, waiting);
         self.session_due(id);
@@ -76,6 +80,8 @@ impl Shard {
         if let Some(will) = session.will.take() {
             self.send_will(session.author(), will);
         }
+        // A step for each exchange and delivery, and one for the gap that may be behind it.
+        self.clients.outbox.purse().spend_at_once(2 * session.held());
         let mut lost = session.take_shared_in_flight();
         lost.extend(session.take_shared_queue(true));
         self.redistribute(session.number, lost);
@@ -85,11 +91,12 @@ impl Shard {
     /// from now on.
     fn leave_groups(&mut self, id: SessionId) {
         let subscriptions = &mut self.clients.sessions[id.slot].subscriptions;
-        let shared: Vec<Place> = subscriptions.iter().filter(|p| p.group().is_some()).collect();
+        let shared: Vec<Place> = subscriptions.shared_places().collect();
         let mut news = Vec::new();
         for place in shared {
             let filter = self.subscriptions.filter(place);
             subscriptions.remove(place, filter.len());
+            self.clients.outbox.purse().spend_at_once(filter_steps(&filter));
             let gone = self.subscriptions.remove(id.slot, place);
             news.extend(gone.and_then(|gone| gone.news).map(News::new));
         }
@@ -99,17 +106,22 @@ impl Shard {
 
     /// Takes out the subscriptions of sessions that are over, as far as the turn allows.
     pub(super) fn clear_away(&mut self) {
+        let is_at_once = is_planted(Planted::EndAtOnce);
         let mut news = Vec::new();
         while let Some(&id) = self.clients.over.front() {
             let session = &mut self.clients.sessions[id.slot];
-            while !self.clients.outbox.purse().is_empty()
+            while (is_at_once || !self.clients.outbox.purse().is_empty())
                 && let Some(place) = session.subscriptions.pop()
             {
-                self.clients.outbox.purse().spend(SUBSCRIPTION_STEPS);
                 let gone = self.subscriptions.remove(id.slot, place);
-                let steps = self.subscriptions.take_moved_bytes() / MOVED_BYTES;
-                self.clients.outbox.purse().spend(steps);
-                news.extend(gone.and_then(|gone| gone.news).map(News::new));
+                let gone = gone.and_then(|gone| gone.news);
+                // Only a filter that nobody else has is put together from the nodes of the tree.
+                let steps = gone.as_ref().map_or(SUBSCRIPTION_STEPS, |gone| filter_steps(&gone.0));
+                let moved = self.subscriptions.take_moved_bytes() / MOVED_BYTES;
+                if !is_at_once {
+                    self.clients.outbox.purse().spend(steps + moved);
+                }
+                news.extend(gone.map(News::new));
             }
             if !session.subscriptions.is_empty() {
                 break;

@@ -5,7 +5,7 @@ use super::ledger::Noted;
 use super::link::State;
 use super::mesh_message::{MeshMessage, News, Ticket};
 use super::publication::Publication;
-use super::purse::filter_steps;
+use super::purse::{SHARE_STEPS, filter_steps};
 use super::shard::Shard;
 use crate::base::ids::{LinkId, Serial, WorkerId};
 use crate::mqtt::{ProtocolError, TopicFilter};
@@ -26,6 +26,9 @@ impl Shard {
                     if plain {
                         self.route_here(&mut publication, &mut recording);
                     }
+                    let purse = self.clients.outbox.purse();
+                    purse.spend_at_once(SHARE_STEPS * shares.len());
+                    purse.deliver(shares.len());
                     for share in shares {
                         self.take_share(&share, &message, relayed, &mut recording);
                     }

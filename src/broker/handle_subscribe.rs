@@ -5,7 +5,7 @@ use super::mesh_message::{MeshMessage, News, Ticket};
 use super::ongoing::{Ongoing, Progress};
 use super::peer::Peer;
 use super::pressure::{NO_MEMORY, Pressure};
-use super::purse::{MOVED_BYTES, filter_steps};
+use super::purse::{MOVED_BYTES, SHARE_STEPS, filter_steps};
 use super::replay::Terms;
 use super::shard::Shard;
 use super::told;
@@ -272,7 +272,9 @@ impl Shard {
     /// The session's client came or went: its shared groups are chosen from accordingly.
     pub(super) fn tell_online(&mut self, id: SessionId, online: bool) {
         let session = &self.clients.sessions[id.slot];
-        let groups: Vec<_> = session.subscriptions.iter().filter_map(|p| p.group()).collect();
+        let places = session.subscriptions.shared_places();
+        let groups: Vec<_> = places.filter_map(|place| place.group()).collect();
+        self.clients.outbox.purse().spend_at_once(SHARE_STEPS * groups.len());
         let set = |group| News::new(self.subscriptions.set_online(id.slot, group, online));
         let news = groups.into_iter().map(set).collect();
         self.tell_interest(news, None);

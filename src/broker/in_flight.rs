@@ -15,6 +15,7 @@ use super::publication::packet_id;
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, Serial};
 use crate::base::maps::HashMap;
+use crate::base::visits::{Planted, is_planted, moved, visit};
 use crate::store::Message;
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
@@ -168,6 +169,7 @@ impl InFlight {
     /// free.
     pub(super) fn free_id(&mut self, from: u16) -> u16 {
         if self.taken.is_none() && self.len() > INDEX_FROM as usize {
+            moved(size_of::<Bits>());
             let mut bits = Box::new([0; 1024]);
             self.iter().for_each(|entry| set(&mut bits, entry.packet_id, true));
             self.taken = Some(bits);
@@ -179,6 +181,8 @@ impl InFlight {
         let start = usize::from(from) / 64;
         let words = (start..1024).chain(0..=start);
         let mut free = words.filter_map(|word| {
+            // Eight of them are moved at once.
+            visit(usize::from(word % 8 == 0));
             // There is no identifier 0.
             let taken = bits[word] | u64::from(word == 0);
             (taken != u64::MAX).then(|| (word * 64) as u16 + taken.trailing_ones() as u16)
@@ -255,6 +259,7 @@ impl InFlight {
         }
         self.resent = self.resent.max(self.sent.first);
         while self.unsent > 0 {
+            visit(1);
             let place = (self.resent - self.sent.first) as usize;
             self.resent += 1;
             if let Some(entry) = self.sent.entries.get(place).and_then(Option::as_ref) {
@@ -321,7 +326,8 @@ impl InFlight {
         if self.parked == 0 {
             return None;
         }
-        self.waiting.as_ref()?.list.entries.iter().rev().flatten().find(|entry| entry.is_parked)
+        let waiting = self.waiting.as_ref()?.list.entries.iter().rev().inspect(|_| visit(1));
+        waiting.flatten().find(|entry| entry.is_parked)
     }
 
     /// The entries in flight, in order.
@@ -428,10 +434,11 @@ impl List {
     }
 
     fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().flatten()
+        self.entries.iter().inspect(|_| visit(1)).flatten()
     }
 
     fn push(&mut self, entry: Entry) {
+        visit(1);
         let (packet_id, place) = (entry.packet_id, self.end());
         self.entries.push_back(Some(entry));
         self.len += 1;
@@ -443,21 +450,25 @@ impl List {
     }
 
     fn index(&mut self) {
-        let places = self.entries.iter().zip(self.first..);
+        let places = self.entries.iter().inspect(|_| visit(1)).zip(self.first..);
         let places = places.filter_map(|(entry, place)| Some((entry.as_ref()?.packet_id, place)));
         self.places = Some(Box::new(places.collect()));
     }
 
     fn place(&self, packet_id: u16) -> Option<u64> {
         let is_it = |entry: &Option<Entry>| {
+            visit(1);
             entry.as_ref().is_some_and(|entry| entry.packet_id == packet_id)
         };
         if self.entries.front().is_some_and(is_it) {
             return Some(self.first);
         }
         match &self.places {
-            Some(places) => places.get(&packet_id).copied(),
-            None => self.entries.iter().position(is_it).map(|at| self.first + at as u64),
+            Some(places) if !is_planted(Planted::InFlightScan) => {
+                visit(1);
+                places.get(&packet_id).copied()
+            }
+            _ => self.entries.iter().position(is_it).map(|at| self.first + at as u64),
         }
     }
 
@@ -478,6 +489,7 @@ impl List {
             places.remove(&entry.packet_id);
         }
         while self.entries.front().is_some_and(Option::is_none) {
+            visit(1);
             self.entries.pop_front();
             self.first += 1;
         }
@@ -496,10 +508,11 @@ impl List {
     /// The number of entries before a place.
     fn len_before(&self, place: u64) -> u64 {
         let count = place.saturating_sub(self.first) as usize;
-        self.entries.iter().take(count).flatten().count() as u64
+        self.entries.iter().take(count).inspect(|_| visit(1)).flatten().count() as u64
     }
 
     fn close_gaps(&mut self) {
+        visit(self.entries.len());
         self.entries.retain(Option::is_some);
         if self.places.is_some() {
             self.index();

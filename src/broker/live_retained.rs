@@ -6,6 +6,7 @@
 //! message costs one entry, however many replays wait.
 
 use crate::base::ids::MessageId;
+use crate::base::visits::visit;
 use crate::store::Message;
 use crate::topics::RetainedMessage as _;
 use smallvec::SmallVec;
@@ -34,7 +35,9 @@ impl LiveRetained {
     /// Notes a live message, which overtakes the replays up to the number `last`. Those before
     /// `first` are over.
     pub(super) fn note(&mut self, live: &Arc<Message>, first: u32, last: u32) {
+        visit(2);
         if self.topics.len() >= self.topics_max {
+            visit(self.topics.len());
             self.topics.retain(|topic| topic.0.iter().any(|(_, last)| *last >= first));
             self.topics_max = (2 * self.topics.len()).max(TOPICS_MIN);
         }
@@ -51,16 +54,18 @@ impl LiveRetained {
 
     /// True when a live message has overtaken the retained one in the replay with this number.
     pub(super) fn overtakes(&self, retained: &Message, replay: u32) -> bool {
+        visit(1);
         let topic = self.topics.get(retained.topic_bytes());
         topic.is_some_and(|topic| {
-            topic.0.iter().any(|(live, last)| *last >= replay && !is_newer(retained, live))
+            let mut all = topic.0.iter().inspect(|_| visit(1));
+            all.any(|(live, last)| *last >= replay && !is_newer(retained, live))
         })
     }
 
     /// The ids of messages that the journal knows, each with the greatest number of a replay that
     /// the message overtakes.
     pub(super) fn ids(&self) -> impl Iterator<Item = (MessageId, u32)> {
-        let all = self.topics.iter().flat_map(|topic| &topic.0);
+        let all = self.topics.iter().flat_map(|topic| &topic.0).inspect(|_| visit(1));
         all.map(|(live, last)| (live.id, *last)).filter(|(id, _)| !id.is_none())
     }
 }
@@ -69,6 +74,7 @@ impl Topic {
     /// Adds a message. Messages that came to the topic's home earlier, and overtake no more, go.
     fn add(&mut self, live: Arc<Message>, last: u32) {
         let place = self.0.iter().position(|(_, known)| *known <= last).unwrap_or(self.0.len());
+        visit(self.0.len() + 1);
         self.0.insert(place, (live, last));
         let mut latest = None;
         self.0.retain(|(live, _)| {

@@ -1,5 +1,6 @@
 //! Several subscriptions of one session that match the same publish, as one.
 
+use crate::base::visits::moved;
 use crate::topics::Subscriber;
 use smallvec::SmallVec;
 
@@ -39,6 +40,7 @@ impl Merged {
 /// first, and then the greatest.
 // [MQTT-3.3.4-4]
 fn add_id(ids: &mut SubscriptionIds, id: u32, ids_max: usize) {
+    moved(size_of_val(&**ids));
     let place = ids.partition_point(|known| *known < id);
     if ids.len() < ids_max {
         return ids.insert(place, id);

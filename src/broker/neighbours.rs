@@ -10,6 +10,7 @@ use super::mesh_message::{RetainedQuery, Ticket};
 use super::will::{Author, WillMessage};
 use crate::access::Verdict;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
+use crate::base::visits::visit;
 use crate::limits::MESH_BURST_MAX;
 use crate::topics::WorkerSet;
 use std::collections::VecDeque;
@@ -120,7 +121,7 @@ impl Neighbours {
 
     /// True when the verdict about a link's login waits here.
     pub(super) fn has_verdict(&self, id: LinkId) -> bool {
-        self.verdicts.iter().any(|(link, _)| *link == id)
+        self.verdicts.iter().inspect(|_| visit(1)).any(|(link, _)| *link == id)
     }
 
     /// Keeps the answer to a worker's news of interest while a ring is full; gives it back when it

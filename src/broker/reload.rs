@@ -2,6 +2,7 @@
 
 use super::handle_auth::NOT_ANY_MORE;
 use super::permission::{policy, worth_keeping};
+use super::purse::SUBSCRIPTION_STEPS;
 use super::shard::Shard;
 use super::told::Departure;
 use crate::access::Policy;
@@ -52,6 +53,8 @@ impl Shard {
     /// reaches nothing stays, so that a right given back works again, and is checked.
     pub(super) fn judge_subscriptions(&mut self, id: SessionId) {
         let session = &self.clients.sessions[id.slot];
+        let steps = SUBSCRIPTION_STEPS * session.subscriptions.len();
+        self.clients.outbox.purse().spend_at_once(steps);
         let judged: Vec<_> = session
             .subscriptions
             .iter()

@@ -5,8 +5,10 @@ use super::delivery::Delivery;
 use super::live_retained::LiveRetained;
 use super::replay::{Replay, Terms};
 use crate::base::ids::{LinkId, MessageId};
+use crate::base::visits::{Planted, is_planted, visit};
 use crate::store::Message;
 use crate::store::record::Owed;
+use crate::topics::Place;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -49,6 +51,11 @@ impl Replays {
     /// Adds a replay. The one with the number `before` ends, if that is still owed: the new one of
     /// the same filter asks for its rest as well.
     pub(super) fn add(&mut self, number: u32, terms: Terms, before: u32) {
+        visit(1);
+        let before = match is_planted(Planted::ReplayScan) {
+            true => self.find(terms.place).unwrap_or(0),
+            false => before,
+        };
         self.terms.remove(&before);
         self.begun.remove(&before);
         self.terms.insert(number, terms);
@@ -66,6 +73,7 @@ impl Replays {
     pub(super) fn first_waits_for(&mut self) -> Option<(LinkId, ResponseId)> {
         let (first, _) = self.first()?;
         while self.responses.front().is_some_and(|before| before.last < first) {
+            visit(1);
             self.responses.pop_front();
         }
         let before = self.responses.front().filter(|before| before.first <= first)?;
@@ -74,6 +82,7 @@ impl Replays {
 
     /// Ends the replay with a number, if that is still owed.
     pub(super) fn end(&mut self, number: u32) {
+        visit(1);
         if self.terms.remove(&number).is_some() {
             self.begun.remove(&number);
             self.forget_what_is_over();
@@ -87,6 +96,7 @@ impl Replays {
         number: u32,
         overtaken: &mut BTreeMap<u32, Vec<MessageId>>,
     ) -> Option<Owed<'static>> {
+        visit(1);
         self.terms.get(&number)?;
         let after = self.begun.get(&number).map_or("", Replay::after).to_owned().into();
         Some(Owed { number, after, overtaken: overtaken.remove(&number).unwrap_or_default() })
@@ -99,16 +109,19 @@ impl Replays {
 
     /// Begins a replay.
     pub(super) fn begin(&mut self, replay: Replay) {
+        visit(1);
         self.begun.insert(replay.number(), replay);
     }
 
     /// The replay with a number, if it has begun.
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Replay> {
+        visit(1);
         self.begun.get_mut(&number)
     }
 
     /// The first replay, if it has begun.
     pub(super) fn first_mut(&mut self) -> Option<&mut Replay> {
+        visit(1);
         let (number, _) = self.first()?;
         self.begun.get_mut(&number)
     }
@@ -116,12 +129,14 @@ impl Replays {
     /// Takes the next message of a source of the first replay, with the number of the replay; None
     /// when the message is not to be sent.
     pub(super) fn take_next(&mut self, source: usize) -> Option<(u32, Delivery)> {
+        visit(1);
         let (number, _) = self.first()?;
         Some((number, self.begun.get_mut(&number)?.take_next(source, &self.live)?))
     }
 
     /// Takes the first replay, all of which was sent.
     pub(super) fn take_first(&mut self) -> Option<Replay> {
+        visit(1);
         let (number, _) = self.terms.pop_first()?;
         let replay = self.begun.remove(&number);
         self.forget_what_is_over();
@@ -130,7 +145,7 @@ impl Replays {
 
     /// The replays that have begun.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Replay> {
-        self.begun.values_mut()
+        self.begun.values_mut().inspect(|_| visit(1))
     }
 
     /// The number of the replay that came last: a live message from now on overtakes the replays up
@@ -142,9 +157,24 @@ impl Replays {
     /// Notes that the session was sent a retained message live, which overtakes the replays up to
     /// the number `last`.
     pub(super) fn note_live(&mut self, live: &Arc<Message>, last: u32) {
-        if let Some((first, _)) = self.first() {
-            self.live.note(live, first, last);
-        }
+        let Some((first, _)) = self.first() else { return };
+        let last = match is_planted(Planted::LiveInEachReplay) {
+            true => self.greatest_up_to(last).unwrap_or(last),
+            false => last,
+        };
+        self.live.note(live, first, last);
+    }
+
+    /// The greatest number up to `last` of a replay that is owed, by a look at each.
+    fn greatest_up_to(&self, last: u32) -> Option<u32> {
+        let each = self.terms.range(..=last).inspect(|_| visit(1));
+        each.map(|(number, _)| *number).max()
+    }
+
+    /// The number of the replay that is owed for the subscription at a place.
+    fn find(&self, place: Place) -> Option<u32> {
+        let mut all = self.terms.iter().inspect(|_| visit(1));
+        all.find(|(_, terms)| terms.place == place).map(|(number, _)| *number)
     }
 
     /// The ids of the noted live messages for the journal: under the number of a replay those that
@@ -152,6 +182,7 @@ impl Replays {
     pub(super) fn overtaken(&self) -> BTreeMap<u32, Vec<MessageId>> {
         let mut overtaken: BTreeMap<u32, Vec<MessageId>> = BTreeMap::new();
         for (id, last) in self.live.ids() {
+            visit(1);
             if let Some((&number, _)) = self.terms.range(..=last).next_back() {
                 overtaken.entry(number).or_default().push(id);
             }

@@ -2,6 +2,7 @@
 
 use super::in_flight::Entry;
 use super::ledger::{Ledger, stored};
+use super::purse::{HOLDER_STEPS, RETAINED_STEPS, SUBSCRIPTION_STEPS};
 use super::rewrite_progress::Rewrite;
 use super::session::Session;
 use super::shard::Shard;
@@ -60,6 +61,9 @@ impl Shard {
             return;
         };
         let Some(ledger) = &self.clients.ledger else { return };
+        let steps =
+            SUBSCRIPTION_STEPS * session.subscriptions.len() + HOLDER_STEPS * session.held();
+        self.clients.outbox.purse().spend_at_once(steps);
         let (messages, deliveries) = session.stored_deliveries(ledger);
         let mut overtaken = session.overtaken();
         let subscriptions = session.subscriptions.iter().filter_map(|place| {
@@ -92,6 +96,7 @@ impl Shard {
     fn write_retained(&mut self, after: Option<&str>) -> Option<Rewrite> {
         let page = self.retained.after(after, RETAINED_PAGE_MESSAGES);
         let page: Vec<Arc<Message>> = page.cloned().collect();
+        self.clients.outbox.purse().spend_at_once(RETAINED_STEPS * page.len());
         for message in page.iter().filter(|message| !message.id.is_none()) {
             self.write_message(message, true);
         }

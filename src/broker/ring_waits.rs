@@ -84,10 +84,9 @@ impl Shard {
 
     /// True when the broker keeps the link from going on, so that its client is not to blame.
     pub(super) fn is_kept_waiting(&mut self, id: LinkId) -> bool {
-        let has_verdict = self.neighbours.has_verdict(id);
         let Some(link) = self.clients.link(id) else { return false };
         let is_logging_in = link.state == State::Authenticating;
-        link.is_held_up() || is_logging_in && has_verdict
+        link.is_held_up() || is_logging_in && self.neighbours.has_verdict(id)
     }
 }
 

@@ -95,12 +95,15 @@ impl Shard {
 
     fn pay_for_fan_out(&mut self, matches: &Matches, publication: &Publication<'_>) {
         let lists = matches.nodes.iter().map(|&node| self.subscriptions.subscribers(node).len());
+        let count = lists.sum::<usize>();
         let deliveries = match publication.traits().qos {
-            QoS::AtMostOnce => lists.sum::<usize>() / PLAIN_DELIVERIES,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => lists.sum::<usize>(),
+            QoS::AtMostOnce => count / PLAIN_DELIVERIES,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => count,
         };
         let ways = NODE_STEPS * matches.visits + SHARE_STEPS * matches.groups.len();
-        self.clients.outbox.purse().spend_at_once(ways + deliveries);
+        let purse = self.clients.outbox.purse();
+        purse.spend_at_once(ways + deliveries);
+        purse.deliver(count + matches.groups.len());
     }
 
     /// Retains a publish and notes that in its record: at once where its topic lives here.

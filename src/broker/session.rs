@@ -254,6 +254,16 @@ impl Session {
         self.rare.as_mut()?.queue.pop()
     }
 
+    /// The number of exchanges and of deliveries that wait.
+    pub(super) fn held(&self) -> usize {
+        self.in_flight.len() + self.rare.as_ref().map_or(0, |rare| rare.queue.len())
+    }
+
+    /// True when a queued message is one for a shared group.
+    pub(super) fn has_shared_queue(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.queue.has_shared())
+    }
+
     /// Takes out the queued messages that another member of their group may get instead. Unless the
     /// session ends, those stay that the process before may have sent to its client.
     pub(super) fn take_shared_queue(&mut self, ends: bool) -> Vec<Delivery> {

@@ -15,6 +15,7 @@ use super::origin::Origin;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::pressure::Shedding;
+use super::purse::{HOLDER_STEPS, Purse};
 use super::quotas::Quotas;
 use super::rewrite_progress::Rewrite;
 use super::told::{self, Departure};
@@ -22,6 +23,7 @@ use crate::access::Policy;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::base::prng::Prng;
 use crate::base::time::Time;
+use crate::base::visits;
 use crate::limits::{CLOSE_WAIT_MAX, STOP_WAIT_MAX};
 use crate::mqtt::{Disconnect, Frame, Packet, PacketType, ProtocolError, ReasonCode};
 use crate::options::Options;
@@ -121,11 +123,16 @@ impl Shard {
     /// Takes note of what happened. Drain [`Self::next_output`] and [`Self::outbox`] afterwards.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.clients.now = self.clients.now.max(now);
+        let exchanges_max = self.clients.options.max_inflight;
         let purse = self.clients.outbox.purse();
         let most = purse.total() + purse.input_max() + input.bytes() as u64;
+        let (paid, seen) = (purse.paid_visits(), visits::taken());
         self.handle_input(input);
         self.close_misfits();
         debug_assert!(self.steps() <= most, "an input that costs more than a turn and its bytes");
+        let paid = self.clients.outbox.purse().paid_visits() - paid;
+        let (seen, unpaid) = (visits::taken() - seen, Purse::unpaid_visits(exchanges_max));
+        debug_assert!(seen <= paid + unpaid, "an input that pays for {paid} of {seen} visits");
     }
 
     fn handle_input(&mut self, input: Input<'_>) {
@@ -485,6 +492,8 @@ impl Shard {
                 self.clients.set_link_timer(id, Some(due));
             }
         }
+        let held: usize = self.clients.sessions.iter().map(|(_, session)| session.held()).sum();
+        self.clients.outbox.purse().spend_at_once(HOLDER_STEPS * held);
         let sent: Vec<_> = self.clients.sessions.iter().filter_map(|(_, s)| s.sent()).collect();
         for record in sent {
             self.clients.note(record);

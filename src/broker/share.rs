@@ -6,6 +6,7 @@ use super::ledger::{Noted, Recording, expect_part};
 use super::merged::SubscriptionIds;
 use super::mesh_message::MeshMessage;
 use super::publication::Publication;
+use super::purse::KEPT_STEPS;
 use super::record_ref::RecordRef;
 use super::shard::Shard;
 use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionNumber, WorkerId};
@@ -149,6 +150,9 @@ impl Shard {
     /// Gives other members the messages that a member, the session with the number `from`, has lost
     /// or will not take soon.
     pub(super) fn redistribute(&mut self, from: SessionNumber, deliveries: Vec<Delivery>) {
+        let purse = self.clients.outbox.purse();
+        purse.spend_at_once(KEPT_STEPS * deliveries.len());
+        purse.deliver(deliveries.len());
         for delivery in deliveries {
             let Some(share) = delivery.share() else { continue };
             let Delivery { message, record, .. } = &delivery;

@@ -1,5 +1,6 @@
 //! The subscriptions of a session, by their places in the index.
 
+use crate::base::visits::{Planted, is_planted, visit};
 use crate::topics::Place;
 use std::collections::BTreeMap;
 
@@ -41,6 +42,7 @@ impl SubscriptionSet {
         match &mut self.places {
             Places::Few(list) if list.len() < FEW => list.push((place, 0)),
             Places::Few(list) => {
+                visit(FEW);
                 let all = list.iter().copied().chain([(place, 0)]).collect();
                 self.places = Places::Many(Box::new(all));
             }
@@ -50,6 +52,7 @@ impl SubscriptionSet {
 
     /// Removes the place of a filter with so many bytes, and returns the number of its replay.
     pub(super) fn remove(&mut self, place: Place, filter_bytes: usize) -> u32 {
+        self.look_for(place);
         let replay = match &mut self.places {
             Places::Few(list) => {
                 let known = list.iter().position(|(known, _)| *known == place);
@@ -65,6 +68,7 @@ impl SubscriptionSet {
 
     /// The number of the replay that began last at a place, or 0. The replay may be over.
     pub(super) fn replay(&self, place: Place) -> u32 {
+        self.look_for(place);
         let replay = match &self.places {
             Places::Few(list) => list.iter().find(|(known, _)| *known == place).map(|(_, n)| n),
             Places::Many(tree) => tree.get(&place),
@@ -78,9 +82,22 @@ impl SubscriptionSet {
     }
 
     fn replay_mut(&mut self, place: Place) -> Option<&mut u32> {
+        self.look_for(place);
         match &mut self.places {
             Places::Few(list) => list.iter_mut().find(|(known, _)| *known == place).map(|(_, n)| n),
             Places::Many(tree) => tree.get_mut(&place),
+        }
+    }
+
+    /// Counts a look-up.
+    #[inline(always)]
+    fn look_for(&self, place: Place) {
+        match &self.places {
+            Places::Few(list) => visit(list.len()),
+            Places::Many(_) if is_planted(Planted::SubscriptionScan) => {
+                self.iter().any(|known| known == place);
+            }
+            Places::Many(_) => visit(1),
         }
     }
 
@@ -116,11 +133,24 @@ impl SubscriptionSet {
 
     /// Takes any of the places of a session that is over.
     pub(super) fn pop(&mut self) -> Option<Place> {
+        visit(1);
         let popped = match &mut self.places {
             Places::Few(list) => list.pop(),
             Places::Many(tree) => tree.pop_first(),
         };
         popped.map(|(place, _)| place)
+    }
+
+    /// The places of shared subscriptions.
+    pub(super) fn shared_places(&self) -> impl Iterator<Item = Place> {
+        let (list, tree) = match &self.places {
+            Places::Few(list) => (Some(list), None),
+            Places::Many(tree) => (None, Some(tree)),
+        };
+        let list = list.into_iter().flatten().map(|(place, _)| *place);
+        let tree = tree.into_iter().flat_map(|tree| tree.range(Place::FIRST_SHARED..));
+        let all = list.chain(tree.map(|(place, _)| *place)).inspect(|_| visit(1));
+        all.filter(|place| place.group().is_some())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Place> {
@@ -129,7 +159,8 @@ impl SubscriptionSet {
             Places::Many(tree) => (None, Some(tree)),
         };
         let list = list.into_iter().flatten().map(|(place, _)| *place);
-        list.chain(tree.into_iter().flat_map(|tree| tree.keys().copied()))
+        let all = list.chain(tree.into_iter().flat_map(|tree| tree.keys().copied()));
+        all.inspect(|_| visit(1))
     }
 }
 
@@ -147,7 +178,8 @@ mod tests {
         let (extras, options) = (Extras::default(), SubscriptionOptions::default());
         let subscriber = Subscriber { session: 0, extras, options };
         let mut place = |number: usize| {
-            let filter = number.to_string();
+            let share = if number.is_multiple_of(2) { "$share/g/" } else { "" };
+            let filter = format!("{share}{number}");
             index.subscribe(TopicFilter::parse(&filter, 1).unwrap(), subscriber).place
         };
         let places: Vec<_> = (0..3 * FEW).map(&mut place).collect();
@@ -171,6 +203,9 @@ mod tests {
             }
             assert_eq!((set.len(), set.filter_bytes()), (left.len(), 3 * left.len()));
             assert_eq!(set.iter().collect::<BTreeSet<_>>(), left.iter().copied().collect());
+            let shared: BTreeSet<_> = set.shared_places().collect();
+            let expected = left.iter().copied().filter(|place| place.group().is_some());
+            assert_eq!((shared.len(), shared), (set.shared(), expected.collect()));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The times at which links and sessions have to be looked after: one for each at most.
 
 use crate::base::time::Time;
+use crate::base::visits::visit;
 use std::collections::BTreeSet;
 
 /// The slot of the link or session that a timer belongs to.
@@ -27,6 +28,7 @@ impl Timers {
         if before == due {
             return;
         }
+        visit(usize::from(before.is_some()) + usize::from(due.is_some()));
         if let Some(before) = before {
             self.by_time.remove(&(before, key));
         }

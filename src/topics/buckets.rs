@@ -8,6 +8,8 @@
 //!          7 ▸ 3   9       2 ▸ 5
 //! ```
 
+use crate::base::visits::{moved, visit};
+
 /// The end of a chain.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -26,11 +28,13 @@ pub(super) struct Buckets {
     /// The first item of each chain.
     heads: Vec<u32>,
     len: usize,
+    /// Bytes of `heads` that moved since they were last asked for.
+    moved_bytes: usize,
 }
 
 impl Buckets {
     pub(super) fn new() -> Self {
-        Self { heads: vec![NONE], len: 0 }
+        Self { heads: vec![NONE], len: 0, moved_bytes: 0 }
     }
 
     /// The bytes that the chains take, without their items.
@@ -38,9 +42,21 @@ impl Buckets {
         self.heads.capacity() * size_of::<u32>()
     }
 
+    /// The bytes that the table has moved since the last call, to grow or to shrink.
+    pub(super) const fn take_moved_bytes(&mut self) -> usize {
+        std::mem::replace(&mut self.moved_bytes, 0)
+    }
+
+    fn note_moved(&mut self) {
+        let bytes = self.heads.len() * size_of::<u32>();
+        moved(bytes);
+        self.moved_bytes += bytes;
+    }
+
     /// The first item of the chain for a hash.
     #[inline]
     pub(super) fn first(&self, hash: u64) -> u32 {
+        visit(1);
         self.heads[self.place(hash)]
     }
 
@@ -61,16 +77,19 @@ impl Buckets {
     }
 
     fn put(&mut self, item: u32, items: &mut impl Items) {
+        visit(1);
         let place = self.place(items.hash(item));
         *items.next(item) = std::mem::replace(&mut self.heads[place], item);
     }
 
     /// Removes an item that is there.
     pub(super) fn remove(&mut self, item: u32, items: &mut impl Items) {
+        visit(1);
         let place = self.place(items.hash(item));
         let behind = *items.next(item);
         let mut link = &mut self.heads[place];
         while *link != item {
+            visit(1);
             let before = *link;
             link = items.next(before);
         }
@@ -84,7 +103,9 @@ impl Buckets {
     /// Adds a chain, which takes its items from another one.
     fn divide(&mut self, items: &mut impl Items) {
         let chains = self.heads.len();
+        visit(1);
         if chains == self.heads.capacity() {
+            self.note_moved();
             self.heads.reserve_exact(chains / 8 + 16);
         }
         self.heads.push(NONE);
@@ -99,14 +120,17 @@ impl Buckets {
     /// Removes the last chain, whose items go back to where they came from.
     fn unite(&mut self, items: &mut impl Items) {
         let Some(first) = self.heads.pop() else { return };
+        visit(1);
         let last = self.heads.len();
         let mut link = &mut self.heads[origin(last)];
         while *link != NONE {
+            visit(1);
             let before = *link;
             link = items.next(before);
         }
         *link = first;
         if self.heads.len() + 16 < self.heads.capacity() / 2 {
+            self.note_moved();
             self.heads.shrink_to(self.heads.len() + 16);
         }
     }

@@ -15,6 +15,7 @@
 
 use super::buckets::{Buckets, Items, NONE};
 use super::slabs::Slabs;
+use crate::base::visits::{moved, visit};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hasher};
@@ -134,6 +135,7 @@ impl<T: Default> FilterTree<T> {
     fn child_by_hash(&self, parent: NodeId, level: &[u8], hash: u64) -> Option<(NodeId, &Node<T>)> {
         let mut id = self.edges.first(self.nodes.hash_below(parent, hash));
         while id != NONE {
+            visit(1);
             let node = &self.nodes.slots[id];
             if node.parent == parent && begins_with(&node.levels, level) {
                 return Some((id, node));
@@ -192,6 +194,7 @@ impl<T: Default> FilterTree<T> {
         let node = &mut self.nodes.slots[id];
         let levels = std::mem::take(&mut node.levels);
         self.moved_bytes += levels.len();
+        moved(levels.len());
         node.levels = levels[length + 1..].into();
         let parent = node.parent;
         let above = self.add(parent, &levels[..length]);
@@ -204,6 +207,7 @@ impl<T: Default> FilterTree<T> {
     /// child. One with an only child stays as the first levels of that child.
     pub(crate) fn prune(&mut self, mut node: NodeId, is_empty: impl Fn(&T) -> bool) {
         while node != ROOT {
+            visit(1);
             let Node { parent, plus, others, other, ref value, .. } = self.nodes.slots[node];
             if !is_empty(value) {
                 return;
@@ -229,6 +233,7 @@ impl<T: Default> FilterTree<T> {
         below.levels = [&levels, "/", &below.levels].concat().into();
         below.parent = parent;
         self.moved_bytes += below.levels.len();
+        moved(below.levels.len());
         self.link(child);
     }
 
@@ -270,6 +275,7 @@ impl<T: Default> FilterTree<T> {
             }
         }
         self.pending = pending;
+        visit(visits);
         visits
     }
 
@@ -278,6 +284,7 @@ impl<T: Default> FilterTree<T> {
     pub(crate) fn filter(&self, mut node: NodeId) -> String {
         let mut levels = Vec::new();
         while node != ROOT {
+            visit(1);
             let node_here = &self.nodes.slots[node];
             levels.push(&*node_here.levels);
             node = node_here.parent;
@@ -298,10 +305,10 @@ impl<T: Default> FilterTree<T> {
         self.nodes.slots.memory() + self.edges.memory() + self.level_bytes
     }
 
-    /// The bytes of levels that changes of the tree have moved since the last call: other filters'
-    /// bytes, which the filters that were inserted or pruned do not show.
+    /// The bytes of levels and edges that changes of the tree have moved since the last call: other
+    /// filters' bytes, which the filters that were inserted or pruned do not show.
     pub(crate) const fn take_moved_bytes(&mut self) -> usize {
-        std::mem::replace(&mut self.moved_bytes, 0)
+        std::mem::replace(&mut self.moved_bytes, 0) + self.edges.take_moved_bytes()
     }
 }
 

@@ -5,6 +5,7 @@ use super::filter_tree::NodeId;
 use super::members::Members;
 use super::slabs::Slabs;
 use crate::base::ids::WorkerId;
+use crate::base::visits::{Planted, is_planted, visit};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -68,8 +69,13 @@ impl Groups {
 
     /// The group of a whole filter.
     pub(super) fn find(&self, filter: &str) -> Option<GroupId> {
+        if is_planted(Planted::GroupScan) {
+            let mut all = self.slots.groups.iter();
+            return all.find(|(_, group)| *group.filter == *filter).map(|(id, _)| id);
+        }
         let mut id = self.by_filter.first(self.slots.hasher.hash_one(filter));
         while id != NONE {
+            visit(1);
             let group = &self[id];
             if *group.filter == *filter {
                 return Some(id);
@@ -115,6 +121,11 @@ impl Groups {
         None
     }
 
+    /// As [`Buckets::take_moved_bytes`].
+    pub(super) const fn take_moved_bytes(&mut self) -> usize {
+        self.by_filter.take_moved_bytes()
+    }
+
     /// The bytes that the groups take, without members beyond the first of each.
     pub(super) const fn memory(&self) -> usize {
         let groups = &self.slots.groups;
@@ -126,7 +137,8 @@ impl Groups {
     /// The groups of a node, whose first one is `first` or [`NONE`].
     pub(super) fn list(&self, first: GroupId) -> impl Iterator<Item = GroupId> {
         let present = |id: GroupId| (id != NONE).then_some(id);
-        std::iter::successors(present(first), move |id| present(self[*id].behind))
+        let all = std::iter::successors(present(first), move |id| present(self[*id].behind));
+        all.inspect(|_| visit(1))
     }
 }
 

@@ -10,6 +10,7 @@
 //! asked about a topic.
 
 use super::subscribers::{Subscriber, Subscribers};
+use crate::base::visits::visit;
 
 /// The members of a group.
 #[derive(Debug, Default)]
@@ -134,7 +135,7 @@ impl Members {
 /// All members of a list, from a place on that `turn` moves.
 fn in_turn(list: &[Subscriber], turn: u32) -> impl Iterator<Item = &Subscriber> {
     let (before, from) = list.split_at(turn as usize % list.len().max(1));
-    from.iter().chain(before)
+    from.iter().chain(before).inspect(|_| visit(1))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! on from there.
 
 use crate::base::time::Time;
+use crate::base::visits::{Planted, is_planted, visit};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -113,17 +114,20 @@ impl<M: RetainedMessage> Retained<M> {
     /// an empty payload clears the topic.
     // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
     pub fn store(&mut self, message: Arc<M>) -> Option<Arc<M>> {
+        visit(1);
         self.bytes += message.memory();
         let stood = self.messages.replace(Entry(message.clone())).map(|entry| entry.0);
         self.bytes -= stood.as_ref().map_or(0, |stood| stood.memory());
         self.clears -= usize::from(stood.as_ref().is_some_and(|stood| stood.clears()));
         let stood = stood.filter(|stood| !stood.clears());
         if let Some((stood, expires)) = stood.as_ref().and_then(|m| Some((m, m.expires()?))) {
+            visit(1);
             self.expiring.remove(&(expires, stood.topic().into()));
         }
         if message.clears() {
             self.clears += 1;
         } else if let Some(expires) = message.expires() {
+            visit(1);
             self.expiring.insert((expires, message.topic().into()));
         }
         stood
@@ -131,6 +135,7 @@ impl<M: RetainedMessage> Retained<M> {
 
     /// Forgets that this message cleared its topic, unless another message was stored there since.
     pub fn forget_cleared(&mut self, message: &Arc<M>) {
+        visit(1);
         let topic = message.topic_bytes();
         if self.messages.get(topic).is_some_and(|entry| Arc::ptr_eq(&entry.0, message)) {
             self.messages.remove(topic);
@@ -142,6 +147,7 @@ impl<M: RetainedMessage> Retained<M> {
     /// The message that is retained on a topic.
     #[must_use]
     pub(crate) fn get(&self, topic: &str) -> Option<&Arc<M>> {
+        visit(1);
         let entry = self.messages.get(topic.as_bytes());
         entry.map(|entry| &entry.0).filter(|message| !message.clears())
     }
@@ -151,6 +157,22 @@ impl<M: RetainedMessage> Retained<M> {
     /// is passed over at once, whatever its size.
     #[must_use]
     pub fn page(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        count_max: usize,
+        visits_max: usize,
+    ) -> Page<M> {
+        let mut page = self.search(filter, after, count_max, visits_max);
+        visit(page.visits);
+        if is_planted(Planted::RetainedWalk) {
+            page.visits = 0;
+        }
+        page
+    }
+
+    /// As [`Self::page`], which counts the visits.
+    fn search(
         &self,
         filter: &str,
         after: Option<&str>,
@@ -188,6 +210,7 @@ impl<M: RetainedMessage> Retained<M> {
                 }
                 match look {
                     Look::Match | Look::Next => {}
+                    _ if is_planted(Planted::RetainedWalk) => {}
                     Look::From(topic) => break Bound::Included(topic),
                     Look::End => return page,
                 }
@@ -204,7 +227,7 @@ impl<M: RetainedMessage> Retained<M> {
     ) -> impl Iterator<Item = &Arc<M>> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
         let messages = self.messages.range::<[u8], _>((from, Bound::Unbounded));
-        messages.take(count_max).map(|entry| &entry.0)
+        messages.take(count_max).inspect(|_| visit(1)).map(|entry| &entry.0)
     }
 
     /// The time at which the next message expires.
@@ -217,6 +240,7 @@ impl<M: RetainedMessage> Retained<M> {
     // [MQTT-3.3.2-5]
     pub(crate) fn expire_one(&mut self, now: Time) -> Option<Arc<M>> {
         self.deadline().filter(|expires| *expires <= now)?;
+        visit(1);
         let (_, topic) = self.expiring.pop_first()?;
         let expired = self.messages.take(topic.as_bytes())?.0;
         self.bytes -= expired.memory();

@@ -1,5 +1,6 @@
 //! Slots that grow without moving their occupants, and whose memory goes with them.
 
+use crate::base::visits::visit;
 use slab::Slab;
 
 /// The slots of one slab.
@@ -33,6 +34,7 @@ impl<T> Slabs<T> {
 
     /// Puts `value` into a free slot.
     pub(super) fn insert(&mut self, value: T) -> u32 {
+        visit(1);
         let number = self.roomy.last().map_or(self.slabs.len(), |number| *number as usize);
         if number == self.slabs.len() {
             self.roomy.push(number as u32);
@@ -52,6 +54,7 @@ impl<T> Slabs<T> {
 
     /// Takes the occupant of an occupied slot.
     pub(super) fn remove(&mut self, slot: u32) -> T {
+        visit(1);
         let number = slot as usize / SLAB_SLOTS;
         let slab = &mut self.slabs[number];
         if slab.len() == SLAB_SLOTS {
@@ -63,6 +66,16 @@ impl<T> Slabs<T> {
         }
         self.len -= 1;
         value
+    }
+
+    /// The occupied slots with their occupants.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let first = |number: usize| (number * SLAB_SLOTS) as u32;
+        let slabs = self.slabs.iter().enumerate();
+        let all = slabs.flat_map(move |(number, slab)| {
+            slab.iter().map(move |(slot, value)| (first(number) + slot as u32, value))
+        });
+        all.inspect(|_| visit(1))
     }
 }
 

@@ -2,6 +2,7 @@
 //! are many.
 
 use crate::base::maps::HashMap;
+use crate::base::visits::{Planted, is_planted, visit};
 use crate::mqtt::SubscriptionOptions;
 use smallvec::SmallVec;
 
@@ -102,6 +103,7 @@ impl Subscribers {
         }
         self.list.push(subscriber);
         if self.places.is_none() && self.list.len() == INDEX_FROM {
+            visit(INDEX_FROM);
             let places = self.list.iter().enumerate().map(|(i, s)| (s.session, i as u32));
             self.places = Some(Box::new(places.collect()));
         }
@@ -127,6 +129,7 @@ impl Subscribers {
     /// Swaps the subscribers at two places.
     pub(super) fn swap(&mut self, one: usize, other: usize) {
         self.list.swap(one, other);
+        visit(2);
         if let Some(places) = &mut self.places {
             for place in [one, other] {
                 places.insert(self.list[place].session, place as u32);
@@ -136,9 +139,16 @@ impl Subscribers {
 
     /// The place of the subscription of `session`.
     pub(super) fn place(&self, session: u32) -> Option<usize> {
+        let is_it = |subscriber: &Subscriber| {
+            visit(1);
+            subscriber.session == session
+        };
         match &self.places {
-            Some(places) => places.get(&session).map(|&place| place as usize),
-            None => self.list.iter().position(|subscriber| subscriber.session == session),
+            Some(places) if !is_planted(Planted::SubscriberScan) => {
+                visit(1);
+                places.get(&session).map(|&place| place as usize)
+            }
+            _ => self.list.iter().position(is_it),
         }
     }
 }

@@ -19,6 +19,9 @@ pub struct Place(u32);
 const SHARED: u32 = 1 << 31;
 
 impl Place {
+    /// The place of a shared subscription that is before all others, behind those of nodes.
+    pub(crate) const FIRST_SHARED: Self = Self(SHARED);
+
     fn of_node(node: NodeId) -> Self {
         assert!(node < SHARED, "fewer than 2³¹ nodes");
         Self(node)
@@ -277,9 +280,9 @@ impl Subscriptions {
         self.tree.len()
     }
 
-    /// As [`FilterTree::take_moved_bytes`].
+    /// As [`FilterTree::take_moved_bytes`], with those of the groups.
     pub(crate) const fn take_moved_bytes(&mut self) -> usize {
-        self.tree.take_moved_bytes()
+        self.tree.take_moved_bytes() + self.groups.take_moved_bytes()
     }
 
     fn group_at(&mut self, node: NodeId, text: &str) -> GroupId {

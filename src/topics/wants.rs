@@ -7,6 +7,7 @@ use super::slabs::Slabs;
 use super::subscribers::{Subscriber, Subscribers};
 use super::worker_set::WorkerSet;
 use crate::base::ids::WorkerId;
+use crate::base::visits::visit;
 
 /// The subscribers of a filter.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,6 +63,7 @@ impl Crowds {
         wants: &mut Wants,
         change: impl FnOnce(&mut Everyone) -> R,
     ) -> R {
+        visit(1);
         if let Wants::Many(place) = *wants {
             let everyone = &mut self.0[place];
             let result = change(everyone);
