@@ -14,6 +14,7 @@ pub mod io;
 mod journal;
 pub mod limits;
 pub mod mesh;
+pub mod metrics;
 pub mod options;
 pub mod server;
 pub mod store;

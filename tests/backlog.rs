@@ -5,6 +5,7 @@ mod support;
 
 use ringmq::broker::{Input, LinkId, Promise};
 use ringmq::limits::{GATHERING_BYTES_MAX, PUMP_MESSAGES_MAX};
+use ringmq::metrics::Dropped;
 use ringmq::options::Options;
 use ringmq::store::{Epoch, Submission};
 use std::time::Duration;
@@ -164,7 +165,7 @@ fn what_has_expired_is_dropped_a_part_at_a_time() {
     }
     world.settle();
     world.broker.now = world.broker.now.after(Duration::from_secs(3601));
-    let dropped = |world: &World| world.broker.shard.counters().dropped_expired as usize;
+    let dropped = |world: &World| world.broker.shard.counters().dropped(Dropped::Expired) as usize;
     world.connect();
     let mut before = 0;
     while world.turn().is_some() {

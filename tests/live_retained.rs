@@ -3,6 +3,7 @@
 mod support;
 
 use ringmq::broker::{Input, LinkId, Promise};
+use ringmq::metrics::Dropped;
 use ringmq::options::Options;
 use ringmq::store::record::Record;
 use ringmq::store::{Entry, Epoch, Submission};
@@ -151,7 +152,7 @@ fn a_live_message_that_is_dropped_overtakes_nothing() {
     let first = broker.take(subscriber);
     publish(&mut broker, publisher, "z", "fills the queue", false);
     publish(&mut broker, publisher, "b", "dropped", true);
-    assert_eq!(broker.shard.counters().dropped_queue_full, 1);
+    assert_eq!(broker.shard.counters().dropped(Dropped::QueueFull), 1);
     broker.put_back(subscriber, &first);
     let mut came = read(&mut broker, subscriber);
     came.sort_unstable();

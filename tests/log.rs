@@ -211,7 +211,8 @@ fn every_line_is_json_from_the_start_to_the_end() {
             let line = lines.iter().find(|line| line["message"] == message);
             line.unwrap_or_else(|| panic!("{message}: {}", server.log()))
         };
-        assert!(find("Stopped")["links_opened"].is_u64());
+        let counts = find("Stopped")["counts"].as_str().unwrap();
+        assert!(counts.contains("connects_accepted.5.0=1"), "{counts}");
         assert!(find("How long turns took")["p99_ms"].is_f64());
         assert!(find("limits")["connections"].is_u64());
         let gone = lines.iter().find(|line| line["reason"] == "shutdown").unwrap();

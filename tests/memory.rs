@@ -7,6 +7,7 @@ mod support;
 use ringmq::base::ids::WorkerId;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
+use ringmq::metrics::Dropped;
 use ringmq::mqtt::{
     AckType, Connect, Properties, Property, Publish, QoS, Subscribe, SubscribeFilter,
     SubscriptionOptions, Version, encode_ack,
@@ -241,7 +242,7 @@ fn v08_a_stopped_reader_holds_its_queue_and_no_more() {
     let held = live() - baseline;
     // Three queues of at most 4 MiB; the messages are shared between them.
     assert!(held < 3 * (5 << 20), "{held} bytes are held");
-    let dropped = rig.shard.counters().dropped_queue_full as usize;
+    let dropped = rig.shard.counters().dropped(Dropped::QueueFull) as usize;
     let kept = 3 * ((4 << 20) / (payload.len() + 1)) + 3;
     assert!(dropped + kept >= 3 * count && dropped < 3 * count, "{dropped} of {count} dropped");
 }

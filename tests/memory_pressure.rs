@@ -4,6 +4,7 @@
 mod support;
 
 use ringmq::broker::{Input, LinkId, Pressure};
+use ringmq::metrics::Dropped;
 use ringmq::options::Options;
 use std::time::Duration;
 use support::bare::Bare;
@@ -137,7 +138,7 @@ fn those_that_hold_most_lose_what_waits_for_them() {
     }
     broker.input(Input::Pressure(Pressure::Short));
     broker.wait(Duration::from_secs(1));
-    assert_eq!(broker.shard.counters().dropped_memory, 70);
+    assert_eq!(broker.shard.counters().dropped(Dropped::Memory), 70);
     // Nothing is left to take: the worker rests, however long memory is short.
     let next = broker.shard.deadline().expect("it looks again");
     assert!(next > broker.now, "it does not spin");

@@ -13,6 +13,7 @@ use ringmq::broker::{Input, LinkId};
 use ringmq::limits::{
     COMMIT_BYTES_MAX, LINK_PAYLOADS_MAX, OUTBOX_BYTES_MAX, PAYLOAD_COPIED_MAX, TURN_BYTES_MAX,
 };
+use ringmq::metrics::Dropped;
 use ringmq::options::Options;
 use ringmq::store::record::{Attributes, Owner, Record};
 use ringmq::store::{Batch, CommitBuilder, CommitWriter, Entry, Epoch, Stamp, Submission};
@@ -69,7 +70,7 @@ fn a_large_payload_for_many_groups_of_one_client_is_sent_in_turns() {
             }
             broker.shard.handle(broker.now, Input::Tick);
         }
-        let dropped = broker.shard.counters().dropped_queue_full as usize;
+        let dropped = broker.shard.counters().dropped(Dropped::QueueFull) as usize;
         let options = Options::default();
         let queued = options.max_queued_bytes as usize / payload.len();
         assert!(received >= queued, "{received} of 2300 are received");
@@ -124,7 +125,7 @@ fn a_frame_of_its_own_for_each_of_many_subscribers_is_sent_in_turns() {
             assert_eq!(marks, b"MN", "QoS {qos}, {link:?}");
             assert!(received.len() > 2 * (PAYLOAD_COPIED_MAX - 1), "{link:?}");
         }
-        assert_eq!(broker.shard.counters().dropped_queue_full, 0);
+        assert_eq!(broker.shard.counters().dropped(Dropped::QueueFull), 0);
     }
 }
 

@@ -171,7 +171,7 @@ fn messages_for_a_full_queue(count: usize) -> String {
     let link = client(&mut broker, "another");
     send(&mut broker, link, &publish.repeat(150));
     let counters = broker.shard.counters();
-    format!("{} {} {}", counters.queued, counters.dropped_queue_full, counters.dropped_expired)
+    format!("{} {:?}", counters.messages_queued, counters.messages_dropped)
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 
 use ringmq::broker::{Input, LinkId};
 use ringmq::limits::TURN_STEPS_MAX;
+use ringmq::metrics::Dropped;
 use ringmq::options::Options;
 use support::bare::Bare;
 use support::peer::{connect, connect_stored, packet, text};
@@ -185,7 +186,7 @@ fn a_session_with_many_subscriptions_ends_in_pieces_and_gets_nothing_meanwhile()
     assert!(world.settle() > 5, "it takes turns");
     assert_eq!(world.broker.take(world.busy), NOTHING);
     assert_eq!(world.broker.shard.census(), (3, 0, 0));
-    assert_eq!(world.broker.shard.counters().dropped_queue_full, 0);
+    assert_eq!(world.broker.shard.counters().dropped(Dropped::QueueFull), 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Accounts: the memory of a worker by what owns it.
 
+use crate::metrics::Gauges;
 use std::fmt;
 
 /// Bytes of one worker's memory, by owner: what was asked of the allocator, as far as it follows
@@ -21,6 +22,8 @@ pub struct Accounts {
     pub output: u64,
     /// The changes that gather for the journal.
     pub journal: u64,
+    /// Counts and histograms.
+    pub metrics: u64,
 }
 
 impl Accounts {
@@ -30,7 +33,7 @@ impl Accounts {
         self.owners().iter().map(|(_, bytes)| bytes).sum()
     }
 
-    const fn owners(&self) -> [(&'static str, u64); 7] {
+    pub(super) const fn owners(&self) -> [(&'static str, u64); 8] {
         [
             ("retained", self.retained),
             ("subscriptions", self.subscriptions),
@@ -39,6 +42,7 @@ impl Accounts {
             ("connections", self.connections),
             ("output", self.output),
             ("journal", self.journal),
+            ("metrics", self.metrics),
         ]
     }
 }
@@ -62,4 +66,9 @@ pub(super) struct Census {
     pub(super) sums: Accounts,
     /// The outcome of the last whole walk.
     pub(super) accounts: Accounts,
+    /// Messages that wait for clients, by this walk and by the last whole one.
+    pub(super) waiting: Gauges,
+    pub(super) gauges: Gauges,
+    /// The log is to be told the outcome.
+    pub(super) is_told: bool,
 }

@@ -27,6 +27,11 @@ impl Backlog {
         self.responses.len() + self.messages.as_ref().map_or(0, |messages| messages.bytes())
     }
 
+    /// The number of messages that wait, and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.messages.as_ref().map_or((0, 0), |messages| messages.size())
+    }
+
     /// The bytes that the backlog takes, without the messages.
     pub(super) fn memory(&self) -> usize {
         let messages = self.messages.as_ref();

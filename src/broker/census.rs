@@ -6,6 +6,7 @@ use super::purse::HOLDER_STEPS;
 use super::shard::Shard;
 use super::told;
 use crate::base::ids::SessionNumber;
+use crate::metrics::Gauges;
 
 /// The bytes that a map or an ordered set takes for an entry, besides the entry itself: they are
 /// half empty at times.
@@ -13,13 +14,22 @@ const ENTRY_BYTES: usize = 16;
 
 impl Shard {
     /// Begins to sum up the memory; the log is told the outcome.
-    pub(super) fn begin_census(&mut self) {
+    pub(super) fn begin_told_census(&mut self) {
+        self.begin_census();
+        self.census.is_told = true;
+    }
+
+    /// Begins to sum up what clients take and what waits for them; [`Self::gauges`] has the outcome
+    /// when [`Self::has_census`] is over.
+    pub fn begin_census(&mut self) {
         self.census.next = Some(0);
         self.census.sums = Accounts::default();
+        self.census.waiting = Gauges::default();
     }
 
     /// True while a census goes on.
-    pub(super) const fn has_census(&self) -> bool {
+    #[must_use]
+    pub const fn has_census(&self) -> bool {
         self.census.next.is_some()
     }
 
@@ -27,6 +37,22 @@ impl Shard {
     #[must_use]
     pub const fn accounts(&self) -> &Accounts {
         &self.census.accounts
+    }
+
+    /// The state of this worker, as far as the shard knows it: sums over clients are those of the
+    /// last census.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let counters = &self.clients.counters;
+        let came: u64 = counters.connects_accepted.iter().sum();
+        let went: u64 = counters.clients_departed.iter().sum();
+        Gauges {
+            clients_connected: came - went,
+            sessions: (self.clients.sessions.len() - self.clients.over.len()) as u64,
+            retained_messages: self.retained.len() as u64,
+            memory: self.census.accounts.owners().map(|(_, bytes)| bytes),
+            ..self.census.gauges
+        }
     }
 
     /// Goes on with the census, as far as the turn allows.
@@ -39,29 +65,47 @@ impl Shard {
                 return;
             }
             self.clients.outbox.purse().spend(HOLDER_STEPS);
-            self.clients.count_slot(slot, &mut self.census.sums);
+            self.clients.count_slot(slot, &mut self.census.sums, &mut self.census.waiting);
             slot += 1;
         }
         self.census.next = None;
         let mut accounts = std::mem::take(&mut self.census.sums);
         self.clients.count_tables(&mut accounts);
+        accounts.metrics += self.histograms.memory() as u64;
         accounts.retained += self.retained.memory() as u64;
         accounts.subscriptions += self.subscriptions.memory() as u64;
         self.census.accounts = accounts;
-        told::accounts(self.index, &accounts);
+        self.census.gauges = self.census.waiting;
+        if std::mem::take(&mut self.census.is_told) {
+            told::accounts(self.index, &accounts);
+        }
     }
 }
 
 impl Clients {
     /// Counts the session and the link that have the same slot.
-    fn count_slot(&self, slot: usize, accounts: &mut Accounts) {
+    fn count_slot(&self, slot: usize, accounts: &mut Accounts, gauges: &mut Gauges) {
         let id = self.sessions.id_at(slot as u32);
         if let Some(session) = id.and_then(|id| self.sessions.get(id)) {
             accounts.replays += session.replays_memory() as u64;
             accounts.sessions += session.memory() as u64;
+            let (messages, bytes) = session.queued_size();
+            gauges.queued_messages += messages as u64;
+            gauges.queued_bytes += bytes as u64;
+            gauges.queue_greatest = gauges.queue_greatest.max(messages as u64);
+            gauges.inflight_messages += session.in_flight.len() as u64;
+            if !session.is_over {
+                gauges.subscriptions += session.subscriptions.len() as u64;
+                gauges.shared_subscriptions += session.subscriptions.shared() as u64;
+            }
         }
         if let Some(Some(link)) = self.links.get(slot) {
             accounts.connections += link.memory() as u64;
+            gauges.links_waiting += u64::from(link.blocked.socket);
+            let (messages, bytes) = link.backlog_size();
+            gauges.queued_messages += messages as u64;
+            gauges.queued_bytes += bytes as u64;
+            gauges.queue_greatest = gauges.queue_greatest.max(messages as u64);
         }
     }
 

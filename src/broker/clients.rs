@@ -1,7 +1,6 @@
 //! The clients of this worker: their links, their sessions, and their output.
 
 use super::boundary::Output;
-use super::counters::Counters;
 use super::drops::Drops;
 use super::ledger::Ledger;
 use super::link::{Link, State};
@@ -12,6 +11,7 @@ use super::timers::{TimerKey, Timers};
 use crate::base::ids::{LinkId, Serial, SessionId, SessionNumber, Slots};
 use crate::base::time::Time;
 use crate::limits::BACKLOG_BYTES_MAX;
+use crate::metrics::{Counters, Handed};
 use crate::mqtt::Packet;
 use crate::options::Options;
 use foldhash::fast::FixedState;
@@ -73,6 +73,8 @@ pub(super) struct Clients {
     /// Sessions with more to send than the journal should be told at once.
     pub(super) hand_over_awaited: Vec<SessionId>,
     pub(super) counters: Counters,
+    /// The copies of messages in the output that is to be sent.
+    pub(super) handed: Handed,
     /// Links whose clients accept no packet as large as the one for them.
     pub(super) misfits: Vec<LinkId>,
     /// Dropped messages, until the log is told.
@@ -106,6 +108,7 @@ impl Clients {
             unfinished: VecDeque::new(),
             hand_over_awaited: Vec::new(),
             counters: Counters::default(),
+            handed: Handed::default(),
             misfits: Vec::new(),
             drops: Drops::default(),
             ledger: None,
@@ -281,10 +284,16 @@ impl Clients {
         let mut bytes = Vec::new();
         let Some(link) = self.link(id) else { return bytes };
         let (version, max) = link.terms();
-        if !packet.encode_within(version, max, &mut bytes) {
-            self.misfits.push(id);
+        match packet.encode_within(version, max, &mut bytes) {
+            true => self.count_response(bytes.len()),
+            false => self.misfits.push(id),
         }
         bytes
+    }
+
+    const fn count_response(&mut self, length: usize) {
+        self.counters.responses_sent += 1;
+        self.counters.sent_bytes += length as u64;
     }
 
     /// Pauses a link on which too many responses wait.
@@ -305,6 +314,7 @@ impl Clients {
         let mut fits = true;
         let run = self.outbox.encode(PRIVATE, |out| fits = packet.encode_within(version, max, out));
         if fits {
+            self.count_response(run.len());
             self.outbox.append(id, run);
         } else {
             self.misfits.push(id);

@@ -3,7 +3,6 @@
 use super::clients::{Clients, Route};
 use super::delivery::{Delivery, Particulars};
 use super::delivery_queue::{Enqueued, QueueLimits};
-use super::drops::DropReason;
 use super::in_flight::Wait;
 use super::ledger::{Fate, Recording, stored, way};
 use super::merged::Merged;
@@ -12,6 +11,8 @@ use super::publication::{Head, Publication};
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, LinkId, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
+use crate::base::time::Time;
+use crate::metrics::Dropped;
 use crate::mqtt::QoS;
 use crate::store::record::StoredDelivery;
 use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
@@ -30,6 +31,19 @@ impl Clients {
         } else if !matches.nodes.is_empty() {
             self.deliver_overlapping(subscriptions, matches, publication, recording);
         }
+    }
+
+    /// Counts the copies of a publication, and notes that those put out since `sent` was counted
+    /// are copies of a PUBLISH that was received at `received`.
+    pub(super) fn note_handed(
+        &mut self,
+        received: Time,
+        sent: [u64; 3],
+        publication: &mut Publication<'_>,
+    ) {
+        publication.count_uses(&mut self.counters);
+        let now = self.counters.publishes_sent;
+        self.handed.note(received, std::array::from_fn(|qos| now[qos] - sent[qos]));
     }
 
     /// Delivers to the subscribers of one filter. Inlined, the loop has too few registers.
@@ -100,7 +114,9 @@ impl Clients {
         if qos == QoS::AtMostOnce && route.is_plain && is_plain && has_room {
             let retain = subscriber.options.retain_as_published && publication.traits().retain;
             let run = publication.frame(&mut self.outbox, route.is_v5, qos, retain);
-            self.send_frame(route, run, publication);
+            if !self.send_frame(route, run, publication) {
+                publication.note_unused(run);
+            }
         } else if !self.is_own(subscriber, publication.traits().publisher) {
             self.deliver_slowly(subscriber, publication, None, recording);
         }
@@ -117,7 +133,7 @@ impl Clients {
     ) {
         let slot = subscriber.session;
         if subscriber.extras.is_checked() && !self.may_read(slot, publication.topic()) {
-            self.counters.deliveries_denied += 1;
+            self.counters.drop(Dropped::Denied, 1);
             return;
         }
         let route = self.routes[slot as usize];
@@ -256,20 +272,20 @@ impl Clients {
     /// Counts what a message has made of a queue; false when the message is dropped because the
     /// queue is full.
     fn count_enqueued(&mut self, session: Option<SessionId>, enqueued: &Enqueued) -> bool {
-        self.counters.dropped_expired += enqueued.expired as u64;
+        self.counters.drop(Dropped::Expired, enqueued.expired as u64);
         let Some(refused) = &enqueued.refused else {
-            self.counters.queued += 1;
+            self.counters.messages_queued += 1;
             return true;
         };
-        self.counters.dropped_queue_full += 1;
+        self.counters.drop(Dropped::QueueFull, 1);
         if let Some(session) = session {
-            self.note_dropped(session, DropReason::QueueFull, refused.message.topic());
+            self.note_dropped(session, Dropped::QueueFull, refused.message.topic());
         }
         false
     }
 
     #[cold]
-    pub(super) fn note_dropped(&mut self, id: SessionId, reason: DropReason, topic: &str) {
+    pub(super) fn note_dropped(&mut self, id: SessionId, reason: Dropped, topic: &str) {
         if let Some(session) = self.sessions.get(id) {
             self.drops.note(self.now, (id, &session.client_id), reason, topic);
         }
@@ -278,9 +294,9 @@ impl Clients {
     /// Counts a message that is dropped because its client accepts none as large.
     #[cold]
     fn count_too_large(&mut self, link: LinkId, topic: &str) {
-        self.counters.dropped_too_large += 1;
+        self.counters.drop(Dropped::TooLarge, 1);
         if let Some(session) = self.link(link).and_then(|link| link.session()) {
-            self.note_dropped(session, DropReason::TooLarge, topic);
+            self.note_dropped(session, Dropped::TooLarge, topic);
         }
     }
 
@@ -319,6 +335,7 @@ impl Clients {
         if self.send_frame(route, run, publication) {
             return sent;
         }
+        publication.note_unused(run);
         self.sessions[slot].in_flight.complete(packet_id);
         Fate::Dropped
     }
@@ -349,6 +366,9 @@ impl Clients {
             run = encode(publication, &mut self.outbox, alias);
         }
         if self.send_frame(route, run, publication) {
+            self.counters.publishes_sent[qos as usize] += 1;
+            self.counters.sent_bytes += publication.packet_length(run) as u64;
+            self.counters.sent_payload_bytes += publication.payload_len() as u64;
             if let Some((alias, false)) = alias
                 && let Some(link) = self.link(route.link)
             {
@@ -378,7 +398,6 @@ impl Clients {
         if let Some(payload) = publication.large_payload() {
             self.outbox.append_payload(route.link, payload);
         }
-        self.counters.publishes_sent += 1;
         true
     }
 }

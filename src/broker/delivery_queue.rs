@@ -57,6 +57,11 @@ impl DeliveryQueue {
         self.bytes
     }
 
+    /// The number of deliveries, and their bytes.
+    pub(super) const fn size(&self) -> (usize, usize) {
+        (self.queue.len(), self.bytes)
+    }
+
     /// The bytes that the queue takes, without the messages.
     pub(super) fn memory(&self) -> usize {
         // Pieces are three quarters full, and nodes of trees two thirds.

@@ -7,25 +7,8 @@ use crate::base::maps::HashMap;
 use crate::base::time::Time;
 use crate::base::visits::visit;
 use crate::limits::{DROPS_INTERVAL, DROPS_TOLD_MAX};
+use crate::metrics::Dropped;
 use std::collections::VecDeque;
-
-/// The reason for which a message is dropped for one client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DropReason {
-    QueueFull,
-    TooLarge,
-    Memory,
-}
-
-impl DropReason {
-    const fn words(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue full",
-            Self::TooLarge => "larger than the client takes",
-            Self::Memory => "too little memory",
-        }
-    }
-}
 
 /// The messages dropped for one client.
 #[derive(Debug)]
@@ -34,7 +17,7 @@ struct Tally {
     client_id: Box<str>,
     /// The beginning of the topic of the last dropped message.
     topic: String,
-    reason: DropReason,
+    reason: Dropped,
     /// The number of drops since the last log line.
     dropped: u64,
     dropped_in_all: u64,
@@ -59,7 +42,7 @@ impl Drops {
 }
 
 impl Tally {
-    fn note(&mut self, reason: DropReason, topic: &str) {
+    fn note(&mut self, reason: Dropped, topic: &str) {
         self.dropped += 1;
         self.dropped_in_all += 1;
         self.reason = reason;
@@ -75,7 +58,7 @@ impl Drops {
         &mut self,
         now: Time,
         (id, client_id): (SessionId, &str),
-        reason: DropReason,
+        reason: Dropped,
         topic: &str,
     ) {
         visit(1);

@@ -16,6 +16,7 @@ use super::told::{self, Departure};
 use crate::access::{Identity, Login, Verdict};
 use crate::base::ids::{LinkId, SessionId};
 use crate::limits::LARGE_LOGINS_MAX;
+use crate::metrics::record;
 use crate::mqtt::{
     Auth, Disconnect, Frame, Packet, PacketType, ProtocolError, ReasonCode, Sender, Version,
 };
@@ -54,7 +55,8 @@ impl Shard {
     /// Hands a login out. Nothing more is taken from the client until the verdict comes, but for
     /// one that authenticates again and goes on meanwhile.
     fn verify(&mut self, id: LinkId, mut login: Login) {
-        login.waits = self.clients.link(id).and_then(|link| link.login_mut().hand_out());
+        let now = self.clients.now;
+        login.waits = self.clients.link(id).and_then(|link| link.login_mut().hand_out(now));
         if login.current.is_none() {
             self.clients.pause(id, |pauses| pauses.login = true);
         }
@@ -64,6 +66,10 @@ impl Shard {
     pub(super) fn authenticated(&mut self, id: LinkId, verdict: Verdict) {
         let Some(link) = self.clients.link(id) else { return };
         let Some(pending) = link.login_mut().take() else { return };
+        if let Some(since) = pending.since {
+            record(&mut self.histograms.login, self.clients.now.since(since), 1);
+        }
+        let Some(link) = self.clients.link(id) else { return };
         match link.state {
             State::Authenticating => self.go_on_connecting(id, pending, verdict),
             State::Connected { session } => self.go_on_again(id, session, pending, verdict),
@@ -85,7 +91,9 @@ impl Shard {
     }
 
     fn go_on_connecting(&mut self, id: LinkId, pending: PendingLogin, verdict: Verdict) {
-        let PendingLogin { request: Some(request), permit, waits, .. } = pending else { return };
+        let PendingLogin { request: Some(request), permit, waits, since, .. } = pending else {
+            return;
+        };
         match verdict {
             Verdict::Accept { identity, data, valid_for } => {
                 self.admit(id, request, identity, (data, valid_for));
@@ -93,7 +101,7 @@ impl Shard {
             Verdict::Continue { data, exchange } => {
                 self.demand(id, request.authentication_method.as_deref(), &data);
                 let (request, exchange) = (Some(request), Some(exchange));
-                self.keep_login(id, PendingLogin { request, permit, exchange, waits });
+                self.keep_login(id, PendingLogin { request, permit, exchange, waits, since });
             }
             Verdict::Refuse { code, cause } => {
                 self.refuse_login(id, &request, &ProtocolError::new(code, cause));

@@ -11,6 +11,7 @@ use super::told::{self, Departure};
 use crate::access::{Grants, Identity, Login, Secret};
 use crate::base::ids::{LinkId, ListenerId, SessionId, SessionNumber};
 use crate::limits::UNAUTHENTICATED_BYTES_MAX;
+use crate::metrics::RefusedConnect;
 use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
@@ -96,6 +97,9 @@ impl Shard {
             self.authenticate(id, request, login, is_large);
         } else if let Some(link) = self.clients.remove_link(id) {
             let (origin, received) = (link.origin, rest.to_vec());
+            // It is counted where it goes.
+            self.clients.counters.received_bytes -= received.len() as u64;
+            self.clients.counters.packets_received -= 1;
             self.neighbours.note_sent();
             let handover = Output::Handover { link: id, to: home, origin, received };
             self.clients.outputs.push_back(handover);
@@ -126,7 +130,8 @@ impl Shard {
 
     /// The client hears that it is not let in.
     pub(super) fn turn_away(&mut self, id: LinkId, error: &ProtocolError) {
-        self.clients.counters.links_refused += 1;
+        let reason = refusal_kind(error.code);
+        self.clients.counters.connects_refused[reason.place()] += 1;
         let connack = ConnAck { code: error.code, reason: Some(error.cause), ..ConnAck::default() };
         self.clients.send(id, &Packet::ConnAck(connack));
         self.close(id);
@@ -295,6 +300,7 @@ impl Shard {
         if let Some(link) = self.clients.link(id) {
             told::connected(&link.origin, &request, verified.user());
         }
+        self.clients.counters.connects_accepted[request.version as usize] += 1;
         if kept.is_some() {
             self.judge_subscriptions(session);
         }
@@ -456,6 +462,21 @@ impl Shard {
             ..ConnAck::default()
         };
         self.clients.encode(id, &Packet::ConnAck(connack))
+    }
+}
+
+/// The kind of a refusal, for the count of them.
+const fn refusal_kind(code: ReasonCode) -> RefusedConnect {
+    match code {
+        ReasonCode::BadUserNameOrPassword
+        | ReasonCode::BadAuthenticationMethod
+        | ReasonCode::NotAuthorized => RefusedConnect::Credentials,
+        ReasonCode::ClientIdentifierNotValid => RefusedConnect::Identifier,
+        ReasonCode::UnsupportedProtocolVersion => RefusedConnect::Version,
+        ReasonCode::MalformedPacket | ReasonCode::ProtocolError => RefusedConnect::Protocol,
+        ReasonCode::QuotaExceeded | ReasonCode::ConnectionRateExceeded => RefusedConnect::Limit,
+        ReasonCode::ServerUnavailable | ReasonCode::ServerBusy => RefusedConnect::Unavailable,
+        _ => RefusedConnect::Other,
     }
 }
 

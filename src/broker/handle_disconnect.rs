@@ -137,6 +137,7 @@ impl Shard {
         let now = self.clients.now;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if session.ends.is_some_and(|ends| ends <= now) {
+            self.clients.counters.sessions_expired += 1;
             return self.end_session(id);
         }
         if let Some(will) = session.will.take_if(|will| will.due.is_some_and(|due| due <= now)) {

@@ -8,21 +8,23 @@ use super::publication::Publication;
 use super::purse::{SHARE_STEPS, filter_steps};
 use super::shard::Shard;
 use crate::base::ids::{LinkId, Serial, WorkerId};
+use crate::metrics::Dropped;
 use crate::mqtt::{ProtocolError, TopicFilter};
 use crate::topics::Interest;
 
 impl Shard {
     pub(super) fn handle_mesh(&mut self, from: WorkerId, message: MeshMessage) {
         match message {
-            MeshMessage::Publish { message, plain, shares, relayed, record } => {
+            MeshMessage::Publish { message, plain, shares, relayed, record, received } => {
                 let serial = self.clients.next_serial();
                 let mut publication = Publication::kept(&message, self.clients.now, serial);
                 let mut recording = self.clients.begin_part(record);
                 // It may have waited in the ring for as long as this worker was busy.
                 // [MQTT-3.3.2-5]
                 if message.is_expired(self.clients.now) {
-                    self.clients.counters.dropped_expired += 1;
+                    self.clients.counters.drop(Dropped::Expired, 1);
                 } else {
+                    let sent = self.clients.counters.publishes_sent;
                     if plain {
                         self.route_here(&mut publication, &mut recording);
                     }
@@ -32,6 +34,7 @@ impl Shard {
                     for share in shares {
                         self.take_share(&share, &message, relayed, &mut recording);
                     }
+                    self.clients.note_handed(received, sent, &mut publication);
                 }
                 self.clients.end_record(recording, Noted::default(), &mut publication);
             }

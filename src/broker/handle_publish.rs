@@ -44,7 +44,8 @@ impl Shard {
         let Peer { link: id, session, version } = peer;
         let known;
         let mut publish = Publish::decode(frame, version, Sender::Client)?;
-        self.clients.counters.publishes_received += 1;
+        self.clients.counters.publishes_received[publish.qos as usize] += 1;
+        self.clients.counters.received_payload_bytes += publish.payload.len() as u64;
         self.clients.outbox.purse().spend(PUBLISH_STEPS);
         if let Some(alias) = publish.topic_alias {
             known = self.resolve_alias(id, alias, publish.topic)?;

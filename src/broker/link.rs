@@ -237,6 +237,11 @@ impl Link {
         &mut self.rare().backlog
     }
 
+    /// The number of QoS 0 messages that wait until the link is writable, and their bytes.
+    pub(super) fn backlog_size(&self) -> (usize, usize) {
+        self.rare.as_ref().map_or((0, 0), |rare| rare.backlog.size())
+    }
+
     /// The bytes that the link holds of what came, and of what is to be sent.
     pub(super) fn held_bytes(&self) -> usize {
         let waiting = |rare: &Rare| rare.backlog.bytes() + rare.deferred.bytes();

@@ -25,6 +25,8 @@ pub(super) struct PendingLogin {
     /// The token that lives as long as the link waits for the verdict, so that the authenticator
     /// sees it; None before the login is handed out.
     pub(super) waits: Option<Arc<()>>,
+    /// The time at which the authenticator got the login.
+    pub(super) since: Option<Time>,
 }
 
 impl LinkLogin {
@@ -50,8 +52,9 @@ impl LinkLogin {
 
     /// The login that is not over goes to the authenticator; dangles once nobody waits for its
     /// verdict any more.
-    pub(super) fn hand_out(&mut self) -> Option<Weak<()>> {
+    pub(super) fn hand_out(&mut self, now: Time) -> Option<Weak<()>> {
         let pending = self.pending.as_mut()?;
+        pending.since = Some(now);
         Some(Arc::downgrade(pending.waits.get_or_insert_default()))
     }
 

@@ -2,6 +2,7 @@
 
 use super::deferred::ResponseId;
 use crate::base::ids::{LinkId, RecordName, SessionId};
+use crate::base::time::Time;
 use crate::mqtt::ProtocolError;
 use crate::store::Message;
 use crate::topics::Interest;
@@ -33,6 +34,8 @@ pub enum MeshMessage {
         relayed: u8,
         /// The record that needs the receiver's part; 0 for none.
         record: RecordName,
+        /// The time at which the message's PUBLISH was received.
+        received: Time,
     },
     /// Tells the sender's interest in some filters. A ticket is answered with
     /// [`MeshMessage::Done`].

@@ -30,6 +30,17 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// No bytes, for a packet that cannot exist.
+    pub(super) const fn empty(arena: u8) -> Self {
+        Self { arena, start: 0, end: 0 }
+    }
+
+    /// The arena that the bytes are in.
+    #[inline]
+    pub(super) const fn arena(self) -> u8 {
+        self.arena
+    }
+
     #[inline]
     pub(super) const fn len(self) -> usize {
         (self.end - self.start) as usize

@@ -10,6 +10,7 @@ use super::session::Session;
 use super::shard::Shard;
 use crate::access::{Grants, Identity, Policy, Reach};
 use crate::base::ids::{ListenerId, SessionId};
+use crate::metrics::Dropped;
 use crate::store::{Message, Source};
 use crate::topics::Extras;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ impl Clients {
     /// Judges a delayed message, as [`Self::may_read`] does, and counts a denial.
     pub(super) fn may_still_read(&mut self, slot: u32, topic: &str) -> bool {
         let may = self.may_read(slot, topic);
-        self.counters.deliveries_denied += u64::from(!may);
+        self.counters.drop(Dropped::Denied, u64::from(!may));
         may
     }
 }

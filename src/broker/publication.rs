@@ -4,6 +4,7 @@ use super::outbox::{Outbox, PRIVATE, Run};
 use crate::base::ids::{MessageId, Serial};
 use crate::base::time::Time;
 use crate::limits::PAYLOAD_COPIED_MAX;
+use crate::metrics::Counters;
 use crate::mqtt::{Properties, Publish, QoS, Version};
 use crate::store::{Message, Source, Traits};
 use smallvec::SmallVec;
@@ -20,6 +21,8 @@ pub(super) struct Publication<'a> {
     source: Option<Source>,
     message: Option<Arc<Message>>,
     frames: [Option<Run>; 12],
+    /// The number of subscribers that are sent each of the frames.
+    uses: [u32; 12],
     /// The publish's serial within the shard; its packet identifier follows from it.
     pub(super) serial: Serial,
 }
@@ -51,6 +54,7 @@ impl<'a> Publication<'a> {
             source,
             message: None,
             frames: [None; 12],
+            uses: [0; 12],
             serial,
         }
     }
@@ -66,6 +70,7 @@ impl<'a> Publication<'a> {
             source: None,
             message: Some(message.clone()),
             frames: [None; 12],
+            uses: [0; 12],
             serial,
         }
     }
@@ -97,6 +102,10 @@ impl<'a> Publication<'a> {
         self.is_large().then(|| self.message().clone())
     }
 
+    pub(super) const fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     #[inline]
     pub(super) const fn is_large(&self) -> bool {
         self.payload.len() >= PAYLOAD_COPIED_MAX
@@ -120,9 +129,28 @@ impl<'a> Publication<'a> {
         retain: bool,
     ) -> Run {
         let arena = u8::from(is_v5) * 6 + qos as u8 * 2 + u8::from(retain);
+        self.uses[arena as usize] += 1;
         match self.frames[arena as usize] {
             Some(run) => run,
             None => self.encode_shared(outbox, arena, is_v5, qos, retain),
+        }
+    }
+
+    /// Notes that a subscriber is not sent the shared packet that was made for it.
+    #[cold]
+    pub(super) const fn note_unused(&mut self, run: Run) {
+        self.uses[run.arena() as usize] -= 1;
+    }
+
+    /// Counts the shared packets that were sent since the last call.
+    pub(super) fn count_uses(&mut self, counters: &mut Counters) {
+        for arena in 0..self.frames.len() {
+            let Some(run) = self.frames[arena] else { continue };
+            let uses = u64::from(std::mem::take(&mut self.uses[arena]));
+            let length = self.packet_length(run);
+            counters.publishes_sent[arena % 6 / 2] += uses;
+            counters.sent_bytes += uses * length as u64;
+            counters.sent_payload_bytes += uses * self.payload.len() as u64;
         }
     }
 
@@ -178,7 +206,7 @@ impl<'a> Publication<'a> {
         };
         let version = if is_v5 { Version::V5 } else { Version::V311 };
         if !publish.is_encodable(version) {
-            return Run::default();
+            return Run::empty(arena);
         }
         outbox.encode(arena, |bytes| {
             if self.is_large() {

@@ -10,6 +10,7 @@ use super::purse::KEPT_STEPS;
 use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionId};
 use crate::limits::{GATHERING_BYTES_MAX, PUMP_BYTES_MAX, PUMP_MESSAGES_MAX};
+use crate::metrics::Dropped;
 use crate::mqtt::{Ack, AckType, Packet, QoS, ReasonCode};
 use crate::store::record::StoredDelivery;
 use std::sync::Arc;
@@ -124,7 +125,7 @@ impl Clients {
     ) {
         self.outbox.purse().spend(KEPT_STEPS);
         if delivery.message.is_expired(self.now) {
-            self.counters.dropped_expired += 1;
+            self.counters.drop(Dropped::Expired, 1);
             return self.note_done(id.slot, &delivery);
         }
         if !self.may_still_read(id.slot, delivery.message.topic()) {
@@ -236,7 +237,7 @@ impl Clients {
             let message = Arc::clone(&delivery.message);
             // [MQTT-3.3.2-5]; an exchange that has begun goes on.
             if !dup && message.is_expired(self.now) {
-                self.counters.dropped_expired += 1;
+                self.counters.drop(Dropped::Expired, 1);
                 self.complete(id.slot, packet_id);
                 continue;
             }

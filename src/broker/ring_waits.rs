@@ -16,6 +16,7 @@ impl Shard {
     pub(super) fn mesh(&mut self, to: WorkerId, message: MeshMessage) {
         debug_assert_ne!(to, self.index);
         self.neighbours.note_sent();
+        self.clients.counters.mesh_messages += 1;
         self.clients.outputs.push_back(Output::Mesh { to, message });
     }
 

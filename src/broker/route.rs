@@ -7,6 +7,7 @@ use super::purse::{NODE_STEPS, PLAIN_DELIVERIES, SHARE_STEPS};
 use super::shard::Shard;
 use super::share::Pick;
 use crate::base::ids::{RecordName, WorkerId};
+use crate::metrics::Dropped;
 use crate::mqtt::QoS;
 use crate::store::Message;
 use crate::topics::Matches;
@@ -50,6 +51,7 @@ impl Shard {
             .map(|to| Errand { to, plain: true, shares: SmallVec::new() })
             .collect();
         self.pay_for_fan_out(&matches, publication);
+        let sent = self.clients.counters.publishes_sent;
         self.clients.deliver(&self.subscriptions, &matches, publication, recording);
         for &group in &matches.groups {
             match self.pick(group, publication.topic(), publication.traits().qos) {
@@ -66,14 +68,18 @@ impl Shard {
                         }
                     }
                 }
-                Pick::Nobody => self.clients.counters.dropped_no_member += 1,
+                Pick::Nobody => self.clients.counters.drop(Dropped::NoMember, 1),
             }
         }
         for Errand { to, plain, shares } in errands {
             let message = publication.message().clone();
             let record = expect_part(recording, message.qos);
-            self.mesh(to, MeshMessage::Publish { message, plain, shares, relayed: 0, record });
+            let received = self.clients.now;
+            let publish =
+                MeshMessage::Publish { message, plain, shares, relayed: 0, record, received };
+            self.mesh(to, publish);
         }
+        self.clients.note_handed(self.clients.now, sent, publication);
         let is_wanted =
             !matches.nodes.is_empty() || !matches.groups.is_empty() || !matches.workers.is_empty();
         self.matches = matches;

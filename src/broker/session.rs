@@ -225,6 +225,11 @@ impl Session {
         self.rare.as_mut().map_or_else(Vec::new, |rare| rare.queue.take_replays(topic, old))
     }
 
+    /// The number of messages in the queue, and their bytes.
+    pub(super) fn queued_size(&self) -> (usize, usize) {
+        self.rare.as_ref().map_or((0, 0), |rare| rare.queue.size())
+    }
+
     /// The bytes of the messages in the queue.
     pub(super) fn queue_bytes(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.queue.bytes())

@@ -4,7 +4,6 @@ use super::accounts::Census;
 use super::boundary::{Input, Output};
 use super::carry::Carry;
 use super::clients::Clients;
-use super::counters::Counters;
 use super::homes::Homes;
 use super::ledger::RetainedMark;
 use super::link::{Blocks, Link, State};
@@ -25,6 +24,7 @@ use crate::base::prng::Prng;
 use crate::base::time::Time;
 use crate::base::visits;
 use crate::limits::{CLOSE_WAIT_MAX, STOP_WAIT_MAX};
+use crate::metrics::{Counters, Histograms};
 use crate::mqtt::{Disconnect, Frame, Packet, PacketType, ProtocolError, ReasonCode};
 use crate::options::Options;
 use crate::store::Message;
@@ -54,6 +54,7 @@ pub struct Shard {
     homes: Homes,
     pub(super) shedding: Shedding,
     pub(super) census: Census,
+    pub(super) histograms: Box<Histograms>,
     /// The time until which the log hears no more of users with too many retained messages.
     pub(super) retained_told_until: Time,
     /// Links that wait until less gathers for the journal.
@@ -93,6 +94,7 @@ impl Shard {
             homes: Homes::new(workers, seed),
             shedding: Shedding::default(),
             census: Census::default(),
+            histograms: Box::default(),
             retained_told_until: Time::ZERO,
             journal_waiting: Vec::new(),
             rewrite: None,
@@ -115,7 +117,6 @@ impl Shard {
     /// A connection, which is `link` from now on.
     pub fn open(&mut self, now: Time, link: LinkId, origin: impl Into<Origin>) {
         self.clients.now = self.clients.now.max(now);
-        self.clients.counters.links_opened += 1;
         self.clients.insert_link(Link::new(link, origin.into(), now));
         self.clients.refresh_link_timer(link);
     }
@@ -151,7 +152,10 @@ impl Shard {
             }
             Input::Authenticated { link, verdict } => self.take_verdict(link, verdict),
             Input::Reload { options, policies } => self.reload(options, policies),
-            Input::Received { link, bytes } => self.received(link, bytes),
+            Input::Received { link, bytes } => {
+                self.clients.counters.received_bytes += bytes.len() as u64;
+                self.received(link, bytes);
+            }
             Input::Closed { link } => self.closed(link, &Departure::Closed),
             Input::Failed { link, error } => self.closed(link, &Departure::Failed(error)),
             Input::Finished { link } => self.finished(link, Departure::Closed),
@@ -236,6 +240,21 @@ impl Shard {
     /// The output that is to be sent.
     pub const fn outbox(&mut self) -> &mut Outbox {
         &mut self.clients.outbox
+    }
+
+    /// The durations so far, for the driver to record its own in.
+    pub const fn histograms(&mut self) -> &mut Histograms {
+        &mut self.histograms
+    }
+
+    /// Records that the outbox was sent at `now`.
+    pub fn record_handed(&mut self, now: Time) {
+        self.clients.handed.record(now, &mut self.histograms.delivery);
+    }
+
+    /// The counts of events so far, for the driver to count its own in.
+    pub const fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.clients.counters
     }
 
     /// The counts of events so far.
@@ -324,6 +343,7 @@ impl Shard {
         rest: &[u8],
     ) -> Result<Progress, ProtocolError> {
         let kind = frame.kind().ok_or(ProtocolError::malformed("reserved packet type"))?;
+        self.clients.counters.packets_received += 1;
         let Some(link) = self.clients.link(id) else { return Ok(Progress::Done) };
         let peer = match link.state {
             State::Connected { session } => Peer { link: id, session, version: link.version },
@@ -364,7 +384,7 @@ impl Shard {
     /// The peer broke the protocol: it is told why, where its version has words for it, and goes.
     // [MQTT-4.13.1-1]
     pub(super) fn refuse(&mut self, id: LinkId, error: ProtocolError) {
-        self.clients.counters.links_refused += 1;
+        self.clients.counters.protocol_errors += 1;
         self.disconnect(id, Departure::Refused(error));
     }
 
@@ -434,6 +454,7 @@ impl Shard {
         let (state, origin) = (link.state, link.origin.clone());
         match state {
             State::Connected { session } => {
+                self.clients.counters.clients_departed[departure.kind().place()] += 1;
                 told::departed(&origin, &self.clients.sessions[session.slot].client_id, departure);
             }
             State::Authenticating => self.tell_refused_login(id, departure),

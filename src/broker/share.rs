@@ -11,6 +11,7 @@ use super::record_ref::RecordRef;
 use super::shard::Shard;
 use crate::base::ids::{DeliveryNumber, RecordName, Serial, SessionNumber, WorkerId};
 use crate::limits::{SHARE_PROBES_MAX, SHARE_RELAYS_MAX};
+use crate::metrics::Dropped;
 use crate::mqtt::{QoS, TopicFilter};
 use crate::store::Message;
 use crate::topics::{GroupId, Interest, Members, Subscriber};
@@ -104,7 +105,7 @@ impl Shard {
         recording: &mut Option<Recording>,
     ) {
         let Some(group) = self.find_group(share) else {
-            self.clients.counters.dropped_no_member += 1;
+            self.clients.counters.drop(Dropped::NoMember, 1);
             return;
         };
         if let Some(subscriber) = self.pick_here(group, message.topic(), message.qos) {
@@ -114,7 +115,7 @@ impl Shard {
         let best = elsewhere.max_by_key(|worker| (worker.online, worker.members));
         match best.map(|worker| worker.worker).filter(|_| relayed < SHARE_RELAYS_MAX) {
             Some(to) => self.send_share(to, share, message, relayed + 1, recording),
-            None => self.clients.counters.dropped_no_member += 1,
+            None => self.clients.counters.drop(Dropped::NoMember, 1),
         }
     }
 
@@ -129,6 +130,7 @@ impl Shard {
         let serial = self.clients.next_serial();
         let mut publication = Publication::kept(message, self.clients.now, serial);
         self.deliver_share(group, subscriber, &mut publication, recording);
+        publication.count_uses(&mut self.clients.counters);
     }
 
     /// Sends a message to another worker, for one member there. `relayed` is as in
@@ -144,7 +146,10 @@ impl Shard {
         let shares = SmallVec::from_elem(share.into(), 1);
         let message = message.clone();
         let record = expect_part(recording, message.qos);
-        self.mesh(to, MeshMessage::Publish { message, plain: false, shares, relayed, record });
+        let received = self.clients.now;
+        let publish =
+            MeshMessage::Publish { message, plain: false, shares, relayed, record, received };
+        self.mesh(to, publish);
     }
 
     /// Gives other members the messages that a member, the session with the number `from`, has lost
@@ -157,7 +162,7 @@ impl Shard {
             let Some(share) = delivery.share() else { continue };
             let Delivery { message, record, .. } = &delivery;
             if message.is_expired(self.clients.now) {
-                self.clients.counters.dropped_expired += 1;
+                self.clients.counters.drop(Dropped::Expired, 1);
                 continue;
             }
             let name = RecordName(self.clients.next_number());
@@ -190,7 +195,7 @@ impl Shard {
                 self.give(group, &subscriber, message, recording)
             }
             Some((_, Pick::There(to))) => self.send_share(to, share, message, 0, recording),
-            Some((_, Pick::Nobody)) | None => self.clients.counters.dropped_no_member += 1,
+            Some((_, Pick::Nobody)) | None => self.clients.counters.drop(Dropped::NoMember, 1),
         }
     }
 

@@ -6,7 +6,6 @@
 //! as a session or as a subscription stays.
 
 use super::clients::Clients;
-use super::drops::DropReason;
 use super::pressure::{NO_MEMORY, Pressure, TOO_MANY_RETAINED};
 use super::purse::HOLDER_STEPS;
 use super::quotas::Quota;
@@ -17,6 +16,7 @@ use crate::base::time::Time;
 use crate::limits::{
     DROPS_INTERVAL, SHED_BYTES_MAX, SHED_BYTES_MIN, SHED_INTERVAL, USUAL_BYTES_MAX,
 };
+use crate::metrics::Dropped;
 use crate::mqtt::{Frame, PacketType, ProtocolError, Publish};
 
 impl Shard {
@@ -24,7 +24,7 @@ impl Shard {
     pub(super) fn set_pressure(&mut self, pressure: Pressure) {
         let before = std::mem::replace(&mut self.clients.pressure, pressure);
         if pressure > before {
-            self.begin_census();
+            self.begin_told_census();
         }
         if pressure < before {
             for id in std::mem::take(&mut self.clients.memory_waiting) {
@@ -162,8 +162,8 @@ impl Shard {
                 && let Some(delivery) = self.clients.sessions[id.slot].dequeue()
             {
                 self.clients.outbox.purse().spend(HOLDER_STEPS);
-                self.clients.counters.dropped_memory += 1;
-                self.clients.note_dropped(id, DropReason::Memory, delivery.message.topic());
+                self.clients.counters.drop(Dropped::Memory, 1);
+                self.clients.note_dropped(id, Dropped::Memory, delivery.message.topic());
                 self.clients.note_done(id.slot, &delivery);
             }
             queued - self.clients.sessions[id.slot].queue_bytes()

@@ -6,6 +6,7 @@ use super::connect_request::ConnectRequest;
 use super::origin::Origin;
 use crate::base::ids::WorkerId;
 use crate::limits::LOG_TEXT_CHARS_MAX;
+use crate::metrics::Departed;
 use crate::mqtt::{ProtocolError, ReasonCode, Version};
 use crate::store::kept_bytes;
 use std::fmt::{self, Write};
@@ -72,6 +73,27 @@ impl Departure {
             Self::Removed(cause) => Some((ReasonCode::NotAuthorized, Some(cause))),
             Self::Stop => Some((ReasonCode::ServerShuttingDown, None)),
             Self::Closed | Self::Failed(_) | Self::Garbled(_) | Self::Said(_) => None,
+        }
+    }
+}
+
+impl Departure {
+    /// The kind of the departure, for the count of them.
+    pub(super) const fn kind(&self) -> Departed {
+        match self {
+            Self::TakenOver => Departed::TakenOver,
+            Self::Silent => Departed::KeepAlive,
+            Self::Closed => Departed::Closed,
+            Self::Failed(_) => Departed::Network,
+            Self::Garbled(_) => Departed::Protocol,
+            Self::Said(_) => Departed::Disconnect,
+            Self::Refused(ProtocolError { code, .. }) => match code {
+                ReasonCode::MalformedPacket | ReasonCode::ProtocolError => Departed::Protocol,
+                ReasonCode::NotAuthorized => Departed::Administrative,
+                _ => Departed::Limit,
+            },
+            Self::Removed(_) => Departed::Administrative,
+            Self::Stop => Departed::Shutdown,
         }
     }
 }

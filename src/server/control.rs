@@ -109,7 +109,7 @@ pub(super) async fn run(
         () = sleep(STOP_ALL) => Some("the time is over"),
         signal = signals.second() => Some(signal),
     };
-    stopped.sort_by_key(|report| report.worker);
+    stopped.sort_by_key(|report| report.snapshot.worker);
     let is_written = match journal {
         Some(journal) => journal.is_finished() && journal.join().unwrap_or(false),
         None => true,

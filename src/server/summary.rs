@@ -3,8 +3,8 @@
 use super::logging::{Field, line};
 use super::pinning::Plan;
 use crate::base::ids::WorkerId;
-use crate::broker::Counters;
 use crate::io::setup::Features;
+use crate::metrics::Counters;
 use crate::options::{LogFormat, Options};
 use crate::worker::Report;
 use hdrhistogram::Histogram;
@@ -97,12 +97,13 @@ fn json(started: &Started<'_>) -> String {
 pub(super) fn log_end(reports: &[Report]) {
     let mut counters = Counters::default();
     for report in reports {
-        counters.add(&report.counters);
-        log_turns(report.worker, &report.turns);
+        let snapshot = &report.snapshot;
+        counters.add(&snapshot.counters);
+        log_turns(snapshot.worker, &snapshot.histograms.turn);
         let (refused, cut) = (report.connections_refused, report.connections_cut);
         if refused > 0 || cut > 0 {
             tracing::warn!(
-                worker = report.worker.0,
+                worker = snapshot.worker.0,
                 refused,
                 cut,
                 "Connections not served to the end"
@@ -112,25 +113,16 @@ pub(super) fn log_end(reports: &[Report]) {
     log_counters(&counters);
 }
 
+/// Logs the counts that are not 0.
 fn log_counters(counters: &Counters) {
-    tracing::info!(
-        links_opened = counters.links_opened,
-        links_refused = counters.links_refused,
-        takeovers = counters.takeovers,
-        publishes_received = counters.publishes_received,
-        publishes_sent = counters.publishes_sent,
-        dropped_queue_full = counters.dropped_queue_full,
-        dropped_too_large = counters.dropped_too_large,
-        dropped_expired = counters.dropped_expired,
-        dropped_no_member = counters.dropped_no_member,
-        logins_refused = counters.logins_refused,
-        excess_refused = counters.excess_refused,
-        rates_exceeded = counters.rates_exceeded,
-        publishes_denied = counters.publishes_denied,
-        subscriptions_denied = counters.subscriptions_denied,
-        deliveries_denied = counters.deliveries_denied,
-        "Stopped"
-    );
+    let mut text = String::new();
+    for (metric, values) in Counters::TABLE.iter().zip(counters.values()) {
+        for (label, value) in metric.values.iter().zip(values).filter(|(_, value)| **value > 0) {
+            let dot = if label.is_empty() { "" } else { "." };
+            let _ = write!(text, "{}{dot}{label}={value} ", metric.name);
+        }
+    }
+    tracing::info!(counts = text.trim_end(), "Stopped");
 }
 
 fn log_turns(worker: WorkerId, turns: &Histogram<u64>) {

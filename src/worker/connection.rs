@@ -40,6 +40,8 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub struct Layers {
     pub(super) transport: Transport,
+    /// The time at which the connection was accepted.
+    pub(super) begun: Time,
     /// Received bytes that wait for a turn with time for a handshake.
     pub(super) waiting: Vec<u8>,
     /// True when the shard was told who is connected.
@@ -51,9 +53,10 @@ pub struct Layers {
 }
 
 impl Layers {
-    pub(super) fn new(transport: Transport) -> Box<Self> {
+    pub(super) fn new(transport: Transport, now: Time) -> Box<Self> {
         Box::new(Self {
             transport,
+            begun: now,
             waiting: Vec::new(),
             is_identified: false,
             has_large_connect: false,

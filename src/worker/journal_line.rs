@@ -51,11 +51,13 @@ impl JournalLine {
         })
     }
 
-    /// Hands over the submissions of the shard that are due. True when there were any.
-    pub(super) fn submit(&mut self, shard: &mut Shard) -> bool {
-        let mut busy = false;
+    /// Hands over the submissions of the shard that are due. Whether there were any, and a batch
+    /// among them.
+    pub(super) fn submit(&mut self, shard: &mut Shard) -> (bool, bool) {
+        let (mut busy, mut has_batch) = (false, false);
         while self.line.has_room() {
             let Some(submission) = shard.next_submission() else { break };
+            has_batch |= matches!(submission, Submission::Batch(_));
             let is_sent = self.line.send(submission).is_ok();
             assert!(is_sent, "there is room");
             busy = true;
@@ -63,7 +65,7 @@ impl JournalLine {
         if busy {
             (self.wake)();
         }
-        busy
+        (busy, has_batch)
     }
 
     /// Tells the journal that nothing more comes from this worker.

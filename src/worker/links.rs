@@ -56,6 +56,11 @@ impl Links {
         Some(connection)
     }
 
+    /// The number of connections.
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
     /// All links with their connections.
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Connection)> {
         self.connections.iter()

@@ -1,7 +1,9 @@
-//! Notices to a worker from the rest of the process: verdicts about logins, new settings.
+//! Notices to a worker from the rest of the process: verdicts about logins, new settings,
+//! questions.
 
 use crate::access::{Login, Policy, Verdict};
 use crate::broker::LinkId;
+use crate::metrics::Snapshot;
 use crate::options::Options;
 use crate::transport::Protocol;
 use std::fmt;
@@ -19,6 +21,35 @@ pub enum Notice {
     },
     /// The settings have changed; the worker drops the announcement once it goes by them.
     Reload(Settings, Arc<Announcement>),
+    /// The rest of the process asks something.
+    Ask(Question),
+}
+
+/// A question to a worker.
+#[derive(Debug)]
+pub enum Question {
+    /// All metrics of the worker, with sums over its clients that are made anew, in pieces.
+    Snapshot(Reply<Snapshot>),
+}
+
+/// The way of an answer back to whoever asked.
+pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Reply<T> {
+    /// An answer goes to `take`, which returns at once.
+    pub fn new(take: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(take))
+    }
+
+    pub(super) fn send(self, answer: T) {
+        (self.0)(answer);
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Reply")
+    }
 }
 
 /// A line for the log about new settings, written when the last worker goes by them: a client that

@@ -184,6 +184,10 @@ impl Slice {
             (send.link, send.socket, pieces)
         });
         engine.ring.send_all(sends, &mut failures);
+        let counters = engine.shard.counters_mut();
+        counters.sends += self.sends.len() as u64;
+        counters.links_blocked +=
+            failures.iter().filter(|failure| failure.sent.is_ok()).count() as u64;
         for failure in &failures {
             if let Ok(sent) = failure.sent {
                 let rest = self.take_rest(engine, failure.link, sent);

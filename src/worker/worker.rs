@@ -3,10 +3,10 @@
 use super::closing::Closing;
 use super::engine::{Engine, Gate};
 use super::journal_line::JournalLine;
-use super::notices::{LoginSender, Notice, Settings};
+use super::notices::{LoginSender, Notice, Question, Reply, Settings};
 use super::parcel::Parcel;
 use super::places::Places;
-use super::report::{Report, record, turn_histogram};
+use super::report::Report;
 use super::transmit::Slice;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
@@ -19,9 +19,9 @@ use crate::io::socket::Listener;
 use crate::io::wake::Waker;
 use crate::limits::MESH_BATCH_MAX;
 use crate::mesh::Mesh;
+use crate::metrics::{Gauges, Snapshot, record};
 use crate::options::{Durability, Options};
 use crossbeam_channel::Receiver;
-use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,10 @@ pub struct Worker {
     journal: Option<JournalLine>,
     clock: Clock,
     busy_poll: Duration,
-    turns: Histogram<u64>,
+    /// The questions for a snapshot that wait for the sums over all clients.
+    snapshots: Vec<Reply<Snapshot>>,
+    /// The time at which the journal got the batch that it is writing.
+    submitted: Option<Time>,
 }
 
 impl Worker {
@@ -100,7 +103,8 @@ impl Worker {
             journal,
             clock,
             busy_poll,
-            turns: turn_histogram(),
+            snapshots: Vec::new(),
+            submitted: None,
         })
     }
 
@@ -132,9 +136,31 @@ impl Worker {
         busy |= self.closing.end_due(&mut self.engine);
         busy |= self.submit_to_journal();
         busy |= self.transmit();
+        self.answer_snapshots();
         if busy {
-            record(&mut self.turns, self.clock.now().since(self.engine.now));
+            let turn = self.clock.now().since(self.engine.now);
+            record(&mut self.engine.shard.histograms().turn, turn, 1);
+            let has_more = self.engine.shard.has_done_enough();
+            self.engine.shard.counters_mut().purses_spent += u64::from(has_more);
         }
+    }
+
+    /// Answers those who want a snapshot, once the sums over all clients are made.
+    fn answer_snapshots(&mut self) {
+        if self.snapshots.is_empty() || self.engine.shard.has_census() {
+            return;
+        }
+        let snapshot = self.snapshot();
+        for reply in std::mem::take(&mut self.snapshots) {
+            reply.send(snapshot.clone());
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let shard = &mut self.engine.shard;
+        let histograms = shard.histograms().clone();
+        let gauges = Gauges { connections: self.engine.links.len() as u64, ..shard.gauges() };
+        Snapshot { worker: self.worker, counters: *shard.counters(), gauges, histograms }
     }
 
     /// Handles the events that the ring had collected when this began. True when there were any.
@@ -186,15 +212,33 @@ impl Worker {
                     self.engine.feed(Input::Authenticated { link, verdict });
                 }
                 Notice::Reload(settings, _announcement) => self.engine.reload(settings),
+                Notice::Ask(question) => self.answer(question),
             }
         }
         busy
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Snapshot(reply) => {
+                if self.snapshots.is_empty() && !self.engine.shard.has_census() {
+                    self.engine.shard.begin_census();
+                }
+                self.snapshots.push(reply);
+            }
+        }
     }
 
     /// Tells the shard the journal's news. True when there were any.
     fn hear_journal(&mut self) -> bool {
         let mut busy = false;
         while let Some(news) = self.journal.as_mut().and_then(JournalLine::hear) {
+            if let Input::Committed { has_batch: true, .. } = news
+                && let Some(since) = self.submitted.take()
+            {
+                let commit = self.clock.now().since(since);
+                record(&mut self.engine.shard.histograms().commit, commit, 1);
+            }
             self.engine.feed(news);
             busy = true;
         }
@@ -204,7 +248,10 @@ impl Worker {
     /// Hands submissions that are due to the journal. True when there were any.
     fn submit_to_journal(&mut self) -> bool {
         let Some(journal) = &mut self.journal else { return false };
-        let busy = journal.submit(&mut self.engine.shard);
+        let (busy, has_batch) = journal.submit(&mut self.engine.shard);
+        if has_batch {
+            self.submitted = Some(self.clock.now());
+        }
         // A submission that needed no commit may have released something.
         self.engine.carry_out_all();
         busy
@@ -216,7 +263,7 @@ impl Worker {
         let mut busy = false;
         loop {
             self.engine.mesh.ring_doorbells();
-            busy |= self.slice.flush(&mut self.engine);
+            busy |= self.flush();
             if !self.engine.links.needs_attention() {
                 return busy;
             }
@@ -225,10 +272,19 @@ impl Worker {
         }
     }
 
+    /// Sends all output. True when there was any.
+    fn flush(&mut self) -> bool {
+        let busy = self.slice.flush(&mut self.engine);
+        if busy {
+            self.engine.shard.record_handed(self.clock.now());
+        }
+        busy
+    }
+
     /// Sends amid a turn what the next event may find no room behind. The turn ends soon then.
     fn flush_if_full(&mut self) {
         if self.engine.outbox_is_full() {
-            self.slice.flush(&mut self.engine);
+            self.flush();
             self.engine.shard.cut_turn();
         }
     }
@@ -308,11 +364,9 @@ impl Worker {
         self.engine.shard.unwritten()
     }
 
-    fn report(self, unwritten: Unwritten) -> Report {
+    fn report(mut self, unwritten: Unwritten) -> Report {
         Report {
-            worker: self.worker,
-            counters: *self.engine.shard.counters(),
-            turns: self.turns,
+            snapshot: self.snapshot(),
             connections_refused: self.engine.gate.refused(),
             connections_cut: self.closing.connections_cut(),
             unwritten,

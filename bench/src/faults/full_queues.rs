@@ -43,7 +43,7 @@ pub(super) fn run(bench: &Bench, sessions: u32, queue: u32, findings: &mut Findi
     let ratio = full / filling.max(1e-3);
     findings.judge("full queues, of those with room", ratio, "x", Goal::AtMost(3.0));
     drop(publisher);
-    let dropped = broker.stop()?.count("dropped_queue_full")? as f64;
+    let dropped = broker.stop()?.count("messages_dropped.queue_full")? as f64;
     let due = Goal::Exactly(f64::from(sessions) * f64::from(queue.min(DROPPED_MAX)));
     findings.judge("dropped for absent clients", dropped, "", due);
     Ok(())

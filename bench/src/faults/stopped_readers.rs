@@ -180,7 +180,7 @@ impl Stopping {
         findings.note("read by them when they went on", read as f64, "");
         let missing = due as f64 - read as f64;
         findings.judge("neither read nor waiting: dropped", missing, "", Goal::AtLeast(1.0));
-        let counted = stopped.count("dropped_queue_full")? as f64;
+        let counted = stopped.count("messages_dropped.queue_full")? as f64;
         findings.judge("dropped as the broker counts", counted, "", Goal::Exactly(missing));
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::model::{Message, Model, NEVER, Session, Subscription, name_of};
 use ringmq::base::time::Time;
-use ringmq::broker::Counters;
+use ringmq::metrics::{Counters, Dropped};
 use ringmq_mqtt::{Publish, QoS, RetainHandling};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -273,10 +273,11 @@ impl Model {
         self.check_groups(&mut missing);
         let text = format!("missing: {missing:?}, {counters:?}");
         let mut counters = *counters;
-        if counters.dropped_expired > 0 && !self.late_turns.is_empty() {
+        if counters.dropped(Dropped::Expired) > 0 && !self.late_turns.is_empty() {
             // What expired in a ring is counted once, whoever would have got it.
             let all = missing.expiring + missing.both + missing.revoked + missing.revoked_shares;
-            counters.dropped_expired = counters.dropped_expired.max(all);
+            let known = counters.dropped(Dropped::Expired);
+            counters.drop(Dropped::Expired, all.saturating_sub(known));
         }
         if !missing.is_excused(&counters) {
             self.fail("I1", text);
@@ -556,14 +557,15 @@ impl Missing {
 
     /// True when the broker's count of dropped messages accounts for them.
     const fn is_excused(&self, counters: &Counters) -> bool {
-        let full = counters.dropped_queue_full;
-        let (expired, large) = (counters.dropped_expired, counters.dropped_too_large);
+        let full = counters.dropped(Dropped::QueueFull);
+        let (expired, large) =
+            (counters.dropped(Dropped::Expired), counters.dropped(Dropped::TooLarge));
         let known = self.plain + self.expiring + self.large + self.both;
-        let dropped = full + expired + large + counters.deliveries_denied;
+        let dropped = full + expired + large + counters.dropped(Dropped::Denied);
         let unshared = self.revoked <= dropped && known + self.revoked <= dropped;
         let all = known + self.revoked + self.revoked_shares;
         unshared
-            && all <= dropped + counters.dropped_no_member
+            && all <= dropped + counters.dropped(Dropped::NoMember)
             && self.plain <= full
             && self.plain + self.expiring <= full + expired
             && self.plain + self.large <= full + large

@@ -5,7 +5,8 @@ use super::wire::Phase;
 use super::world::{Event, World};
 use ringmq::base::ids::{MessageId, WorkerId};
 use ringmq::base::time::Time;
-use ringmq::broker::{Counters, Homes, Input, Past, Promise, Quotas, Shard};
+use ringmq::broker::{Homes, Input, Past, Promise, Quotas, Shard};
+use ringmq::metrics::Counters;
 use ringmq::store::record::Record;
 use ringmq::store::{
     Commit, CommitBuilder, Epoch, Reading, SEGMENT_HEADER, Stamp, State, StoredCopy, pieces,

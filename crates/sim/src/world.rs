@@ -12,7 +12,8 @@ use super::wire::Wire;
 use super::{Report, RunSettings, Sabotage};
 use ringmq::access::Policy;
 use ringmq::base::time::Time;
-use ringmq::broker::{Counters, Quotas};
+use ringmq::broker::Quotas;
+use ringmq::metrics::{Counters, Dropped};
 use ringmq::testing::{Prng, open_policy};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -192,17 +193,13 @@ impl World {
     }
 
     fn dropped(&self) -> u64 {
-        let sum = self.counters();
-        sum.dropped_expired
-            + sum.dropped_no_member
-            + sum.dropped_queue_full
-            + sum.dropped_too_large
-            + sum.deliveries_denied
+        self.counters().messages_dropped.iter().sum()
     }
 
     fn denied(&self) -> u64 {
         let sum = self.counters();
-        sum.publishes_denied + sum.subscriptions_denied + sum.deliveries_denied + sum.logins_refused
+        let deliveries = sum.dropped(Dropped::Denied);
+        sum.publishes_denied + sum.subscriptions_denied + deliveries + sum.logins_refused
     }
 
     /// Lets `event` happen within `most_us` microseconds.

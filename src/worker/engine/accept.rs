@@ -4,6 +4,8 @@ use super::Engine;
 use crate::broker::Origin;
 use crate::io::listeners::Accepted;
 use crate::limits::ACCEPT_BATCH_MAX;
+use crate::metrics::Transport;
+use crate::options::{ListenerOptions, Scheme};
 use crate::transport::Protocol;
 use crate::worker::connection::{Connection, Layers};
 
@@ -29,8 +31,22 @@ impl Engine {
         let counted = address.filter(|_| !proxy);
         let Some((place, excess)) = self.gate.admit(self.now, counted, options) else { return };
         let protocol = self.settings.protocols[listener.index()].clone();
-        let layers = Protocol { proxy, ..protocol }.open().map(Layers::new);
+        let layers =
+            Protocol { proxy, ..protocol }.open().map(|transport| Layers::new(transport, self.now));
+        let way = way(settings);
         let connection = Connection::new(socket, layers, listener, place);
+        self.shard.counters_mut().connections_opened[way.place()] += 1;
         self.open(connection, Origin { peer, listener, certificate_user: None, excess });
+    }
+}
+
+/// The way by which a listener's connections come.
+const fn way(listener: &ListenerOptions) -> Transport {
+    match listener.scheme {
+        Scheme::Mqtt => Transport::Tcp,
+        Scheme::Mqtts => Transport::Tls,
+        Scheme::Ws => Transport::WebSocket,
+        Scheme::Wss => Transport::SecureWebSocket,
+        Scheme::Unix => Transport::Unix,
     }
 }

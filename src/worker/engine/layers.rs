@@ -4,9 +4,11 @@ use super::Engine;
 use crate::broker::{Input, LinkId};
 use crate::io::clock;
 use crate::limits::HANDSHAKE_STEPS_MAX;
+use crate::metrics::record;
 use crate::options::CertificateUser;
 use crate::transport::{Flow, Transport};
 use crate::worker::connection::{Connection, Layers, Phase};
+use std::time::Duration;
 
 impl Engine {
     /// Takes up the handshakes that wait, as many as a turn has time for. True when there were any.
@@ -71,8 +73,13 @@ impl Engine {
         let flow = transport.receive(&bytes, &mut plain);
         let has_output = transport.has_output();
         let is_new = transport.is_ready() && !std::mem::replace(&mut layers.is_identified, true);
+        let has_failed = flow.is_err() && transport.is_handshaking();
+        let taken = self.now.since(layers.begun);
         if has_output {
             self.links.let_talk(link);
+        }
+        if is_new || has_failed {
+            self.note_handshake(link, taken, is_new);
         }
         if is_new {
             self.identify(link);
@@ -87,6 +94,18 @@ impl Engine {
             Ok(Flow::Open) => {}
             Ok(_) => self.end_input(link),
             Err(error) => self.garble(link, &error.to_string()),
+        }
+    }
+
+    /// Counts the end of a TLS handshake.
+    fn note_handshake(&mut self, link: LinkId, taken: Duration, is_done: bool) {
+        let Some(connection) = self.links.get(link) else { return };
+        if self.settings.protocols[connection.listener.index()].tls.is_none() {
+            return;
+        }
+        self.shard.counters_mut().handshakes[usize::from(!is_done)] += 1;
+        if is_done {
+            record(&mut self.shard.histograms().handshake, taken, 1);
         }
     }
 

@@ -1,0 +1,21 @@
+//! The state of the whole process.
+
+use super::metrics;
+
+metrics! {
+    /// The state of the process, as far as it belongs to no worker.
+    Process {
+        Gauge Seconds uptime
+            : "Time since the start.";
+        Gauge Things workers
+            : "Worker threads.";
+        Gauge Bytes memory_used
+            : "Memory of the process that --max-memory counts.";
+        Gauge Bytes memory_limit
+            : "The memory that --max-memory allows.";
+        Gauge Bytes messages_kept sys "store/messages/bytes"
+            : "Bytes of messages in queues, in flight and retained, each message counted once.";
+        Gauge Things journal_works
+            : "1 while the journal can be written or is not used, 0 while it cannot.";
+    }
+}
