@@ -71,6 +71,9 @@ pub enum Input<'a> {
     Committed { has_batch: bool, parts: Vec<PartNumber> },
     /// A rewrite begins: all that lives is to be handed over anew.
     RewriteBegun { rewrite: u32 },
+    /// The broker itself has this to say on a topic of `$SYS`, whose last word is retained. Only
+    /// the topic's home takes it.
+    Own { topic: &'a str, payload: &'a str },
     /// The journal cannot be written, for this reason, or can again.
     JournalState { failure: Option<Box<str>> },
     /// So much of the memory that the broker may have is in use from now on.

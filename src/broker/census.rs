@@ -50,6 +50,7 @@ impl Shard {
             clients_connected: came - went,
             sessions: (self.clients.sessions.len() - self.clients.over.len()) as u64,
             retained_messages: self.retained.len() as u64,
+            journal_failing: u64::from(self.clients.journal_fails),
             memory: self.census.accounts.owners().map(|(_, bytes)| bytes),
             ..self.census.gauges
         }

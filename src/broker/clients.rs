@@ -79,6 +79,8 @@ pub(super) struct Clients {
     pub(super) misfits: Vec<LinkId>,
     /// Dropped messages, until the log is told.
     pub(super) drops: Drops,
+    /// The journal cannot be written.
+    pub(super) journal_fails: bool,
     /// The changes for the journal; None when nothing outlives the process.
     pub(super) ledger: Option<Box<Ledger>>,
     serial: Serial,
@@ -111,6 +113,7 @@ impl Clients {
             handed: Handed::default(),
             misfits: Vec::new(),
             drops: Drops::default(),
+            journal_fails: false,
             ledger: None,
             serial: Serial::NONE,
             numbers: (first, step),

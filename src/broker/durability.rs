@@ -157,23 +157,28 @@ impl Shard {
         }
     }
 
-    /// Publishes whether the journal can be written, on the topic's home.
+    /// Notes and publishes whether the journal can be written.
     pub(super) fn tell_journal_state(&mut self, failure: Option<&str>) {
-        if self.topic_home(STATE_TOPIC) != self.index {
+        self.clients.journal_fails = failure.is_some();
+        self.publish_own(STATE_TOPIC, failure.unwrap_or("works"));
+    }
+
+    /// Publishes what the broker says of itself, on the topic's home.
+    pub(super) fn publish_own(&mut self, topic: &str, payload: &str) {
+        if self.topic_home(topic) != self.index {
             return;
         }
-        let text = failure.unwrap_or("works");
         let publish = Publish {
             dup: false,
             qos: QoS::AtMostOnce,
             retain: true,
-            topic: STATE_TOPIC,
+            topic,
             packet_id: 0,
             topic_alias: None,
             message_expiry_s: None,
             subscription_ids: smallvec::SmallVec::new(),
             properties: Properties::from_bytes(&[]),
-            payload: text.as_bytes(),
+            payload: payload.as_bytes(),
         };
         let publication = self.publication(&publish, SessionNumber::NONE, None);
         // The journal does not keep what is said of itself.

@@ -175,6 +175,7 @@ impl Shard {
             Input::Tick => self.tick(),
             Input::Committed { has_batch, parts } => self.committed(has_batch, &parts),
             Input::RewriteBegun { rewrite } => self.begin_rewrite(rewrite),
+            Input::Own { topic, payload } => self.publish_own(topic, payload),
             Input::JournalState { failure } => self.tell_journal_state(failure.as_deref()),
             Input::Pressure(pressure) => self.set_pressure(pressure),
             Input::Shutdown => self.shut_down(),

@@ -27,6 +27,8 @@ metrics! {
             : "The number of messages in the longest queue of a client.";
         Gauge Things inflight_messages
             : "Messages sent to clients and not acknowledged by them.";
+        Greatest Things journal_failing
+            : "1 while the journal cannot be written, else 0.";
         Gauge Bytes memory
             by owner ["retained", "subscriptions", "sessions", "replays", "connections", "output",
                 "journal", "metrics"]

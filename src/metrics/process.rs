@@ -15,7 +15,5 @@ metrics! {
             : "The memory that --max-memory allows.";
         Gauge Bytes messages_kept sys "store/messages/bytes"
             : "Bytes of messages in queues, in flight and retained, each message counted once.";
-        Gauge Things journal_works
-            : "1 while the journal can be written or is not used, 0 while it cannot.";
     }
 }

@@ -17,6 +17,7 @@ pub use table::{OPTIONS, OptionDef, Set};
 pub(crate) use values::core_list;
 pub use values::{ClientIdOwner, Durability, Expected, LogFormat, LogLevel, MaxMemory, Pin};
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The settings of a broker; the same for all its workers.
@@ -72,6 +73,10 @@ pub struct Options {
     pub max_queued_bytes: u64,
     /// The memory from which the broker refuses and sheds.
     pub max_memory: MaxMemory,
+    /// Seconds between two looks at what changes under `$SYS`; 0 for none.
+    pub sys_interval_s: u32,
+    /// The address that serves metrics by HTTP.
+    pub metrics_listen: Option<SocketAddr>,
     /// The maximum number of sessions of one user that outlive their connections: 0 for any number.
     pub max_sessions: u32,
     /// The maximum number of topics with a retained message of one user: 0 for any number.
@@ -130,6 +135,8 @@ impl Options {
             max_queued_messages: 0,
             max_queued_bytes: 0,
             max_memory: MaxMemory::Percent(100),
+            sys_interval_s: 10,
+            metrics_listen: None,
             max_sessions: 0,
             max_retained: 0,
             max_subscriptions: 0,

@@ -558,6 +558,26 @@ pub const OPTIONS: &[OptionDef] = &[
     )
     .reloaded(),
     OptionDef::broker(
+        "sys-interval",
+        "SECONDS",
+        "10",
+        "Publish what changes of the broker's metrics under $SYS/broker/ as often as this; 0 is \
+         never.",
+        |options, value| within(value, 0..=86_400).map(|seconds| options.sys_interval_s = seconds),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "metrics-listen",
+        "ADDR:PORT",
+        "",
+        "Serve /metrics for Prometheus and /health/live and /health/ready by HTTP here, without a \
+         login.",
+        |options, value| {
+            parse(value, "an address and port such as 127.0.0.1:9884")
+                .map(|address| options.metrics_listen = Some(address))
+        },
+    ),
+    OptionDef::broker(
         "max-sessions",
         "COUNT",
         "1000000",

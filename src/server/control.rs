@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::listening::SocketFile;
+use super::observer::Stage;
 use super::reload::Reloader;
 use crate::limits::STOP_ALL;
 use crate::mesh::Doorbell;
@@ -10,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// The interval between two checks whether the journal has ended.
@@ -69,6 +71,8 @@ pub(super) struct Stopping<'a> {
     pub(super) journal: Option<JoinHandle<bool>>,
     /// Sockets in the file system.
     pub(super) files: Vec<SocketFile>,
+    /// The stage that health checks see.
+    pub(super) stage: watch::Sender<Stage>,
 }
 
 /// The result of the stop.
@@ -89,7 +93,8 @@ pub(super) async fn run(
 ) -> Ending {
     let signal = signals.stop(reloader).await;
     tracing::info!(signal, "Stopping");
-    let Stopping { doorbells, mut reports, journal, files } = stopping;
+    let Stopping { doorbells, mut reports, journal, files, stage } = stopping;
+    stage.send_replace(Stage::Stopping);
     for doorbell in doorbells {
         doorbell.stop();
     }

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use crate::io::socket::{Listener, check_free};
 use crate::options::{Endpoint, ListenerOptions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,6 +69,19 @@ pub(super) fn listen(
         listened.map_err(|error| refused(listener, &error))?;
     }
     Ok(listening)
+}
+
+/// Listens for those who want metrics, and writes the real port into the address.
+pub(super) fn listen_for_metrics(address: &mut SocketAddr) -> Result<TcpListener, Failure> {
+    let listen = |address: &mut SocketAddr| {
+        let listener = TcpListener::bind(*address)?;
+        listener.set_nonblocking(true)?;
+        *address = listener.local_addr()?;
+        Ok(listener)
+    };
+    listen(address).map_err(|error: io::Error| {
+        Failure::start(format!("cannot listen for metrics on {address}: {error}"))
+    })
 }
 
 /// Refuses two listeners at the same place.

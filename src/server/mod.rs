@@ -15,6 +15,7 @@ mod listening;
 mod logging;
 mod memory;
 mod memory_limit;
+mod observer;
 mod passwd;
 mod pinning;
 mod reload;

@@ -13,6 +13,7 @@ use crate::worker::Settings;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The settings of a running broker, and the parts that a change reaches.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Reloader {
     /// The last given values.
     pub(super) given: Given,
     pub(super) settings: Settings,
+    /// The same, for those who observe.
+    pub(super) current: watch::Sender<Settings>,
     pub(super) notices: Notices,
     pub(super) desk: Arc<Desk>,
     pub(super) log: Log,
@@ -80,6 +83,7 @@ impl Reloader {
     }
 
     fn apply(&mut self, settings: Settings, words: &'static str) {
+        self.current.send_replace(settings.clone());
         self.settings = settings;
         self.notices.reload(&self.settings, words);
     }

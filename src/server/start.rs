@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::listening::{self, Listening};
 use super::logging::Log;
 use super::memory::{self, Rings};
+use super::observer::{self, Observer, Stage};
 use super::pinning::{self, Plan};
 use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
@@ -30,6 +31,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 /// Runs the broker until a signal ends it.
 pub(super) fn serve(
@@ -54,6 +56,7 @@ pub(super) fn serve(
     let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
     let Listening { sockets, files } =
         listening::listen(&mut options.listeners, workers, keep_alive)?;
+    let metrics = options.metrics_listen.as_mut().map(listening::listen_for_metrics).transpose()?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
@@ -70,9 +73,17 @@ pub(super) fn serve(
             descriptors,
             connections,
         });
-        let Running { doorbells, reports, notices, desk, journal } = running;
-        let reloader = Reloader { configuration, given, settings, notices, desk, log, watched };
-        let stopping = Stopping { doorbells: &doorbells, reports, journal, files };
+        let Running { doorbells, reports, notices, desk, journal, clock } = running;
+        let (current, observed) = watch::channel(settings.clone());
+        let (stage, stages) = watch::channel(Stage::Serving);
+        let observer = Observer::new(notices.clone(), observed, stages, clock);
+        if let Some(listener) = metrics {
+            tokio::spawn(observer::serve(listener, observer.clone()));
+        }
+        tokio::spawn(observer.publish_sys_topics());
+        let reloader =
+            Reloader { configuration, given, settings, current, notices, desk, log, watched };
+        let stopping = Stopping { doorbells: &doorbells, reports, journal, files, stage };
         Ok(control::run(signals, reloader, stopping).await)
     })?;
     summary::log_end(&ending.reports);
@@ -98,6 +109,8 @@ pub(super) struct Running {
     pub(super) notices: Notices,
     pub(super) desk: Arc<authentication::Desk>,
     pub(super) journal: Option<JoinHandle<bool>>,
+    /// The clock of all workers.
+    pub(super) clock: Clock,
 }
 
 /// Sends notices to workers.
@@ -108,6 +121,11 @@ pub(super) struct Notices {
 }
 
 impl Notices {
+    /// The number of workers.
+    pub(super) fn workers(&self) -> usize {
+        self.senders.len()
+    }
+
     /// Sends a notice to one worker.
     pub(super) fn send(&self, worker: WorkerId, notice: Notice) {
         // A worker that has stopped wants to know nothing.
@@ -174,7 +192,7 @@ fn start_workers(
     drop(started_in);
     // Each worker says once how its start went, then lets go of its end.
     started.iter().collect::<Result<Vec<()>, RingError>>().map_err(Failure::start)?;
-    Ok(Running { doorbells, reports, notices, desk, journal: durable.thread })
+    Ok(Running { doorbells, reports, notices, desk, journal: durable.thread, clock })
 }
 
 /// Starts the threads that verify logins.

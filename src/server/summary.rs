@@ -45,6 +45,9 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
     for listener in &started.options.listeners {
         writeln!(text, "listening on {listener}")?;
     }
+    if let Some(address) = started.options.metrics_listen {
+        writeln!(text, "metrics at http://{address}/metrics")?;
+    }
     for (worker, core) in started.plan.cores.iter().enumerate() {
         match core {
             Some(core) => writeln!(text, "worker {worker} on core {core}")?,
@@ -75,6 +78,9 @@ fn json(started: &Started<'_>) -> String {
     let mut text = object("ringmq", &[("version", Text(version)), ("linux", Text(release))]);
     for listener in &started.options.listeners {
         text += &object("listening", &[("listener", Text(&listener.to_string()))]);
+    }
+    if let Some(address) = started.options.metrics_listen {
+        text += &object("metrics", &[("address", Text(&address.to_string()))]);
     }
     for (worker, core) in started.plan.cores.iter().enumerate() {
         let mut fields = vec![("worker", Number(worker as u64))];

@@ -21,6 +21,8 @@ pub enum Notice {
     },
     /// The settings have changed; the worker drops the announcement once it goes by them.
     Reload(Settings, Arc<Announcement>),
+    /// The broker has these to say of itself: topics of `$SYS` and their new values.
+    Tell(Arc<[(String, String)]>),
     /// The rest of the process asks something.
     Ask(Question),
 }

@@ -113,6 +113,9 @@ impl Worker {
     pub fn run(mut self) -> Report {
         self.engine.now = self.clock.now();
         self.engine.gate.watch(&mut self.engine.ring);
+        if self.journal.is_some() {
+            self.engine.feed(Input::JournalState { failure: None });
+        }
         while !self.closing.is_done(&self.engine) {
             self.turn();
             self.sleep();
@@ -212,6 +215,12 @@ impl Worker {
                     self.engine.feed(Input::Authenticated { link, verdict });
                 }
                 Notice::Reload(settings, _announcement) => self.engine.reload(settings),
+                Notice::Tell(news) => {
+                    for (topic, payload) in &*news {
+                        self.engine.feed(Input::Own { topic, payload });
+                        self.flush_if_full();
+                    }
+                }
                 Notice::Ask(question) => self.answer(question),
             }
         }

@@ -48,6 +48,7 @@ impl Translation<'_> {
             }
             // Without a limit of its own the default share of the machine holds.
             "memory_limit" if number <= 0 => {}
+            "sys_interval" => self.limit("sys-interval", line, (0, 86_400)),
             "memory_limit" => self.limit("max-memory", line, (MEMORY_MIN, i64::MAX)),
             "max_keepalive" => self.add("max-keep-alive", line, number),
             "global_max_connections" => self.add("max-connections", line, number.max(0)),

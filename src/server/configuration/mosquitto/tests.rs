@@ -159,7 +159,6 @@ fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
     let warned = [
         ("persistence true", "m.conf:1:13: persistence true without persistence_location: "),
         ("autosave_interval 1", "before it acknowledges"),
-        ("sys_interval 10", "$SYS"),
         ("log_dest syslog", "m.conf:1:10: log_dest syslog: ringmq logs to the standard error"),
         ("listener 1\nciphers AES", "m.conf:2:1: ciphers has no"),
         ("listener 1\ncertfile c\nkeyfile k\ntls_version tlsv1.1", "at least tlsv1.2"),

@@ -1,0 +1,134 @@
+//! The observer: asks the workers for their metrics and shows them, by `$SYS` and by HTTP.
+//!
+//! Everything here runs on the control thread. A worker is asked by a notice, and answers in a turn
+//! of its own; nobody waits for more than [`ANSWER_MAX`].
+
+mod exposition;
+mod http;
+mod loads;
+mod sys_topics;
+
+pub(super) use http::serve;
+
+use super::start::Notices;
+use crate::base::ids::WorkerId;
+use crate::base::time::Time;
+use crate::io::clock::Clock;
+use crate::io::memory;
+use crate::metrics::{Counters, Gauges, Process, Snapshot};
+use crate::store::kept_bytes;
+use crate::worker::{Notice, Question, Reply, Settings};
+use std::sync::Arc;
+use std::time::Duration;
+use sys_topics::SysTopics;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout_at};
+
+/// The longest time that an answer of a worker is waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// The state of the broker in the eyes of those who watch over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The broker serves clients.
+    Serving,
+    /// The broker stops.
+    Stopping,
+}
+
+/// The metrics of all workers at about the same moment.
+#[derive(Debug)]
+struct View {
+    process: Process,
+    /// The snapshots of the workers that answered in time, in order.
+    workers: Vec<Snapshot>,
+}
+
+impl View {
+    /// The counts and the states of all workers together.
+    fn sums(&self) -> (Counters, Gauges) {
+        let mut sums = (Counters::default(), Gauges::default());
+        for Snapshot { counters, gauges, .. } in &self.workers {
+            sums.0.add(counters);
+            sums.1.add(gauges);
+        }
+        sums
+    }
+}
+
+/// Asks the workers and knows the process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Observer {
+    notices: Notices,
+    settings: watch::Receiver<Settings>,
+    stage: watch::Receiver<Stage>,
+    /// The clock, which began when the broker started.
+    clock: Clock,
+}
+
+impl Observer {
+    /// An observer of the workers that `notices` reach.
+    pub(super) fn new(
+        notices: Notices,
+        settings: watch::Receiver<Settings>,
+        stage: watch::Receiver<Stage>,
+        clock: Clock,
+    ) -> Self {
+        Self { notices, settings, stage, clock }
+    }
+
+    async fn look(&self) -> View {
+        let deadline = tokio::time::Instant::now() + ANSWER_MAX;
+        let answers: Vec<_> = WorkerId::all(self.notices.workers())
+            .map(|worker| {
+                let (sender, answer) = oneshot::channel();
+                // Whoever asked may have gone meanwhile.
+                let reply = Reply::new(move |snapshot| drop(sender.send(snapshot)));
+                self.notices.send(worker, Notice::Ask(Question::Snapshot(reply)));
+                answer
+            })
+            .collect();
+        let mut workers = Vec::new();
+        for answer in answers {
+            if let Ok(Ok(snapshot)) = timeout_at(deadline, answer).await {
+                workers.push(snapshot);
+            }
+        }
+        View { process: self.process(), workers }
+    }
+
+    fn process(&self) -> Process {
+        Process {
+            uptime: self.clock.now().since(Time::ZERO).as_secs(),
+            workers: self.notices.workers() as u64,
+            memory_used: memory::in_use(),
+            memory_limit: self.settings.borrow().memory_max,
+            messages_kept: kept_bytes(),
+        }
+    }
+
+    /// Publishes what changes under `$SYS`, as often as the options say, for as long as the broker
+    /// serves.
+    pub(super) async fn publish_sys_topics(mut self) {
+        let mut topics = SysTopics::default();
+        let mut last = self.clock.now();
+        loop {
+            let seconds = self.settings.borrow_and_update().options.sys_interval_s;
+            if seconds > 0 {
+                let view = self.look().await;
+                let now = self.clock.now();
+                let elapsed = now.since(std::mem::replace(&mut last, now));
+                let changed: Arc<[_]> = topics.changed(&view, elapsed).into();
+                for worker in WorkerId::all(self.notices.workers()) {
+                    self.notices.send(worker, Notice::Tell(Arc::clone(&changed)));
+                }
+            }
+            let interval = Duration::from_secs(seconds.into());
+            tokio::select! {
+                () = sleep(interval), if seconds > 0 => {}
+                changed = self.settings.changed() => if changed.is_err() { return },
+                _ = self.stage.changed() => return,
+            }
+        }
+    }
+}
