@@ -157,7 +157,7 @@ fn vectors_over_tcp() {
                 while let Some(vector) =
                     all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
-                    let broker = Broker::start(&["--workers", "2"]);
+                    let broker = Broker::start(&["--workers", "2", "--sys-interval", "0"]);
                     let mut driver = TcpDriver { broker: &broker, streams: HashMap::default() };
                     if let Err(failure) = vectors::run(vector, &mut driver) {
                         failures.lock().unwrap().push(failure);

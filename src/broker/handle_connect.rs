@@ -226,7 +226,7 @@ impl Shard {
         if level_count(will.topic) > options.max_topic_levels as usize {
             return refuse(ReasonCode::TopicNameInvalid, "the will topic has too many levels");
         }
-        if super::handle_publish::is_reserved(will.topic) {
+        if super::route::is_reserved(will.topic) {
             return refuse(ReasonCode::NotAuthorized, "$SYS and $CONTROL are the broker's own");
         }
         Ok(())

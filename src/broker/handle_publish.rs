@@ -7,7 +7,7 @@ use super::peer::Peer;
 use super::pressure::Pressure;
 use super::publication::Publication;
 use super::purse::PUBLISH_STEPS;
-use super::route::Retention;
+use super::route::{Retention, is_reserved};
 use super::shard::Shard;
 use super::told;
 use crate::base::ids::{LinkId, MessageId, RecordName, SessionId, SessionNumber, WorkerId};
@@ -26,13 +26,6 @@ pub(super) struct Routed {
     pub(super) home: Option<(WorkerId, RecordName)>,
     /// The acknowledgement of the message waits for the disk.
     pub(super) is_noted: bool,
-}
-
-/// Topics to which no client publishes: news of the broker itself, and orders to other brokers,
-/// with passwords among them, which must not reach subscribers.
-pub(super) fn is_reserved(topic: &str) -> bool {
-    let first = topic.split('/').next();
-    first == Some("$SYS") || first == Some("$CONTROL")
 }
 
 impl Shard {

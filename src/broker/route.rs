@@ -14,6 +14,13 @@ use crate::topics::Matches;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// Topics to which no client publishes: news of the broker itself, and orders to other brokers,
+/// with passwords among them, which must not reach subscribers.
+pub(super) fn is_reserved(topic: &str) -> bool {
+    let first = topic.split('/').next();
+    first == Some("$SYS") || first == Some("$CONTROL")
+}
+
 /// The home of a retained publish.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Retention {
@@ -163,6 +170,10 @@ impl Shard {
         let stood = self.retained.store(message.clone());
         message.set_retained(true);
         stood.iter().for_each(|stood| stood.set_retained(false));
+        if is_reserved(message.topic()) {
+            // The broker's own are nobody's.
+            return;
+        }
         let stands = Some(message).filter(|message| !message.payload().is_empty());
         let users = [&stood, &stands].map(|message| message.as_ref().map(|m| m.user()));
         if users[0] != users[1] {
