@@ -108,7 +108,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),
     ("rpassword", &["server"]),
-    ("serde", &["access", "base", "store"]),
+    ("serde", &["access", "base", "server", "store"]),
     ("serde_json", &["access", "server"]),
     ("sha2", &["access"]),
     ("strsim", &["server"]),

@@ -30,6 +30,7 @@ mod in_flight;
 mod ledger;
 mod link;
 mod link_login;
+mod listing;
 mod live_retained;
 mod merged;
 mod mesh_message;
@@ -71,6 +72,10 @@ pub use accounts::Accounts;
 pub use boundary::{Input, Output};
 pub use homes::Homes;
 pub use ledger::{Promise, Unwritten};
+pub use listing::{
+    ClientDetails, ClientRow, ClientsPage, ClientsQuery, ConnectionRow, FILTERS_MAX,
+    RECIPIENTS_MAX, Recipient,
+};
 pub use mesh_message::{MeshMessage, Ticket};
 pub use origin::{Excess, Origin};
 pub use outbox::{Outbox, Segments, Unsent};

@@ -75,6 +75,8 @@ pub struct Options {
     pub max_memory: MaxMemory,
     /// Seconds between two looks at what changes under `$SYS`; 0 for none.
     pub sys_interval_s: u32,
+    /// The local address that answers the operator's questions by HTTP.
+    pub admin_listen: Option<SocketAddr>,
     /// The address that serves metrics by HTTP.
     pub metrics_listen: Option<SocketAddr>,
     /// The maximum number of sessions of one user that outlive their connections: 0 for any number.
@@ -136,6 +138,7 @@ impl Options {
             max_queued_bytes: 0,
             max_memory: MaxMemory::Percent(100),
             sys_interval_s: 10,
+            admin_listen: None,
             metrics_listen: None,
             max_sessions: 0,
             max_retained: 0,

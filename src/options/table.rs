@@ -6,6 +6,7 @@ use super::listener::ListenerOptions;
 use super::values::{Expected, parse, within};
 use crate::limits::WORKERS_MAX;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// One option: its name on the command line, in files and in the environment, its values, and its
@@ -566,6 +567,23 @@ pub const OPTIONS: &[OptionDef] = &[
         |options, value| within(value, 0..=86_400).map(|seconds| options.sys_interval_s = seconds),
     )
     .reloaded(),
+    OptionDef::broker(
+        "admin-listen",
+        "ADDR:PORT",
+        "",
+        "Answer questions about clients, subscribers and metrics by HTTP here, for `ringmq \
+         clients` and the like. Nobody logs in, so it has to be an address of this machine alone, \
+         such as 127.0.0.1:9883.",
+        |options, value| {
+            let expected = "an address of this machine alone, such as 127.0.0.1:9883";
+            let address: SocketAddr = parse(value, expected)?;
+            if !address.ip().is_loopback() {
+                return Err(Expected::refused(value, expected));
+            }
+            options.admin_listen = Some(address);
+            Ok(())
+        },
+    ),
     OptionDef::broker(
         "metrics-listen",
         "ADDR:PORT",

@@ -71,8 +71,8 @@ pub(super) fn listen(
     Ok(listening)
 }
 
-/// Listens for those who want metrics, and writes the real port into the address.
-pub(super) fn listen_for_metrics(address: &mut SocketAddr) -> Result<TcpListener, Failure> {
+/// Listens for HTTP, and writes the real port into the address.
+pub(super) fn listen_for_http(address: &mut SocketAddr) -> Result<TcpListener, Failure> {
     let listen = |address: &mut SocketAddr| {
         let listener = TcpListener::bind(*address)?;
         listener.set_nonblocking(true)?;
@@ -80,7 +80,7 @@ pub(super) fn listen_for_metrics(address: &mut SocketAddr) -> Result<TcpListener
         Ok(listener)
     };
     listen(address).map_err(|error: io::Error| {
-        Failure::start(format!("cannot listen for metrics on {address}: {error}"))
+        Failure::start(format!("cannot listen for HTTP on {address}: {error}"))
     })
 }
 

@@ -18,6 +18,7 @@ mod memory_limit;
 mod observer;
 mod passwd;
 mod pinning;
+mod questions;
 mod reload;
 mod resource;
 mod settings;
@@ -42,6 +43,9 @@ pub fn main() -> ExitCode {
         Some(command) if command == "passwd" => return passwd::run(arguments),
         Some(command) if command == "check" => return check::run(arguments),
         Some(command) if command == "journal" => return journal_command::run(arguments),
+        Some(command) if questions::COMMANDS.iter().any(|known| command == *known) => {
+            return questions::run(arguments);
+        }
         _ => {}
     }
     match cli::parse(std::env::args_os()) {

@@ -56,7 +56,8 @@ pub(super) fn serve(
     let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
     let Listening { sockets, files } =
         listening::listen(&mut options.listeners, workers, keep_alive)?;
-    let metrics = options.metrics_listen.as_mut().map(listening::listen_for_metrics).transpose()?;
+    let metrics = options.metrics_listen.as_mut().map(listening::listen_for_http).transpose()?;
+    let admin = options.admin_listen.as_mut().map(listening::listen_for_http).transpose()?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
@@ -78,7 +79,12 @@ pub(super) fn serve(
         let (stage, stages) = watch::channel(Stage::Serving);
         let observer = Observer::new(notices.clone(), observed, stages, clock);
         if let Some(listener) = metrics {
-            tokio::spawn(observer::serve(listener, observer.clone()));
+            let routes = observer::metrics_routes(observer.clone());
+            tokio::spawn(observer::serve(listener, routes));
+        }
+        if let Some(listener) = admin {
+            let routes = observer::admin_routes(observer.clone());
+            tokio::spawn(observer::serve(listener, routes));
         }
         tokio::spawn(observer.publish_sys_topics());
         let reloader =

@@ -45,6 +45,9 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
     for listener in &started.options.listeners {
         writeln!(text, "listening on {listener}")?;
     }
+    if let Some(address) = started.options.admin_listen {
+        writeln!(text, "answers at http://{address}/api/v1/")?;
+    }
     if let Some(address) = started.options.metrics_listen {
         writeln!(text, "metrics at http://{address}/metrics")?;
     }
@@ -78,6 +81,9 @@ fn json(started: &Started<'_>) -> String {
     let mut text = object("ringmq", &[("version", Text(version)), ("linux", Text(release))]);
     for listener in &started.options.listeners {
         text += &object("listening", &[("listener", Text(&listener.to_string()))]);
+    }
+    if let Some(address) = started.options.admin_listen {
+        text += &object("admin", &[("address", Text(&address.to_string()))]);
     }
     if let Some(address) = started.options.metrics_listen {
         text += &object("metrics", &[("address", Text(&address.to_string()))]);

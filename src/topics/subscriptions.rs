@@ -247,6 +247,12 @@ impl Subscriptions {
         }
     }
 
+    /// The filter of a node, without a share name.
+    #[must_use]
+    pub(crate) fn filter_of(&self, node: NodeId) -> String {
+        self.tree.filter(node)
+    }
+
     /// The subscription of `session` at `place`.
     #[must_use]
     pub fn subscriber(&self, session: u32, place: Place) -> Option<&Subscriber> {

@@ -2,7 +2,7 @@
 //! questions.
 
 use crate::access::{Login, Policy, Verdict};
-use crate::broker::LinkId;
+use crate::broker::{ClientDetails, ClientsPage, ClientsQuery, LinkId, Recipient};
 use crate::metrics::Snapshot;
 use crate::options::Options;
 use crate::transport::Protocol;
@@ -32,6 +32,12 @@ pub enum Notice {
 pub enum Question {
     /// All metrics of the worker, with sums over its clients that are made anew, in pieces.
     Snapshot(Reply<Snapshot>),
+    /// Some clients.
+    Clients(ClientsQuery, Reply<ClientsPage>),
+    /// The client with this identifier, if its session lives on the worker.
+    Client(String, Reply<Option<ClientDetails>>),
+    /// The worker's clients that get what is published to a topic.
+    Recipients(String, Reply<Vec<Recipient>>),
 }
 
 /// The way of an answer back to whoever asked.

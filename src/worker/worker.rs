@@ -235,6 +235,15 @@ impl Worker {
                 }
                 self.snapshots.push(reply);
             }
+            Question::Clients(query, reply) => {
+                reply.send(self.engine.shard.clients_page(&query));
+            }
+            Question::Client(client_id, reply) => {
+                reply.send(self.engine.shard.client_details(&client_id));
+            }
+            Question::Recipients(topic, reply) => {
+                reply.send(self.engine.shard.recipients(&topic));
+            }
         }
     }
 

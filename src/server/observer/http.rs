@@ -28,20 +28,24 @@ const CONNECTION_MAX: Duration = Duration::from_secs(300);
 /// The pause after an accept that failed, most likely for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `/metrics`, `/health/live` and `/health/ready` until the process ends.
+/// Serves `/metrics`, `/health/live` and `/health/ready`.
+pub(in crate::server) fn routes(observer: Observer) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .with_state(observer)
+}
+
+/// Serves routes until the process ends.
 ///
 /// # Errors
 /// The runtime does not take the listener.
 pub(in crate::server) async fn serve(
     listener: net::TcpListener,
-    observer: Observer,
+    routes: Router,
 ) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let routes = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/health/live", get(|| async { "live\n" }))
-        .route("/health/ready", get(ready))
-        .with_state(observer);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };

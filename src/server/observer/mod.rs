@@ -3,12 +3,15 @@
 //! Everything here runs on the control thread. A worker is asked by a notice, and answers in a turn
 //! of its own; nobody waits for more than [`ANSWER_MAX`].
 
+mod api;
+mod clients;
 mod exposition;
 mod http;
 mod loads;
 mod sys_topics;
 
-pub(super) use http::serve;
+pub(super) use api::routes as admin_routes;
+pub(super) use http::{routes as metrics_routes, serve};
 
 use super::start::Notices;
 use crate::base::ids::WorkerId;
@@ -78,23 +81,33 @@ impl Observer {
     }
 
     async fn look(&self) -> View {
-        let deadline = tokio::time::Instant::now() + ANSWER_MAX;
-        let answers: Vec<_> = WorkerId::all(self.notices.workers())
-            .map(|worker| {
-                let (sender, answer) = oneshot::channel();
-                // Whoever asked may have gone meanwhile.
-                let reply = Reply::new(move |snapshot| drop(sender.send(snapshot)));
-                self.notices.send(worker, Notice::Ask(Question::Snapshot(reply)));
-                answer
-            })
-            .collect();
-        let mut workers = Vec::new();
-        for answer in answers {
-            if let Ok(Ok(snapshot)) = timeout_at(deadline, answer).await {
-                workers.push(snapshot);
-            }
-        }
+        let workers = self.ask_all(Question::Snapshot).await;
         View { process: self.process(), workers }
+    }
+
+    /// Asks all workers; the answers that came in time, in the order of workers.
+    async fn ask_all<T: Send + 'static>(&self, question: impl Fn(Reply<T>) -> Question) -> Vec<T> {
+        let workers = WorkerId::all(self.notices.workers());
+        let answers: Vec<_> = workers.map(|worker| self.ask(worker, &question)).collect();
+        let mut all = Vec::new();
+        for answer in answers {
+            all.extend(answer.await);
+        }
+        all
+    }
+
+    /// Asks a worker; None when no answer comes in time.
+    fn ask<T: Send + 'static, Q: FnOnce(Reply<T>) -> Question>(
+        &self,
+        worker: WorkerId,
+        question: Q,
+    ) -> impl Future<Output = Option<T>> + use<T, Q> {
+        let deadline = tokio::time::Instant::now() + ANSWER_MAX;
+        let (sender, answer) = oneshot::channel();
+        // Whoever asked may have gone meanwhile.
+        let reply = Reply::new(move |answer| drop(sender.send(answer)));
+        self.notices.send(worker, Notice::Ask(question(reply)));
+        async move { timeout_at(deadline, answer).await.ok()?.ok() }
     }
 
     fn process(&self) -> Process {

@@ -1,0 +1,199 @@
+//! The clients of this worker as an operator sees them: a page at a time, in one bounded piece of
+//! work.
+
+use super::clients::Clients;
+use super::session::Session;
+use super::shard::Shard;
+use crate::base::ids::{ListenerId, SessionId};
+use crate::mqtt::Version;
+use crate::topics::{Matches, Subscriber};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The sessions that one page looks at, whatever the number that it shows.
+pub(super) const LOOKS_MAX: usize = 1024;
+
+/// The clients that an operator asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientsQuery {
+    /// The place behind the last page; 0 for the first one.
+    pub from: u32,
+    /// The beginning of the client identifier.
+    pub prefix: String,
+    /// The user's name.
+    pub user: Option<String>,
+    /// Whether the client is connected.
+    pub is_connected: Option<bool>,
+}
+
+/// Some clients of a worker.
+#[derive(Debug, Clone, Default)]
+pub struct ClientsPage {
+    /// The clients that match, in no particular order.
+    pub rows: Vec<ClientRow>,
+    /// The place from which to go on; None at the end.
+    pub next: Option<u32>,
+}
+
+/// One client, or the session of one that is away.
+#[derive(Debug, Clone)]
+pub struct ClientRow {
+    /// The client identifier.
+    pub client_id: String,
+    /// The verified name of the client's user.
+    pub user: Option<String>,
+    /// The listener by which the client came last.
+    pub listener: ListenerId,
+    /// The present connection.
+    pub connection: Option<ConnectionRow>,
+    /// Seconds for which the session outlives a connection; `u32::MAX` is for ever.
+    pub expiry_s: u32,
+    /// Subscriptions, shared ones included.
+    pub subscriptions: usize,
+    /// Messages that wait for the client.
+    pub queued_messages: usize,
+    /// Bytes of them.
+    pub queued_bytes: usize,
+    /// Messages that were sent and not acknowledged.
+    pub inflight_messages: usize,
+}
+
+/// The connection of a client.
+#[derive(Debug, Clone)]
+pub struct ConnectionRow {
+    /// The address of the client; None by a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// The version of the protocol.
+    pub version: Version,
+    /// The keep-alive period in seconds; 0 is none.
+    pub keep_alive_s: u16,
+    /// The time since something last came from the client.
+    pub silent_for: Duration,
+    /// The socket has not taken all that was sent.
+    pub is_blocked: bool,
+}
+
+/// One client with what it has subscribed to.
+#[derive(Debug, Clone)]
+pub struct ClientDetails {
+    /// The client.
+    pub row: ClientRow,
+    /// The filters of its subscriptions, with their QoS; at most [`FILTERS_MAX`].
+    pub filters: Vec<(String, u8)>,
+}
+
+/// The filters that are shown of one client.
+pub const FILTERS_MAX: usize = 1000;
+
+/// A client that gets what is published to a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The client identifier.
+    pub client_id: String,
+    /// The filter that matches.
+    pub filter: String,
+    /// The QoS that was granted.
+    pub qos: u8,
+}
+
+/// The recipients that one answer has.
+pub const RECIPIENTS_MAX: usize = 1000;
+
+impl Shard {
+    /// The next clients that match.
+    #[must_use]
+    pub fn clients_page(&mut self, query: &ClientsQuery) -> ClientsPage {
+        let mut page = ClientsPage::default();
+        let end = self.clients.routes.len() as u32;
+        let until = query.from.saturating_add(LOOKS_MAX as u32).min(end);
+        self.clients.outbox.purse().spend_at_once(until.saturating_sub(query.from) as usize);
+        for slot in query.from..until {
+            let Some(id) = self.clients.sessions.id_at(slot) else { continue };
+            let session = &self.clients.sessions[slot];
+            if self.clients.has_session(id) && query.matches(session) {
+                page.rows.push(self.clients.row(id));
+            }
+        }
+        page.next = (until < end).then_some(until);
+        page
+    }
+
+    /// A client of this worker, if it has a session.
+    #[must_use]
+    pub fn client_details(&mut self, client_id: &str) -> Option<ClientDetails> {
+        let id = self.clients.find_session(client_id)?;
+        let row = self.clients.row(id);
+        let places = self.clients.sessions[id.slot].subscriptions.iter().take(FILTERS_MAX);
+        let filters: Vec<_> = places
+            .filter_map(|place| {
+                let subscriber = self.subscriptions.subscriber(id.slot, place)?;
+                let qos = subscriber.options.qos as u8;
+                Some((self.subscriptions.filter(place).to_string(), qos))
+            })
+            .collect();
+        self.clients.outbox.purse().spend_at_once(LOOKS_MAX.min(filters.len()));
+        Some(ClientDetails { row, filters })
+    }
+
+    /// The clients of this worker that get what is published to `topic`, groups with all members.
+    #[must_use]
+    pub fn recipients(&mut self, topic: &str) -> Vec<Recipient> {
+        let mut matches = Matches::default();
+        self.subscriptions.matching(topic, &mut matches);
+        let mut all = Vec::new();
+        for &node in &matches.nodes {
+            let filter = self.subscriptions.filter_of(node);
+            self.clients.add_recipients(&filter, self.subscriptions.subscribers(node), &mut all);
+        }
+        for &group in &matches.groups {
+            let group = self.subscriptions.group(group);
+            self.clients.add_recipients(&group.filter, group.members.as_slice(), &mut all);
+        }
+        self.clients.outbox.purse().spend_at_once(all.len() + matches.visits);
+        all
+    }
+}
+
+impl ClientsQuery {
+    fn matches(&self, session: &Session) -> bool {
+        session.client_id.starts_with(&self.prefix)
+            && self.user.as_deref().is_none_or(|user| session.user() == Some(user))
+            && self.is_connected.is_none_or(|wanted| session.link.is_some() == wanted)
+    }
+}
+
+impl Clients {
+    fn row(&self, id: SessionId) -> ClientRow {
+        let session = &self.sessions[id.slot];
+        let link = session.link.and_then(|link| self.links.get(link.slot as usize)?.as_deref());
+        let (queued_messages, queued_bytes) = session.queued_size();
+        let (waiting_messages, waiting_bytes) = link.map_or((0, 0), |link| link.backlog_size());
+        ClientRow {
+            client_id: session.client_id.to_string(),
+            user: session.user().map(ToOwned::to_owned),
+            listener: session.listener,
+            connection: link.map(|link| ConnectionRow {
+                address: link.origin.peer,
+                version: link.version,
+                keep_alive_s: link.keep_alive_s,
+                silent_for: self.now.since(link.heard),
+                is_blocked: link.blocked.socket,
+            }),
+            expiry_s: session.expiry_s,
+            subscriptions: session.subscriptions.len(),
+            queued_messages: queued_messages + waiting_messages,
+            queued_bytes: queued_bytes + waiting_bytes,
+            inflight_messages: session.in_flight.len(),
+        }
+    }
+
+    fn add_recipients(&self, filter: &str, subscribers: &[Subscriber], all: &mut Vec<Recipient>) {
+        let room = RECIPIENTS_MAX - all.len();
+        let living = subscribers.iter().filter(|s| !self.sessions[s.session].is_over);
+        all.extend(living.take(room).map(|subscriber| Recipient {
+            client_id: self.sessions[subscriber.session].client_id.to_string(),
+            filter: filter.to_owned(),
+            qos: subscriber.options.qos as u8,
+        }));
+    }
+}

@@ -1,0 +1,166 @@
+//! Questions of an operator to a running broker: by HTTP, and by the command line.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use support::peer::{Peer, connect, connect_stored, packet, text};
+use support::server::{Server, eventually, run};
+
+fn start() -> (Server, String) {
+    let server =
+        Server::start(&["--listen", "mqtt://127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let summary = server.summary();
+    let address = summary.lines().find_map(|line| line.strip_prefix("answers at http://"));
+    let address = address.and_then(|line| line.strip_suffix("/api/v1/"));
+    let address = address.unwrap_or_else(|| panic!("{summary}")).to_owned();
+    (server, address)
+}
+
+fn ask(address: &str, request: &str) -> (u16, serde_json::Value) {
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+fn get(address: &str, path: &str) -> (u16, serde_json::Value) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    ask(address, &request)
+}
+
+/// Some clients, of which one is away with a queue of messages.
+fn fill(server: &Server) -> Vec<Peer> {
+    let mut away = Peer::plain(server.port(0));
+    assert_eq!(away.connect(&connect_stored("away", 1000, 0)), Some(0));
+    let filter = [&[0, 1, 0][..], &text("q/#"), &[1]].concat();
+    away.send(&packet(0x82, &filter));
+    assert_eq!(away.packet().unwrap().0, 0x90);
+    away.send(&packet(0xE0, &[]));
+    assert!(away.closes());
+    let mut peers: Vec<_> = (0..4)
+        .map(|number| {
+            let mut peer = Peer::plain(server.port(0));
+            assert_eq!(peer.connect(&connect(&format!("c-{number}"), None)), Some(0));
+            peer
+        })
+        .collect();
+    assert_eq!(peers[0].subscribe("t/+"), Some(1));
+    assert_eq!(peers[1].subscribe("$share/g/t/#"), Some(1));
+    for _ in 0..3 {
+        let publish = [&text("q/1")[..], &[0, 9, 0], b"x"].concat();
+        peers[2].send(&packet(0x32, &publish));
+        assert_eq!(peers[2].packet().unwrap().0, 0x40);
+    }
+    peers
+}
+
+#[test]
+fn clients_are_listed_filtered_sorted_and_paged() {
+    let (server, address) = start();
+    let _peers = fill(&server);
+    let names = |path: &str| {
+        let (status, value) = get(&address, path);
+        assert_eq!(status, 200, "{value}");
+        let rows = value["clients"].as_array().unwrap();
+        let names = rows.iter().map(|row| row["client_id"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), value["next"].clone())
+    };
+    assert_eq!(names("/api/v1/clients").0, ["away", "c-0", "c-1", "c-2", "c-3"]);
+    assert_eq!(names("/api/v1/clients?prefix=c-").0.len(), 4);
+    assert_eq!(names("/api/v1/clients?connected=false").0, ["away"]);
+    assert_eq!(names("/api/v1/clients?user=nobody").0, [""; 0]);
+    let (first, next) = names("/api/v1/clients?sort=queued_messages&limit=2");
+    assert_eq!(first, ["away", "c-0"]);
+    let next = next.as_str().unwrap();
+    let (second, next) =
+        names(&format!("/api/v1/clients?sort=queued_messages&limit=2&cursor={next}"));
+    assert_eq!(second, ["c-1", "c-2"]);
+    let (third, next) = names(&format!(
+        "/api/v1/clients?sort=queued_messages&limit=2&cursor={}",
+        next.as_str().unwrap()
+    ));
+    assert_eq!((third, next), (vec!["c-3".to_owned()], serde_json::Value::Null));
+}
+
+#[test]
+fn one_client_and_those_who_get_a_topic_are_told() {
+    let (server, address) = start();
+    let _peers = fill(&server);
+    let (status, value) = get(&address, "/api/v1/client?id=away");
+    assert_eq!(status, 200);
+    assert_eq!(value["client"]["queued_messages"], 3);
+    assert_eq!(value["client"]["connected"], false);
+    assert_eq!(value["client"]["session_expiry_s"], 1000);
+    assert_eq!(value["filters"], serde_json::json!([{ "filter": "q/#", "qos": 1 }]));
+    let (_, value) = get(&address, "/api/v1/client?id=c-3");
+    assert_eq!(value["client"]["version"], "5.0");
+    assert!(value["client"]["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(get(&address, "/api/v1/client?id=nobody").0, 404);
+    let (_, value) = get(&address, "/api/v1/subscribers?topic=t/1");
+    let mut got: Vec<_> = value["subscribers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["client_id"].as_str().unwrap(), row["filter"].as_str().unwrap()))
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, [("c-0", "t/+"), ("c-1", "$share/g/t/#")]);
+    let (_, metrics) = get(&address, "/api/v1/metrics");
+    assert_eq!(metrics["connects_accepted"]["5.0"], 5);
+    assert!(metrics["memory_used"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn only_this_machine_asks_and_wrong_questions_are_told_so() {
+    let (_server, address) = start();
+    let with = |header: &str| {
+        ask(&address, &format!("GET /api/v1/version HTTP/1.1\r\n{header}Connection: close\r\n\r\n"))
+            .0
+    };
+    assert_eq!(with("Host: localhost:9883\r\n"), 200);
+    assert_eq!(with("Host: [::1]:9883\r\n"), 200);
+    assert_eq!(with("Host: rebound.example.org\r\n"), 403);
+    assert_eq!(with("Host: localhost\r\nOrigin: http://example.org\r\n"), 403);
+    assert_eq!(with("Host: localhost\r\nOrigin: null\r\n"), 403);
+    for path in [
+        "/api/v1/clients?limit=0",
+        "/api/v1/clients?limit=1001",
+        "/api/v1/clients?sort=nothing",
+        "/api/v1/clients?nonsense=1",
+        "/api/v1/client",
+        "/api/v1/subscribers?topic=a/%23",
+    ] {
+        assert_eq!(get(&address, path).0, 400, "{path}");
+    }
+}
+
+#[test]
+fn the_command_line_asks_the_running_broker() {
+    let (server, address) = start();
+    let _peers = fill(&server);
+    let ringmq = |arguments: &[&str]| {
+        run(Command::new(env!("CARGO_BIN_EXE_ringmq")).args(arguments).args(["--admin", &address]))
+    };
+    let (status, text) = ringmq(&["clients", "--sort", "queued_messages"]);
+    assert_eq!(status, Some(0), "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("client_id") && lines[1].starts_with("away"), "{text}");
+    assert_eq!(lines.len(), 6, "{text}");
+    let (_, text) = ringmq(&["client", "away"]);
+    assert!(text.contains("queued_messages: 3\n") && text.contains("q/#"), "{text}");
+    let (_, text) = ringmq(&["subscribers", "t/1", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["subscribers"].as_array().unwrap().len(), 2);
+    let (status, text) = ringmq(&["client", "nobody"]);
+    assert!(status == Some(1) && text.contains("no client has this identifier"), "{text}");
+    let (status, text) = ringmq(&["clients", "--sort", "nothing"]);
+    assert!(status == Some(2) && text.contains("nothing"), "{text}");
+    drop(server);
+    assert!(eventually(|| ringmq(&["clients"]).1.contains("--admin-listen")));
+}
