@@ -143,7 +143,9 @@ fn only_this_machine_asks_and_wrong_questions_are_told_so() {
 #[test]
 fn the_command_line_asks_the_running_broker() {
     let (server, address) = start();
-    let _peers = fill(&server);
+    let mut peers = fill(&server);
+    peers[3].send(&packet(0x30, &[&text("t/x")[..], &[0], b"x"].concat()));
+    assert_eq!(peers[0].packet().unwrap().0 >> 4, 3);
     let ringmq = |arguments: &[&str]| {
         run(Command::new(env!("CARGO_BIN_EXE_ringmq")).args(arguments).args(["--admin", &address]))
     };
@@ -157,10 +159,20 @@ fn the_command_line_asks_the_running_broker() {
     let (_, text) = ringmq(&["subscribers", "t/1", "--json"]);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["subscribers"].as_array().unwrap().len(), 2);
+    let (_, text) = ringmq(&["histogram"]);
+    assert!(text.lines().any(|line| line.starts_with("delivery  0")), "{text}");
     let (status, text) = ringmq(&["client", "nobody"]);
     assert!(status == Some(1) && text.contains("no client has this identifier"), "{text}");
     let (status, text) = ringmq(&["clients", "--sort", "nothing"]);
     assert!(status == Some(2) && text.contains("nothing"), "{text}");
+    let words =
+        |arguments: &[&str]| run(Command::new(env!("CARGO_BIN_EXE_ringmq")).args(arguments));
+    let (status, text) = words(&["clinets"]);
+    assert!(status == Some(2) && text.contains("but clients is"), "{text}");
+    let (status, text) = words(&["client"]);
+    assert!(status == Some(2) && text.contains("<ID> is needed"), "{text}");
+    assert!(words(&["help"]).1.contains("--listen"));
+    assert!(words(&["version"]).1.contains(env!("CARGO_PKG_VERSION")));
     drop(server);
     assert!(eventually(|| ringmq(&["clients"]).1.contains("--admin-listen")));
 }

@@ -75,7 +75,8 @@ const CONFIG: &str = "config";
 const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a password file; ringmq \
                         check FILE tells the faults of a configuration file; ringmq journal \
                         verify|dump|compact DIR reads or shrinks a data directory; ringmq \
-                        clients, client ID and subscribers TOPIC ask the running broker.";
+                        clients, client ID, subscribers TOPIC and histogram ask the running \
+                        broker.";
 
 fn argument(option: &OptionDef) -> Arg {
     let argument = Arg::new(option.name)

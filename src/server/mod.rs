@@ -46,6 +46,16 @@ pub fn main() -> ExitCode {
         Some(command) if questions::COMMANDS.iter().any(|known| command == *known) => {
             return questions::run(arguments);
         }
+        Some(command) if command == "help" || command == "version" => {
+            let flag = if command == "help" { "--help" } else { "--version" };
+            return match cli::parse(["ringmq", flag].map(Into::into).into_iter()) {
+                Ok(Command::Show(text)) => show(&text),
+                _ => ExitCode::FAILURE,
+            };
+        }
+        Some(word) if !word.to_string_lossy().starts_with('-') => {
+            return Failure::usage(no_command(&word.to_string_lossy())).report();
+        }
         _ => {}
     }
     match cli::parse(std::env::args_os()) {
@@ -53,6 +63,16 @@ pub fn main() -> ExitCode {
         Ok(Command::Show(text)) => show(&text),
         Err(failure) => failure.in_format(cli::log_format(std::env::args_os())).report(),
     }
+}
+
+/// The words for a command that there is not.
+fn no_command(word: &str) -> String {
+    let known = ["passwd", "check", "journal", "help", "version"].into_iter();
+    let known = known.chain(questions::COMMANDS);
+    let near = known.map(|known| (strsim::damerau_levenshtein(known, word), known)).min();
+    let hint = near.filter(|(distance, _)| *distance <= 2);
+    let hint = hint.map(|(_, known)| format!(", but {known} is")).unwrap_or_default();
+    format!("{word:?} is no command{hint}; ringmq --help lists them")
 }
 
 fn run(configuration: Configuration) -> Result<ExitCode, Failure> {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// The names of the commands.
-pub(super) const COMMANDS: [&str; 3] = ["clients", "client", "subscribers"];
+pub(super) const COMMANDS: [&str; 4] = ["clients", "client", "subscribers", "histogram"];
 
 /// The time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,11 +25,17 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             return show(&error.render().to_string());
         }
+        // clap lists missing arguments on lines of their own.
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            let text = error.render().to_string();
+            let missing = text.lines().nth(1).unwrap_or_default().trim();
+            return Failure::usage(format!("{missing} is needed; see ringmq --help")).report();
+        }
         Err(error) => {
             let text = error.render().to_string();
             let line = text.lines().next().unwrap_or_default();
             let line = line.strip_prefix("error: ").unwrap_or(line);
-            return Failure::usage(format!("{line}; see ringmq help")).report();
+            return Failure::usage(format!("{line}; see ringmq --help")).report();
         }
     };
     let Some((name, asked)) = matches.subcommand() else { return ExitCode::from(2) };
@@ -95,6 +101,11 @@ fn command() -> Command {
             Command::new("subscribers")
                 .about("Tells who gets what is published to a topic, and by which filter.")
                 .arg(Arg::new("topic").value_name("TOPIC").required(true).help("The topic"))
+                .args([admin.clone(), json.clone()]),
+        )
+        .subcommand(
+            Command::new("histogram")
+                .about("Tells how long deliveries, turns, commits, logins and handshakes take.")
                 .args([admin, json]),
         )
 }
@@ -123,6 +134,7 @@ fn answer(name: &str, asked: &ArgMatches) -> Result<String, String> {
             let id = given("id").map_or("", String::as_str);
             agent.get(format!("{base}/client")).query("id", id)
         }
+        "histogram" => agent.get(format!("{base}/durations")),
         _ => {
             let topic = given("topic").map_or("", String::as_str);
             agent.get(format!("{base}/subscribers")).query("topic", topic)
@@ -162,6 +174,7 @@ fn answer(name: &str, asked: &ArgMatches) -> Result<String, String> {
             let filters = value["filters"].as_array().map(Vec::as_slice).unwrap_or_default();
             lines.collect::<String>() + &table(filters, &["filter", "qos"])
         }
+        "histogram" => table(&durations(&value), &DURATION_COLUMNS),
         _ => {
             let rows = value["subscribers"].as_array().map(Vec::as_slice).unwrap_or_default();
             table(rows, &["client_id", "filter", "qos"])
@@ -181,6 +194,32 @@ const CLIENT_COLUMNS: [&str; 9] = [
     "inflight_messages",
     "worker",
 ];
+
+/// The columns of the list of durations.
+const DURATION_COLUMNS: [&str; 9] =
+    ["what", "qos", "since", "count", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"];
+
+/// One row for each duration, QoS and span that has any.
+fn durations(value: &Value) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for (what, spans) in value.as_object().into_iter().flatten() {
+        let is_family = spans.get("all").is_none();
+        let of_label: Vec<(&str, &Value)> = match is_family {
+            true => spans.as_object().into_iter().flatten().map(|(l, v)| (l.as_str(), v)).collect(),
+            false => vec![("-", spans)],
+        };
+        for (qos, spans) in of_label {
+            for (since, shown) in spans.as_object().into_iter().flatten() {
+                let mut row = shown.clone();
+                row["what"] = what.as_str().into();
+                row["qos"] = qos.into();
+                row["since"] = since.as_str().into();
+                rows.extend((shown["count"] != 0).then_some(row));
+            }
+        }
+    }
+    rows
+}
 
 /// Rows as text, in columns as wide as they have to be.
 fn table(rows: &[Value], columns: &[&str]) -> String {
@@ -205,6 +244,9 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.escape_debug().to_string(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) if number.is_f64() => {
+            format!("{:.3}", number.as_f64().unwrap_or_default())
+        }
         other => other.to_string(),
     }
 }

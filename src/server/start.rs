@@ -84,6 +84,7 @@ pub(super) fn serve(
         }
         if let Some(listener) = admin {
             let routes = observer::admin_routes(observer.clone());
+            tokio::spawn(observer.clone().keep_history());
             tokio::spawn(observer::serve(listener, routes));
         }
         tokio::spawn(observer.publish_sys_topics());

@@ -25,6 +25,8 @@ pub(in crate::server) fn routes(observer: Observer) -> Router {
         .route("/api/v1/client", get(client))
         .route("/api/v1/subscribers", get(subscribers))
         .route("/api/v1/metrics", get(metrics))
+        .route("/api/v1/rates", get(rates))
+        .route("/api/v1/durations", get(durations))
         .route("/api/v1/version", get(version))
         .with_state(observer.clone())
         .merge(http::routes(observer))
@@ -189,6 +191,14 @@ async fn metrics(State(observer): State<Observer>) -> Response {
         all.insert(metric.name.to_owned(), value);
     }
     Json(Value::Object(all)).into_response()
+}
+
+async fn rates(State(observer): State<Observer>) -> Response {
+    Json(observer.rates().await).into_response()
+}
+
+async fn durations(State(observer): State<Observer>) -> Response {
+    Json(observer.durations().await).into_response()
 }
 
 async fn version() -> Response {

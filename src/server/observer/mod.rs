@@ -6,6 +6,7 @@
 mod api;
 mod clients;
 mod exposition;
+mod history;
 mod http;
 mod loads;
 mod sys_topics;
@@ -21,6 +22,7 @@ use crate::io::memory;
 use crate::metrics::{Counters, Gauges, Process, Snapshot};
 use crate::store::kept_bytes;
 use crate::worker::{Notice, Question, Reply, Settings};
+use history::History;
 use std::sync::Arc;
 use std::time::Duration;
 use sys_topics::SysTopics;
@@ -67,6 +69,7 @@ pub(super) struct Observer {
     stage: watch::Receiver<Stage>,
     /// The clock, which began when the broker started.
     clock: Clock,
+    history: History,
 }
 
 impl Observer {
@@ -77,7 +80,7 @@ impl Observer {
         stage: watch::Receiver<Stage>,
         clock: Clock,
     ) -> Self {
-        Self { notices, settings, stage, clock }
+        Self { notices, settings, stage, clock, history: History::default() }
     }
 
     async fn look(&self) -> View {

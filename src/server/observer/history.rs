@@ -1,0 +1,164 @@
+//! The last minute: sums of all workers every few seconds, from which rates and durations of a
+//! moment ago follow.
+
+use super::Observer;
+use crate::base::time::Time;
+use crate::metrics::{Counters, Histograms};
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// The time between two samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Spans of time, by the name that answers give them.
+const SPANS: [(&str, Duration); 2] =
+    [("10s", Duration::from_secs(10)), ("1min", Duration::from_secs(60))];
+
+/// As many samples as the longest span has, and one at its begin: 150 KB each.
+const SAMPLES_MAX: usize = 13;
+
+/// The sums of all workers at one moment.
+#[derive(Debug, Clone)]
+struct Sample {
+    at: Time,
+    counters: Counters,
+    histograms: Histograms,
+}
+
+/// Samples, the newest last.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History(Arc<Mutex<VecDeque<Sample>>>);
+
+impl History {
+    fn samples(&self) -> MutexGuard<'_, VecDeque<Sample>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, sample: Sample) {
+        let mut samples = self.samples();
+        if samples.len() == SAMPLES_MAX {
+            samples.pop_front();
+        }
+        samples.push_back(sample);
+    }
+
+    /// The sample of about so long before `now`; None when the broker is younger.
+    fn before(&self, now: Time, ago: Duration) -> Option<Sample> {
+        let samples = self.samples();
+        let distance = |sample: &&Sample| now.since(sample.at).abs_diff(ago);
+        let nearest = samples.iter().min_by_key(distance);
+        nearest.filter(|sample| distance(sample) < ago / 2).cloned()
+    }
+}
+
+impl Observer {
+    /// Takes samples for as long as the process runs.
+    pub(in crate::server) async fn keep_history(self) {
+        loop {
+            self.history.add(self.sample().await);
+            sleep(SAMPLE_INTERVAL).await;
+        }
+    }
+
+    async fn sample(&self) -> Sample {
+        let view = self.look().await;
+        let mut sums = (Counters::default(), Histograms::default());
+        for snapshot in &view.workers {
+            sums.0.add(&snapshot.counters);
+            sums.1.add(&snapshot.histograms);
+        }
+        Sample { at: self.clock.now(), counters: sums.0, histograms: sums.1 }
+    }
+
+    /// Counts a second of the last ten seconds and of the last minute.
+    pub(super) async fn rates(&self) -> Value {
+        let now = self.sample().await;
+        let spans = SPANS.iter().filter_map(|(name, span)| {
+            let before = self.history.before(now.at, *span)?;
+            let seconds = now.at.since(before.at).as_secs_f64();
+            let rates = Counters::TABLE.iter().zip(now.counters.values());
+            let rates = rates.zip(before.counters.values()).map(|((metric, now), before)| {
+                let rate = |(now, before): (&u64, &u64)| (now - before) as f64 / seconds;
+                let values = now.iter().zip(before).map(rate);
+                (metric.name.to_owned(), labelled(metric.values, values.map(|rate| json!(rate))))
+            });
+            Some(((*name).to_owned(), Value::Object(rates.collect())))
+        });
+        Value::Object(spans.collect())
+    }
+
+    /// Percentiles of all durations: since the start, of the last ten seconds, of the last minute.
+    pub(super) async fn durations(&self) -> Value {
+        let now = self.sample().await;
+        let mut spans = vec![("all", now.histograms.clone())];
+        for (name, span) in SPANS {
+            if let Some(before) = self.history.before(now.at, span) {
+                let mut histograms = now.histograms.clone();
+                histograms.subtract(&before.histograms);
+                spans.push((name, histograms));
+            }
+        }
+        let metrics = Histograms::TABLE.iter().enumerate().map(|(place, metric)| {
+            let of_label = (0..metric.values.len()).map(|label| {
+                let of_span = spans.iter().map(|(name, histograms)| {
+                    ((*name).to_owned(), percentiles(&histograms.values()[place][label]))
+                });
+                Value::Object(of_span.collect())
+            });
+            (metric.name.to_owned(), labelled(metric.values, of_label))
+        });
+        Value::Object(metrics.collect())
+    }
+}
+
+/// Values by label; the only value of a metric without a label.
+fn labelled(labels: &[&str], mut values: impl Iterator<Item = Value>) -> Value {
+    match labels {
+        [""] => values.next().unwrap_or_default(),
+        _ => {
+            let pairs = labels.iter().map(|label| (*label).to_owned()).zip(values);
+            Value::Object(pairs.collect::<Map<_, _>>())
+        }
+    }
+}
+
+/// How often, and percentiles in milliseconds.
+fn percentiles(histogram: &Histogram<u64>) -> Value {
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+    json!({
+        "count": histogram.len(),
+        "p50_ms": at(0.5),
+        "p90_ms": at(0.9),
+        "p99_ms": at(0.99),
+        "p999_ms": at(0.999),
+        "max_ms": at(1.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{empty_histogram, record};
+
+    #[test]
+    fn percentiles_are_milliseconds() {
+        let mut histogram = empty_histogram();
+        record(&mut histogram, Duration::from_millis(2), 99);
+        record(&mut histogram, Duration::from_millis(50), 1);
+        let shown = percentiles(&histogram);
+        assert_eq!(shown["count"], 100);
+        assert!((shown["p50_ms"].as_f64().unwrap() - 2.0).abs() < 0.05, "{shown}");
+        assert!((shown["max_ms"].as_f64().unwrap() - 50.0).abs() < 1.0, "{shown}");
+    }
+
+    #[test]
+    fn a_metric_without_a_label_is_its_value() {
+        assert_eq!(labelled(&[""], [json!(1)].into_iter()), json!(1));
+        let two = labelled(&["a", "b"], [json!(1), json!(2)].into_iter());
+        assert_eq!(two, json!({ "a": 1, "b": 2 }));
+    }
+}
