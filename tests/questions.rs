@@ -125,7 +125,9 @@ fn only_this_machine_asks_and_wrong_questions_are_told_so() {
     };
     assert_eq!(with("Host: localhost:9883\r\n"), 200);
     assert_eq!(with("Host: [::1]:9883\r\n"), 200);
+    assert_eq!(with("Host: [::1]\r\n"), 200);
     assert_eq!(with("Host: rebound.example.org\r\n"), 403);
+    assert_eq!(with("Host: 127.0.0.1.example.org:9883\r\n"), 403);
     assert_eq!(with("Host: localhost\r\nOrigin: http://example.org\r\n"), 403);
     assert_eq!(with("Host: localhost\r\nOrigin: null\r\n"), 403);
     for path in [

@@ -17,6 +17,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::net::IpAddr;
 
 /// Serves the questions, and with them what [`http::routes`] serves.
 pub(in crate::server) fn routes(observer: Observer) -> Router {
@@ -47,7 +48,8 @@ fn is_from_here(headers: &HeaderMap) -> bool {
         let host = authority.rsplit_once(':').map_or(authority, |(host, port)| {
             if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { authority }
         });
-        host == "localhost" || host == "[::1]" || host.starts_with("127.")
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
     };
     let origin = text(header::ORIGIN).map(|origin| origin.trim_start_matches("http://"));
     text(header::HOST).is_some_and(is_here) && origin.is_none_or(is_here)
