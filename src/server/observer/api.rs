@@ -4,6 +4,7 @@
 //! and requests that a page of another origin causes are refused.
 
 use super::clients::{Column, ROWS_MAX};
+use super::history::labelled;
 use super::{Observer, http};
 use crate::base::ids::WorkerId;
 use crate::broker::{ClientRow, ClientsQuery, Recipient};
@@ -16,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// Serves the questions, and with them what [`http::routes`] serves.
@@ -143,7 +144,6 @@ struct ClientAsked {
 
 async fn client(State(observer): State<Observer>, Query(asked): Query<ClientAsked>) -> Response {
     let found = observer.ask_all(|reply| Question::Client(asked.id.clone(), reply)).await;
-    let found = WorkerId::all(found.len()).zip(found);
     let found = found.into_iter().find_map(|(worker, details)| Some((worker, details?)));
     let Some((worker, details)) = found else {
         return problem(StatusCode::NOT_FOUND, "no client has this identifier");
@@ -170,29 +170,19 @@ async fn subscribers(
     let all = observer.ask_all(|reply| Question::Recipients(asked.topic.clone(), reply)).await;
     let json =
         |it: Recipient| json!({ "client_id": it.client_id, "filter": it.filter, "qos": it.qos });
-    let all: Vec<Value> = all.into_iter().flatten().map(json).collect();
+    let all = all.into_iter().flat_map(|(_, recipients)| recipients);
+    let all: Vec<Value> = all.map(json).collect();
     Json(json!({ "topic": asked.topic, "subscribers": all })).into_response()
 }
 
 /// The sums over all workers, by name; families as objects by label.
 async fn metrics(State(observer): State<Observer>) -> Response {
-    let view = observer.look().await;
-    let (counters, gauges) = view.sums();
-    let tables = crate::metrics::Counters::TABLE.iter().zip(counters.values());
-    let tables = tables.chain(crate::metrics::Gauges::TABLE.iter().zip(gauges.values()));
-    let tables = tables.chain(crate::metrics::Process::TABLE.iter().zip(view.process.values()));
-    let mut all = Map::new();
-    for (metric, values) in tables {
-        let value = match (metric.label, values) {
-            ("", [value]) => json!(value),
-            _ => {
-                let pairs = metric.values.iter().zip(values);
-                pairs.map(|(label, value)| ((*label).to_owned(), json!(value))).collect()
-            }
-        };
-        all.insert(metric.name.to_owned(), value);
-    }
-    Json(Value::Object(all)).into_response()
+    let values = observer.look().await.values();
+    let all = values.into_iter().map(|(metric, values)| {
+        let values = values.into_iter().map(|value| json!(value));
+        (metric.name.to_owned(), labelled(metric.values, values))
+    });
+    Json(Value::Object(all.collect())).into_response()
 }
 
 async fn rates(State(observer): State<Observer>) -> Response {

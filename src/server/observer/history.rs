@@ -116,7 +116,7 @@ impl Observer {
 }
 
 /// Values by label; the only value of a metric without a label.
-fn labelled(labels: &[&str], mut values: impl Iterator<Item = Value>) -> Value {
+pub(super) fn labelled(labels: &[&str], mut values: impl Iterator<Item = Value>) -> Value {
     match labels {
         [""] => values.next().unwrap_or_default(),
         _ => {

@@ -19,7 +19,7 @@ use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::io::clock::Clock;
 use crate::io::memory;
-use crate::metrics::{Counters, Gauges, Process, Snapshot};
+use crate::metrics::{Counters, Gauges, Metric, Process, Snapshot};
 use crate::store::kept_bytes;
 use crate::worker::{Notice, Question, Reply, Settings};
 use history::History;
@@ -59,6 +59,15 @@ impl View {
         }
         sums
     }
+
+    /// Every metric but durations, with the sums over all workers.
+    fn values(&self) -> Vec<(&'static Metric, Vec<u64>)> {
+        let (counters, gauges) = self.sums();
+        let tables = Counters::TABLE.iter().zip(counters.values());
+        let tables = tables.chain(Gauges::TABLE.iter().zip(gauges.values()));
+        let tables = tables.chain(Process::TABLE.iter().zip(self.process.values()));
+        tables.map(|(metric, values)| (metric, values.to_vec())).collect()
+    }
 }
 
 /// Asks the workers and knows the process. Cheap to clone.
@@ -84,17 +93,21 @@ impl Observer {
     }
 
     async fn look(&self) -> View {
-        let workers = self.ask_all(Question::Snapshot).await;
+        let answers = self.ask_all(Question::Snapshot).await;
+        let workers = answers.into_iter().map(|(_, snapshot)| snapshot).collect();
         View { process: self.process(), workers }
     }
 
-    /// Asks all workers; the answers that came in time, in the order of workers.
-    async fn ask_all<T: Send + 'static>(&self, question: impl Fn(Reply<T>) -> Question) -> Vec<T> {
+    /// Asks all workers; the answers that came in time, with their workers, in order.
+    async fn ask_all<T: Send + 'static>(
+        &self,
+        question: impl Fn(Reply<T>) -> Question,
+    ) -> Vec<(WorkerId, T)> {
         let workers = WorkerId::all(self.notices.workers());
-        let answers: Vec<_> = workers.map(|worker| self.ask(worker, &question)).collect();
+        let answers: Vec<_> = workers.map(|worker| (worker, self.ask(worker, &question))).collect();
         let mut all = Vec::new();
-        for answer in answers {
-            all.extend(answer.await);
+        for (worker, answer) in answers {
+            all.extend(answer.await.map(|answer| (worker, answer)));
         }
         all
     }

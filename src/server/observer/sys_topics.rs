@@ -2,7 +2,6 @@
 
 use super::View;
 use super::loads::{Load, MINUTES};
-use crate::metrics::{Counters, Gauges, Process};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,11 +31,10 @@ impl SysTopics {
         let mut add = |topic: &str, value: String| values.push((format!("{PREFIX}{topic}"), value));
         add("version", format!("ringmq version {}", env!("CARGO_PKG_VERSION")));
         add("uptime", format!("{} seconds", view.process.uptime));
-        let tables = Counters::TABLE.iter().zip(counters.values());
-        let tables = tables.chain(Gauges::TABLE.iter().zip(gauges.values()));
-        let tables = tables.chain(Process::TABLE.iter().zip(view.process.values()));
-        for (metric, values) in tables.filter(|(metric, _)| !metric.sys_topic.is_empty()) {
-            add(metric.sys_topic, values.iter().sum::<u64>().to_string());
+        for (metric, values) in view.values() {
+            if !metric.sys_topic.is_empty() {
+                add(metric.sys_topic, values.iter().sum::<u64>().to_string());
+            }
         }
         let away = gauges.sessions.saturating_sub(gauges.clients_connected);
         self.sessions_max = self.sessions_max.max(gauges.sessions);
@@ -79,6 +77,7 @@ impl SysTopics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Process;
 
     /// The topics of Mosquitto 2.1, without those of bridges.
     const MOSQUITTO: &str = "version uptime clients/total clients/maximum clients/disconnected \
