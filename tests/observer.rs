@@ -8,7 +8,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
-use support::peer::{Peer, connect, connect_stored, connect_v3, packet, text};
+use support::http::{ask, get};
+use support::peer::{Peer, connect, connect_stored, connect_v3, packet, subscribe_and_go, text};
 use support::server::{Server, eventually};
 
 const FLAGS: [&str; 6] =
@@ -21,22 +22,6 @@ fn start(more: &[&str]) -> (Server, String) {
     let address = address.and_then(|line| line.strip_suffix("/metrics"));
     let address = address.unwrap_or_else(|| panic!("{summary}")).to_owned();
     (server, address)
-}
-
-/// The status, head and body of the answer to some bytes.
-fn ask(address: &str, request: &str) -> (u16, String, String) {
-    let mut socket = TcpStream::connect(address).expect("it listens");
-    socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, head.to_owned(), body.to_owned())
-}
-
-fn get(address: &str, path: &str) -> (u16, String, String) {
-    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 }
 
 /// The sums over all workers, by name and label.
@@ -123,13 +108,7 @@ fn metrics_move_by_what_clients_do() {
 #[test]
 fn what_waits_and_what_is_dropped_is_counted() {
     let (server, address) = start(&["--max-queued-messages", "3"]);
-    let mut away = Peer::plain(server.port(0));
-    assert_eq!(away.connect(&connect_stored("away", 100, 0)), Some(0));
-    let filter = [&[0, 1, 0][..], &text("q"), &[1]].concat();
-    away.send(&packet(0x82, &filter));
-    assert_eq!(away.packet().unwrap().0, 0x90);
-    away.send(&packet(0xE0, &[]));
-    assert!(away.closes());
+    subscribe_and_go(server.port(0), "away", "q");
     let mut author = Peer::plain(server.port(0));
     assert_eq!(author.connect(&connect("author", None)), Some(0));
     for _ in 0..5 {

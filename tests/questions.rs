@@ -2,10 +2,9 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
-use support::peer::{Peer, connect, connect_stored, packet, text};
+use support::http;
+use support::peer::{Peer, connect, packet, subscribe_and_go, text};
 use support::server::{Server, eventually, run};
 
 fn start() -> (Server, String) {
@@ -18,31 +17,18 @@ fn start() -> (Server, String) {
     (server, address)
 }
 
-fn ask(address: &str, request: &str) -> (u16, serde_json::Value) {
-    let mut socket = TcpStream::connect(address).expect("it listens");
-    socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
-    (status, serde_json::from_str(body).unwrap_or_default())
+/// The status of an answer, and its JSON.
+fn json((status, _, body): (u16, String, String)) -> (u16, serde_json::Value) {
+    (status, serde_json::from_str(&body).unwrap_or_default())
 }
 
 fn get(address: &str, path: &str) -> (u16, serde_json::Value) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    ask(address, &request)
+    json(http::get(address, path))
 }
 
 /// Some clients, of which one is away with a queue of messages.
 fn fill(server: &Server) -> Vec<Peer> {
-    let mut away = Peer::plain(server.port(0));
-    assert_eq!(away.connect(&connect_stored("away", 1000, 0)), Some(0));
-    let filter = [&[0, 1, 0][..], &text("q/#"), &[1]].concat();
-    away.send(&packet(0x82, &filter));
-    assert_eq!(away.packet().unwrap().0, 0x90);
-    away.send(&packet(0xE0, &[]));
-    assert!(away.closes());
+    subscribe_and_go(server.port(0), "away", "q/#");
     let mut peers: Vec<_> = (0..4)
         .map(|number| {
             let mut peer = Peer::plain(server.port(0));
@@ -120,8 +106,11 @@ fn one_client_and_those_who_get_a_topic_are_told() {
 fn only_this_machine_asks_and_wrong_questions_are_told_so() {
     let (_server, address) = start();
     let with = |header: &str| {
-        ask(&address, &format!("GET /api/v1/version HTTP/1.1\r\n{header}Connection: close\r\n\r\n"))
-            .0
+        http::ask(
+            &address,
+            &format!("GET /api/v1/version HTTP/1.1\r\n{header}Connection: close\r\n\r\n"),
+        )
+        .0
     };
     assert_eq!(with("Host: localhost:9883\r\n"), 200);
     assert_eq!(with("Host: [::1]:9883\r\n"), 200);

@@ -5,6 +5,7 @@
 pub mod bare;
 pub mod broker;
 pub mod folder;
+pub mod http;
 pub mod live_bytes;
 pub mod peer;
 pub mod server;

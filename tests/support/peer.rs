@@ -324,6 +324,15 @@ pub fn connect_stored(client_id: &str, expiry_s: u32, keep_alive_s: u16) -> Vec<
     packet(0x10, &body)
 }
 
+/// A client subscribes to a filter at QoS 1 and goes, and its session stays for 1,000 s.
+pub fn subscribe_and_go(port: u16, client_id: &str, filter: &str) {
+    let mut peer = Peer::plain(port);
+    assert_eq!(peer.connect(&connect_stored(client_id, 1000, 0)), Some(0));
+    assert_eq!(peer.subscribe(filter), Some(1));
+    peer.send(&packet(0xE0, &[]));
+    assert!(peer.closes());
+}
+
 /// PUBLISH of version 5 with QoS 1, packet identifier 1 and a message expiry.
 pub fn publish_expiring(topic: &str, payload: &[u8], retain: bool, expiry_s: u32) -> Vec<u8> {
     let head = [&text(topic)[..], &[0, 1, 5, 2], &expiry_s.to_be_bytes()].concat();
