@@ -39,6 +39,8 @@ printed() {
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj /CN=localhost \
     -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
     -keyout "$work/key" -out "$work/certificate" 2>/dev/null
+# Several of these may run side by side.
+export RINGMQ_ADMIN_LISTEN=none RINGMQ_ADMIN_SOCKET=none
 "${RINGMQ:-$root/target/release/ringmq}" --log-level warn --listen 127.0.0.1:0 \
     --listen mqtts://127.0.0.1:0 --listen ws://127.0.0.1:0 \
     --tls-cert "$work/certificate" --tls-key "$work/key" "${flags[@]}" >"$work/broker" &

@@ -94,7 +94,7 @@ fn v26_a_restart_after_an_abort_serves_within_a_second() {
     unsafe { libc::kill(broker.pid() as i32, libc::SIGABRT) };
     assert!(eventually(|| !broker.is_alive()));
     drop(broker);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+    let mut child = support::ringmq()
         .args(["--listen", &format!("127.0.0.1:{port}"), "--log-level", "warn"])
         .stdout(Stdio::null())
         .spawn()
@@ -225,7 +225,7 @@ fn wrong_flags_are_one_line_and_status_2() {
         &["--retain-available", "perhaps"],
     ];
     for flags in wrong {
-        let output = Command::new(env!("CARGO_BIN_EXE_ringmq")).args(flags).output().unwrap();
+        let output = support::ringmq().args(flags).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{flags:?}: {error}");
         assert_eq!(error.trim_end().lines().count(), 1, "{flags:?}: {error}");
@@ -237,10 +237,8 @@ fn wrong_flags_are_one_line_and_status_2() {
 #[test]
 fn an_address_in_use_is_one_line_and_status_1() {
     let broker = Broker::start(&[]);
-    let output = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-        .args(["--listen", &broker.address.to_string()])
-        .output()
-        .unwrap();
+    let output =
+        support::ringmq().args(["--listen", &broker.address.to_string()]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert_eq!(error.trim_end().lines().count(), 1, "{error}");

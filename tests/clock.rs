@@ -188,7 +188,7 @@ fn a_clock_that_is_set_while_nothing_else_happens_is_noted() {
 
 fn run_journal(world: &World, command: &str) -> Output {
     let data = world.folder.path().join("data");
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    let mut program = support::ringmq();
     program.args(["journal", command]).arg(&data).output().unwrap()
 }
 

@@ -146,7 +146,7 @@ fn a_will_outlives_a_kill_and_is_discarded_by_an_orderly_stop() {
 
 /// The exit status and the one line of a broker that does not start.
 fn refused(data: &Path) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+    let output = support::ringmq()
         .args(["--listen", "127.0.0.1:0", "--log-level", "error", "--data-dir"])
         .arg(data)
         .output()

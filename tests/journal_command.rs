@@ -41,7 +41,7 @@ fn image_in(folder: &Folder) -> Image {
 
 /// The status, and what was said on both outputs.
 fn journal(arguments: &[&str], path: Option<&Path>) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    let mut command = support::ringmq();
     let output = command.arg("journal").args(arguments).args(path).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))

@@ -116,7 +116,7 @@ fn passwords(folder: &Folder, users: &[&str]) -> String {
     let path = folder.path().join("users").display().to_string();
     for (index, user) in users.iter().enumerate() {
         let create: &[&str] = if index == 0 { &["--create"] } else { &[] };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+        let mut child = support::ringmq()
             .args(["passwd", "-b"])
             .args(create)
             .args([&path, *user])
@@ -247,7 +247,7 @@ fn a_broker_that_does_not_start_says_so_in_json() {
         &["--config", &broken],
     ];
     for arguments in cases {
-        let output = Command::new(env!("CARGO_BIN_EXE_ringmq")).args(arguments).output().unwrap();
+        let output = support::ringmq().args(arguments).output().unwrap();
         assert!(!output.status.success(), "{arguments:?}");
         let lines = json_lines(&String::from_utf8(output.stderr).unwrap());
         assert_eq!(lines.last().unwrap()["level"], "ERROR", "{arguments:?}");

@@ -10,10 +10,7 @@ use support::server::{Server, eventually, run};
 fn start() -> (Server, String) {
     let server =
         Server::start(&["--listen", "mqtt://127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    let summary = server.summary();
-    let address = summary.lines().find_map(|line| line.strip_prefix("answers at http://"));
-    let address = address.and_then(|line| line.strip_suffix("/api/v1/"));
-    let address = address.unwrap_or_else(|| panic!("{summary}")).to_owned();
+    let address = server.dashboard().0;
     (server, address)
 }
 
@@ -164,6 +161,8 @@ fn the_command_line_asks_the_running_broker() {
     assert!(status == Some(2) && text.contains("<ID> is needed"), "{text}");
     assert!(words(&["help"]).1.contains("--listen"));
     assert!(words(&["version"]).1.contains(env!("CARGO_PKG_VERSION")));
+    let (status, text) = ringmq(&["kick", "c-3"]);
+    assert!(status == Some(1) && text.contains("ringmq token"), "{text}");
     drop(server);
-    assert!(eventually(|| ringmq(&["clients"]).1.contains("--admin-listen")));
+    assert!(eventually(|| ringmq(&["clients"]).1.contains("no broker answers")));
 }

@@ -184,6 +184,10 @@ struct Message {
 }
 
 impl RetainedMessage for Message {
+    fn payload_len(&self) -> usize {
+        1
+    }
+
     fn topic(&self) -> &str {
         &self.topic
     }

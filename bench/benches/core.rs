@@ -164,6 +164,9 @@ fn hop_between_workers(bencher: Bencher<'_, '_>) {
 struct Value(String);
 
 impl RetainedMessage for Value {
+    fn payload_len(&self) -> usize {
+        1
+    }
     fn topic(&self) -> &str {
         &self.0
     }

@@ -43,6 +43,7 @@ impl Start {
 
     fn ringmq(&self, data: Option<&Path>) -> Command {
         let mut command = Command::new(&self.binary);
+        command.env("RINGMQ_ADMIN_LISTEN", "none").env("RINGMQ_ADMIN_SOCKET", "none");
         command.args(["--listen", "mqtt://127.0.0.1:0", "--log-level", "warn", "--pin", "none"]);
         command.args(["--max-queued-messages", "1000000", "--max-queued-bytes", "1000000000"]);
         command.arg("--workers").arg(self.workers.to_string());

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod acl_file;
+mod admin_tokens;
 mod claims;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ mod secret;
 mod sources;
 mod token;
 
+pub use admin_tokens::{Tokens, Trust};
 pub use error::PolicyError;
 pub use grants::{Grants, Reach};
 pub use hook::{HookAnswer, hook_question};

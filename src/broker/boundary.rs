@@ -5,6 +5,7 @@
 //! feeds the next input or lets more of them gather before it sends.
 #![expect(missing_docs, reason = "a variant's sentence speaks of its fields")]
 
+use super::acts::{Act, Deed};
 use super::mesh_message::MeshMessage;
 use super::origin::{Excess, Origin};
 use super::pressure::Pressure;
@@ -74,6 +75,8 @@ pub enum Input<'a> {
     /// The broker itself has this to say on a topic of `$SYS`, whose last word is retained. Only
     /// the topic's home takes it.
     Own { topic: &'a str, payload: &'a str },
+    /// An operator acts; `deed` takes what has come of it.
+    Operate { act: &'a Act, deed: &'a mut Deed },
     /// The journal cannot be written, for this reason, or can again.
     JournalState { failure: Option<Box<str>> },
     /// So much of the memory that the broker may have is in use from now on.
@@ -87,6 +90,7 @@ impl Input<'_> {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Received { bytes, .. } => bytes.len(),
+            Self::Operate { act, .. } => act.bytes(),
             _ => 0,
         }
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod acts;
 mod aliases;
 mod backlog;
 mod batch_list;
@@ -31,11 +32,13 @@ mod ledger;
 mod link;
 mod link_login;
 mod listing;
+mod listing_retained;
 mod live_retained;
 mod merged;
 mod mesh_message;
 mod neighbours;
 mod ongoing;
+mod operate;
 mod origin;
 mod outbox;
 mod peer;
@@ -68,7 +71,9 @@ mod told;
 mod will;
 
 pub use crate::base::ids::LinkId;
+pub use crate::topics::Levels;
 pub use accounts::Accounts;
+pub use acts::{Act, Deed};
 pub use boundary::{Input, Output};
 pub use homes::Homes;
 pub use ledger::{Promise, Unwritten};
@@ -76,6 +81,7 @@ pub use listing::{
     ClientDetails, ClientRow, ClientsPage, ClientsQuery, ConnectionRow, FILTERS_MAX,
     RECIPIENTS_MAX, Recipient,
 };
+pub use listing_retained::{RetainedAsked, RetainedRow, RetainedRows};
 pub use mesh_message::{MeshMessage, Ticket};
 pub use origin::{Excess, Origin};
 pub use outbox::{Outbox, Segments, Unsent};
@@ -83,4 +89,4 @@ pub use pressure::Pressure;
 pub use quotas::Quotas;
 pub use restore::Past;
 pub use shard::Shard;
-pub use told::TOLD;
+pub use told::{Farewell, TOLD};

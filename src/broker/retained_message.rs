@@ -18,6 +18,10 @@ impl RetainedMessage for Message {
         self.payload().is_empty()
     }
 
+    fn payload_len(&self) -> usize {
+        self.payload().len()
+    }
+
     fn memory(&self) -> usize {
         self.memory()
     }

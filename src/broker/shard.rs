@@ -25,7 +25,7 @@ use crate::base::time::Time;
 use crate::base::visits;
 use crate::limits::{CLOSE_WAIT_MAX, STOP_WAIT_MAX};
 use crate::metrics::{Counters, Histograms};
-use crate::mqtt::{Disconnect, Frame, Packet, PacketType, ProtocolError, ReasonCode};
+use crate::mqtt::{Frame, Packet, PacketType, ProtocolError, ReasonCode};
 use crate::options::Options;
 use crate::store::Message;
 use crate::store::VERSION_MIN;
@@ -176,6 +176,7 @@ impl Shard {
             Input::Committed { has_batch, parts } => self.committed(has_batch, &parts),
             Input::RewriteBegun { rewrite } => self.begin_rewrite(rewrite),
             Input::Own { topic, payload } => self.publish_own(topic, payload),
+            Input::Operate { act, deed } => *deed = self.operate(act),
             Input::JournalState { failure } => self.tell_journal_state(failure.as_deref()),
             Input::Pressure(pressure) => self.set_pressure(pressure),
             Input::Shutdown => self.shut_down(),
@@ -407,8 +408,7 @@ impl Shard {
             return;
         }
         let is_told = link.version.is_v5() && link.session().is_some();
-        if let Some((code, reason)) = departure.packet().filter(|_| is_told) {
-            let packet = Disconnect { code, reason, ..Disconnect::default() };
+        if let Some(packet) = departure.packet().filter(|_| is_told) {
             self.clients.respond(id, &Packet::Disconnect(packet));
         }
         self.hang_up(id, &departure);

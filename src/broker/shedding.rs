@@ -159,12 +159,9 @@ impl Shard {
         let is_usual = held < USUAL_BYTES_MAX && self.clients.pressure < Pressure::Full;
         if queued * 2 >= held || link.is_none() {
             while !self.clients.outbox.purse().is_empty()
-                && let Some(delivery) = self.clients.sessions[id.slot].dequeue()
+                && self.clients.drop_queued(id, Dropped::Memory)
             {
                 self.clients.outbox.purse().spend(HOLDER_STEPS);
-                self.clients.counters.drop(Dropped::Memory, 1);
-                self.clients.note_dropped(id, Dropped::Memory, delivery.message.topic());
-                self.clients.note_done(id.slot, &delivery);
             }
             queued - self.clients.sessions[id.slot].queue_bytes()
         } else if let Some(link) = link.filter(|_| !is_usual) {
@@ -179,6 +176,15 @@ impl Shard {
 }
 
 impl Clients {
+    /// Drops the message that has waited longest for the session's client; false when none waits.
+    pub(super) fn drop_queued(&mut self, id: SessionId, reason: Dropped) -> bool {
+        let Some(delivery) = self.sessions[id.slot].dequeue() else { return false };
+        self.counters.drop(reason, 1);
+        self.note_dropped(id, reason, delivery.message.topic());
+        self.note_done(id.slot, &delivery);
+        true
+    }
+
     /// The bytes of messages and packets that wait for the session's client or came from it.
     fn held_bytes(&mut self, id: SessionId) -> usize {
         let session = &self.sessions[id.slot];

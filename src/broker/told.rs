@@ -7,10 +7,11 @@ use super::origin::Origin;
 use crate::base::ids::WorkerId;
 use crate::limits::LOG_TEXT_CHARS_MAX;
 use crate::metrics::Departed;
-use crate::mqtt::{ProtocolError, ReasonCode, Version};
+use crate::mqtt::{Disconnect, ProtocolError, ReasonCode, Version};
 use crate::store::kept_bytes;
 use std::fmt::{self, Write};
 use std::io;
+use std::sync::Arc;
 
 /// The target of events whose words repeat their fields.
 pub const TOLD: &str = "ringmq::told";
@@ -35,6 +36,15 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// The reason for which an operator sends clients away, as a 5.0 client is told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Farewell {
+    /// The reason code, one that a server may send in DISCONNECT.
+    pub code: ReasonCode,
+    /// Another server that the client should use, for the codes 0x9C and 0x9D.
+    pub server_reference: Option<Arc<str>>,
+}
+
 /// The reason for which a connection ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Departure {
@@ -54,26 +64,32 @@ pub(super) enum Departure {
     Refused(ProtocolError),
     /// The client may not be here any more.
     Removed(&'static str),
+    /// An operator sends the client away.
+    SentAway(Farewell),
     /// The broker stops.
     Stop,
 }
 
 impl Departure {
-    /// The code and the reason for DISCONNECT, if the client is to be told.
-    pub(super) const fn packet(&self) -> Option<(ReasonCode, Option<&'static str>)> {
-        match self {
-            Self::TakenOver => {
-                Some((ReasonCode::SessionTakenOver, Some("another connection took over")))
-            }
-            Self::Silent => Some((
+    /// The packet by which the client is told, if it is to be.
+    pub(super) fn packet(&self) -> Option<Disconnect<'_>> {
+        let (code, reason) = match self {
+            Self::TakenOver => (ReasonCode::SessionTakenOver, Some("another connection took over")),
+            Self::Silent => (
                 ReasonCode::KeepAliveTimeout,
                 Some("nothing came for one and a half keep alive periods"),
-            )),
-            Self::Refused(error) => Some((error.code, Some(error.cause))),
-            Self::Removed(cause) => Some((ReasonCode::NotAuthorized, Some(cause))),
-            Self::Stop => Some((ReasonCode::ServerShuttingDown, None)),
-            Self::Closed | Self::Failed(_) | Self::Garbled(_) | Self::Said(_) => None,
-        }
+            ),
+            Self::Refused(error) => (error.code, Some(error.cause)),
+            Self::Removed(cause) => (ReasonCode::NotAuthorized, Some(*cause)),
+            Self::SentAway(farewell) => (farewell.code, None),
+            Self::Stop => (ReasonCode::ServerShuttingDown, None),
+            Self::Closed | Self::Failed(_) | Self::Garbled(_) | Self::Said(_) => return None,
+        };
+        let server_reference = match self {
+            Self::SentAway(farewell) => farewell.server_reference.as_deref(),
+            _ => None,
+        };
+        Some(Disconnect { code, reason, server_reference, ..Disconnect::default() })
     }
 }
 
@@ -92,7 +108,7 @@ impl Departure {
                 ReasonCode::NotAuthorized => Departed::Administrative,
                 _ => Departed::Limit,
             },
-            Self::Removed(_) => Departed::Administrative,
+            Self::Removed(_) | Self::SentAway(_) => Departed::Administrative,
             Self::Stop => Departed::Shutdown,
         }
     }
@@ -110,6 +126,9 @@ impl fmt::Display for Departure {
             Self::Said(code) => write!(formatter, "DISCONNECT received: {code}"),
             Self::Refused(error) => write!(formatter, "{}: {}", words(error.code), error.cause),
             Self::Removed(cause) => write!(formatter, "administrative action: {cause}"),
+            Self::SentAway(Farewell { code, .. }) => {
+                write!(formatter, "administrative action: an operator: {code}")
+            }
             Self::Stop => formatter.write_str("shutdown"),
         }
     }

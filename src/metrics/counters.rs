@@ -43,7 +43,8 @@ metrics! {
         Counter Things messages_queued
             : "Messages that had to wait for a window, a socket or a client.";
         Counter Things messages_dropped
-            by reason ["queue_full", "expired", "too_large", "no_member", "denied", "memory"]
+            by reason ["queue_full", "expired", "too_large", "no_member", "denied", "memory",
+                "administrative"]
             sys "publish/messages/dropped"
             : "Messages that do not reach a client that they were for.";
         Counter Things publishes_denied

@@ -41,6 +41,8 @@ label! {
         Denied,
         /// Memory was short.
         Memory,
+        /// An operator emptied the queue.
+        Administrative,
     }
 }
 
@@ -55,6 +57,7 @@ impl Dropped {
             Self::NoMember => "no member of the shared group",
             Self::Denied => "not permitted to the client",
             Self::Memory => "too little memory",
+            Self::Administrative => "an operator emptied the queue",
         }
     }
 }

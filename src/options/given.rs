@@ -1,7 +1,8 @@
 //! Values from the command line, the environment and files, before they are checked.
 
 use super::listener::ListenerOptions;
-use super::table::OptionDef;
+use super::option_def::OptionDef;
+use super::table::OPTIONS;
 use super::values::{Expected, LogFormat};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -60,6 +61,31 @@ pub struct GivenListener {
 pub struct Given {
     values: BTreeMap<&'static str, Vec<Value>>,
     listeners: Vec<GivenListener>,
+}
+
+/// A value in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// The listener that the value is for alone.
+    pub listener: Option<String>,
+    /// The name of the option.
+    pub name: &'static str,
+    /// The value, without a secret; several have commas between.
+    pub value: String,
+    /// The flag, the variable, the file with line and column, or the default.
+    pub origin: String,
+}
+
+/// A text without the user's name and password if it is a URL that has them.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    // What a hook is asked by may be as secret.
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let query = if scheme.starts_with("http") { path } else { &rest[end..] };
+    format!("{scheme}://{host}{query}")
 }
 
 /// A value that cannot be used.
@@ -142,6 +168,48 @@ impl Given {
         values.last()?.text.parse().ok()
     }
 
+    /// The value in force of each option, of each listener and of the broker, with the place where
+    /// it was given; passwords in URLs are left out.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<InForce> {
+        let mut all = Vec::new();
+        let mut add = |listener: Option<&str>, option: &'static OptionDef, values: &[Value]| {
+            let shown = |value: &Value| without_password(&value.text_for(option));
+            let texts: Vec<String> = values.iter().map(shown).collect();
+            all.push(InForce {
+                listener: listener.map(without_password),
+                name: option.name,
+                value: texts.join(","),
+                origin: values.first().map_or_else(String::new, |value| value.origin.clone()),
+            });
+        };
+        for option in OPTIONS.iter().filter(|option| option.name != "listen") {
+            let default = [Value::new(option.default, "the default")];
+            match self.values(option) {
+                [] => add(None, option, &default),
+                values if option.set.is_list() => add(None, option, values),
+                [.., last] => add(None, option, std::slice::from_ref(last)),
+            }
+        }
+        let listen = super::find_option("listen").expect("it is in the table");
+        for listener in self.listeners() {
+            let url = listener.listen.text.clone();
+            add(None, listen, &[listener.listen]);
+            for (option, values) in &listener.own {
+                if !listener.overruled.contains(&option.name) {
+                    add(Some(&url), option, values);
+                }
+            }
+        }
+        all
+    }
+
+    /// True when the user gave the option.
+    #[must_use]
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     pub(super) fn values(&self, option: &OptionDef) -> &[Value] {
         self.values.get(option.name).map_or(&[], Vec::as_slice)
     }
@@ -178,5 +246,31 @@ impl GivenListener {
             wrong.extend(listener.check(&self.listen.origin).err());
         }
         if wrong.is_empty() { Ok(listener) } else { Err(wrong) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_force_name_their_place_and_no_password() {
+        let mut given = Given::default();
+        let option = |name| super::super::find_option(name).unwrap();
+        let url = "https://me:secret@auth.example.org/mqtt?key=secret";
+        given.add(option("http-auth-url"), [Value::new(url, "a.toml:3:1")]);
+        given
+            .add(option("max-inflight"), ["1", "2"].map(|text| Value::new(text, "--max-inflight")));
+        given.add(option("listen"), [Value::new("mqtt://[::1]?acl-file=a", "--listen")]);
+        let all = given.in_force();
+        let find = |name: &str| {
+            let found = all.iter().find(|value| value.name == name).unwrap();
+            (&*found.value, &*found.origin)
+        };
+        assert_eq!(find("http-auth-url"), ("https://auth.example.org/mqtt", "a.toml:3:1"));
+        assert_eq!(find("max-inflight"), ("2", "--max-inflight"));
+        assert_eq!(find("listen"), ("mqtt://[::1]?acl-file=a", "--listen"));
+        assert_eq!(find("log-level"), ("info", "the default"));
+        assert!(!format!("{all:?}").contains("secret"));
     }
 }

@@ -1,7 +1,8 @@
 //! One listener: its place, its protocol, and its conditions for clients.
 
 use super::given::{Value, Wrong};
-use super::table::{OptionDef, Set, find_option};
+use super::option_def::{OptionDef, Set};
+use super::table::find_option;
 use super::values::Expected;
 use ipnet::IpNet;
 use std::fmt;

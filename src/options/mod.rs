@@ -4,18 +4,22 @@
 
 mod given;
 mod listener;
+mod option_def;
 mod table;
 mod values;
 
-pub use given::{Given, GivenListener, Value, Wrong};
+pub use given::{Given, GivenListener, InForce, Value, Wrong};
 pub use listener::{
     CertificateUser, ClientCertificates, ClientIdSource, Endpoint, JwtAlgorithm, ListenerOptions,
     Scheme, TlsVersion,
 };
+pub use option_def::{OptionDef, Set};
+pub use table::OPTIONS;
 pub(crate) use table::find_option;
-pub use table::{OPTIONS, OptionDef, Set};
 pub(crate) use values::core_list;
-pub use values::{ClientIdOwner, Durability, Expected, LogFormat, LogLevel, MaxMemory, Pin};
+pub use values::{
+    AdminSocket, ClientIdOwner, Durability, Expected, LogFormat, LogLevel, MaxMemory, Pin,
+};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -75,8 +79,20 @@ pub struct Options {
     pub max_memory: MaxMemory,
     /// Seconds between two looks at what changes under `$SYS`; 0 for none.
     pub sys_interval_s: u32,
-    /// The local address that answers the operator's questions by HTTP.
+    /// The address that answers the operator by HTTP.
     pub admin_listen: Option<SocketAddr>,
+    /// The Unix socket that does the same.
+    pub admin_socket: AdminSocket,
+    /// The file of the operators' tokens; none makes one token for this process.
+    pub admin_token_file: Option<PathBuf>,
+    /// The certificate chain of `admin_listen`, if it speaks HTTPS.
+    pub admin_tls_cert: Option<PathBuf>,
+    /// The private key of the certificate.
+    pub admin_tls_key: Option<PathBuf>,
+    /// The authorities of operators' certificates.
+    pub admin_client_ca: Option<PathBuf>,
+    /// Seconds over which clients are sent away upon SIGTERM.
+    pub drain_s: u32,
     /// The address that serves metrics by HTTP.
     pub metrics_listen: Option<SocketAddr>,
     /// The maximum number of sessions of one user that outlive their connections: 0 for any number.
@@ -139,6 +155,12 @@ impl Options {
             max_memory: MaxMemory::Percent(100),
             sys_interval_s: 10,
             admin_listen: None,
+            admin_socket: AdminSocket::Auto,
+            admin_token_file: None,
+            admin_tls_cert: None,
+            admin_tls_key: None,
+            admin_client_ca: None,
+            drain_s: 0,
             metrics_listen: None,
             max_sessions: 0,
             max_retained: 0,
@@ -162,6 +184,23 @@ impl Options {
     pub fn expiry_max_s(&self, has_name: bool) -> u32 {
         let anonymous_max_s = if has_name { u32::MAX } else { self.max_anonymous_expiry };
         self.max_session_expiry.min(anonymous_max_s)
+    }
+
+    /// Checks that whoever reaches the operator's address from afar has to prove who they are.
+    fn check_admin(&self) -> Result<(), &'static str> {
+        let is_local = self.admin_listen.is_none_or(|address| address.ip().is_loopback());
+        match (&self.admin_tls_cert, &self.admin_tls_key) {
+            (None, None) if !is_local => Err(
+                "an address that other machines reach needs --admin-tls-cert and --admin-tls-key; \
+                 without them use 127.0.0.1:9883, and from afar ssh -L 9883:127.0.0.1:9883",
+            ),
+            (None, None) if self.admin_client_ca.is_some() => {
+                Err("--admin-client-ca needs --admin-tls-cert and --admin-tls-key")
+            }
+            (Some(_), None) => Err("--admin-tls-cert needs --admin-tls-key"),
+            (None, Some(_)) => Err("--admin-tls-key needs --admin-tls-cert"),
+            _ => Ok(()),
+        }
     }
 
     /// Makes options from the given values, and the defaults of [`OPTIONS`] for the rest.
@@ -199,6 +238,9 @@ impl Options {
                 Err(causes) => wrong.extend(causes),
             }
         }
+        wrong.extend(
+            options.check_admin().map_err(|cause| Wrong::new("--admin-listen", cause)).err(),
+        );
         if !wrong.is_empty() {
             return Err(wrong);
         }

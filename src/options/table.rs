@@ -1,161 +1,9 @@
 //! The table of options.
 
-use super::Options;
-use super::given::{Value, Wrong};
-use super::listener::ListenerOptions;
-use super::values::{Expected, parse, within};
+use super::option_def::{OptionDef, Set};
+use super::values::{AdminSocket, Expected, parse, within};
 use crate::limits::WORKERS_MAX;
-use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-
-/// One option: its name on the command line, in files and in the environment, its values, and its
-/// field.
-#[derive(Debug)]
-pub struct OptionDef {
-    /// The long flag without its dashes, and the key in a configuration file.
-    pub name: &'static str,
-    /// The placeholder for the value in the help text.
-    pub value_name: &'static str,
-    /// The value without a given one; empty for none.
-    pub default: &'static str,
-    /// The help text: one or two sentences.
-    pub help: &'static str,
-    /// The field that the value sets.
-    pub set: Set,
-    /// Whether a running broker takes a new value.
-    pub is_reloaded: bool,
-}
-
-/// The field that an option sets. Each function parses a value into its field; its error describes
-/// the expected values.
-pub enum Set {
-    /// The list of listeners.
-    Listen,
-    /// A field of the broker.
-    Broker(fn(&mut Options, &str) -> Result<(), Expected>),
-    /// A field of a listener.
-    Listener(fn(&mut ListenerOptions, &str) -> Result<(), Expected>),
-    /// A list in a listener.
-    ListenerList(fn(&mut ListenerOptions, &[&str]) -> Result<(), Expected>),
-}
-
-impl fmt::Debug for Set {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Listen => "Listen",
-            Self::Broker(_) => "Broker",
-            Self::Listener(_) => "Listener",
-            Self::ListenerList(_) => "ListenerList",
-        })
-    }
-}
-
-impl Set {
-    /// True when each listener may have a value of its own.
-    #[must_use]
-    pub(crate) const fn is_of_listener(&self) -> bool {
-        matches!(self, Self::Listener(_) | Self::ListenerList(_))
-    }
-
-    /// True when the flag may be repeated, and the environment variable holds a list with commas.
-    #[must_use]
-    pub(crate) const fn is_list(&self) -> bool {
-        matches!(self, Self::Listen | Self::ListenerList(_))
-    }
-}
-
-impl OptionDef {
-    /// The environment variable that sets this option when the flag is not given.
-    #[must_use]
-    pub(crate) fn variable(&self) -> String {
-        format!("RINGMQ_{}", self.name.replace('-', "_").to_uppercase())
-    }
-
-    /// True when the value is the path of a file.
-    #[must_use]
-    pub(crate) fn is_path(&self) -> bool {
-        matches!(self.value_name, "FILE" | "DIR")
-    }
-
-    /// True when the value is the user's own text, so a number in its place is a mistake.
-    #[must_use]
-    pub(crate) fn is_text(&self) -> bool {
-        matches!(self.value_name, "FILE" | "DIR" | "URL" | "PATH" | "ORIGIN" | "NETWORK")
-    }
-
-    /// Sets the field of the broker, if the option belongs to the broker.
-    pub(super) fn set_for(&self, options: &mut Options, values: &[Value]) -> Result<(), Wrong> {
-        let (Set::Broker(set), Some(value)) = (&self.set, values.last()) else { return Ok(()) };
-        let result = set(options, &value.text_for(self));
-        result.map_err(|expected| Wrong::expected(value, &expected))
-    }
-
-    /// Sets the field of a listener, if the option belongs to a listener.
-    pub(super) fn set_of(
-        &self,
-        listener: &mut ListenerOptions,
-        values: &[Value],
-    ) -> Result<(), Wrong> {
-        let texts: Vec<_> = values.iter().map(|value| value.text_for(self)).collect();
-        let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-        match (&self.set, values) {
-            (Set::Listener(set), [.., value]) => set(listener, texts[texts.len() - 1])
-                .map_err(|expected| Wrong::expected(value, &expected)),
-            (Set::ListenerList(set), values) => set(listener, &texts).map_err(|expected| {
-                // Which one it was shows when each is set alone.
-                let is_wrong = |text: &&str| set(&mut listener.clone(), &[text]).is_err();
-                let index = texts.iter().position(is_wrong).unwrap_or_default();
-                Wrong::expected(&values[index], &expected)
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    const fn new(
-        name: &'static str,
-        value_name: &'static str,
-        default: &'static str,
-        help: &'static str,
-        set: Set,
-    ) -> Self {
-        Self { name, value_name, default, help, set, is_reloaded: false }
-    }
-
-    const fn broker(
-        name: &'static str,
-        value_name: &'static str,
-        default: &'static str,
-        help: &'static str,
-        set: fn(&mut Options, &str) -> Result<(), Expected>,
-    ) -> Self {
-        Self::new(name, value_name, default, help, Set::Broker(set))
-    }
-
-    const fn listener(
-        name: &'static str,
-        value_name: &'static str,
-        default: &'static str,
-        help: &'static str,
-        set: fn(&mut ListenerOptions, &str) -> Result<(), Expected>,
-    ) -> Self {
-        Self::new(name, value_name, default, help, Set::Listener(set)).reloaded()
-    }
-
-    const fn list(
-        name: &'static str,
-        value_name: &'static str,
-        help: &'static str,
-        set: fn(&mut ListenerOptions, &[&str]) -> Result<(), Expected>,
-    ) -> Self {
-        Self::new(name, value_name, "", help, Set::ListenerList(set)).reloaded()
-    }
-
-    const fn reloaded(mut self) -> Self {
-        self.is_reloaded = true;
-        self
-    }
-}
 
 /// The option with that name.
 #[must_use]
@@ -570,20 +418,89 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::broker(
         "admin-listen",
         "ADDR:PORT",
-        "",
-        "Answer questions about clients, subscribers and metrics by HTTP here, for `ringmq \
-         clients` and the like. Nobody logs in, so it has to be an address of this machine alone, \
-         such as 127.0.0.1:9883.",
+        "127.0.0.1:9883",
+        "Answer the operator by HTTP here: the dashboard, and the API behind `ringmq clients` and \
+         the like. On an address of this machine alone reading needs no token, and what changes \
+         something does; any other one needs --admin-tls-cert, and a token or a certificate for \
+         everything. none turns it off.",
         |options, value| {
-            let expected = "an address of this machine alone, such as 127.0.0.1:9883";
-            let address: SocketAddr = parse(value, expected)?;
-            if !address.ip().is_loopback() {
-                return Err(Expected::refused(value, expected));
-            }
-            options.admin_listen = Some(address);
+            let expected = "an address and port such as 127.0.0.1:9883, or none";
+            options.admin_listen =
+                if value == "none" { None } else { Some(parse(value, expected)?) };
             Ok(())
         },
     ),
+    OptionDef::broker(
+        "admin-socket",
+        "PATH",
+        "auto",
+        "Answer the same on a Unix socket for this user alone, without tokens. auto is one in the \
+         runtime directory, where `ringmq clients` and the like find it; none turns it off.",
+        |options, value| {
+            options.admin_socket = match value {
+                "auto" => AdminSocket::Auto,
+                "none" => AdminSocket::None,
+                path if path.starts_with('/') => AdminSocket::At(path.into()),
+                _ => return Err(Expected::refused(value, "auto, none or an absolute path")),
+            };
+            Ok(())
+        },
+    ),
+    OptionDef::broker(
+        "admin-token-file",
+        "FILE",
+        "",
+        "Accept the tokens in this file, one a line; those behind `read` change nothing. Without \
+         a file each start makes a token of its own, which `ringmq token` shows.",
+        |options, value| {
+            options.admin_token_file = path(value);
+            Ok(())
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "admin-tls-cert",
+        "FILE",
+        "",
+        "Use this certificate chain in PEM for --admin-listen, which speaks HTTPS then.",
+        |options, value| {
+            options.admin_tls_cert = path(value);
+            Ok(())
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "admin-tls-key",
+        "FILE",
+        "",
+        "Use this private key in PEM, that of --admin-tls-cert.",
+        |options, value| {
+            options.admin_tls_key = path(value);
+            Ok(())
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "admin-client-ca",
+        "FILE",
+        "",
+        "Let operators in, besides those with a token, who have a certificate that these CAs in \
+         PEM have signed.",
+        |options, value| {
+            options.admin_client_ca = path(value);
+            Ok(())
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "drain-s",
+        "SECONDS",
+        "0",
+        "Send clients away over so long upon SIGTERM, a part of them at a time, instead of all at \
+         once; `ringmq drain` does the same.",
+        |options, value| within(value, 0..=86_400).map(|seconds| options.drain_s = seconds),
+    )
+    .reloaded(),
     OptionDef::broker(
         "metrics-listen",
         "ADDR:PORT",

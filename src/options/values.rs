@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The description of the values that an option expects.
@@ -36,6 +37,17 @@ pub enum Pin {
     Cores(Vec<usize>),
 }
 
+/// The Unix socket for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminSocket {
+    /// One in the runtime directory, if there is one.
+    Auto,
+    /// None.
+    None,
+    /// A socket at this path.
+    At(PathBuf),
+}
+
 /// The importance of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
@@ -49,6 +61,18 @@ pub enum LogLevel {
     Debug,
     /// Events of each packet; only in builds with debug assertions.
     Trace,
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        })
+    }
 }
 
 /// The format of log lines.

@@ -2,16 +2,18 @@
 
 use super::failure::Failure;
 use super::listening::SocketFile;
-use super::observer::Stage;
+use super::observer::{Drain, Observer, Stage};
 use super::reload::Reloader;
 use crate::limits::STOP_ALL;
 use crate::mesh::Doorbell;
+use crate::options::LogLevel;
 use crate::worker::Report;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 /// The interval between two checks whether the journal has ended.
@@ -20,35 +22,59 @@ const JOURNAL_INTERVAL: Duration = Duration::from_millis(1);
 /// The interval between two checks whether certificates have changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The signals that the broker heeds.
+/// An operator's order to the control thread.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Read all files again; the answer is the cause for which the old settings stay.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Log lines of at least this importance.
+    LogLevel(LogLevel),
+    /// Send all clients away, then stop.
+    Drain(Drain),
+}
+
+/// The signals that the broker heeds, and the operators' orders.
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    orders: mpsc::Receiver<Order>,
 }
 
 impl Signals {
     /// Begins to receive the signals; needs the runtime.
-    pub(super) fn heed() -> Result<Self, Failure> {
+    pub(super) fn heed(orders: mpsc::Receiver<Order>) -> Result<Self, Failure> {
         let heed =
             |kind| signal(kind).map_err(|error| Failure::start(format!("no signals: {error}")));
         Ok(Self {
             interrupt: heed(SignalKind::interrupt())?,
             terminate: heed(SignalKind::terminate())?,
             hang_up: heed(SignalKind::hangup())?,
+            orders,
         })
     }
 
-    /// Waits for a signal that ends the broker, and reloads meanwhile.
-    async fn stop(&mut self, mut reloader: Reloader) -> &'static str {
+    /// Waits for a signal or an order that ends the broker, and reloads meanwhile. Returns what it
+    /// was, and how clients are sent away before.
+    async fn stop(&mut self, reloader: &mut Reloader) -> (&'static str, Drain) {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
                 _ = look.tick(), if reloader.watches_files() => reloader.look_at_files(),
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.hang_up.recv() => reloader.reload(),
+                _ = self.interrupt.recv() => return ("SIGINT", Drain::default()),
+                _ = self.terminate.recv() => {
+                    let options = Arc::clone(&reloader.current.borrow().settings.options);
+                    let over = Duration::from_secs(options.drain_s.into());
+                    return ("SIGTERM", Drain { over, ..Drain::default() });
+                }
+                _ = self.hang_up.recv() => drop(reloader.reload()),
+                Some(order) = self.orders.recv() => match order {
+                    // Whoever asked may have gone meanwhile.
+                    Order::Reload(answer) => drop(answer.send(reloader.reload())),
+                    Order::LogLevel(level) => reloader.set_log_level(level),
+                    Order::Drain(drain) => return ("an operator's order", drain),
+                },
             }
         }
     }
@@ -88,13 +114,23 @@ pub(super) struct Ending {
 /// ended, when its time is over, or at a second signal.
 pub(super) async fn run(
     mut signals: Signals,
-    reloader: Reloader,
+    mut reloader: Reloader,
     stopping: Stopping<'_>,
+    observer: Observer,
 ) -> Ending {
-    let signal = signals.stop(reloader).await;
-    tracing::info!(signal, "Stopping");
+    let (signal, drain) = signals.stop(&mut reloader).await;
     let Stopping { doorbells, mut reports, journal, files, stage } = stopping;
+    if !drain.over.is_zero() {
+        stage.send_replace(Stage::Draining);
+        tokio::select! {
+            () = observer.drain(&drain) => {}
+            signal = signals.second() => tracing::warn!("The drain ends early: {signal}"),
+        }
+    }
+    tracing::info!(signal, "Stopping");
     stage.send_replace(Stage::Stopping);
+    // The operators' orders are not heeded any more.
+    drop(reloader);
     for doorbell in doorbells {
         doorbell.stop();
     }

@@ -2,10 +2,13 @@
 
 use super::failure::Failure;
 use crate::io::socket::{Listener, check_free};
-use crate::options::{Endpoint, ListenerOptions};
+use crate::options::{AdminSocket, Endpoint, Given, ListenerOptions, Options};
+use rustix::fs::Mode;
+use std::fs::DirBuilder;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,6 +85,105 @@ pub(super) fn listen_for_http(address: &mut SocketAddr) -> Result<TcpListener, F
     listen(address).map_err(|error: io::Error| {
         Failure::start(format!("cannot listen for HTTP on {address}: {error}"))
     })
+}
+
+/// The places that answer the operator.
+#[derive(Debug)]
+pub(super) struct AdminListening {
+    pub(super) tcp: Option<TcpListener>,
+    pub(super) unix: Option<(UnixListener, SocketFile)>,
+}
+
+/// Listens for the operator, and writes the real places into the options. A place that nobody asked
+/// for may be taken, by another broker on this machine: then the log says so, and that is all.
+pub(super) fn listen_for_admin(
+    options: &mut Options,
+    given: &Given,
+) -> Result<AdminListening, Failure> {
+    let mut tcp = None;
+    if let Some(address) = &mut options.admin_listen {
+        match listen_for_http(address) {
+            Ok(listener) => tcp = Some(listener),
+            Err(failure) if given.has("admin-listen") => return Err(failure),
+            Err(failure) => {
+                tracing::warn!("{failure}; --admin-listen gives the operator another one, or none");
+                options.admin_listen = None;
+            }
+        }
+    }
+    let (path, is_own) = match &options.admin_socket {
+        AdminSocket::None => (None, false),
+        AdminSocket::Auto => (runtime_folder().map(|folder| folder.join(ADMIN_SOCKET)), false),
+        AdminSocket::At(path) => (Some(path.clone()), true),
+    };
+    let mut unix = None;
+    options.admin_socket = AdminSocket::None;
+    if let Some(path) = path {
+        match listen_for_owner(&path) {
+            Ok(listening) => {
+                options.admin_socket = AdminSocket::At(path);
+                unix = Some(listening);
+            }
+            Err(error) => {
+                let place = path.display();
+                let text = match error.raw_os_error() {
+                    Some(libc::EADDRINUSE) => "another broker or program uses it".to_owned(),
+                    _ => error.to_string(),
+                };
+                let text = format!("cannot listen for the operator at {place}: {text}");
+                if is_own {
+                    return Err(Failure::start(text));
+                }
+                tracing::warn!("{text}; --admin-socket gives the operator another one, or none");
+            }
+        }
+    }
+    Ok(AdminListening { tcp, unix })
+}
+
+/// The name of the socket in the runtime folder.
+pub(super) const ADMIN_SOCKET: &str = "admin.sock";
+
+/// The folder of this user's running programs, made if it is not there yet: what systemd gives the
+/// service, `/run/ringmq` for root, or a folder of the user's own.
+fn runtime_folder() -> Option<PathBuf> {
+    runtime_folders().into_iter().find(|folder| {
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(folder);
+        // In a folder that all may write to, somebody else may have been here first.
+        let owner = std::fs::symlink_metadata(folder).map(|it| (it.is_dir(), it.uid()));
+        made.is_ok()
+            && owner.is_ok_and(|owner| owner == (true, rustix::process::geteuid().as_raw()))
+    })
+}
+
+/// The runtime folders in which a broker of this user may have its socket, the likeliest first.
+pub(super) fn runtime_folders() -> Vec<PathBuf> {
+    let variable = |name, below: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(|value| PathBuf::from(value).join(below))
+    };
+    let user = rustix::process::geteuid();
+    let mut folders = Vec::new();
+    folders.extend(variable("RUNTIME_DIRECTORY", ""));
+    if user.is_root() {
+        folders.push("/run/ringmq".into());
+    }
+    folders.extend(variable("XDG_RUNTIME_DIR", "ringmq"));
+    folders.push(format!("/tmp/ringmq-{}", user.as_raw()).into());
+    folders
+}
+
+/// Listens at a path for this user alone.
+fn listen_for_owner(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    remove_left_over(path)?;
+    // Between the socket's making and a change of its mode others could connect.
+    let before = rustix::process::umask(Mode::XUSR | Mode::RWXG | Mode::RWXO);
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, SocketFile::new(path)?))
 }
 
 /// Refuses two listeners at the same place.

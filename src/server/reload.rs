@@ -4,10 +4,9 @@ use super::authentication::Desk;
 use super::configuration::Configuration;
 use super::failure::Failure;
 use super::logging::Log;
-use super::settings;
+use super::settings::{self, AdminSettings};
 use super::start::Notices;
-use crate::base::causes;
-use crate::options::{Given, ListenerOptions, OPTIONS, Options};
+use crate::options::{Given, ListenerOptions, LogLevel, OPTIONS, Options};
 use crate::transport::certificate_files;
 use crate::worker::Settings;
 use std::os::unix::fs::MetadataExt;
@@ -15,15 +14,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// All that a running broker goes by.
+#[derive(Debug, Clone)]
+pub(super) struct InForce {
+    /// The settings of the workers.
+    pub(super) settings: Settings,
+    /// The values that were given, with their places.
+    pub(super) given: Arc<Given>,
+    /// The operators' way in.
+    pub(super) admin: AdminSettings,
+}
+
 /// The settings of a running broker, and the parts that a change reaches.
 #[derive(Debug)]
 pub(super) struct Reloader {
     pub(super) configuration: Configuration,
-    /// The last given values.
-    pub(super) given: Given,
-    pub(super) settings: Settings,
-    /// The same, for those who observe.
-    pub(super) current: watch::Sender<Settings>,
+    pub(super) current: watch::Sender<InForce>,
     pub(super) notices: Notices,
     pub(super) desk: Arc<Desk>,
     pub(super) log: Log,
@@ -32,31 +38,42 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Reads all files again: the configuration file, and every file that it names.
-    pub(super) fn reload(&mut self) {
-        if let Err(cause) = self.read() {
+    ///
+    /// # Errors
+    /// The cause for which the old settings stay, which the log has as well.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        self.read().map_err(|cause| {
             tracing::error!("Not reloaded, the old settings stay: {cause}");
-        }
+            cause.to_string()
+        })
     }
 
     fn read(&mut self) -> Result<(), Failure> {
+        let before = self.current.borrow().clone();
         let given = self.configuration.read()?;
         let mut options = Options::build(&given).map_err(Failure::usage)?;
-        keep_endpoints(&mut options.listeners, &self.settings.options.listeners)?;
+        keep_endpoints(&mut options, &before.settings.options)?;
         for option in OPTIONS.iter().filter(|option| !option.is_reloaded) {
-            if !given.agrees_with(&self.given, option) {
+            if !given.agrees_with(&before.given, option) {
                 tracing::warn!("{} has changed, which takes effect at the next start", option.name);
             }
         }
         let options = Arc::new(options);
         // A file that changes while it is read is found changed at the next look.
         let watched = Watched::new(&options);
-        let settings = settings::load(&options, Some(&self.settings))?;
+        let settings = settings::load(&options, Some(&before.settings))?;
+        let admin = settings::admin(&options, Some(&before.admin))?;
         self.watched = watched;
         self.log.set_level(options.log_level);
         self.desk.set_policies(Arc::clone(&settings.policies));
-        self.given = given;
-        self.apply(settings, "Reloaded");
+        self.apply(InForce { settings, given: Arc::new(given), admin }, "Reloaded");
         Ok(())
+    }
+
+    /// Logs lines of at least this importance from now on, until the next reload.
+    pub(super) fn set_log_level(&self, level: LogLevel) {
+        self.log.set_level(level);
+        tracing::warn!("Log lines from level {level} on are written now, until the next reload");
     }
 
     /// True when [`Self::look_at_files`] has files to check.
@@ -67,33 +84,38 @@ impl Reloader {
     /// Reads certificates, keys, CAs and revocation lists again, once they have changed and stayed
     /// the same from one check to the next.
     pub(super) fn look_at_files(&mut self) {
-        if !self.watched.have_settled(&self.settings.options) {
+        let before = self.current.borrow().clone();
+        let options = &before.settings.options;
+        if !self.watched.have_settled(options) {
             return;
         }
-        match settings::protocols(&self.settings.options, Some(&self.settings)) {
-            Ok(protocols) => {
-                let settings = Settings { protocols, ..self.settings.clone() };
-                self.apply(settings, "Certificates have changed: reloaded");
+        let protocols =
+            settings::protocols(options, Some(&before.settings)).map_err(Failure::usage);
+        let read = protocols
+            .and_then(|protocols| Ok((protocols, settings::admin(options, Some(&before.admin))?)));
+        match read {
+            Ok((protocols, admin)) => {
+                let settings = Settings { protocols, ..before.settings };
+                let in_force = InForce { settings, admin, ..before };
+                self.apply(in_force, "Certificates have changed: reloaded");
             }
-            Err(error) => {
-                let error = causes::line(&error);
-                tracing::error!("Certificates not reloaded, the old stay: {error}");
-            }
+            Err(error) => tracing::error!("Certificates not reloaded, the old stay: {error}"),
         }
     }
 
-    fn apply(&mut self, settings: Settings, words: &'static str) {
-        self.current.send_replace(settings.clone());
-        self.settings = settings;
-        self.notices.reload(&self.settings, words);
+    fn apply(&mut self, in_force: InForce, words: &'static str) {
+        let settings = in_force.settings.clone();
+        self.current.send_replace(in_force);
+        self.notices.reload(&settings, words);
     }
 }
 
-/// Checks that no listener has moved, and keeps the ports that the running listeners have.
-fn keep_endpoints(
-    listeners: &mut [ListenerOptions],
-    before: &[ListenerOptions],
-) -> Result<(), Failure> {
+/// Checks that no listener has moved, and keeps the ports that the running ones have.
+fn keep_endpoints(options: &mut Options, before: &Options) -> Result<(), Failure> {
+    options.admin_listen = before.admin_listen;
+    options.admin_socket = before.admin_socket.clone();
+    options.metrics_listen = before.metrics_listen;
+    let (listeners, before) = (&mut options.listeners, &before.listeners);
     let is_same = |(new, old): (&ListenerOptions, &ListenerOptions)| {
         new.scheme == old.scheme && new.endpoint.is_at(&old.endpoint)
     };
@@ -149,5 +171,6 @@ fn stamps(options: &Options) -> Vec<Stamp> {
         let file = std::fs::metadata(file).ok()?;
         Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
     };
-    files.map(stamp).collect()
+    let admin = [&options.admin_tls_cert, &options.admin_tls_key, &options.admin_client_ca];
+    files.chain(admin.into_iter().flatten().cloned()).map(stamp).collect()
 }

@@ -3,8 +3,8 @@
 
 use super::failure::Failure;
 use super::memory_limit;
-use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources};
-use crate::options::{CertificateUser, JwtAlgorithm, ListenerOptions, Options};
+use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources, Tokens};
+use crate::options::{CertificateUser, ClientCertificates, JwtAlgorithm, ListenerOptions, Options};
 use crate::transport::{Protocol, TlsError, TlsFiles, TlsSettings, WebSocketSettings};
 use crate::worker::Settings;
 use std::sync::Arc;
@@ -74,6 +74,55 @@ pub(super) fn protocol(
         origins: listener.websocket_origins.clone(),
     });
     Ok(Protocol { proxy: false, tls: tls.map(Arc::new), websocket: websocket.map(Arc::new) })
+}
+
+/// The files of the operators' way in.
+#[derive(Debug, Clone)]
+pub(super) struct AdminSettings {
+    /// The tokens that are accepted.
+    pub(super) tokens: Arc<Tokens>,
+    /// TLS of `--admin-listen`.
+    pub(super) tls: Option<Arc<TlsSettings>>,
+}
+
+/// Reads the files of the operators' way in; without a token file the token `before` stays.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn admin(
+    options: &Options,
+    before: Option<&AdminSettings>,
+) -> Result<AdminSettings, Failure> {
+    let tokens = match &options.admin_token_file {
+        Some(path) => {
+            let (tokens, warning) = Tokens::read(path).map_err(Failure::usage)?;
+            if let Some(warning) = warning {
+                tracing::warn!("{warning}");
+            }
+            Arc::new(tokens)
+        }
+        None => before.map_or_else(|| Arc::new(Tokens::random()), |it| Arc::clone(&it.tokens)),
+    };
+    let files = options.admin_tls_cert.clone().map(|certificate| TlsFiles {
+        certificates: vec![certificate],
+        keys: options.admin_tls_key.iter().cloned().collect(),
+        client_cas: options.admin_client_ca.iter().cloned().collect(),
+        client_certificates: match options.admin_client_ca {
+            Some(_) => ClientCertificates::Optional,
+            None => ClientCertificates::None,
+        },
+        websocket: true,
+        ..TlsFiles::default()
+    });
+    let load = |files: TlsFiles| match before.and_then(|before| before.tls.as_deref()) {
+        Some(before) => before.reload(&files),
+        None => TlsSettings::load(&files),
+    };
+    let tls = files.map(load).transpose().map_err(Failure::usage)?;
+    for warning in tls.iter().flat_map(TlsSettings::warnings) {
+        tracing::warn!("--admin-listen: {warning}");
+    }
+    Ok(AdminSettings { tokens, tls: tls.map(Arc::new) })
 }
 
 /// Reads a listener's files of access.

@@ -4,12 +4,12 @@ use super::authentication::{self, DeskSettings};
 use super::configuration::Configuration;
 use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
-use super::listening::{self, Listening};
+use super::listening::{self, AdminListening, Listening, SocketFile};
 use super::logging::Log;
 use super::memory::{self, Rings};
-use super::observer::{self, Observer, Stage};
+use super::observer::{self, Around, Observer, Stage};
 use super::pinning::{self, Plan};
-use super::reload::{Reloader, Watched};
+use super::reload::{InForce, Reloader, Watched};
 use super::summary::{self, Started};
 use super::{descriptors, durable, kernel, settings};
 use crate::base::ids::WorkerId;
@@ -25,13 +25,18 @@ use crate::options::{Given, Options};
 use crate::worker::{Announcement, LoginSender, Notice, Places, Report, Settings, Setup, Worker};
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
-use std::io;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc as threads;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use std::{io, net};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
+
+/// The orders of operators that wait at a time.
+const ORDERS_MAX: usize = 16;
 
 /// Runs the broker until a signal ends it.
 pub(super) fn serve(
@@ -54,17 +59,19 @@ pub(super) fn serve(
     warn(&options, &plan, allowed);
     let keep_alive = Duration::from_secs(options.tcp_keep_alive_s.into());
     let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
-    let Listening { sockets, files } =
+    let Listening { sockets, mut files } =
         listening::listen(&mut options.listeners, workers, keep_alive)?;
     let metrics = options.metrics_listen.as_mut().map(listening::listen_for_http).transpose()?;
-    let admin = options.admin_listen.as_mut().map(listening::listen_for_http).transpose()?;
+    let admin = listening::listen_for_admin(&mut options, &given)?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
     let watched = Watched::new(&options);
     let settings = settings::load(&options, None)?;
+    let way_in = settings::admin(&options, None)?;
+    let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
     let ending = runtime.block_on(async {
-        let signals = Signals::heed()?;
+        let signals = Signals::heed(orders)?;
         let running = start_workers(&settings, &plan, sizes, connections, sockets)?;
         summary::print(&Started {
             options: &options,
@@ -73,28 +80,58 @@ pub(super) fn serve(
             features,
             descriptors,
             connections,
+            token: way_in.tokens.full(),
         });
         let Running { doorbells, reports, notices, desk, journal, clock } = running;
-        let (current, observed) = watch::channel(settings.clone());
+        let given = Arc::new(given);
+        let (current, in_force) = watch::channel(InForce { settings, given, admin: way_in });
         let (stage, stages) = watch::channel(Stage::Serving);
-        let observer = Observer::new(notices.clone(), observed, stages, clock);
-        if let Some(listener) = metrics {
-            let routes = observer::metrics_routes(observer.clone());
-            tokio::spawn(observer::serve(listener, routes));
-        }
-        if let Some(listener) = admin {
-            let routes = observer::admin_routes(observer.clone());
-            tokio::spawn(observer.clone().keep_history());
-            tokio::spawn(observer::serve(listener, routes));
-        }
-        tokio::spawn(observer.publish_sys_topics());
-        let reloader =
-            Reloader { configuration, given, settings, current, notices, desk, log, watched };
+        let observer = Observer::new(Around {
+            notices: notices.clone(),
+            in_force,
+            stage: stages,
+            orders: orders_in,
+            cores: plan.cores.into(),
+            clock,
+        });
+        serve_operators(&observer, metrics, admin, &mut files)?;
+        tokio::spawn(observer.clone().publish_sys_topics());
+        let reloader = Reloader { configuration, current, notices, desk, log, watched };
         let stopping = Stopping { doorbells: &doorbells, reports, journal, files, stage };
-        Ok(control::run(signals, reloader, stopping).await)
+        Ok(control::run(signals, reloader, stopping, observer).await)
     })?;
     summary::log_end(&ending.reports);
     Ok(if ending.is_orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Serves metrics, and whoever has questions or orders.
+fn serve_operators(
+    observer: &Observer,
+    metrics: Option<net::TcpListener>,
+    admin: AdminListening,
+    files: &mut Vec<SocketFile>,
+) -> Result<(), Failure> {
+    let serve = |listening, routes| tokio::spawn(observer::serve(listening, routes));
+    let tcp = |listener| TcpListener::from_std(listener).map_err(Failure::start);
+    if let Some(listener) = metrics {
+        let routes = observer::metrics_routes(observer.clone());
+        serve(observer::Listening::Tcp(tcp(listener)?, None), routes);
+    }
+    if admin.tcp.is_none() && admin.unix.is_none() {
+        return Ok(());
+    }
+    tokio::spawn(observer.clone().keep_history());
+    let routes = observer::admin_routes(observer.clone());
+    if let Some((listener, file)) = admin.unix {
+        let listener = UnixListener::from_std(listener).map_err(Failure::start)?;
+        serve(observer::Listening::Unix(listener), routes.clone());
+        files.push(file);
+    }
+    if let Some(listener) = admin.tcp {
+        let in_force = Some(observer.in_force.clone());
+        serve(observer::Listening::Tcp(tcp(listener)?, in_force), routes);
+    }
+    Ok(())
 }
 
 fn warn(options: &Options, plan: &Plan, allowed: usize) {
@@ -175,7 +212,7 @@ fn start_workers(
     let durable = durable::open(&settings.options, &doorbells, seed, clock)?;
     let mut journals = durable.ends.into_iter();
     let (reports_in, reports) = unbounded_channel();
-    let (started_in, started) = mpsc::channel();
+    let (started_in, started) = threads::channel();
     let parts = ends.into_iter().zip(receivers).zip(wakers).zip(listeners).zip(&plan.cores);
     let parts = WorkerId::all(workers).zip(parts);
     for (worker, ((((mesh, notices), waker), listeners), &core)) in parts {
@@ -233,7 +270,7 @@ fn doorbell(waker: &Arc<Waker>, workers: usize) -> Doorbell {
 fn start_worker(
     setup: Setup,
     core: Option<usize>,
-    started: mpsc::Sender<Result<(), RingError>>,
+    started: threads::Sender<Result<(), RingError>>,
     reports: UnboundedSender<Report>,
 ) -> Result<(), Failure> {
     let name = format!("worker-{}", setup.worker);

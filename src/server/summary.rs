@@ -5,7 +5,7 @@ use super::pinning::Plan;
 use crate::base::ids::WorkerId;
 use crate::io::setup::Features;
 use crate::metrics::Counters;
-use crate::options::{LogFormat, Options};
+use crate::options::{AdminSocket, LogFormat, Options};
 use crate::worker::Report;
 use hdrhistogram::Histogram;
 use std::fmt::{self, Write};
@@ -20,6 +20,20 @@ pub(super) struct Started<'a> {
     pub(super) features: Features,
     pub(super) descriptors: usize,
     pub(super) connections: usize,
+    /// A token of the operator's.
+    pub(super) token: Option<&'a str>,
+}
+
+impl Started<'_> {
+    /// The address of the dashboard, with a token. Whoever reads the standard output has started
+    /// the broker.
+    fn admin_address(&self) -> Option<String> {
+        let address = self.options.admin_listen?;
+        let scheme = if self.options.admin_tls_cert.is_some() { "https" } else { "http" };
+        let token = self.token.filter(|_| self.options.admin_token_file.is_none());
+        let token = token.map(|token| format!("#token={token}")).unwrap_or_default();
+        Some(format!("{scheme}://{address}/{token}"))
+    }
 }
 
 /// Prints that the broker runs, with its listeners, workers and limits.
@@ -45,8 +59,11 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
     for listener in &started.options.listeners {
         writeln!(text, "listening on {listener}")?;
     }
-    if let Some(address) = started.options.admin_listen {
-        writeln!(text, "answers at http://{address}/api/v1/")?;
+    if let Some(address) = started.admin_address() {
+        writeln!(text, "dashboard at {address}")?;
+    }
+    if let AdminSocket::At(path) = &started.options.admin_socket {
+        writeln!(text, "ringmq help tells the commands that ask it, at {}", path.display())?;
     }
     if let Some(address) = started.options.metrics_listen {
         writeln!(text, "metrics at http://{address}/metrics")?;
@@ -82,8 +99,8 @@ fn json(started: &Started<'_>) -> String {
     for listener in &started.options.listeners {
         text += &object("listening", &[("listener", Text(&listener.to_string()))]);
     }
-    if let Some(address) = started.options.admin_listen {
-        text += &object("admin", &[("address", Text(&address.to_string()))]);
+    if let Some(address) = started.admin_address() {
+        text += &object("dashboard", &[("address", Text(&address))]);
     }
     if let Some(address) = started.options.metrics_listen {
         text += &object("metrics", &[("address", Text(&address.to_string()))]);

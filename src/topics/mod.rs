@@ -16,7 +16,7 @@ pub use filter_tree::FilterTree;
 pub(crate) use groups::GroupId;
 pub use groups::{Group, Interest};
 pub use members::Members;
-pub use retained::{Page, Retained, RetainedMessage};
+pub use retained::{Level, Levels, Page, Retained, RetainedMessage};
 pub use subscribers::{Extras, Subscriber, Subscribers};
 pub use subscriptions::{Matches, Place, Subscribed, Subscriptions, Unsubscribed};
 pub use worker_set::WorkerSet;

@@ -19,6 +19,8 @@ pub trait RetainedMessage {
     }
     /// True when the message clears the topic: its payload is empty.
     fn clears(&self) -> bool;
+    /// The bytes of the payload.
+    fn payload_len(&self) -> usize;
     /// The time at which the message expires.
     fn expires(&self) -> Option<Time>;
     /// The bytes that the message takes.
@@ -34,6 +36,28 @@ pub struct Page<M> {
     pub messages: Vec<Arc<M>>,
     /// The topic after which the next part begins. None at the end.
     pub next: Option<Arc<str>>,
+    /// The number of topics that were looked at.
+    pub visits: usize,
+}
+
+/// One name on a level of the topics with a retained message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level {
+    /// The name.
+    pub name: String,
+    /// The bytes of the payload of the message that is retained right here, if one is.
+    pub message_bytes: Option<usize>,
+    /// A topic with this one above it has a message.
+    pub has_more: bool,
+}
+
+/// Names on one level.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// The names, each once, in no particular order.
+    pub levels: Vec<Level>,
+    /// True when there are more names than these.
+    pub is_cut: bool,
     /// The number of topics that were looked at.
     pub visits: usize,
 }
@@ -218,6 +242,58 @@ impl<M: RetainedMessage> Retained<M> {
         }
     }
 
+    /// The names on the level below the topic `below`, or on the first one, that begin with
+    /// `begins`: at most `count_max` of them, from looks at no more than `visits_max` topics.
+    #[must_use]
+    pub fn levels(
+        &self,
+        below: Option<&str>,
+        begins: &str,
+        (count_max, visits_max): (usize, usize),
+    ) -> Levels {
+        let above = below.map(|below| [below, "/"].concat()).unwrap_or_default();
+        let wanted = [&above, begins].concat();
+        let mut found = Levels::default();
+        let mut from = Bound::Included(wanted.clone());
+        while let Some(message) = self.first(from.as_ref().map(String::as_str), &mut found.visits) {
+            let topic = message.topic();
+            if !topic.starts_with(&wanted) {
+                break;
+            }
+            if found.levels.len() == count_max || found.visits > visits_max {
+                found.is_cut = true;
+                break;
+            }
+            let name = topic[above.len()..].split('/').next().unwrap_or_default();
+            let here = [&above, name].concat();
+            let (lower, behind) = ([&here, "/"].concat(), [&here, "0"].concat());
+            let is_here = topic == here;
+            // Names such as `a-b` stand between `a` and the topics below it.
+            let is_known = !is_here && self.get(&here).is_some();
+            from = if is_here { Bound::Excluded(here) } else { Bound::Included(behind) };
+            if is_known {
+                continue;
+            }
+            let next = Bound::Included(lower.as_str());
+            let next = if is_here { self.first(next, &mut found.visits) } else { Some(message) };
+            found.levels.push(Level {
+                name: name.to_owned(),
+                message_bytes: is_here.then(|| message.payload_len()),
+                has_more: next.is_some_and(|next| next.topic().starts_with(&lower)),
+            });
+        }
+        visit(found.visits);
+        found
+    }
+
+    /// The first message from there on that did not clear its topic.
+    fn first(&self, from: Bound<&str>, visits: &mut usize) -> Option<&Arc<M>> {
+        let from = from.map(str::as_bytes);
+        let messages = self.messages.range::<[u8], _>((from, Bound::Unbounded));
+        let first = messages.inspect(|_| *visits += 1).find(|entry| !entry.0.clears());
+        first.map(|entry| &entry.0)
+    }
+
     /// The next at most `count_max` messages after the topic `after`, with any filter; messages
     /// that cleared a topic and are not forgotten are among them.
     pub(crate) fn after(
@@ -304,6 +380,9 @@ mod tests {
         fn clears(&self) -> bool {
             false
         }
+        fn payload_len(&self) -> usize {
+            1
+        }
         fn expires(&self) -> Option<Time> {
             None
         }
@@ -365,6 +444,38 @@ mod tests {
                 assert_eq!(search(&retained, &filter, limits).0, topics, "{filter}");
             }
         }
+    }
+
+    #[test]
+    fn levels_are_the_names_below_a_topic() {
+        let topics = ["a", "a-b", "a-b/c", "a/b", "a/c/d", "a/c/e", "b/c", "/x", "$SYS/u"];
+        let retained = store(topics);
+        let names = |below: Option<&str>, begins: &str, max: usize| {
+            let found = retained.levels(below, begins, (max, 100));
+            let levels = found.levels.into_iter();
+            let mut names: Vec<_> =
+                levels.map(|l| (l.name, l.message_bytes.is_some(), l.has_more)).collect();
+            names.sort();
+            (names, found.is_cut)
+        };
+        let list = |all: &[(&str, bool, bool)]| {
+            all.iter().map(|(name, here, more)| ((*name).to_owned(), *here, *more)).collect()
+        };
+        let first = list(&[
+            ("", false, true),
+            ("$SYS", false, true),
+            ("a", true, true),
+            ("a-b", true, true),
+            ("b", false, true),
+        ]);
+        assert_eq!(names(None, "", 100), (first, false));
+        assert_eq!(
+            names(Some("a"), "", 100),
+            (list(&[("b", true, false), ("c", false, true)]), false)
+        );
+        assert_eq!(names(Some("a"), "c", 100), (list(&[("c", false, true)]), false));
+        assert_eq!(names(Some("a/c"), "", 1), (list(&[("d", true, false)]), true));
+        assert_eq!(names(Some("nothing"), "", 1), (list(&[]), false));
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub struct Certificate {
 
 impl Certificate {
     /// Parses `der`; none when `der` is not a certificate with a readable subject.
-    pub(super) fn parse(der: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let name = certificate.subject();
         Some(Self {

@@ -139,7 +139,9 @@ impl TlsSettings {
         })
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    /// The configuration for clients that say nothing special.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
         self.config.whole.clone()
     }
 

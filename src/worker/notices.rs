@@ -2,7 +2,10 @@
 //! questions.
 
 use crate::access::{Login, Policy, Verdict};
-use crate::broker::{ClientDetails, ClientsPage, ClientsQuery, LinkId, Recipient};
+use crate::broker::{
+    Act, ClientDetails, ClientsPage, ClientsQuery, Deed, Levels, LinkId, Recipient, RetainedAsked,
+    RetainedRows,
+};
 use crate::metrics::Snapshot;
 use crate::options::Options;
 use crate::transport::Protocol;
@@ -23,6 +26,8 @@ pub enum Notice {
     Reload(Settings, Arc<Announcement>),
     /// The broker has these to say of itself: topics of `$SYS` and their new values.
     Tell(Arc<[(String, String)]>),
+    /// Accept no more connections, since the broker is about to stop.
+    Drain,
     /// The rest of the process asks something.
     Ask(Question),
 }
@@ -38,6 +43,12 @@ pub enum Question {
     Client(String, Reply<Option<ClientDetails>>),
     /// The worker's clients that get what is published to a topic.
     Recipients(String, Reply<Vec<Recipient>>),
+    /// Some retained messages.
+    Retained(RetainedAsked, Reply<RetainedRows>),
+    /// The names on the level below a topic, or on the first one, that begin with a text.
+    Levels(Option<String>, String, Reply<Levels>),
+    /// Do something about clients or messages.
+    Act(Act, Reply<Deed>),
 }
 
 /// The way of an answer back to whoever asked.

@@ -10,7 +10,7 @@ use super::report::Report;
 use super::transmit::Slice;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
-use crate::broker::{Input, Past, Promise, Quotas, Shard, Unwritten};
+use crate::broker::{Deed, Input, Past, Promise, Quotas, Shard, Unwritten};
 use crate::io::clock::Clock;
 use crate::io::listeners::Listeners;
 use crate::io::ring::Ring;
@@ -221,6 +221,7 @@ impl Worker {
                         self.flush_if_full();
                     }
                 }
+                Notice::Drain => self.engine.gate.shut(),
                 Notice::Ask(question) => self.answer(question),
             }
         }
@@ -243,6 +244,18 @@ impl Worker {
             }
             Question::Recipients(topic, reply) => {
                 reply.send(self.engine.shard.recipients(&topic));
+            }
+            Question::Retained(asked, reply) => {
+                reply.send(self.engine.shard.retained_rows(&asked));
+            }
+            Question::Levels(below, begins, reply) => {
+                reply.send(self.engine.shard.retained_levels(below.as_deref(), &begins));
+            }
+            Question::Act(act, reply) => {
+                let mut deed = Deed::default();
+                self.engine.feed(Input::Operate { act: &act, deed: &mut deed });
+                self.flush_if_full();
+                reply.send(deed);
             }
         }
     }

@@ -7,7 +7,6 @@ use crate::{MQTT, MQTTS, Pinging, WS, WSS, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jsonwebtoken::{EncodingKey, Header, encode};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -163,7 +162,7 @@ fn v27_wrong_options_are_told_without_the_secrets_in_them() {
         vec!["check".into(), file.display().to_string()],
     ];
     for arguments in given {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        let mut command = crate::support::ringmq();
         let (status, output) = run(command.args(&arguments));
         assert!(status.is_some_and(|status| status != 0), "{arguments:?}: {output}");
         assert!(!output.contains("hunter2"), "{output}");

@@ -108,6 +108,8 @@ pub fn ringmq() -> Command {
             command.env_remove(name);
         }
     }
+    // Brokers that run side by side would want the same places for the operator.
+    command.env("RINGMQ_ADMIN_LISTEN", "none").env("RINGMQ_ADMIN_SOCKET", "none");
     command
 }
 

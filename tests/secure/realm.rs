@@ -170,7 +170,7 @@ impl Realm {
 
 /// Sets a password with `ringmq passwd`.
 pub(crate) fn set_password(file: &Path, user: &str, password: &str, hash: &str) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+    let mut child = crate::support::ringmq()
         .args(["passwd", "--batch", "--hash", hash])
         .arg(file)
         .arg(user)

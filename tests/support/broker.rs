@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 pub struct Broker {
     child: Child,
@@ -14,7 +14,7 @@ pub struct Broker {
 impl Broker {
     /// Starts one with these flags besides the address.
     pub fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+        let mut child = super::ringmq()
             .args(["--listen", "127.0.0.1:0", "--log-level", "warn", "--pin", "none"])
             .args(flags)
             .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ pub mod peer;
 pub mod server;
 pub mod vectors;
 
+use std::process::Command;
 use std::time::Duration;
 
 /// A client that waits longer for an answer hangs: no busy machine takes so long, and every wait
@@ -19,6 +20,17 @@ pub const HANGS: Duration = Duration::from_secs(60);
 
 /// Programs, and what happens once something else has, may take so long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What keeps brokers that run side by side from the operator's usual places.
+pub const NO_ADMIN: [(&str, &str); 2] =
+    [("RINGMQ_ADMIN_LISTEN", "none"), ("RINGMQ_ADMIN_SOCKET", "none")];
+
+/// The broker's program, without the operator's usual places.
+pub fn ringmq() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    command.envs(NO_ADMIN);
+    command
+}
 
 /// So many cases of a property test; what fails is printed in full, so no file is written.
 pub fn cases(count: u32) -> proptest::test_runner::Config {

@@ -1,6 +1,6 @@
 //! A broker process of the test's own with any listeners, whose log is read.
 
-use super::PATIENCE;
+use super::{NO_ADMIN, PATIENCE};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -33,6 +33,7 @@ impl Server {
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .arg(env!("CARGO_BIN_EXE_ringmq"))
+            .envs(NO_ADMIN)
             .args(["--pin", "none"])
             .args(workers)
             .args(flags.iter().map(AsRef::as_ref))
@@ -76,6 +77,18 @@ impl Server {
     /// What it has said at the start.
     pub fn summary(&self) -> String {
         self.summary.join("\n")
+    }
+
+    /// The dashboard's address, and the token that stands behind it.
+    #[track_caller]
+    pub fn dashboard(&self) -> (String, String) {
+        let summary = self.summary();
+        let line = summary.lines().find_map(|line| line.strip_prefix("dashboard at "));
+        let line = line.unwrap_or_else(|| panic!("{summary}"));
+        let (_, place) = line.split_once("://").unwrap();
+        let (address, token) = place.split_once('/').unwrap();
+        let token = token.strip_prefix("#token=").unwrap_or_default();
+        (address.to_owned(), token.to_owned())
     }
 
     /// Everything logged so far.

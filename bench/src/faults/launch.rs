@@ -33,7 +33,10 @@ pub(super) fn become_broker(launch: &Launch) -> Failure {
         return failure;
     }
     let program = &launch.command[0];
-    let error = Command::new(program).args(&launch.command[1..]).exec();
+    let error = Command::new(program)
+        .args(&launch.command[1..])
+        .envs([("RINGMQ_ADMIN_LISTEN", "none"), ("RINGMQ_ADMIN_SOCKET", "none")])
+        .exec();
     Failure::new(format_args!("{}: {error}", program.display()))
 }
 

@@ -88,7 +88,6 @@ fn sample(option: &OptionDef) -> String {
         ("FILE", None) => format!("{}.pem", option.name),
         ("NETWORK", _) => "10.0.0.0/8".to_owned(),
         ("ORIGIN", _) => "https://example.org".to_owned(),
-        ("ADDR:PORT", _) if option.name == "admin-listen" => "127.0.0.1:9883".to_owned(),
         ("ADDR:PORT", _) => "127.0.0.1:9884".to_owned(),
         _ => "https://auth.example.org/mqtt".to_owned(),
     }

@@ -1,24 +1,24 @@
 //! The operator's questions by HTTP: JSON below `/api/v1/`.
-//!
-//! Only this machine reaches it, and no web page: the name in `Host` has to be one of this machine,
-//! and requests that a page of another origin causes are refused.
 
+use super::access::admit;
 use super::clients::{Column, ROWS_MAX};
 use super::history::labelled;
-use super::{Observer, http};
+use super::{Observer, acts, http, retained, state};
 use crate::base::ids::WorkerId;
 use crate::broker::{ClientRow, ClientsQuery, Recipient};
 use crate::mqtt::Version;
 use crate::worker::Question;
-use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::StatusCode;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::net::IpAddr;
+
+/// The most bytes of a request's body.
+const BODY_MAX: usize = 4 * 1024 * 1024;
 
 /// Serves the questions, and with them what [`http::routes`] serves.
 pub(in crate::server) fn routes(observer: Observer) -> Router {
@@ -30,33 +30,17 @@ pub(in crate::server) fn routes(observer: Observer) -> Router {
         .route("/api/v1/rates", get(rates))
         .route("/api/v1/durations", get(durations))
         .route("/api/v1/version", get(version))
+        .merge(acts::routes())
+        .merge(retained::routes())
+        .merge(state::routes())
         .with_state(observer.clone())
-        .merge(http::routes(observer))
-        .layer(middleware::from_fn(from_here))
+        .merge(http::routes(observer.clone()))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(observer, admit))
 }
 
-/// Refuses what a web page may cause by a name that it makes point to this machine.
-async fn from_here(request: Request, next: Next) -> Response {
-    match is_from_here(request.headers()) {
-        true => next.run(request).await,
-        false => problem(StatusCode::FORBIDDEN, "Host and Origin must name this machine"),
-    }
-}
-
-fn is_from_here(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let is_here = |authority: &str| {
-        let host = authority.rsplit_once(':').map_or(authority, |(host, port)| {
-            if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { authority }
-        });
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
-    };
-    let origin = text(header::ORIGIN).map(|origin| origin.trim_start_matches("http://"));
-    text(header::HOST).is_some_and(is_here) && origin.is_none_or(is_here)
-}
-
-fn problem(status: StatusCode, detail: &str) -> Response {
+/// An answer that says what is wrong.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     (status, Json(json!({ "error": detail }))).into_response()
 }
 
@@ -81,8 +65,8 @@ struct ClientJson {
 
 impl ClientJson {
     fn new(observer: &Observer, worker: WorkerId, row: ClientRow) -> Self {
-        let settings = observer.settings.borrow();
-        let listener = settings.options.listeners.get(row.listener.index());
+        let options = observer.options();
+        let listener = options.listeners.get(row.listener.index());
         let connection = row.connection.as_ref();
         Self {
             connected: connection.is_some(),

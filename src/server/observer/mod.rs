@@ -3,30 +3,40 @@
 //! Everything here runs on the control thread. A worker is asked by a notice, and answers in a turn
 //! of its own; nobody waits for more than [`ANSWER_MAX`].
 
+mod access;
+mod acts;
 mod api;
 mod clients;
+mod drain;
 mod exposition;
 mod history;
 mod http;
 mod loads;
+mod retained;
+mod state;
 mod sys_topics;
 
 pub(super) use api::routes as admin_routes;
-pub(super) use http::{routes as metrics_routes, serve};
+pub(super) use drain::Drain;
+pub(super) use http::{Listening, routes as metrics_routes, serve};
 
+use super::control::Order;
+use super::reload::InForce;
 use super::start::Notices;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::io::clock::Clock;
 use crate::io::memory;
 use crate::metrics::{Counters, Gauges, Metric, Process, Snapshot};
+use crate::options::Options;
 use crate::store::kept_bytes;
-use crate::worker::{Notice, Question, Reply, Settings};
+use crate::worker::{Notice, Question, Reply};
 use history::History;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use sys_topics::SysTopics;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout_at};
 
 /// The longest time that an answer of a worker is waited for.
@@ -37,6 +47,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 pub(super) enum Stage {
     /// The broker serves clients.
     Serving,
+    /// The broker sends clients away, and stops then.
+    Draining,
     /// The broker stops.
     Stopping,
 }
@@ -70,26 +82,44 @@ impl View {
     }
 }
 
+/// The parts of the broker that an observer looks at.
+#[derive(Debug, Clone)]
+pub(super) struct Around {
+    /// The way to the workers.
+    pub(super) notices: Notices,
+    pub(super) in_force: watch::Receiver<InForce>,
+    pub(super) stage: watch::Receiver<Stage>,
+    /// The way to the control thread's own work.
+    pub(super) orders: mpsc::Sender<Order>,
+    /// The core of each worker; None for any.
+    pub(super) cores: Arc<[Option<usize>]>,
+    /// The clock, which began when the broker started.
+    pub(super) clock: Clock,
+}
+
 /// Asks the workers and knows the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Observer {
-    notices: Notices,
-    settings: watch::Receiver<Settings>,
-    stage: watch::Receiver<Stage>,
-    /// The clock, which began when the broker started.
-    clock: Clock,
+    around: Around,
     history: History,
 }
 
+impl Deref for Observer {
+    type Target = Around;
+
+    fn deref(&self) -> &Around {
+        &self.around
+    }
+}
+
 impl Observer {
-    /// An observer of the workers that `notices` reach.
-    pub(super) fn new(
-        notices: Notices,
-        settings: watch::Receiver<Settings>,
-        stage: watch::Receiver<Stage>,
-        clock: Clock,
-    ) -> Self {
-        Self { notices, settings, stage, clock, history: History::default() }
+    /// An observer of these parts.
+    pub(super) fn new(around: Around) -> Self {
+        Self { around, history: History::default() }
+    }
+
+    fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.in_force.borrow().settings.options)
     }
 
     async fn look(&self) -> View {
@@ -131,7 +161,7 @@ impl Observer {
             uptime: self.clock.now().since(Time::ZERO).as_secs(),
             workers: self.notices.workers() as u64,
             memory_used: memory::in_use(),
-            memory_limit: self.settings.borrow().memory_max,
+            memory_limit: self.in_force.borrow().settings.memory_max,
             messages_kept: kept_bytes(),
         }
     }
@@ -142,7 +172,7 @@ impl Observer {
         let mut topics = SysTopics::default();
         let mut last = self.clock.now();
         loop {
-            let seconds = self.settings.borrow_and_update().options.sys_interval_s;
+            let seconds = self.around.in_force.borrow_and_update().settings.options.sys_interval_s;
             if seconds > 0 {
                 let view = self.look().await;
                 let now = self.clock.now();
@@ -155,8 +185,8 @@ impl Observer {
             let interval = Duration::from_secs(seconds.into());
             tokio::select! {
                 () = sleep(interval), if seconds > 0 => {}
-                changed = self.settings.changed() => if changed.is_err() { return },
-                _ = self.stage.changed() => return,
+                changed = self.around.in_force.changed() => if changed.is_err() { return },
+                _ = self.around.stage.changed() => return,
             }
         }
     }

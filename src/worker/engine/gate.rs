@@ -122,7 +122,7 @@ impl Gate {
         self.retry_at
     }
 
-    /// True once the worker stops.
+    /// True once no more connections are accepted.
     pub(super) const fn is_shut(&self) -> bool {
         self.listeners.is_none()
     }

@@ -1,0 +1,245 @@
+//! The commands that ask the running broker, or tell it to do something.
+
+mod asking;
+mod commands;
+mod tables;
+
+use super::failure::Failure;
+use asking::{Asking, Question};
+use axum::http::Method;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::ArgMatches;
+use clap::error::ErrorKind;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tables::{durations, plain, table};
+
+/// The names of the commands.
+pub(super) const COMMANDS: [&str; 17] = [
+    "clients",
+    "client",
+    "subscribers",
+    "slow",
+    "drops",
+    "histogram",
+    "status",
+    "config",
+    "retained",
+    "publish",
+    "kick",
+    "cut-queue",
+    "reload",
+    "log-level",
+    "drain",
+    "token",
+    "ask",
+];
+
+/// Runs the command whose name the arguments begin with. The exit status is 1 when the broker
+/// cannot be asked, or refuses, 2 for wrong arguments.
+pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = std::iter::once("ringmq".into()).chain(arguments).collect();
+    let matches = match commands::all().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            return show(&error.render().to_string());
+        }
+        // clap lists missing arguments on lines of their own.
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            let text = error.render().to_string();
+            let missing = text.lines().nth(1).unwrap_or_default().trim();
+            return Failure::usage(format!("{missing} is needed; see ringmq --help")).report();
+        }
+        Err(error) => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            return Failure::usage(format!("{line}; see ringmq --help")).report();
+        }
+    };
+    let Some((name, asked)) = matches.subcommand() else { return ExitCode::from(2) };
+    match answer(name, asked) {
+        Ok(text) => show(&text),
+        Err(cause) => Failure::start(cause).report(),
+    }
+}
+
+fn show(text: &str) -> ExitCode {
+    // Whoever has closed the standard output still gets the status.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// The value of an argument as text, if the command has it and it is given.
+fn given<'a>(asked: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    asked.try_get_one::<String>(name).ok().flatten().map(String::as_str)
+}
+
+fn path<'a>(asked: &'a ArgMatches, name: &str) -> Option<&'a PathBuf> {
+    asked.get_one::<PathBuf>(name)
+}
+
+fn answer(name: &str, asked: &ArgMatches) -> Result<String, String> {
+    let token = match path(asked, "token-file") {
+        Some(file) => Some(read_token(file)?),
+        None => given(asked, "token").map(ToOwned::to_owned),
+    };
+    let admin = given(asked, "admin").map(ToOwned::to_owned);
+    let asking = Asking { admin, token, ca: path(asked, "ca").cloned() };
+    let value = asking.ask(&question(name, asked)?)?;
+    if asked.get_flag("json") {
+        return Ok(format!("{value}\n"));
+    }
+    Ok(text(name, &value))
+}
+
+/// The first token of a file that may have several, in the form of `--admin-token-file`.
+fn read_token(file: &PathBuf) -> Result<String, String> {
+    let wrong = |cause: String| format!("{}: {cause}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    let token = first.map(|line| line.strip_prefix("read ").unwrap_or(line).trim().to_owned());
+    token.ok_or_else(|| wrong("there is no token".to_owned()))
+}
+
+/// The request that a command makes.
+fn question<'a>(name: &str, asked: &'a ArgMatches) -> Result<Question<'a>, String> {
+    let get = |path, query| Question { method: Method::GET, path, query, body: None };
+    let post = |path, body| Question { method: Method::POST, path, query: Vec::new(), body };
+    let of = |name: &'static str| given(asked, name).map(|value| (name, value.to_owned()));
+    let limit = || {
+        let limit = asked.get_one::<u16>("limit").copied().unwrap_or(100);
+        ("limit", limit.to_string())
+    };
+    let id = || vec![("id", given(asked, "id").unwrap_or_default().to_owned())];
+    let delete = |path, query| Question { method: Method::DELETE, path, query, body: None };
+    Ok(match name {
+        "clients" => {
+            let query = ["prefix", "user", "connected", "sort"].into_iter().filter_map(of);
+            get("clients", query.chain([limit()]).collect())
+        }
+        "client" => get("client", id()),
+        "subscribers" => get("subscribers", of("topic").into_iter().collect()),
+        "slow" => get("clients", vec![("sort", "queued_bytes".to_owned()), limit()]),
+        "drops" => get("metrics", Vec::new()),
+        "histogram" => get("durations", Vec::new()),
+        "retained" if asked.get_flag("delete") => {
+            let dry_run = ("dry_run", asked.get_flag("dry-run").to_string());
+            delete("retained", of("filter").into_iter().chain([dry_run]).collect())
+        }
+        "retained" => get("retained/messages", of("filter").into_iter().chain([limit()]).collect()),
+        "publish" => post("publish", Some(message(asked)?)),
+        "kick" if asked.get_flag("session") => delete("client/session", id()),
+        "kick" => {
+            let code = asked.get_one::<u8>("reason-code").map(|code| code.to_string());
+            let mut query = id();
+            query.extend(code.map(|code| ("reason_code", code)));
+            let place = given(asked, "server-reference");
+            query.extend(place.map(|place| ("server_reference", place.to_owned())));
+            Question { query, ..post("client/disconnect", None) }
+        }
+        "cut-queue" => delete("client/queue", id()),
+        "reload" => post("reload", None),
+        "log-level" => {
+            let body = Some(json!({ "level": given(asked, "level") }));
+            Question { method: Method::PUT, path: "log-level", query: Vec::new(), body }
+        }
+        "drain" => {
+            let over_s = asked.get_one::<u32>("over");
+            let server_reference = given(asked, "server-reference");
+            let body = json!({ "over_s": over_s, "server_reference": server_reference });
+            post("drain", Some(body))
+        }
+        "ask" => get(given(asked, "path").unwrap_or_default(), Vec::new()),
+        "status" => get("status", Vec::new()),
+        "config" => get("config", Vec::new()),
+        _ => get("token", Vec::new()),
+    })
+}
+
+/// The message that is to be published.
+fn message(asked: &ArgMatches) -> Result<Value, String> {
+    let payload = match given(asked, "payload") {
+        Some("-") => {
+            let mut bytes = Vec::new();
+            let read = std::io::stdin().read_to_end(&mut bytes);
+            read.map_err(|error| format!("the payload cannot be read: {error}"))?;
+            bytes
+        }
+        text => text.unwrap_or_default().as_bytes().to_vec(),
+    };
+    Ok(json!({
+        "topic": given(asked, "topic"),
+        "payload_base64": STANDARD.encode(payload),
+        "qos": given(asked, "qos").and_then(|qos| qos.parse::<u8>().ok()).unwrap_or(0),
+        "retain": asked.get_flag("retain"),
+    }))
+}
+
+/// An answer for people.
+fn text(name: &str, value: &Value) -> String {
+    let rows = |name: &str| value[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let with_more = |mut text: String| {
+        if !value["next"].is_null() {
+            text += "(there are more; see --limit)\n";
+        }
+        text
+    };
+    match name {
+        "clients" => with_more(table(rows("clients"), &CLIENT_COLUMNS)),
+        "slow" => table(rows("clients"), &SLOW_COLUMNS),
+        "client" => {
+            let filters = table(rows("filters"), &["filter", "qos"]);
+            lines(&value["client"]) + &filters
+        }
+        "drops" => lines(&value["messages_dropped"]),
+        "histogram" => table(&durations(value), &DURATION_COLUMNS),
+        "subscribers" => table(rows("subscribers"), &["client_id", "filter", "qos"]),
+        "retained" if value["count"].is_null() => {
+            with_more(table(rows("messages"), &["topic", "qos", "bytes", "user", "expiry_s"]))
+        }
+        "config" => table(rows("options"), &["name", "value", "source", "listener"]),
+        "token" if value["dashboard"].is_string() => plain(&value["dashboard"]) + "\n",
+        "ask" => format!("{value:#}\n"),
+        _ => lines(value),
+    }
+}
+
+/// The fields of an object, one on each line.
+fn lines(value: &Value) -> String {
+    let fields = value.as_object().into_iter().flatten();
+    fields.map(|(name, value)| format!("{name}: {}\n", plain(value))).collect()
+}
+
+/// The columns of the list of clients.
+const CLIENT_COLUMNS: [&str; 9] = [
+    "client_id",
+    "user",
+    "connected",
+    "address",
+    "version",
+    "subscriptions",
+    "queued_messages",
+    "inflight_messages",
+    "worker",
+];
+
+/// The columns of the list of slow clients.
+const SLOW_COLUMNS: [&str; 7] = [
+    "client_id",
+    "queued_messages",
+    "queued_bytes",
+    "inflight_messages",
+    "blocked",
+    "address",
+    "worker",
+];
+
+/// The columns of the list of durations.
+const DURATION_COLUMNS: [&str; 9] =
+    ["what", "qos", "since", "count", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"];

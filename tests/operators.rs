@@ -1,0 +1,337 @@
+//! What operators change, by what right they do, and what clients see of it.
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
+
+#[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
+#[path = "transport_peer/pki.rs"]
+mod pki;
+mod support;
+
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use support::folder::{self, Folder};
+use support::http::{self, get, send};
+use support::peer::{Peer, connect, packet, socket, subscribe_and_go, text, tls, tls_client};
+use support::server::{Server, eventually, run};
+
+/// A broker with an address for operators, and the ways to ask it.
+struct Site {
+    server: Server,
+    address: String,
+    token: String,
+}
+
+impl Site {
+    fn start(flags: &[&str]) -> Self {
+        let usual = ["--listen", "mqtt://127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let server = Server::start(&[&usual[..], flags].concat());
+        let (address, token) = server.dashboard();
+        Self { server, address, token }
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        let (status, _, body) = get(&self.address, path);
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        send(&self.address, (method, path), &self.token, &body.to_string())
+    }
+
+    fn connected(&self, client_id: &str) -> Peer {
+        let mut peer = Peer::plain(self.server.port(0));
+        assert_eq!(peer.connect(&connect(client_id, None)), Some(0));
+        peer
+    }
+
+    /// Whether a client is connected; None without a session.
+    fn is_connected(&self, client_id: &str) -> Option<bool> {
+        let (_, value) = self.get(&format!("/api/v1/client?id={client_id}"));
+        value["client"]["connected"].as_bool()
+    }
+}
+
+/// The reason code and the properties of the DISCONNECT that comes next.
+fn farewell(peer: &mut Peer) -> (u8, Vec<u8>) {
+    let (kind, body) = peer.packet().expect("DISCONNECT");
+    assert_eq!(kind, 0xE0);
+    assert!(peer.closes());
+    (body[0], body.get(2..).unwrap_or_default().to_vec())
+}
+
+/// The property Server Reference.
+fn server_reference(name: &str) -> Vec<u8> {
+    [&[0x1C][..], &text(name)].concat()
+}
+
+#[test]
+fn a_client_is_disconnected_with_the_reason_that_the_operator_gives() {
+    let site = Site::start(&[]);
+    let (mut one, mut two) = (site.connected("one"), site.connected("two"));
+    let path = "/api/v1/client/disconnect?id=one";
+    assert_eq!(site.send("POST", path, &Value::Null), (200, json!({ "disconnected": "one" })));
+    assert_eq!(farewell(&mut one), (0x98, vec![]));
+    let path = "/api/v1/client/disconnect?id=two&reason_code=156&server_reference=b.example.org";
+    assert_eq!(site.send("POST", path, &Value::Null).0, 200);
+    assert_eq!(farewell(&mut two), (0x9C, server_reference("b.example.org")));
+    assert_eq!(site.send("POST", path, &Value::Null).0, 404);
+    for wrong in ["id=two&reason_code=0", "id=two&server_reference=b", "reason_code=152", "id=a&b="]
+    {
+        let path = format!("/api/v1/client/disconnect?{wrong}");
+        assert_eq!(site.send("POST", &path, &Value::Null).0, 400, "{wrong}");
+    }
+    site.server.logs("administrative action: an operator");
+}
+
+#[test]
+fn sessions_and_queues_go_when_the_operator_says_so() {
+    let site = Site::start(&[]);
+    subscribe_and_go(site.server.port(0), "away", "q/#");
+    let mut publisher = site.connected("publisher");
+    for _ in 0..700 {
+        assert_eq!(publisher.publish("q/1", b"x"), Some(0));
+    }
+    let (status, value) = site.send("DELETE", "/api/v1/client/queue?id=away", &Value::Null);
+    assert_eq!((status, &value["dropped"]), (200, &json!(700)));
+    assert_eq!(site.get("/api/v1/client?id=away").1["client"]["queued_messages"], 0);
+    assert_eq!(site.get("/api/v1/metrics").1["messages_dropped"]["administrative"], 700);
+    assert_eq!(site.send("DELETE", "/api/v1/client/session?id=away", &Value::Null).0, 200);
+    assert_eq!(site.send("DELETE", "/api/v1/client/session?id=away", &Value::Null).0, 404);
+    assert_eq!(site.is_connected("away"), None);
+    let mut here = site.connected("here");
+    assert_eq!(site.send("DELETE", "/api/v1/client/session?id=here", &Value::Null).0, 200);
+    assert_eq!(farewell(&mut here).0, 0x98);
+    assert!(eventually(|| site.is_connected("here").is_none()));
+}
+
+#[test]
+fn messages_are_published_retained_browsed_and_deleted() {
+    let site = Site::start(&[]);
+    let mut peer = site.connected("subscriber");
+    assert_eq!(peer.subscribe("a/#"), Some(1));
+    let publish = |body: Value| site.send("POST", "/api/v1/publish", &body);
+    let (status, value) =
+        publish(json!({ "topic": "a/b", "payload": "hi", "qos": 1, "retain": true }));
+    assert_eq!((status, &value["is_wanted"]), (202, &json!(true)));
+    let (kind, body) = peer.packet().unwrap();
+    assert_eq!((kind, &body[..5], &body[body.len() - 2..]), (0x32, &text("a/b")[..], &b"hi"[..]));
+    peer.send(&packet(0x40, &body[5..7]));
+    for topic in ["a/b/c", "a/b/d/e", "a/x", "b"] {
+        let message = json!({ "topic": topic, "payload_base64": "AAE=", "retain": true });
+        assert_eq!(publish(message).0, 202);
+    }
+    for wrong in [
+        json!({ "topic": "a/+" }),
+        json!({ "topic": "$SYS/broker/uptime" }),
+        json!({ "topic": "" }),
+        json!({ "topic": "a", "qos": 3 }),
+        json!({ "topic": "a", "payload_base64": "?" }),
+        json!({ "topic": "a", "payload": "a", "payload_base64": "" }),
+    ] {
+        assert_eq!(publish(wrong.clone()).0, 400, "{wrong}");
+    }
+    assert_eq!(publish(json!({ "topic": "a", "nonsense": 1 })).0, 422);
+    let is_stored = || {
+        let (_, value) = site.get("/api/v1/retained/messages?filter=%23");
+        value["messages"].as_array().map(Vec::len) == Some(5)
+    };
+    assert!(eventually(is_stored));
+    let levels = |query: &str| {
+        let (_, value) = site.get(&format!("/api/v1/retained{query}"));
+        let levels = value["levels"].as_array().unwrap().clone();
+        let level = |level: &Value| {
+            let name = level["level"].as_str().unwrap().to_owned();
+            (name, level["is_retained"] == true, level["has_more"] == true)
+        };
+        levels.iter().map(level).collect::<Vec<_>>()
+    };
+    let named = |name: &str, is_retained, has_more| (name.to_owned(), is_retained, has_more);
+    assert!(levels("").contains(&named("a", false, true)));
+    assert_eq!(levels("?below=a"), [named("b", true, true), named("x", true, false)]);
+    assert_eq!(levels("?below=a/b&prefix=d"), [named("d", false, true)]);
+    let page = |query: &str| {
+        let (_, value) = site.get(&format!("/api/v1/retained/messages?{query}"));
+        let rows = value["messages"].as_array().unwrap().clone();
+        let topics = rows.iter().map(|row| row["topic"].as_str().unwrap().to_owned());
+        (topics.collect::<Vec<_>>(), value["next"].clone())
+    };
+    assert_eq!(page("filter=a/%23&limit=2"), (vec!["a/b".into(), "a/b/c".into()], json!("a/b/c")));
+    let second = page("filter=a/%23&limit=2&after=a/b/c");
+    assert_eq!(second, (vec!["a/b/d/e".into(), "a/x".into()], Value::Null));
+    let (_, value) = site.get("/api/v1/retained/message?topic=a/b");
+    assert_eq!((&value["payload_base64"], &value["qos"]), (&json!("aGk="), &json!(1)));
+    assert_eq!(site.get("/api/v1/retained/message?topic=nothing").0, 404);
+    let delete = |query: &str| {
+        let path = format!("/api/v1/retained?filter={query}");
+        let (status, value) = site.send("DELETE", &path, &Value::Null);
+        (status, value["count"].as_u64())
+    };
+    assert_eq!(delete("a/%23&dry_run=true"), (200, Some(4)));
+    assert_eq!(delete("a/%23"), (200, Some(4)));
+    assert!(eventually(|| delete("a/%23&dry_run=true") == (200, Some(0))));
+    assert_eq!(delete("$share/g/a").0, 400);
+    assert_eq!(page("filter=b").0, ["b"]);
+}
+
+#[test]
+fn what_changes_something_needs_a_token_and_wrong_ones_open_nothing() {
+    let folder = Folder::new();
+    let file = folder.write("tokens", "read 0123456789abcdef\nfedcba9876543210\n");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let site = Site::start(&["--admin-token-file", file.to_str().unwrap()]);
+    assert_eq!(site.token, "", "a token of a file is not shown");
+    let level = |token: &str| {
+        let body = json!({ "level": "info" }).to_string();
+        send(&site.address, ("PUT", "/api/v1/log-level"), token, &body).0
+    };
+    assert_eq!(level("fedcba9876543210"), 200);
+    assert_eq!(level("0123456789abcdef"), 403);
+    assert_eq!(level("0123456789abcdee"), 401);
+    let bare = "PUT /api/v1/log-level HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"level\":\"info\"}";
+    assert_eq!(http::ask(&site.address, bare).0, 401);
+    let status = |token: &str| send(&site.address, ("GET", "/api/v1/status"), token, "").0;
+    assert_eq!(status("0123456789abcdef"), 200);
+    assert_eq!(status("nonsense"), 401, "a wrong token is told so, whatever is asked");
+    assert_eq!(send(&site.address, ("GET", "/api/v1/token"), "fedcba9876543210", "").0, 403);
+    folder.write("tokens", "another-0123456789\n");
+    assert!(site.server.reload());
+    assert_eq!((level("fedcba9876543210"), level("another-0123456789")), (401, 200));
+    folder.write("tokens", "short\n");
+    assert!(!site.server.reload());
+    assert_eq!(level("another-0123456789"), 200);
+    assert!(!site.server.log().contains("0123456789"), "{}", site.server.log());
+    let (_, config) = site.get("/api/v1/config");
+    let find = |name: &str| {
+        let options = config["options"].as_array().unwrap();
+        options.iter().find(|option| option["name"] == name).unwrap().clone()
+    };
+    assert_eq!(find("admin-token-file")["source"], "--admin-token-file");
+    assert_eq!(find("max-inflight")["source"], "the default");
+}
+
+#[test]
+fn the_owner_asks_by_a_socket_that_nobody_else_can_open() {
+    let folder = Folder::new();
+    let runtime = folder.path().join("run");
+    let variable = format!("RUNTIME_DIRECTORY={}", runtime.display());
+    let flags = ["--listen", "mqtt://127.0.0.1:0", "--admin-socket", "auto"];
+    let server = Server::start_under(&["env", &variable], &flags);
+    let path = runtime.join("admin.sock");
+    assert!(server.summary().contains(&path.display().to_string()));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let ringmq = |arguments: &[&str]| {
+        run(support::ringmq().env("RUNTIME_DIRECTORY", &runtime).args(arguments))
+    };
+    let mut peer = Peer::plain(server.port(0));
+    assert_eq!(peer.connect(&connect("me", None)), Some(0));
+    assert!(ringmq(&["clients"]).1.contains("\nme "));
+    assert!(ringmq(&["kick", "me"]).1.contains("disconnected: me"));
+    assert_eq!(farewell(&mut peer).0, 0x98);
+    assert!(ringmq(&["publish", "a/b", "x", "--retain"]).1.contains("topic: a/b"));
+    assert!(eventually(|| ringmq(&["retained", "a/#"]).1.contains("\na/b ")));
+    assert!(ringmq(&["config"]).1.contains("max-inflight"));
+    assert!(ringmq(&["status"]).1.contains("stage: serving"));
+    assert!(ringmq(&["log-level", "debug"]).1.contains("debug"));
+    assert!(ringmq(&["reload"]).1.contains("reloaded: yes"));
+    assert!(ringmq(&["token"]).1.contains("token: "));
+    let second = Server::start_under(&["env", &variable], &flags);
+    second.logs("another broker or program uses it");
+    drop(second);
+    assert!(ringmq(&["clients"]).0 == Some(0), "the first one still answers");
+}
+
+#[test]
+fn other_machines_need_tls_and_a_token_or_a_certificate() {
+    let arguments = ["--listen", "mqtt://127.0.0.1:0", "--admin-listen", "0.0.0.0:0"];
+    let (status, text) = run(support::ringmq().args(arguments));
+    assert!(status == Some(2) && text.contains("--admin-tls-cert"), "{text}");
+    let folder = Folder::new();
+    let (server, operators) = (pki::authority("servers"), pki::authority("operators"));
+    let own = pki::server(&server, &["localhost"]);
+    let operator = pki::issue(&operators, pki::client_params("operator", 7));
+    let (server_ca, operator_ca) = (server.pem(), operators.pem());
+    let identity = (operator.certificate.pem(), operator.key.serialize_pem());
+    let path = |name: &str, text: &str| folder.write(name, text).display().to_string();
+    let flags = [
+        "--admin-tls-cert",
+        &path("server.pem", &own.certificate.pem()),
+        "--admin-tls-key",
+        &path("server.key", &own.key.serialize_pem()),
+        "--admin-client-ca",
+        &path("operators.pem", &operator_ca),
+    ];
+    let site = Site::start(&flags);
+    let port = site.address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let ask = |identity: Option<(&str, &str)>, token: &str| {
+        let stream = tls(&tls_client(&server_ca, identity), socket(port));
+        let token = match token {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let head = format!("Host: localhost:{port}\r\nConnection: close\r\n{token}\r\n");
+        http::ask_over(stream, &format!("GET /api/v1/status HTTP/1.1\r\n{head}")).0
+    };
+    assert_eq!(ask(None, ""), 401);
+    assert_eq!(ask(None, &site.token), 200);
+    assert_eq!(ask(None, "another-token-of-nobody"), 401);
+    assert_eq!(ask(Some((&identity.0, &identity.1)), ""), 200);
+    let ca = path("ca.pem", &server_ca);
+    let place = format!("https://localhost:{port}");
+    let asked = support::ringmq()
+        .args(["status", "--admin", &place, "--ca", &ca])
+        .env("RINGMQ_ADMIN_TOKEN", &site.token)
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{asked:?}");
+}
+
+#[test]
+fn a_drain_sends_clients_away_and_tells_them_where_to_go() {
+    let site = Site::start(&[]);
+    let mut peers: Vec<_> = (0..5).map(|number| site.connected(&format!("c-{number}"))).collect();
+    let body = json!({ "over_s": 1, "server_reference": "b.example.org" });
+    assert_eq!(site.send("POST", "/api/v1/drain", &body).0, 202);
+    assert_eq!(get(&site.address, "/health/ready").0, 503);
+    for peer in &mut peers {
+        assert_eq!(farewell(peer), (0x9C, server_reference("b.example.org")));
+    }
+    let mut server = site.server;
+    assert_eq!(server.ends(), Some(Some(0)));
+    assert!(server.log().contains("Draining"));
+    // SIGTERM drains, too, when the options say so.
+    let mut server = Server::start(&["--listen", "mqtt://127.0.0.1:0", "--drain-s", "1"]);
+    let mut peer = Peer::plain(server.port(0));
+    assert_eq!(peer.connect(&connect("c", None)), Some(0));
+    server.signal(libc::SIGTERM);
+    assert_eq!(farewell(&mut peer).0, 0x8B);
+    assert_eq!(server.ends(), Some(Some(0)));
+    assert!(server.log().contains("Draining"));
+}
+
+#[test]
+fn nonsense_gets_its_status_and_hurts_nobody() {
+    let site = Site::start(&[]);
+    let mut peer = site.connected("peer");
+    let head = format!("Host: {}\r\nConnection: close\r\n", site.address);
+    let ask = |request: &str| http::ask(&site.address, request).0;
+    assert_eq!(ask(&format!("GET /api/v1/nothing HTTP/1.1\r\n{head}\r\n")), 404);
+    assert_eq!(ask(&format!("PATCH /api/v1/clients HTTP/1.1\r\n{head}\r\n")), 401);
+    let long = "x".repeat(100_000);
+    assert_eq!(ask(&format!("GET /{long} HTTP/1.1\r\n{head}\r\n")), 414);
+    assert_eq!(ask("nonsense\r\n\r\n"), 400);
+    let token = &site.token;
+    let patch = send(&site.address, ("PATCH", "/api/v1/clients"), token, "");
+    assert_eq!(patch.0, 405);
+    let large = json!({ "topic": "a", "payload": "x".repeat(2_000_001) });
+    assert_eq!(site.send("POST", "/api/v1/publish", &large).0, 413);
+    assert_eq!(send(&site.address, ("POST", "/api/v1/publish"), token, "{").0, 400);
+    // More connections than are served at a time, and than may wait, that say nothing.
+    let place = site.address.parse().unwrap();
+    let soon = std::time::Duration::from_millis(200);
+    let silent: Vec<_> =
+        (0..1000).map_while(|_| std::net::TcpStream::connect_timeout(&place, soon).ok()).collect();
+    assert!(silent.len() > 64, "{}", silent.len());
+    assert!(peer.ping().is_some());
+    drop(silent);
+    assert_eq!(site.get("/api/v1/version").0, 200);
+}
