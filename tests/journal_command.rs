@@ -16,7 +16,6 @@ use ringmq::testing;
 use ringmq_sim::disk::Image;
 use run::recover;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use support::folder::Folder;
 use support::server::Server;
 use workload::canonical;

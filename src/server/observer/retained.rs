@@ -62,16 +62,15 @@ impl Observer {
         let (count, mut rows) = (asked.count, BTreeMap::new());
         let mut is_cut = false;
         for worker in WorkerId::all(self.notices.workers()) {
-            let mut after = asked.after.clone();
-            let mut found = 0;
-            loop {
-                let part = RetainedAsked { after, ..asked.clone() };
+            let (mut after, mut found) = (asked.after.clone(), 0);
+            // One more than is wanted tells whether that is all.
+            while found <= count {
+                let part = RetainedAsked { after, count: count + 1, ..asked.clone() };
                 let page = self.ask(worker, |reply| Question::Retained(part, reply)).await?;
                 found += page.rows.len();
                 rows.extend(page.rows.into_iter().map(|row| (row.topic.clone(), row)));
                 after = page.next;
-                if after.is_none() || found >= count {
-                    is_cut |= after.is_some();
+                if after.is_none() {
                     break;
                 }
             }
