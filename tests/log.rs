@@ -13,7 +13,7 @@ use ringmq::limits::{DROPS_INTERVAL, DROPS_TOLD_MAX};
 use ringmq::options::Options;
 use socket2::SockRef;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use support::bare::Bare;
