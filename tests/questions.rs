@@ -4,7 +4,7 @@ mod support;
 
 use std::process::Command;
 use support::http;
-use support::peer::{Peer, connect, packet, subscribe_and_go, text};
+use support::peer::{Peer, connect, connect_v3, packet, subscribe_and_go, text};
 use support::server::{Server, eventually, run};
 
 fn start() -> (Server, String) {
@@ -69,6 +69,72 @@ fn clients_are_listed_filtered_sorted_and_paged() {
         next.as_str().unwrap()
     ));
     assert_eq!((third, next), (vec!["c-3".to_owned()], serde_json::Value::Null));
+}
+
+#[test]
+fn clients_are_found_by_what_they_are() {
+    let (server, address) = start();
+    let mut peers = fill(&server);
+    let mut old = Peer::plain(server.port(0));
+    assert_eq!(old.connect(&connect_v3("old", None)), Some(0));
+    let names = |query: &str| {
+        let (status, value) = get(&address, &format!("/api/v1/clients?{query}"));
+        assert_eq!(status, 200, "{value}");
+        let rows = value["clients"].as_array().unwrap();
+        rows.iter().map(|row| row["client_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("glob=c-%3F"), ["c-0", "c-1", "c-2", "c-3"]);
+    assert_eq!(names("glob=*wa*"), ["away"]);
+    assert_eq!(names("version=3.1.1"), ["old"]);
+    assert_eq!(names("address=127.0.0.1:&prefix=o"), ["old"]);
+    assert_eq!(names("address=10."), [""; 0]);
+    assert_eq!(names("transport=mqtt").len(), 6);
+    assert_eq!(names("transport=wss"), [""; 0]);
+    assert_eq!(names("worker=0").len() + names("worker=1").len(), 6);
+    assert_eq!(names("has_drops=true"), [""; 0]);
+    for _ in 0..1000 {
+        assert_eq!(peers[2].publish("q/1", b"x"), Some(0));
+    }
+    assert_eq!(names("has_drops=true&sort=dropped_messages"), ["away"]);
+    let (_, value) = get(&address, "/api/v1/client?id=away");
+    assert_eq!(value["client"]["drops"], serde_json::json!({ "queue_full": 3 }));
+    assert_eq!(value["client"]["departed"], "disconnect");
+    assert!(value["client"]["oldest_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(value["queued"].as_array().unwrap().len(), 100);
+    assert_eq!(value["queued"][0]["topic"], "q/1");
+    for wrong in ["version=4", "transport=tcp", "worker=x", "has_drops=perhaps"] {
+        assert_eq!(get(&address, &format!("/api/v1/clients?{wrong}")).0, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn what_a_client_sends_gets_and_acknowledges_is_told() {
+    let (server, address) = start();
+    let mut peer = Peer::plain(server.port(0));
+    assert_eq!(peer.connect(&connect("me", None)), Some(0));
+    assert_eq!(peer.subscribe("a"), Some(1));
+    let mut publisher = Peer::plain(server.port(0));
+    assert_eq!(publisher.connect(&connect("publisher", None)), Some(0));
+    for _ in 0..2 {
+        assert_eq!(publisher.publish("a", b"x"), Some(0));
+    }
+    let first = peer.packet().unwrap().1;
+    peer.packet().unwrap();
+    let ask = || get(&address, "/api/v1/client?id=me").1;
+    let value = ask();
+    assert_eq!(value["client"]["messages_sent"], 2);
+    assert_eq!(value["inflight"].as_array().unwrap().len(), 2);
+    assert_eq!(value["client"]["ack_mean_ms"], serde_json::Value::Null);
+    peer.send(&packet(0x40, &first[3..5]));
+    assert!(eventually(|| ask()["client"]["inflight_messages"] == 1));
+    let value = ask();
+    assert!(value["client"]["ack_mean_ms"].as_f64().unwrap() > 0.0);
+    assert!(value["client"]["ack_max_ms"].as_f64().unwrap() > 0.0);
+    // CONNECT, SUBSCRIBE and PUBACK.
+    assert_eq!(value["client"]["packets_received"], 3);
+    assert!(value["tcp"]["received_bytes"].as_u64().unwrap() > 0);
+    assert!(value["client"]["connected_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(value["client"]["departed"], serde_json::Value::Null);
 }
 
 #[test]

@@ -133,6 +133,7 @@ fn message(id: u64, version: u64, payload: &[u8]) -> Arc<Message> {
         retain: true,
         expires: None,
         publisher: SessionNumber(0),
+        received: ringmq::base::time::Time::ZERO,
         id: MessageId(id),
     };
     let message = Message::new("t", &Properties::from_bytes(&[]), payload, traits, None);

@@ -133,7 +133,7 @@ impl Clients {
     ) {
         let slot = subscriber.session;
         if subscriber.extras.is_checked() && !self.may_read(slot, publication.topic()) {
-            self.counters.drop(Dropped::Denied, 1);
+            self.count_drops(slot, Dropped::Denied, 1);
             return;
         }
         let route = self.routes[slot as usize];
@@ -272,7 +272,12 @@ impl Clients {
     /// Counts what a message has made of a queue; false when the message is dropped because the
     /// queue is full.
     fn count_enqueued(&mut self, session: Option<SessionId>, enqueued: &Enqueued) -> bool {
-        self.counters.drop(Dropped::Expired, enqueued.expired as u64);
+        if enqueued.expired > 0 {
+            self.counters.drop(Dropped::Expired, enqueued.expired as u64);
+            if let Some(id) = session {
+                self.note_drops(id.slot, Dropped::Expired, enqueued.expired as u64);
+            }
+        }
         let Some(refused) = &enqueued.refused else {
             self.counters.messages_queued += 1;
             return true;
@@ -288,7 +293,19 @@ impl Clients {
     pub(super) fn note_dropped(&mut self, id: SessionId, reason: Dropped, topic: &str) {
         if let Some(session) = self.sessions.get(id) {
             self.drops.note(self.now, (id, &session.client_id), reason, topic);
+            self.note_drops(id.slot, reason, 1);
         }
+    }
+
+    /// Counts messages that do not reach the client of a session.
+    #[cold]
+    pub(super) fn count_drops(&mut self, slot: u32, reason: Dropped, count: u64) {
+        self.counters.drop(reason, count);
+        self.note_drops(slot, reason, count);
+    }
+
+    fn note_drops(&mut self, slot: u32, reason: Dropped, count: u64) {
+        self.sessions[slot].rare().drops.get_or_insert_default()[reason.place()] += count;
     }
 
     /// Counts a message that is dropped because its client accepts none as large.
@@ -394,7 +411,7 @@ impl Clients {
             self.count_too_large(route.link, publication.topic());
             return false;
         }
-        self.outbox.append(route.link, run);
+        self.outbox.append_message(route.link, run);
         if let Some(payload) = publication.large_payload() {
             self.outbox.append_payload(route.link, payload);
         }

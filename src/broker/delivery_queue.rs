@@ -216,6 +216,7 @@ mod tests {
             retain: false,
             expires: expires_s.map(|seconds| Expiry { at: at(seconds), interval_s: 1 }),
             publisher: SessionNumber::NONE,
+            received: Time::ZERO,
             id: MessageId(1),
         };
         Delivery {

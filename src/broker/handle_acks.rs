@@ -3,6 +3,7 @@
 use super::peer::Peer;
 use super::shard::Shard;
 use crate::base::ids::SessionId;
+use crate::base::time::Time;
 use crate::mqtt::{Ack, AckType, Frame, Packet, ProtocolError, QoS, ReasonCode};
 use crate::store::record::Record;
 
@@ -14,7 +15,7 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let ack = Ack::decode(frame, peer.version)?;
         match ack.kind {
-            AckType::PubAck => self.handle_puback(peer.session, ack.packet_id),
+            AckType::PubAck => self.handle_puback(peer, ack.packet_id),
             AckType::PubRec => self.handle_pubrec(peer, &ack),
             AckType::PubRel => self.handle_pubrel(peer, ack.packet_id),
             AckType::PubComp => self.handle_pubcomp(peer.session, ack.packet_id),
@@ -24,15 +25,23 @@ impl Shard {
 
     /// A QoS 1 message has arrived, or was refused for good.
     // [MQTT-4.3.2-3], [MQTT-4.4.0-2]
-    fn handle_puback(&mut self, id: SessionId, packet_id: u16) {
+    fn handle_puback(&mut self, peer: Peer, packet_id: u16) {
+        let id = peer.session;
         let session = &mut self.clients.sessions[id.slot];
-        let is_it = session
-            .in_flight
-            .get_mut(packet_id)
-            .is_some_and(|entry| entry.delivery().is_some_and(|d| d.qos == QoS::AtLeastOnce));
-        if is_it {
+        let delivery = session.in_flight.get_mut(packet_id).and_then(|entry| entry.delivery());
+        let received = delivery.filter(|delivery| delivery.qos == QoS::AtLeastOnce);
+        if let Some(received) = received.map(|delivery| delivery.message.received) {
+            self.note_acknowledged(peer, received);
             self.clients.complete(id.slot, packet_id);
             self.window_opened(id);
+        }
+    }
+
+    /// Notes that a message which came at `received` has reached the client.
+    fn note_acknowledged(&mut self, peer: Peer, received: Time) {
+        let time = self.clients.now.since(received);
+        if let Some(link) = self.clients.link(peer.link) {
+            link.acknowledged.add(time);
         }
     }
 
@@ -41,9 +50,14 @@ impl Shard {
         let id = peer.session;
         let session = &mut self.clients.sessions[id.slot];
         let entry = session.in_flight.get_mut(ack.packet_id);
+        let delivery = entry.as_ref().and_then(|entry| entry.delivery());
+        let received = delivery.map(|delivery| delivery.message.received);
         let is_known = entry.is_some_and(|entry| {
             entry.delivery().is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
         });
+        if let Some(received) = received.filter(|_| is_known) {
+            self.note_acknowledged(peer, received);
+        }
         if is_known && ack.code.is_error() {
             self.clients.complete(id.slot, ack.packet_id);
             return self.window_opened(id);

@@ -403,6 +403,7 @@ impl Shard {
         let listener = self.listener_of(id);
         let session = &mut self.clients.sessions[session_id.slot];
         session.link = Some(id);
+        session.departed = None;
         session.listener = listener;
         session.identity = verified.identity.clone();
         session.grants = verified.grants.clone();
@@ -416,6 +417,7 @@ impl Shard {
         self.clients.refresh_session_timer(session_id);
         let Some(link) = self.clients.link(id) else { return };
         link.state = State::Connected { session: session_id };
+        link.awaited = now;
         let aliases = request.topic_alias_max.min(options.max_topic_alias);
         if aliases > 0 {
             link.aliases_mut().allow(aliases);

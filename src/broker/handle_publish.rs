@@ -148,6 +148,7 @@ impl Shard {
                 .message_expiry_s
                 .map(|interval_s| Expiry { at: now.after_seconds(interval_s), interval_s }),
             publisher,
+            received: now,
             id: self.message_id(publish),
         };
         Publication::received(publish, traits, source, self.clients.next_serial())

@@ -590,6 +590,7 @@ mod tests {
     use super::*;
     use crate::base::ids::{MessageId, SessionNumber};
     use crate::base::prng::Prng;
+    use crate::base::time::Time;
     use crate::mqtt::{Properties, QoS};
     use crate::store::Traits;
     use std::cell::Cell;
@@ -615,6 +616,7 @@ mod tests {
             retain: false,
             expires: None,
             publisher: SessionNumber::NONE,
+            received: Time::ZERO,
             id: MessageId(1),
         };
         Arc::new(Message::new("t", &Properties::from_bytes(&[]), b"", traits, None))

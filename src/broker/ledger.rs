@@ -739,6 +739,7 @@ mod tests {
             retain: false,
             expires: None,
             publisher: SessionNumber::NONE,
+            received: Time::ZERO,
             id: MessageId(1),
         };
         let message = Message::new("t", &Properties::from_bytes(&[]), b"", traits, None);

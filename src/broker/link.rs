@@ -25,7 +25,8 @@ pub(super) struct Link {
     pub(super) carry: Carry,
     /// The time at which something last came from the peer.
     pub(super) heard: Time,
-    /// The time since which CONNECT, or the next step of the login, is awaited.
+    /// The time since which CONNECT, or the next step of the login, is awaited, or since which
+    /// the client is connected.
     pub(super) awaited: Time,
     /// The number of times in a row that a look at a peer which seemed silent found input waiting.
     pub(super) looks: u8,
@@ -40,7 +41,37 @@ pub(super) struct Link {
     /// The reasons for which output for the link waits.
     pub(super) blocked: Blocks,
     pub(super) pauses: Pauses,
+    /// The number of packets that the peer has sent.
+    pub(super) packets_received: u64,
+    /// Times from a message's receipt until the client acknowledged it.
+    pub(super) acknowledged: AckTimes,
     rare: Option<Box<Rare>>,
+}
+
+/// Times of acknowledgements, in microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct AckTimes {
+    /// The mean, in which the last eight count most.
+    pub(super) mean_us: u32,
+    pub(super) greatest_us: u32,
+}
+
+impl AckTimes {
+    /// The mean and the greatest one, if there is any.
+    pub(super) fn shown(self) -> Option<(Duration, Duration)> {
+        let time = |us: u32| Duration::from_micros(us.into());
+        (self.greatest_us > 0).then(|| (time(self.mean_us), time(self.greatest_us)))
+    }
+
+    /// Adds one.
+    pub(super) fn add(&mut self, time: Duration) {
+        let us = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        self.greatest_us = self.greatest_us.max(us);
+        self.mean_us = match self.mean_us {
+            0 => us,
+            mean => (mean - mean / 8).saturating_add(us / 8),
+        };
+    }
 }
 
 /// State of a link that most links do without.
@@ -138,6 +169,8 @@ impl Link {
             packet_bytes_max: u32::MAX,
             is_finished: false,
             fills_queues: false,
+            packets_received: 0,
+            acknowledged: AckTimes::default(),
             blocked: Blocks::default(),
             pauses: Pauses::default(),
             rare: None,

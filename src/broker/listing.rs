@@ -2,9 +2,12 @@
 //! work.
 
 use super::clients::Clients;
+use super::delivery::Delivery;
 use super::session::Session;
 use super::shard::Shard;
-use crate::base::ids::{ListenerId, SessionId};
+use crate::base::ids::{LinkId, ListenerId, SessionId};
+use crate::base::time::Time;
+use crate::metrics::{Departed, Dropped};
 use crate::mqtt::Version;
 use crate::topics::{Matches, Subscriber};
 use std::net::SocketAddr;
@@ -56,6 +59,14 @@ pub struct ClientRow {
     pub queued_bytes: usize,
     /// Messages that were sent and not acknowledged.
     pub inflight_messages: usize,
+    /// The time since the oldest message came that waits for the client, or for its
+    /// acknowledgement.
+    pub oldest: Option<Duration>,
+    /// The messages that did not reach the client, in the order of
+    /// [`Dropped`](crate::metrics::Dropped).
+    pub drops: [u64; Dropped::COUNT],
+    /// The reason for which the last connection ended, while there is none.
+    pub departed: Option<Departed>,
 }
 
 /// The connection of a client.
@@ -71,6 +82,32 @@ pub struct ConnectionRow {
     pub silent_for: Duration,
     /// The socket has not taken all that was sent.
     pub is_blocked: bool,
+    /// The link, for the driver to look at the socket.
+    pub link: LinkId,
+    /// The time since the client was let in.
+    pub connected_for: Duration,
+    /// The packets that came from the client.
+    pub packets_received: u64,
+    /// The PUBLISH packets that were sent to the client.
+    pub messages_sent: u64,
+    /// The time from a message's receipt until the client acknowledged it: the mean of late, and
+    /// the greatest; None before the first one.
+    pub acknowledged: Option<(Duration, Duration)>,
+}
+
+/// A message on its way to a client.
+#[derive(Debug, Clone)]
+pub struct WaitingRow {
+    /// The packet identifier, once there is one.
+    pub packet_id: Option<u16>,
+    /// The topic; None for a message that has arrived and whose PUBREL or PUBCOMP is awaited.
+    pub topic: Option<String>,
+    /// The bytes of the payload.
+    pub bytes: usize,
+    /// The QoS.
+    pub qos: u8,
+    /// The time since the message came.
+    pub age: Duration,
 }
 
 /// One client with what it has subscribed to.
@@ -80,7 +117,14 @@ pub struct ClientDetails {
     pub row: ClientRow,
     /// The filters of its subscriptions, with their QoS; at most [`FILTERS_MAX`].
     pub filters: Vec<(String, u8)>,
+    /// The first messages in flight, at most [`WAITING_MAX`].
+    pub inflight: Vec<WaitingRow>,
+    /// The first messages that wait, at most [`WAITING_MAX`].
+    pub queued: Vec<WaitingRow>,
 }
+
+/// The messages that are shown of those on their way to one client.
+pub const WAITING_MAX: usize = 100;
 
 /// The filters that are shown of one client.
 pub const FILTERS_MAX: usize = 1000;
@@ -131,8 +175,20 @@ impl Shard {
                 Some((self.subscriptions.filter(place).to_string(), qos))
             })
             .collect();
-        self.clients.outbox.purse().spend_at_once(LOOKS_MAX.min(filters.len()));
-        Some(ClientDetails { row, filters })
+        let session = &self.clients.sessions[id.slot];
+        let now = self.clients.now;
+        let entries = session.in_flight.iter().take(WAITING_MAX);
+        let inflight: Vec<_> = entries
+            .map(|entry| match entry.delivery() {
+                Some(delivery) => WaitingRow::new(delivery, Some(entry.packet_id), now),
+                None => WaitingRow::released(entry.packet_id),
+            })
+            .collect();
+        let queued = session.queued().take(WAITING_MAX);
+        let queued: Vec<_> = queued.map(|queued| WaitingRow::new(queued, None, now)).collect();
+        let shown = filters.len() + inflight.len() + queued.len();
+        self.clients.outbox.purse().spend_at_once(LOOKS_MAX.min(shown));
+        Some(ClientDetails { row, filters, inflight, queued })
     }
 
     /// The clients of this worker that get what is published to `topic`, groups with all members.
@@ -151,6 +207,23 @@ impl Shard {
         }
         self.clients.outbox.purse().spend_at_once(all.len() + matches.visits);
         all
+    }
+}
+
+impl WaitingRow {
+    fn new(delivery: &Delivery, packet_id: Option<u16>, now: Time) -> Self {
+        Self {
+            packet_id,
+            topic: Some(delivery.message.topic().to_owned()),
+            bytes: delivery.message.payload().len(),
+            qos: delivery.qos as u8,
+            age: now.since(delivery.message.received),
+        }
+    }
+
+    const fn released(packet_id: u16) -> Self {
+        let packet_id = Some(packet_id);
+        Self { packet_id, topic: None, bytes: 0, qos: 2, age: Duration::ZERO }
     }
 }
 
@@ -178,12 +251,20 @@ impl Clients {
                 keep_alive_s: link.keep_alive_s,
                 silent_for: self.now.since(link.heard),
                 is_blocked: link.blocked.socket,
+                link: link.id,
+                connected_for: self.now.since(link.awaited),
+                packets_received: link.packets_received,
+                messages_sent: self.outbox.messages(link.id),
+                acknowledged: link.acknowledged.shown(),
             }),
             expiry_s: session.expiry_s,
             subscriptions: session.subscriptions.len(),
             queued_messages: queued_messages + waiting_messages,
             queued_bytes: queued_bytes + waiting_bytes,
             inflight_messages: session.in_flight.len(),
+            oldest: session.oldest().map(|received| self.now.since(received)),
+            drops: session.drops(),
+            departed: session.departed,
         }
     }
 

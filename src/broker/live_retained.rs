@@ -123,6 +123,7 @@ mod tests {
     use super::*;
     use crate::base::ids::SessionNumber;
     use crate::base::prng::Prng;
+    use crate::base::time::Time;
     use crate::mqtt::{Properties, QoS};
     use crate::store::Traits;
 
@@ -132,6 +133,7 @@ mod tests {
             retain: true,
             expires: None,
             publisher: SessionNumber::NONE,
+            received: Time::ZERO,
             id: MessageId(1),
         };
         let message = Message::new(topic, &Properties::from_bytes(&[]), b"x", traits, None);

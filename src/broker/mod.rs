@@ -79,7 +79,7 @@ pub use homes::Homes;
 pub use ledger::{Promise, Unwritten};
 pub use listing::{
     ClientDetails, ClientRow, ClientsPage, ClientsQuery, ConnectionRow, FILTERS_MAX,
-    RECIPIENTS_MAX, Recipient,
+    RECIPIENTS_MAX, Recipient, WAITING_MAX, WaitingRow,
 };
 pub use listing_retained::{RetainedAsked, RetainedRow, RetainedRows};
 pub use mesh_message::{MeshMessage, Ticket};

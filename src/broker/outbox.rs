@@ -81,6 +81,8 @@ struct Outlet {
     /// The index in [`Outbox::lists`] of the further segments; list 0 is always empty.
     more: u32,
     dirty: bool,
+    /// The number of PUBLISH packets so far.
+    messages: u64,
 }
 
 /// The arenas and the outlets, by link slot.
@@ -174,7 +176,7 @@ impl Outbox {
         let Some(outlet) = self.outlets.get_mut(link.slot as usize) else { return };
         if outlet.generation == link.generation {
             let list = outlet.more;
-            *outlet = Outlet { generation: link.generation, ..Outlet::default() };
+            (outlet.first, outlet.more, outlet.dirty) = (Run::default(), 0, false);
             self.give_back(list);
         }
     }
@@ -300,6 +302,19 @@ impl Outbox {
         } else if !outlet.first.extend(run) {
             self.list_of(link.slot).segments.push_back(Segment::Run(run));
         }
+    }
+
+    /// As [`Self::append`], for a PUBLISH.
+    #[inline]
+    pub(super) fn append_message(&mut self, link: LinkId, run: Run) {
+        self.append(link, run);
+        self.outlets[link.slot as usize].messages += 1;
+    }
+
+    /// The number of PUBLISH packets that a link has been given.
+    pub(super) fn messages(&self, link: LinkId) -> u64 {
+        let outlet = self.outlets.get(link.slot as usize);
+        outlet.filter(|it| it.generation == link.generation).map_or(0, |it| it.messages)
     }
 
     #[cold]
@@ -466,6 +481,7 @@ impl Unsent {
 mod tests {
     use super::*;
     use crate::base::ids::{MessageId, SessionNumber};
+    use crate::base::time::Time;
     use crate::mqtt::{Properties, QoS};
     use crate::store::Traits;
 
@@ -517,6 +533,7 @@ mod tests {
             retain: false,
             expires: None,
             publisher: SessionNumber::NONE,
+            received: Time::ZERO,
             id: MessageId(1),
         };
         Arc::new(Message::new("t", &Properties::from_bytes(&[]), payload, traits, None))

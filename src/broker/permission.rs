@@ -46,7 +46,9 @@ impl Clients {
     /// Judges a delayed message, as [`Self::may_read`] does, and counts a denial.
     pub(super) fn may_still_read(&mut self, slot: u32, topic: &str) -> bool {
         let may = self.may_read(slot, topic);
-        self.counters.drop(Dropped::Denied, u64::from(!may));
+        if !may {
+            self.count_drops(slot, Dropped::Denied, 1);
+        }
         may
     }
 }

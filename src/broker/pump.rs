@@ -125,7 +125,7 @@ impl Clients {
     ) {
         self.outbox.purse().spend(KEPT_STEPS);
         if delivery.message.is_expired(self.now) {
-            self.counters.drop(Dropped::Expired, 1);
+            self.count_drops(id.slot, Dropped::Expired, 1);
             return self.note_done(id.slot, &delivery);
         }
         if !self.may_still_read(id.slot, delivery.message.topic()) {
@@ -237,7 +237,7 @@ impl Clients {
             let message = Arc::clone(&delivery.message);
             // [MQTT-3.3.2-5]; an exchange that has begun goes on.
             if !dup && message.is_expired(self.now) {
-                self.counters.drop(Dropped::Expired, 1);
+                self.count_drops(id.slot, Dropped::Expired, 1);
                 self.complete(id.slot, packet_id);
                 continue;
             }

@@ -11,6 +11,7 @@ use super::will::{Author, WillMessage};
 use crate::access::{Grants, Identity};
 use crate::base::ids::{LinkId, ListenerId, SessionNumber};
 use crate::base::time::Time;
+use crate::metrics::{Departed, Dropped};
 use crate::mqtt::QoS;
 use crate::store::{Message, Source};
 use std::collections::BTreeSet;
@@ -50,6 +51,9 @@ pub(super) struct Session {
     pub(super) is_recorded: bool,
     /// The session is over, but for some of its subscriptions.
     pub(super) is_over: bool,
+    /// The reason for which the last connection ended; None while there is one, and for a session
+    /// of an earlier process.
+    pub(super) departed: Option<Departed>,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) subscriptions: SubscriptionSet,
     pub(super) will: Option<Box<WillMessage>>,
@@ -71,7 +75,12 @@ pub(super) struct Rare {
     pub(super) replays: Replays,
     /// The greatest number of a replay.
     pub(super) replays_begun: u32,
+    /// The messages that did not reach the client, by reason; None for none so far.
+    pub(super) drops: Option<Box<Drops>>,
 }
+
+/// Numbers of messages, by [`Dropped`].
+pub(super) type Drops = [u64; Dropped::COUNT];
 
 impl Session {
     pub(super) fn new(client_id: &str, number: SessionNumber) -> Self {
@@ -92,6 +101,7 @@ impl Session {
             waits_for_hand_over: false,
             is_recorded: false,
             is_over: false,
+            departed: None,
             rare: None,
             subscriptions: SubscriptionSet::new(),
             will: None,
@@ -237,11 +247,25 @@ impl Session {
 
     /// The bytes that the session takes, without replays and without messages.
     pub(super) fn memory(&self) -> usize {
-        let rare = |rare: &Rare| size_of::<Rare>() + rare.queue.memory() + 4 * rare.received.len();
+        let rare = |rare: &Rare| {
+            let drops = rare.drops.as_ref().map_or(0, |_| size_of::<Drops>());
+            size_of::<Rare>() + rare.queue.memory() + 4 * rare.received.len() + drops
+        };
         let will = self.will.as_deref().map_or(0, WillMessage::memory);
         let rare = self.rare.as_deref().map_or(0, rare);
         let lists = self.in_flight.memory() + self.subscriptions.memory();
         size_of::<Self>() + self.client_id.len() + lists + rare + will
+    }
+
+    /// The time at which the oldest message came that is in flight or waits.
+    pub(super) fn oldest(&self) -> Option<Time> {
+        let in_flight = self.in_flight.iter().take(1).filter_map(|entry| entry.delivery());
+        in_flight.chain(self.first_queued()).map(|delivery| delivery.message.received).min()
+    }
+
+    /// The messages that did not reach the client, by reason.
+    pub(super) fn drops(&self) -> Drops {
+        self.rare.as_ref().and_then(|rare| rare.drops.as_deref()).copied().unwrap_or_default()
     }
 
     /// The bytes that the session's replays take.

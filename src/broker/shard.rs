@@ -347,6 +347,7 @@ impl Shard {
         let kind = frame.kind().ok_or(ProtocolError::malformed("reserved packet type"))?;
         self.clients.counters.packets_received += 1;
         let Some(link) = self.clients.link(id) else { return Ok(Progress::Done) };
+        link.packets_received += 1;
         let peer = match link.state {
             State::Connected { session } => Peer { link: id, session, version: link.version },
             State::Authenticating => {
@@ -456,7 +457,9 @@ impl Shard {
         match state {
             State::Connected { session } => {
                 self.clients.counters.clients_departed[departure.kind().place()] += 1;
-                told::departed(&origin, &self.clients.sessions[session.slot].client_id, departure);
+                let session = &mut self.clients.sessions[session.slot];
+                session.departed = Some(departure.kind());
+                told::departed(&origin, &session.client_id, departure);
             }
             State::Authenticating => self.tell_refused_login(id, departure),
             State::Fresh { .. } => told::ended(&origin, departure),

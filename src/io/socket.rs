@@ -3,6 +3,7 @@
 use crate::limits::{LISTEN_BACKLOG, SOCKET_AHEAD_BYTES_MAX, TCP_PROBE_INTERVAL_MAX, TCP_PROBES};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -169,6 +170,46 @@ pub fn set_low_water(socket: BorrowedFd<'_>, count: usize) {
             size_of_val(&count) as libc::socklen_t,
         );
     }
+}
+
+/// The kernel's figures of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpFigures {
+    /// The time for a packet there and back, as TCP has measured it.
+    pub round_trip: Duration,
+    /// The bytes that have come.
+    pub received_bytes: u64,
+    /// The bytes that the peer has acknowledged.
+    pub acknowledged_bytes: u64,
+    /// The bytes that the kernel has taken and not sent yet.
+    pub unsent_bytes: u32,
+    /// The segments that were sent more than once.
+    pub resent_segments: u32,
+}
+
+/// The kernel's figures of a connection; None when it is not TCP, or has ended.
+pub fn tcp_figures(socket: BorrowedFd<'_>) -> Option<TcpFigures> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the option's value is `length` writable bytes for the duration of the call. An older
+    // kernel fills less of them; zeros are valid for the rest.
+    let info = unsafe {
+        let result = libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        );
+        (result == 0).then(|| info.assume_init())?
+    };
+    Some(TcpFigures {
+        round_trip: Duration::from_micros(info.tcpi_rtt.into()),
+        received_bytes: info.tcpi_bytes_received,
+        acknowledged_bytes: info.tcpi_bytes_acked,
+        unsent_bytes: info.tcpi_notsent_bytes,
+        resent_segments: info.tcpi_total_retrans,
+    })
 }
 
 #[cfg(test)]

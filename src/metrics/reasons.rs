@@ -18,10 +18,9 @@ macro_rules! label {
             }
         }
 
-        #[cfg(test)]
         impl $name {
             /// The number of values.
-            pub(crate) const COUNT: usize = [$(Self::$variant),+].len();
+            pub const COUNT: usize = [$(Self::$variant),+].len();
         }
     };
 }

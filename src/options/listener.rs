@@ -137,6 +137,12 @@ pub enum JwtAlgorithm {
 }
 
 impl Scheme {
+    /// The protocol with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|known| known.name() == name).copied()
+    }
+
     const ALL: [Self; 5] = [Self::Mqtt, Self::Mqtts, Self::Ws, Self::Wss, Self::Unix];
 
     /// The name of the scheme in a URL.

@@ -26,6 +26,8 @@ pub struct Message {
     pub expires: Option<Expiry>,
     /// The session that published the message: for No Local.
     pub publisher: SessionNumber,
+    /// The time at which the message came, to this process at least.
+    pub received: Time,
     /// The publisher, where that matters later: a retained message is withheld when its publisher
     /// may not write there any more.
     pub source: Option<Source>,
@@ -67,6 +69,7 @@ pub struct Traits {
     pub retain: bool,
     pub expires: Option<Expiry>,
     pub publisher: SessionNumber,
+    pub received: Time,
     pub id: MessageId,
 }
 
@@ -160,7 +163,7 @@ impl Message {
         traits: Traits,
         source: Option<Source>,
     ) -> Self {
-        let Traits { qos, retain, expires, publisher, id } = traits;
+        let Traits { qos, retain, expires, publisher, received, id } = traits;
         let message = Self {
             bytes,
             topic_length: lengths.0 as u32,
@@ -169,6 +172,7 @@ impl Message {
             retain,
             expires,
             publisher,
+            received,
             source,
             version: AtomicU64::new(0),
             id,
@@ -219,8 +223,8 @@ impl Message {
     /// The parts that the message was made of, besides its bytes.
     #[must_use]
     pub(crate) fn traits(&self) -> Traits {
-        let Self { qos, retain, expires, publisher, id, .. } = *self;
-        Traits { qos, retain, expires, publisher, id }
+        let Self { qos, retain, expires, publisher, received, id, .. } = *self;
+        Traits { qos, retain, expires, publisher, received, id }
     }
 
     /// The topic name.

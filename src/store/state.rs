@@ -9,6 +9,7 @@ use super::record::{
 use crate::access::{Identity, Proof};
 use crate::base::ids::{DeliveryName, DeliveryNumber, ListenerId, MessageId, SessionNumber};
 use crate::base::maps::{HashMap, HashSet};
+use crate::base::time::Time;
 use crate::mqtt::QoS;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -504,6 +505,7 @@ impl Body<'_> {
             retain: self.retain,
             expires: self.expires.map(|expires| expires.expiry(epoch)),
             publisher: SessionNumber::NONE,
+            received: Time::ZERO,
             id,
         };
         let source = self.owner.map(|owner| {

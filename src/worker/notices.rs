@@ -6,6 +6,7 @@ use crate::broker::{
     Act, ClientDetails, ClientsPage, ClientsQuery, Deed, Levels, LinkId, Recipient, RetainedAsked,
     RetainedRows,
 };
+use crate::io::socket::TcpFigures;
 use crate::metrics::Snapshot;
 use crate::options::Options;
 use crate::transport::Protocol;
@@ -39,8 +40,9 @@ pub enum Question {
     Snapshot(Reply<Snapshot>),
     /// Some clients.
     Clients(ClientsQuery, Reply<ClientsPage>),
-    /// The client with this identifier, if its session lives on the worker.
-    Client(String, Reply<Option<ClientDetails>>),
+    /// The client with this identifier, if its session lives on the worker, and what the kernel
+    /// knows of its connection.
+    Client(String, Reply<Option<(ClientDetails, Option<TcpFigures>)>>),
     /// The worker's clients that get what is published to a topic.
     Recipients(String, Reply<Vec<Recipient>>),
     /// Some retained messages.

@@ -15,13 +15,14 @@ use crate::io::clock::Clock;
 use crate::io::listeners::Listeners;
 use crate::io::ring::Ring;
 use crate::io::setup::{RingError, RingSizes};
-use crate::io::socket::Listener;
+use crate::io::socket::{Listener, tcp_figures};
 use crate::io::wake::Waker;
 use crate::limits::MESH_BATCH_MAX;
 use crate::mesh::Mesh;
 use crate::metrics::{Gauges, Snapshot, record};
 use crate::options::{Durability, Options};
 use crossbeam_channel::Receiver;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -240,7 +241,12 @@ impl Worker {
                 reply.send(self.engine.shard.clients_page(&query));
             }
             Question::Client(client_id, reply) => {
-                reply.send(self.engine.shard.client_details(&client_id));
+                let details = self.engine.shard.client_details(&client_id);
+                reply.send(details.map(|details| {
+                    let link = details.row.connection.as_ref().map(|it| it.link);
+                    let connection = link.and_then(|link| self.engine.links.get(link));
+                    (details, connection.and_then(|it| tcp_figures(it.as_fd())))
+                }));
             }
             Question::Recipients(topic, reply) => {
                 reply.send(self.engine.shard.recipients(&topic));

@@ -354,7 +354,14 @@ impl Workload {
         let id = MessageId(self.number());
         let payload = vec![id.0 as u8; length as usize];
         let (qos, publisher) = (QoS::AtLeastOnce, SessionNumber::NONE);
-        let traits = Traits { qos, retain: true, expires: None, publisher, id };
+        let traits = Traits {
+            qos,
+            retain: true,
+            expires: None,
+            publisher,
+            received: ringmq::base::time::Time::ZERO,
+            id,
+        };
         let message = Message::new(&topic, &Properties::from_bytes(&[]), &payload, traits, None);
         message.set_version(self.version);
         Arc::new(message)

@@ -1,12 +1,15 @@
 //! The operator's questions by HTTP: JSON below `/api/v1/`.
 
 use super::access::admit;
-use super::clients::{Column, ROWS_MAX};
+use super::acts::no_answer;
+use super::clients::{Column, ROWS_MAX, Wanted};
 use super::history::labelled;
 use super::{Observer, acts, http, retained, state};
 use crate::base::ids::WorkerId;
-use crate::broker::{ClientRow, ClientsQuery, Recipient};
+use crate::broker::{ClientRow, ClientsQuery, Recipient, WaitingRow};
+use crate::metrics::Counters;
 use crate::mqtt::Version;
+use crate::options::Scheme;
 use crate::worker::Question;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
@@ -15,7 +18,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+use wildmatch::WildMatch;
 
 /// The most bytes of a request's body.
 const BODY_MAX: usize = 4 * 1024 * 1024;
@@ -61,6 +66,33 @@ struct ClientJson {
     queued_messages: usize,
     queued_bytes: usize,
     inflight_messages: usize,
+    oldest_s: Option<f64>,
+    connected_s: Option<f64>,
+    packets_received: Option<u64>,
+    messages_sent: Option<u64>,
+    ack_mean_ms: Option<f64>,
+    ack_max_ms: Option<f64>,
+    dropped_messages: u64,
+    drops: Map<String, Value>,
+    departed: Option<&'static str>,
+}
+
+const fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::V31 => "3.1",
+        Version::V311 => "3.1.1",
+        Version::V5 => "5.0",
+    }
+}
+
+fn version_named(name: &str) -> Option<Version> {
+    let all = [Version::V31, Version::V311, Version::V5];
+    all.into_iter().find(|version| version_name(*version) == name)
+}
+
+/// The label values of a metric.
+fn labels(name: &str) -> &'static [&'static str] {
+    Counters::TABLE.iter().find(|metric| metric.name == name).map_or(&[], |metric| metric.values)
 }
 
 impl ClientJson {
@@ -73,11 +105,7 @@ impl ClientJson {
             worker: worker.0,
             listener: listener.map(ToString::to_string).unwrap_or_default(),
             address: connection.and_then(|c| c.address).map(|address| address.to_string()),
-            version: connection.map(|c| match c.version {
-                Version::V31 => "3.1",
-                Version::V311 => "3.1.1",
-                Version::V5 => "5.0",
-            }),
+            version: connection.map(|c| version_name(c.version)),
             keep_alive_s: connection.map(|c| c.keep_alive_s),
             silent_s: connection.map(|c| c.silent_for.as_secs_f64()),
             blocked: connection.is_some_and(|c| c.is_blocked),
@@ -86,6 +114,20 @@ impl ClientJson {
             queued_messages: row.queued_messages,
             queued_bytes: row.queued_bytes,
             inflight_messages: row.inflight_messages,
+            oldest_s: row.oldest.map(|age| age.as_secs_f64()),
+            connected_s: connection.map(|c| c.connected_for.as_secs_f64()),
+            packets_received: connection.map(|c| c.packets_received),
+            messages_sent: connection.map(|c| c.messages_sent),
+            ack_mean_ms: connection.and_then(|c| c.acknowledged).map(|it| milliseconds(it.0)),
+            ack_max_ms: connection.and_then(|c| c.acknowledged).map(|it| milliseconds(it.1)),
+            dropped_messages: row.drops.iter().sum(),
+            drops: labels("messages_dropped")
+                .iter()
+                .zip(row.drops)
+                .filter(|(_, count)| *count > 0)
+                .map(|(reason, count)| ((*reason).to_owned(), count.into()))
+                .collect(),
+            departed: row.departed.map(|it| labels("clients_departed")[it.place()]),
             client_id: row.client_id,
             user: row.user,
         }
@@ -98,6 +140,13 @@ struct ClientsAsked {
     prefix: Option<String>,
     user: Option<String>,
     connected: Option<bool>,
+    glob: Option<String>,
+    address: Option<String>,
+    version: Option<String>,
+    transport: Option<String>,
+    worker: Option<u16>,
+    #[serde(default)]
+    has_drops: bool,
     sort: Option<Column>,
     limit: Option<usize>,
     cursor: Option<String>,
@@ -114,7 +163,27 @@ async fn clients(State(observer): State<Observer>, Query(asked): Query<ClientsAs
     if !(1..=ROWS_MAX).contains(&limit) {
         return problem(StatusCode::BAD_REQUEST, "limit is from 1 to 1000");
     }
-    let listed = observer.sorted_clients(query, column, asked.cursor.as_deref(), limit).await;
+    let version = match asked.version.as_deref().map(version_named) {
+        Some(None) => return problem(StatusCode::BAD_REQUEST, "version is 3.1, 3.1.1 or 5.0"),
+        version => version.flatten(),
+    };
+    let transport = match asked.transport.as_deref().map(Scheme::named) {
+        Some(None) => {
+            return problem(StatusCode::BAD_REQUEST, "transport is mqtt, mqtts, ws, wss or unix");
+        }
+        transport => transport.flatten(),
+    };
+    let wanted = Wanted {
+        glob: asked.glob.as_deref().map(WildMatch::new),
+        address: asked.address,
+        version,
+        transport,
+        worker: asked.worker,
+        has_drops: asked.has_drops,
+    };
+    let cursor = asked.cursor.as_deref();
+    let listed = observer.sorted_clients((query, wanted), column, cursor, limit).await;
+    let Some(listed) = listed else { return no_answer() };
     let row = |(worker, row)| ClientJson::new(&observer, worker, row);
     let clients: Vec<_> = listed.rows.into_iter().map(row).collect();
     Json(json!({ "clients": clients, "next": listed.next })).into_response()
@@ -129,13 +198,44 @@ struct ClientAsked {
 async fn client(State(observer): State<Observer>, Query(asked): Query<ClientAsked>) -> Response {
     let found = observer.ask_all(|reply| Question::Client(asked.id.clone(), reply)).await;
     let found = found.into_iter().find_map(|(worker, details)| Some((worker, details?)));
-    let Some((worker, details)) = found else {
+    let Some((worker, (details, figures))) = found else {
         return problem(StatusCode::NOT_FOUND, "no client has this identifier");
     };
     let filter = |(filter, qos)| json!({ "filter": filter, "qos": qos });
     let filters: Vec<Value> = details.filters.into_iter().map(filter).collect();
     let client = ClientJson::new(&observer, worker, details.row);
-    Json(json!({ "client": client, "filters": filters })).into_response()
+    let waiting = |rows: Vec<WaitingRow>| rows.into_iter().map(waiting_json).collect::<Vec<_>>();
+    let tcp = figures.map(|it| {
+        json!({
+            "round_trip_ms": milliseconds(it.round_trip),
+            "received_bytes": it.received_bytes,
+            "acknowledged_bytes": it.acknowledged_bytes,
+            "unsent_bytes": it.unsent_bytes,
+            "resent_segments": it.resent_segments,
+        })
+    });
+    Json(json!({
+        "client": client,
+        "filters": filters,
+        "tcp": tcp,
+        "inflight": waiting(details.inflight),
+        "queued": waiting(details.queued),
+    }))
+    .into_response()
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn waiting_json(row: WaitingRow) -> Value {
+    json!({
+        "packet_id": row.packet_id,
+        "topic": row.topic,
+        "bytes": row.bytes,
+        "qos": row.qos,
+        "age_s": row.age.as_secs_f64(),
+    })
 }
 
 #[derive(Debug, Deserialize)]

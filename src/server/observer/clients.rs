@@ -2,9 +2,12 @@
 
 use super::Observer;
 use crate::base::ids::WorkerId;
-use crate::broker::{ClientRow, ClientsPage, ClientsQuery};
+use crate::broker::{ClientRow, ClientsQuery};
+use crate::mqtt::Version;
+use crate::options::{Options, Scheme};
 use crate::worker::Question;
 use std::collections::BTreeMap;
+use wildmatch::WildMatch;
 
 /// The rows of one answer.
 pub(super) const ROWS_MAX: usize = 1000;
@@ -25,6 +28,50 @@ pub(super) enum Column {
     Subscriptions,
     /// The time since the client was heard.
     Silent,
+    /// The time since the oldest message came that waits or is in flight.
+    Oldest,
+    /// Messages that did not reach the client.
+    DroppedMessages,
+    /// Messages that were sent on the present connection.
+    MessagesSent,
+    /// The mean time of an acknowledgement.
+    AckMean,
+}
+
+/// The traits that clients have to have, besides those that the workers look at.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// The pattern of the client identifier: `*` is any text, `?` any character.
+    pub(super) glob: Option<WildMatch>,
+    /// The beginning of the address.
+    pub(super) address: Option<String>,
+    /// The version of the protocol.
+    pub(super) version: Option<Version>,
+    /// The scheme of the listener.
+    pub(super) transport: Option<Scheme>,
+    /// The worker.
+    pub(super) worker: Option<u16>,
+    /// Only clients that messages did not reach.
+    pub(super) has_drops: bool,
+}
+
+impl Wanted {
+    fn accepts(&self, options: &Options, worker: WorkerId, row: &ClientRow) -> bool {
+        let connection = row.connection.as_ref();
+        let begins = |address: &String| {
+            let shown = connection.and_then(|it| it.address).map(|it| it.to_string());
+            shown.is_some_and(|shown| shown.starts_with(address))
+        };
+        let comes_by = |scheme: Scheme| {
+            options.listeners.get(row.listener.index()).is_some_and(|it| it.scheme == scheme)
+        };
+        self.glob.as_ref().is_none_or(|glob| glob.matches(&row.client_id))
+            && self.address.as_ref().is_none_or(begins)
+            && self.version.is_none_or(|it| connection.is_some_and(|c| c.version == it))
+            && self.transport.is_none_or(comes_by)
+            && self.worker.is_none_or(|wanted| wanted == worker.0)
+            && (!self.has_drops || row.drops.iter().any(|count| *count > 0))
+    }
 }
 
 impl Column {
@@ -38,6 +85,13 @@ impl Column {
             Self::Silent => {
                 let silent = row.connection.as_ref().map(|connection| connection.silent_for);
                 silent.map_or(0, |silent| silent.as_secs())
+            }
+            Self::Oldest => row.oldest.map_or(0, |age| age.as_millis() as u64),
+            Self::DroppedMessages => row.drops.iter().sum(),
+            Self::MessagesSent => row.connection.as_ref().map_or(0, |it| it.messages_sent),
+            Self::AckMean => {
+                let times = row.connection.as_ref().and_then(|it| it.acknowledged);
+                times.map_or(0, |(mean, _)| mean.as_micros() as u64)
             }
         }
     }
@@ -56,27 +110,32 @@ pub(super) struct Listed {
 
 impl Observer {
     /// The clients in the order of a column, from behind `cursor` on. Every client is looked at,
-    /// in pieces; no more rows than are shown are kept.
+    /// in pieces; no more rows than are shown are kept. None when a worker does not answer in time.
     pub(super) async fn sorted_clients(
         &self,
-        query: ClientsQuery,
+        (query, wanted): (ClientsQuery, Wanted),
         column: Column,
         cursor: Option<&str>,
         count_max: usize,
-    ) -> Listed {
+    ) -> Option<Listed> {
         let after = cursor.and_then(|cursor| cursor.split_once(':'));
         let after = after.and_then(|(key, client_id)| {
             Some((std::cmp::Reverse(key.parse().ok()?), client_id.to_owned()))
         });
         let mut best: BTreeMap<Place, (WorkerId, ClientRow)> = BTreeMap::new();
         let mut has_more = false;
+        let options = self.options();
         for worker in WorkerId::all(self.notices.workers()) {
             let mut from = Some(0);
             while let Some(place) = from {
-                let page = self.page(worker, ClientsQuery { from: place, ..query.clone() }).await;
+                let asked = ClientsQuery { from: place, ..query.clone() };
+                let page = self.ask(worker, |reply| Question::Clients(asked, reply)).await?;
                 from = page.next;
                 for row in page.rows {
                     let key = (std::cmp::Reverse(column.key(&row)), row.client_id.clone());
+                    if !wanted.accepts(&options, worker, &row) {
+                        continue;
+                    }
                     if after.as_ref().is_some_and(|after| key <= *after) {
                         continue;
                     }
@@ -90,11 +149,6 @@ impl Observer {
         }
         let last = best.last_key_value().filter(|_| has_more);
         let next = last.map(|((key, client_id), _)| format!("{}:{client_id}", key.0));
-        Listed { rows: best.into_values().collect(), next }
-    }
-
-    async fn page(&self, worker: WorkerId, query: ClientsQuery) -> ClientsPage {
-        let page = self.ask(worker, |reply| Question::Clients(query, reply)).await;
-        page.unwrap_or_default()
+        Some(Listed { rows: best.into_values().collect(), next })
     }
 }

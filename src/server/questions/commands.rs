@@ -4,14 +4,21 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use std::path::PathBuf;
 
 /// The columns by which clients are sorted.
-const COLUMNS: [&str; 6] = [
+const COLUMNS: [&str; 10] = [
     "client_id",
     "queued_messages",
     "queued_bytes",
     "inflight_messages",
     "subscriptions",
     "silent",
+    "oldest",
+    "dropped_messages",
+    "messages_sent",
+    "ack_mean",
 ];
+
+const SCHEMES: [&str; 5] = ["mqtt", "mqtts", "ws", "wss", "unix"];
+const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5.0"];
 
 /// All commands, with what they have in common.
 pub(super) fn all() -> Command {
@@ -61,6 +68,15 @@ fn questions() -> Vec<Command> {
             .about("Lists clients and the sessions of those that are away.")
             .arg(text("prefix", "TEXT", "Only those whose identifier begins so"))
             .arg(text("user", "NAME", "Only those of this user"))
+            .arg(text("glob", "PATTERN", "Only those whose identifier is like it: * is any text"))
+            .arg(text("address", "TEXT", "Only those whose address begins so"))
+            .arg(text("transport", "SCHEME", "Only those who came by it").value_parser(SCHEMES))
+            .arg(text("version", "VERSION", "Only those who speak it").value_parser(VERSIONS))
+            .arg(text("worker", "NUMBER", "Only those of this worker"))
+            .arg(
+                text("has-drops", "CHOICE", "Only those that messages did not reach")
+                    .value_parser(["true", "false"]),
+            )
             .arg(connected.value_parser(["true", "false"]))
             .arg(text("sort", "COLUMN", "The order, the greatest first").value_parser(COLUMNS))
             .arg(limit("100")),
@@ -69,7 +85,9 @@ fn questions() -> Vec<Command> {
             .about("Tells who gets what is published to a topic, and by which filter.")
             .arg(named("topic", "TOPIC", "The topic")),
         Command::new("slow").about("Lists the clients for which most waits.").arg(limit("10")),
-        Command::new("drops").about("Tells how many messages did not reach a client, and why."),
+        Command::new("drops")
+            .about("Lists the clients that most messages did not reach, and why.")
+            .arg(limit("10")),
         Command::new("histogram")
             .about("Tells how long deliveries, turns, commits, logins and handshakes take."),
         Command::new("status").about("Tells the state of the broker and of its journal."),

@@ -120,13 +120,18 @@ fn question<'a>(name: &str, asked: &'a ArgMatches) -> Result<Question<'a>, Strin
     let delete = |path, query| Question { method: Method::DELETE, path, query, body: None };
     Ok(match name {
         "clients" => {
-            let query = ["prefix", "user", "connected", "sort"].into_iter().filter_map(of);
-            get("clients", query.chain([limit()]).collect())
+            let names = ["prefix", "glob", "user", "address", "transport", "version", "worker"];
+            let query = names.into_iter().chain(["connected", "sort"]).filter_map(of);
+            let drops = given(asked, "has-drops").map(|value| ("has_drops", value.to_owned()));
+            get("clients", query.chain(drops).chain([limit()]).collect())
         }
         "client" => get("client", id()),
         "subscribers" => get("subscribers", of("topic").into_iter().collect()),
         "slow" => get("clients", vec![("sort", "queued_bytes".to_owned()), limit()]),
-        "drops" => get("metrics", Vec::new()),
+        "drops" => {
+            let sort = ("sort", "dropped_messages".to_owned());
+            get("clients", vec![sort, ("has_drops", "true".to_owned()), limit()])
+        }
         "histogram" => get("durations", Vec::new()),
         "retained" if asked.get_flag("delete") => {
             let dry_run = ("dry_run", asked.get_flag("dry-run").to_string());
@@ -194,10 +199,23 @@ fn text(name: &str, value: &Value) -> String {
         "clients" => with_more(table(rows("clients"), &CLIENT_COLUMNS)),
         "slow" => table(rows("clients"), &SLOW_COLUMNS),
         "client" => {
-            let filters = table(rows("filters"), &["filter", "qos"]);
-            lines(&value["client"]) + &filters
+            let mut text = lines(&value["client"]) + &lines(&value["tcp"]);
+            let columns: [(&str, &[&str]); 3] = [
+                ("filters", &["filter", "qos"]),
+                ("inflight", &["packet_id", "topic", "bytes", "qos", "age_s"]),
+                ("queued", &["topic", "bytes", "qos", "age_s"]),
+            ];
+            for (name, columns) in columns {
+                if !rows(name).is_empty() {
+                    text += &format!("\n{name}:\n{}", table(rows(name), columns));
+                }
+            }
+            text
         }
-        "drops" => lines(&value["messages_dropped"]),
+        "drops" => {
+            let columns = ["client_id", "dropped_messages", "drops", "connected", "worker"];
+            table(rows("clients"), &columns)
+        }
         "histogram" => table(&durations(value), &DURATION_COLUMNS),
         "subscribers" => table(rows("subscribers"), &["client_id", "filter", "qos"]),
         "retained" if value["count"].is_null() => {
@@ -230,11 +248,13 @@ const CLIENT_COLUMNS: [&str; 9] = [
 ];
 
 /// The columns of the list of slow clients.
-const SLOW_COLUMNS: [&str; 7] = [
+const SLOW_COLUMNS: [&str; 9] = [
     "client_id",
     "queued_messages",
     "queued_bytes",
     "inflight_messages",
+    "oldest_s",
+    "ack_mean_ms",
     "blocked",
     "address",
     "worker",
