@@ -7,6 +7,7 @@ mod pki;
 mod support;
 
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use support::folder::{self, Folder};
 use support::http::{self, get, send};
@@ -334,4 +335,99 @@ fn nonsense_gets_its_status_and_hurts_nobody() {
     assert!(peer.ping().is_some());
     drop(silent);
     assert_eq!(site.get("/api/v1/version").0, 200);
+}
+
+/// The lines of a trace with this query, as they come.
+fn trace(site: &Site, query: &str) -> std::sync::mpsc::Receiver<Value> {
+    let mut socket = std::net::TcpStream::connect(&site.address).unwrap();
+    let head = format!("Host: {}\r\n\r\n", site.address);
+    socket.write_all(format!("GET /api/v1/trace?{query} HTTP/1.1\r\n{head}").as_bytes()).unwrap();
+    let (sender, lines) = std::sync::mpsc::channel();
+    let mut answer = BufReader::new(socket).lines();
+    let status = answer.next().unwrap().unwrap();
+    assert!(status.contains(" 200 "), "{status}");
+    std::thread::spawn(move || {
+        // What is no JSON object is the head, or the length of a chunk.
+        for line in answer.map_while(Result::ok).filter(|line| line.starts_with('{')) {
+            let value: Value = serde_json::from_str(&line).unwrap();
+            if value["left_out"].is_null() && sender.send(value).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+#[test]
+fn a_trace_shows_the_packets_of_a_client_or_a_topic_and_no_secret() {
+    let site = Site::start(&["--sys-interval", "0"]);
+    let lines = trace(&site, "client=me&payload=true");
+    let mut peer = Peer::plain(site.server.port(0));
+    assert_eq!(peer.connect(&connect("me", Some(("name", "very secret")))), Some(0));
+    assert_eq!(peer.subscribe("t/#"), Some(1));
+    let mut other = site.connected("other");
+    assert_eq!(other.publish("t/1", b"hello"), Some(0));
+    let got = peer.packet().unwrap().1;
+    peer.send(&packet(0x40, &got[5..7]));
+    peer.ping().unwrap();
+    let seen: Vec<Value> = (0..8).map(|_| lines.recv().unwrap()).collect();
+    let short: Vec<_> = seen
+        .iter()
+        .map(|it| format!("{} {}", it["direction"].as_str().unwrap(), it["type"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        "in CONNECT",
+        "out CONNACK",
+        "in SUBSCRIBE",
+        "out SUBACK",
+        "out PUBLISH",
+        "in PUBACK",
+        "in PINGREQ",
+        "out PINGRESP",
+    ];
+    assert_eq!(short, expected);
+    assert_eq!(seen[2]["topics"], json!(["t/#"]));
+    assert_eq!(seen[3]["reason_codes"], json!([1]));
+    let publish = &seen[4];
+    assert_eq!((&publish["topics"], &publish["qos"]), (&json!(["t/1"]), &json!(1)));
+    assert_eq!(publish["payload_base64"], "aGVsbG8=");
+    assert!(publish["delay_ms"].as_f64().is_some() || publish["delay_ms"].is_null());
+    let all = format!("{seen:?}");
+    assert!(!all.contains("secret"), "{all}");
+    // By topic: what comes and what goes out, of all clients.
+    let lines = trace(&site, "topic=t/%2B");
+    assert_eq!(other.publish("t/2", b"x"), Some(0));
+    assert_eq!(other.publish("u", b"x"), Some(0x10));
+    let (one, two) = (lines.recv().unwrap(), lines.recv().unwrap());
+    let mut ways = [one["direction"].clone(), two["direction"].clone()];
+    ways.sort_by_key(Value::to_string);
+    assert_eq!((ways, &one["topics"]), ([json!("in"), json!("out")], &json!(["t/2"])));
+    assert_eq!(one["payload_base64"], Value::Null);
+    for wrong in ["", "topic=$share/a/b", "topic=a%23", "client=a&nonsense=1"] {
+        assert_eq!(site.get(&format!("/api/v1/trace?{wrong}")).0, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn a_trace_ends_when_nobody_reads_it_and_few_run_at_a_time() {
+    let site = Site::start(&["--sys-interval", "0"]);
+    let begin = || {
+        let socket = std::net::TcpStream::connect(&site.address).unwrap();
+        let head = format!("Host: {}\r\n\r\n", site.address);
+        let request = format!("GET /api/v1/trace?client=me HTTP/1.1\r\n{head}");
+        (&socket).write_all(request.as_bytes()).unwrap();
+        let mut status = String::new();
+        BufReader::new(socket.try_clone().unwrap()).read_line(&mut status).unwrap();
+        (socket, status.split(' ').nth(1).unwrap().to_owned())
+    };
+    let eight: Vec<_> = (0..8).map(|_| begin()).collect();
+    assert!(eight.iter().all(|(_, status)| status == "200"));
+    assert_eq!(begin().1, "503");
+    drop(eight);
+    // Packets, or signs of life, find out that nobody reads.
+    assert!(eventually(|| {
+        let mut peer = site.connected("me");
+        peer.ping();
+        begin().1 == "200"
+    }));
 }

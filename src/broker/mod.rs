@@ -68,6 +68,8 @@ mod shedding;
 mod subscription_set;
 mod timers;
 mod told;
+mod trace;
+mod watch_packets;
 mod will;
 
 pub use crate::base::ids::LinkId;
@@ -90,3 +92,5 @@ pub use quotas::Quotas;
 pub use restore::Past;
 pub use shard::Shard;
 pub use told::{Farewell, TOLD};
+pub use trace::{Seen, SeenPublish, Watched, Witness, packet_name};
+pub use watch_packets::output_bytes;

@@ -121,6 +121,11 @@ impl Outbox {
         self.dirty.pop_front()
     }
 
+    /// The links with output.
+    pub(super) fn dirty(&self) -> impl Iterator<Item = LinkId> {
+        self.dirty.iter().copied()
+    }
+
     /// True when a link has output.
     #[must_use]
     pub(crate) fn has_dirty(&self) -> bool {

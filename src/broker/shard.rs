@@ -18,6 +18,7 @@ use super::purse::{HOLDER_STEPS, Purse};
 use super::quotas::Quotas;
 use super::rewrite_progress::Rewrite;
 use super::told::{self, Departure};
+use super::trace::Traces;
 use crate::access::Policy;
 use crate::base::ids::{LinkId, SessionId, WorkerId};
 use crate::base::prng::Prng;
@@ -67,6 +68,7 @@ pub struct Shard {
     /// journal.
     pub(super) cleared: VecDeque<(RetainedMark, Arc<Message>)>,
     pub(super) neighbours: Neighbours,
+    pub(super) traces: Traces,
 }
 
 impl Shard {
@@ -101,6 +103,7 @@ impl Shard {
             version: VERSION_MIN,
             cleared: VecDeque::new(),
             neighbours: Neighbours::default(),
+            traces: Traces::default(),
         }
     }
 
@@ -348,6 +351,10 @@ impl Shard {
         self.clients.counters.packets_received += 1;
         let Some(link) = self.clients.link(id) else { return Ok(Progress::Done) };
         link.packets_received += 1;
+        if !self.traces.is_empty() {
+            self.trace_received(id, frame);
+        }
+        let Some(link) = self.clients.link(id) else { return Ok(Progress::Done) };
         let peer = match link.state {
             State::Connected { session } => Peer { link: id, session, version: link.version },
             State::Authenticating => {

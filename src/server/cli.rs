@@ -76,7 +76,8 @@ const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a passw
                         check FILE tells the faults of a configuration file; ringmq journal \
                         verify|dump|compact DIR reads or shrinks a data directory.\n\n\
                         The running broker answers ringmq clients, client ID, subscribers TOPIC, \
-                        slow, drops, histogram, status, config, retained [FILTER] and token; and \
+                        slow, drops, histogram, status, config, trace, retained [FILTER] and \
+                        token; and \
                         heeds ringmq kick ID, cut-queue ID, retained FILTER --delete, publish \
                         TOPIC PAYLOAD, reload, log-level LEVEL and drain. Each has --help.";
 

@@ -4,7 +4,7 @@
 use crate::access::{Login, Policy, Verdict};
 use crate::broker::{
     Act, ClientDetails, ClientsPage, ClientsQuery, Deed, Levels, LinkId, Recipient, RetainedAsked,
-    RetainedRows,
+    RetainedRows, Watched, Witness,
 };
 use crate::io::socket::TcpFigures;
 use crate::metrics::Snapshot;
@@ -49,8 +49,19 @@ pub enum Question {
     Retained(RetainedAsked, Reply<RetainedRows>),
     /// The names on the level below a topic, or on the first one, that begin with a text.
     Levels(Option<String>, String, Reply<Levels>),
+    /// Show packets as they pass; false when the worker shows as many as it can already.
+    Trace(Watched, Hidden<Witness>, Reply<bool>),
     /// Do something about clients or messages.
     Act(Act, Reply<Deed>),
+}
+
+/// A value that has nothing to show of itself.
+pub struct Hidden<T>(pub T);
+
+impl<T> fmt::Debug for Hidden<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Hidden")
+    }
 }
 
 /// The way of an answer back to whoever asked.

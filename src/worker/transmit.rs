@@ -3,7 +3,8 @@
 use super::connection::{Connection, Phase};
 use super::engine::Engine;
 use super::links::Links;
-use crate::broker::{Input, LinkId, Outbox, Segments, Unsent};
+use crate::base::maps::HashSet;
+use crate::broker::{Input, LinkId, Outbox, Segments, Unsent, output_bytes};
 use crate::io::event::SendFailure;
 use crate::limits::{PIECE_BYTES_MAX, SLICE_SENDS_MAX, WRAPPED_BYTES_MAX};
 use crate::transport::{Flow, Transport};
@@ -24,6 +25,10 @@ pub(super) struct Slice {
     last_frame: Option<(FrameKey, Range<usize>)>,
     /// Links with layers whose output may go on behind what is in the slice.
     unfinished: Vec<LinkId>,
+    /// The links whose output somebody watches; empty while nobody does.
+    traced: HashSet<LinkId>,
+    /// The output of those that was taken.
+    tapped: Vec<(LinkId, Vec<u8>)>,
     failures: Vec<SendFailure>,
 }
 
@@ -46,7 +51,17 @@ impl Slice {
     /// there was anything.
     pub(super) fn flush(&mut self, engine: &mut Engine) -> bool {
         let mut busy = false;
-        while self.take(engine.shard.outbox(), &mut engine.links) {
+        loop {
+            if engine.shard.is_traced() {
+                self.traced = engine.shard.traced_links();
+            }
+            let has_output = self.take(engine.shard.outbox(), &mut engine.links);
+            if !self.traced.is_empty() {
+                self.show_traced(engine);
+            }
+            if !has_output {
+                break;
+            }
             let is_full = self.is_full();
             self.send(engine);
             if is_full {
@@ -56,6 +71,15 @@ impl Slice {
         }
         engine.shard.outbox().reset();
         busy
+    }
+
+    /// Shows the output that was just taken of links that somebody watches.
+    #[cold]
+    fn show_traced(&mut self, engine: &mut Engine) {
+        for (link, bytes) in self.tapped.drain(..) {
+            engine.shard.trace_sent(link, &bytes);
+        }
+        self.traced.clear();
     }
 
     fn is_full(&self) -> bool {
@@ -70,6 +94,9 @@ impl Slice {
         while !self.is_full() {
             let next = outbox.next_dirty();
             let Some(link) = next.or_else(|| links.next_talkative()) else { break };
+            if !self.traced.is_empty() && self.traced.contains(&link) {
+                self.tapped.push((link, output_bytes(outbox, link)));
+            }
             match links.get_mut(link) {
                 None => outbox.sent(link),
                 Some(Connection { layers: Some(_), .. }) => self.wrap(outbox, links, link),

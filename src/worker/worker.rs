@@ -257,6 +257,9 @@ impl Worker {
             Question::Levels(below, begins, reply) => {
                 reply.send(self.engine.shard.retained_levels(below.as_deref(), &begins));
             }
+            Question::Trace(watched, witness, reply) => {
+                reply.send(self.engine.shard.begin_trace(watched, witness.0));
+            }
             Question::Act(act, reply) => {
                 let mut deed = Deed::default();
                 self.engine.feed(Input::Operate { act: &act, deed: &mut deed });

@@ -4,7 +4,7 @@ use super::access::admit;
 use super::acts::no_answer;
 use super::clients::{Column, ROWS_MAX, Wanted};
 use super::history::labelled;
-use super::{Observer, acts, http, retained, state};
+use super::{Observer, acts, http, retained, state, trace};
 use crate::base::ids::WorkerId;
 use crate::broker::{ClientRow, ClientsQuery, Recipient, WaitingRow};
 use crate::metrics::Counters;
@@ -38,6 +38,7 @@ pub(in crate::server) fn routes(observer: Observer) -> Router {
         .merge(acts::routes())
         .merge(retained::routes())
         .merge(state::routes())
+        .merge(trace::routes())
         .with_state(observer.clone())
         .merge(http::routes(observer.clone()))
         .layer(DefaultBodyLimit::max(BODY_MAX))

@@ -15,6 +15,7 @@ mod loads;
 mod retained;
 mod state;
 mod sys_topics;
+mod trace;
 
 pub(super) use api::routes as admin_routes;
 pub(super) use drain::Drain;

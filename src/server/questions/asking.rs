@@ -3,6 +3,7 @@
 use crate::server::listening::{ADMIN_SOCKET, runtime_folders};
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
+use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -64,12 +65,54 @@ impl Asking {
         runtime.block_on(answer).unwrap_or_else(|_| Err("the broker does not answer".to_owned()))
     }
 
+    /// Asks for something that goes on, and hands each line of it to `take` until that returns
+    /// false, or the broker ends it.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(super) fn follow(
+        &self,
+        question: &Question<'_>,
+        mut take: impl FnMut(&Value) -> bool,
+    ) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            let (host, status, body) = self.open(question).await?;
+            if !status.is_success() {
+                let bytes = to_bytes(body, ANSWER_MAX).await.unwrap_or_default();
+                return judge(&host, status, &bytes).map(|_| ());
+            }
+            let mut pieces = body.into_data_stream();
+            let mut rest = Vec::new();
+            while let Some(piece) = pieces.next().await {
+                rest.extend_from_slice(&piece.map_err(|error| format!("{host}: {error}"))?);
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    let goes_on = serde_json::from_slice(&line).map_or(true, |value| take(&value));
+                    if !goes_on {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(format!("{host}: the broker has ended the answer"))
+        })
+    }
+
     async fn exchange(&self, question: &Question<'_>) -> Result<Value, String> {
+        let (host, status, body) = self.open(question).await?;
+        let bytes = to_bytes(body, ANSWER_MAX).await;
+        let bytes = bytes.map_err(|error| format!("{host}: the answer breaks off: {error}"))?;
+        judge(&host, status, &bytes)
+    }
+
+    /// Sends the request; the broker's name, and the status and the body of its answer.
+    async fn open(&self, question: &Question<'_>) -> Result<(String, StatusCode, Body), String> {
         let (stream, host) = self.connect().await?;
         let broken = |error: hyper::Error| format!("{host} does not answer as a broker: {error}");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let connection = tokio::spawn(connection);
+        tokio::spawn(connection);
         let query: Vec<_> = question.query.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let path = format!("/api/v1/{}?{query}", question.path);
@@ -90,28 +133,7 @@ impl Asking {
         let request = request.body(body).map_err(|error| error.to_string())?;
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
-        let bytes = to_bytes(Body::new(answer.into_body()), ANSWER_MAX).await;
-        connection.abort();
-        let bytes = bytes.map_err(|error| format!("{host}: the answer breaks off: {error}"))?;
-        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        match value {
-            Some(value) if status.is_success() => Ok(value),
-            Some(value) if value["error"].is_string() => {
-                let error = value["error"].as_str().unwrap_or_default();
-                let hint = match status {
-                    StatusCode::UNAUTHORIZED => {
-                        "; or ask over the broker's Unix socket, or give --token-file"
-                    }
-                    _ => "",
-                };
-                Err(format!("{error}{hint}"))
-            }
-            _ => {
-                let text = String::from_utf8_lossy(&bytes);
-                let text = text.lines().next().unwrap_or_default();
-                Err(format!("{host} answers {status}: {}", text.escape_debug()))
-            }
-        }
+        Ok((host, status, Body::new(answer.into_body())))
     }
 
     /// Connects to the broker; the stream, and the name for `Host`.
@@ -176,6 +198,29 @@ impl Asking {
         let roots = authorities(path)?;
         let config = ClientConfig::builder().with_root_certificates(roots);
         Ok(Arc::new(config.with_no_client_auth()))
+    }
+}
+
+/// The JSON of an answer, or what is wrong with it.
+fn judge(host: &str, status: StatusCode, bytes: &[u8]) -> Result<Value, String> {
+    let value: Option<Value> = serde_json::from_slice(bytes).ok();
+    let error = value.as_ref().and_then(|value| value["error"].as_str()).map(str::to_owned);
+    match (error, value) {
+        (None, Some(value)) if status.is_success() => Ok(value),
+        (Some(error), _) => {
+            let hint = match status {
+                StatusCode::UNAUTHORIZED => {
+                    "; or ask over the broker's Unix socket, or give --token-file"
+                }
+                _ => "",
+            };
+            Err(format!("{error}{hint}"))
+        }
+        _ => {
+            let text = String::from_utf8_lossy(bytes);
+            let text = text.lines().next().unwrap_or_default();
+            Err(format!("{host} answers {status}: {}", text.escape_debug()))
+        }
     }
 }
 

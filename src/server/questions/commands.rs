@@ -1,6 +1,6 @@
 //! The arguments of the commands.
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use std::path::PathBuf;
 
 /// The columns by which clients are sorted.
@@ -93,6 +93,18 @@ fn questions() -> Vec<Command> {
         Command::new("status").about("Tells the state of the broker and of its journal."),
         Command::new("config").about("Lists the options in force, and where each was given."),
         Command::new("token").about("Tells the dashboard's address, with a token."),
+        Command::new("trace")
+            .about("Shows packets as they pass, until it is ended.")
+            .arg(text("client", "ID", "Those of this client"))
+            .arg(text("user", "NAME", "Those of this user's clients"))
+            .arg(text("topic", "FILTER", "PUBLISH packets on topics that match"))
+            .arg(flag("payload", "Show the begin of payloads, too"))
+            .group(
+                ArgGroup::new("which")
+                    .args(["client", "user", "topic"])
+                    .multiple(true)
+                    .required(true),
+            ),
         Command::new("ask")
             .about("Asks the API itself, such as metrics, rates or durations.")
             .arg(named("path", "PATH", "The path below /api/v1/")),

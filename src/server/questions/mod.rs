@@ -16,10 +16,10 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tables::{durations, plain, table};
+use tables::{durations, packet, plain, table};
 
 /// The names of the commands.
-pub(super) const COMMANDS: [&str; 17] = [
+pub(super) const COMMANDS: [&str; 18] = [
     "clients",
     "client",
     "subscribers",
@@ -36,6 +36,7 @@ pub(super) const COMMANDS: [&str; 17] = [
     "log-level",
     "drain",
     "token",
+    "trace",
     "ask",
 ];
 
@@ -90,11 +91,23 @@ fn answer(name: &str, asked: &ArgMatches) -> Result<String, String> {
     };
     let admin = given(asked, "admin").map(ToOwned::to_owned);
     let asking = Asking { admin, token, ca: path(asked, "ca").cloned() };
+    if name == "trace" {
+        let is_json = asked.get_flag("json");
+        let print =
+            |value: &Value| write_line(&if is_json { value.to_string() } else { packet(value) });
+        return asking.follow(&question(name, asked)?, print).map(|()| String::new());
+    }
     let value = asking.ask(&question(name, asked)?)?;
     if asked.get_flag("json") {
         return Ok(format!("{value}\n"));
     }
     Ok(text(name, &value))
+}
+
+/// Writes a line at once; false when nobody reads it.
+fn write_line(line: &str) -> bool {
+    let mut out = std::io::stdout();
+    line.is_empty() || writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
 /// The first token of a file that may have several, in the form of `--admin-token-file`.
@@ -159,6 +172,11 @@ fn question<'a>(name: &str, asked: &'a ArgMatches) -> Result<Question<'a>, Strin
             let server_reference = given(asked, "server-reference");
             let body = json!({ "over_s": over_s, "server_reference": server_reference });
             post("drain", Some(body))
+        }
+        "trace" => {
+            let names = ["client", "user", "topic"].into_iter().filter_map(of);
+            let payload = ("payload", asked.get_flag("payload").to_string());
+            get("trace", names.chain([payload]).collect())
         }
         "ask" => get(given(asked, "path").unwrap_or_default(), Vec::new()),
         "status" => get("status", Vec::new()),

@@ -1,5 +1,7 @@
 //! Answers for people: rows in columns.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// One row for each duration, QoS and span that has any.
@@ -52,4 +54,46 @@ pub(super) fn plain(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// A packet of a trace on one line; nothing for a sign of life.
+pub(super) fn packet(value: &Value) -> String {
+    if let Some(left_out) = value["left_out"].as_u64() {
+        return if left_out > 0 { format!("({left_out} packets left out)") } else { String::new() };
+    }
+    let at = value["at_s"].as_f64().unwrap_or_default();
+    let (second, micros) = (at as u64 % 86_400, (at.fract() * 1e6) as u64);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let text = |name: &str| value[name].as_str().unwrap_or_default().escape_debug().to_string();
+    let mut line = format!(
+        "{hour:02}:{minute:02}:{second:02}.{micros:06} {:3} {:11} {}",
+        text("direction"),
+        text("type"),
+        text("client_id")
+    );
+    let topics = value["topics"].as_array().into_iter().flatten().map(plain);
+    for topic in topics {
+        line += &format!(" {topic}");
+    }
+    for name in ["packet_id", "qos", "alias", "bytes", "payload_bytes"] {
+        if value[name].is_number() {
+            line += &format!(" {name}={}", value[name]);
+        }
+    }
+    for name in ["dup", "retain"] {
+        if value[name] == true {
+            line += &format!(" {name}");
+        }
+    }
+    for code in value["reason_codes"].as_array().into_iter().flatten() {
+        line += &format!(" 0x{:02x}", code.as_u64().unwrap_or_default());
+    }
+    if let Some(delay) = value["delay_ms"].as_f64() {
+        line += &format!(" delay={delay:.3}ms");
+    }
+    if let Some(payload) = value["payload_base64"].as_str() {
+        let bytes = STANDARD.decode(payload).unwrap_or_default();
+        line += &format!(" {:?}", String::from_utf8_lossy(&bytes));
+    }
+    line
 }

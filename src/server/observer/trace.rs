@@ -1,0 +1,152 @@
+//! Traces by HTTP: a JSON object a line for each packet, for as long as whoever asked reads.
+
+use super::Observer;
+use super::access::Caller;
+use super::acts::no_answer;
+use super::api::problem;
+use crate::base::ids::WorkerId;
+use crate::broker::{Seen, Watched, Witness, packet_name};
+use crate::io::clock;
+use crate::mqtt::TopicFilter;
+use crate::worker::{Hidden, Question};
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// The packets that wait for whoever watches; further ones are counted.
+const WAITING_MAX: usize = 1024;
+
+/// The time after which a line without a packet shows that the trace goes on, or finds out that
+/// nobody reads it any more.
+const SIGN_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) fn routes() -> Router<Observer> {
+    Router::new().route("/api/v1/trace", get(trace))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceAsked {
+    client: Option<String>,
+    user: Option<String>,
+    topic: Option<String>,
+    #[serde(default)]
+    payload: bool,
+}
+
+/// The lines of a trace on their way.
+struct Lines {
+    seen: mpsc::Receiver<Seen>,
+    left_out: Arc<AtomicU64>,
+    observer: Observer,
+}
+
+impl Lines {
+    /// The next lines.
+    async fn next(&mut self) -> Bytes {
+        let first = timeout(SIGN_INTERVAL, self.seen.recv()).await.ok().flatten();
+        let mut text = String::new();
+        for seen in first.into_iter().chain(std::iter::from_fn(|| self.seen.try_recv().ok())) {
+            text += &line(&self.observer, &seen);
+        }
+        let left_out = self.left_out.swap(0, Ordering::Relaxed);
+        if left_out > 0 || text.is_empty() {
+            text += &format!("{}\n", json!({ "left_out": left_out }));
+        }
+        text.into()
+    }
+}
+
+async fn trace(
+    State(observer): State<Observer>,
+    Extension(caller): Extension<Caller>,
+    Query(asked): Query<TraceAsked>,
+) -> Response {
+    let wrong = |detail: &str| problem(StatusCode::BAD_REQUEST, detail);
+    if asked.client.is_none() && asked.user.is_none() && asked.topic.is_none() {
+        return wrong("client, user or topic says which packets are wanted");
+    }
+    if let Some(filter) = &asked.topic {
+        match TopicFilter::parse(filter, usize::MAX) {
+            Ok(parsed) if parsed.share_name.is_none() => {}
+            _ => return wrong("topic is a topic filter, not a shared one"),
+        }
+    }
+    tracing::info!(%caller, ?asked, "Operator: trace packets");
+    let watched = Watched {
+        client_id: asked.client,
+        user: asked.user,
+        topic: asked.topic,
+        has_payloads: asked.payload,
+    };
+    let (sender, seen) = mpsc::channel(WAITING_MAX);
+    let left_out = Arc::new(AtomicU64::new(0));
+    for worker in WorkerId::all(observer.notices.workers()) {
+        let (sender, left_out) = (sender.clone(), Arc::clone(&left_out));
+        let witness: Witness = Box::new(move |seen| match sender.try_send(seen) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                left_out.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        });
+        let watched = watched.clone();
+        let begun =
+            observer.ask(worker, |reply| Question::Trace(watched, Hidden(witness), reply)).await;
+        match begun {
+            Some(true) => {}
+            Some(false) => {
+                return problem(StatusCode::SERVICE_UNAVAILABLE, "8 traces are under way already");
+            }
+            None => return no_answer(),
+        }
+    }
+    let lines = Lines { seen, left_out, observer };
+    let stream = futures_util::stream::unfold(lines, |mut lines| async {
+        let bytes = lines.next().await;
+        Some((Ok::<_, Infallible>(bytes), lines))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
+}
+
+/// A packet as JSON.
+fn line(observer: &Observer, seen: &Seen) -> String {
+    let ago = observer.clock.now().since(seen.at);
+    let wall = Duration::from_millis(clock::wall_ms());
+    let mut object = json!({
+        "at_s": wall.saturating_sub(ago).as_secs_f64(),
+        "direction": if seen.is_sent { "out" } else { "in" },
+        "client_id": seen.client_id,
+        "type": packet_name(seen.kind),
+        "bytes": seen.bytes,
+        "packet_id": seen.packet_id,
+        "reason_codes": seen.codes,
+        "topics": seen.topics,
+        "delay_ms": seen.delay.map(|delay| delay.as_secs_f64() * 1000.0),
+    });
+    if let Some(publish) = &seen.publish {
+        object["qos"] = publish.qos.into();
+        object["retain"] = publish.retain.into();
+        object["dup"] = publish.dup.into();
+        object["alias"] = publish.alias.into();
+        object["payload_bytes"] = publish.payload_bytes.into();
+        if let Some(payload) = &publish.payload {
+            object["payload_base64"] = STANDARD.encode(payload).into();
+        }
+    }
+    format!("{object}\n")
+}
