@@ -72,8 +72,8 @@ pub struct SeenPublish {
     pub payload: Option<Vec<u8>>,
 }
 
-/// The taker of what was seen; false once nobody wants more.
-pub type Witness = Box<dyn Fn(Seen) -> bool + Send>;
+/// The taker of what was seen; false once nobody wants more, which None asks.
+pub type Witness = Box<dyn Fn(Option<Seen>) -> bool + Send>;
 
 /// One trace.
 struct Trace {
@@ -114,8 +114,14 @@ impl Traces {
         self.all.is_empty()
     }
 
+    /// Ends the traces that nobody reads any more.
+    pub(super) fn end_unread(&mut self) {
+        self.all.retain(|trace| (trace.witness)(None));
+    }
+
     /// Begins a trace; false when there are too many.
     pub(super) fn begin(&mut self, watched: Watched, witness: Witness) -> bool {
+        self.end_unread();
         let has_room = self.all.len() < TRACES_MAX;
         if has_room {
             self.all.push(Trace { watched, witness });
@@ -162,7 +168,7 @@ impl Traces {
                 let end = publish.payload.len().min(SHOWN_BYTES_MAX);
                 shown.payload = Some(publish.payload[..end].to_vec());
             }
-            (trace.witness)(seen)
+            (trace.witness)(Some(seen))
         });
     }
 }

@@ -19,6 +19,11 @@ impl Shard {
         self.traces.begin(watched, witness)
     }
 
+    /// Ends the traces that nobody reads any more.
+    pub fn end_unread_traces(&mut self) {
+        self.traces.end_unread();
+    }
+
     /// True while somebody watches.
     #[inline]
     #[must_use]

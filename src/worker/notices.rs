@@ -27,6 +27,8 @@ pub enum Notice {
     Reload(Settings, Arc<Announcement>),
     /// The broker has these to say of itself: topics of `$SYS` and their new values.
     Tell(Arc<[(String, String)]>),
+    /// A trace has nobody who reads it any more.
+    EndTraces,
     /// Accept no more connections, since the broker is about to stop.
     Drain,
     /// The rest of the process asks something.

@@ -222,6 +222,7 @@ impl Worker {
                         self.flush_if_full();
                     }
                 }
+                Notice::EndTraces => self.engine.shard.end_unread_traces(),
                 Notice::Drain => self.engine.gate.shut(),
                 Notice::Ask(question) => self.answer(question),
             }

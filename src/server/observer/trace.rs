@@ -8,7 +8,7 @@ use crate::base::ids::WorkerId;
 use crate::broker::{Seen, Watched, Witness, packet_name};
 use crate::io::clock;
 use crate::mqtt::TopicFilter;
-use crate::worker::{Hidden, Question};
+use crate::worker::{Hidden, Notice, Question};
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -54,6 +54,15 @@ struct Lines {
     observer: Observer,
 }
 
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.seen.close();
+        for worker in WorkerId::all(self.observer.notices.workers()) {
+            self.observer.notices.send(worker, Notice::EndTraces);
+        }
+    }
+}
+
 impl Lines {
     /// The next lines.
     async fn next(&mut self) -> Bytes {
@@ -94,15 +103,19 @@ async fn trace(
     };
     let (sender, seen) = mpsc::channel(WAITING_MAX);
     let left_out = Arc::new(AtomicU64::new(0));
+    let lines = Lines { seen, left_out: Arc::clone(&left_out), observer: observer.clone() };
     for worker in WorkerId::all(observer.notices.workers()) {
         let (sender, left_out) = (sender.clone(), Arc::clone(&left_out));
-        let witness: Witness = Box::new(move |seen| match sender.try_send(seen) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                left_out.fetch_add(1, Ordering::Relaxed);
-                true
+        let witness: Witness = Box::new(move |seen| {
+            let Some(seen) = seen else { return !sender.is_closed() };
+            match sender.try_send(seen) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    left_out.fetch_add(1, Ordering::Relaxed);
+                    true
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
         });
         let watched = watched.clone();
         let begun =
@@ -115,7 +128,6 @@ async fn trace(
             None => return no_answer(),
         }
     }
-    let lines = Lines { seen, left_out, observer };
     let stream = futures_util::stream::unfold(lines, |mut lines| async {
         let bytes = lines.next().await;
         Some((Ok::<_, Infallible>(bytes), lines))
