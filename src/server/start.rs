@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::listening::{self, Listening};
 use super::logging::Log;
 use super::memory::{self, Rings};
-use super::observer::{self, Observer, Stage};
+use super::observer::{self, Fixed, Observer, Stage};
 use super::pinning::{self, Plan};
 use super::reload::{Reloader, Watched};
 use super::summary::{self, Started};
@@ -77,7 +77,8 @@ pub(super) fn serve(
         let Running { doorbells, reports, notices, desk, journal, clock } = running;
         let (current, observed) = watch::channel(settings.clone());
         let (stage, stages) = watch::channel(Stage::Serving);
-        let observer = Observer::new(notices.clone(), observed, stages, clock);
+        let fixed = Fixed { cores: plan.cores.clone().into(), tail: log.tail() };
+        let observer = Observer::new(notices.clone(), observed, stages, clock, fixed);
         if let Some(listener) = metrics {
             let routes = observer::metrics_routes(observer.clone());
             tokio::spawn(observer::serve(listener, routes));

@@ -5,7 +5,7 @@
 
 use super::clients::{Column, ROWS_MAX};
 use super::history::labelled;
-use super::{Observer, http};
+use super::{Observer, http, live, log_tail};
 use crate::base::ids::WorkerId;
 use crate::broker::{ClientRow, ClientsQuery, Recipient};
 use crate::mqtt::Version;
@@ -31,6 +31,8 @@ pub(in crate::server) fn routes(observer: Observer) -> Router {
         .route("/api/v1/durations", get(durations))
         .route("/api/v1/version", get(version))
         .with_state(observer.clone())
+        .merge(live::routes(observer.clone()))
+        .merge(log_tail::routes(observer.fixed.tail.clone()))
         .merge(http::routes(observer))
         .layer(middleware::from_fn(from_here))
 }
@@ -56,7 +58,7 @@ fn is_from_here(headers: &HeaderMap) -> bool {
     text(header::HOST).is_some_and(is_here) && origin.is_none_or(is_here)
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     (status, Json(json!({ "error": detail }))).into_response()
 }
 
@@ -125,6 +127,7 @@ async fn clients(State(observer): State<Observer>, Query(asked): Query<ClientsAs
         prefix: asked.prefix.unwrap_or_default(),
         user: asked.user,
         is_connected: asked.connected,
+        is_waiting: false,
     };
     let (column, limit) = (asked.sort.unwrap_or(Column::ClientId), asked.limit.unwrap_or(100));
     if !(1..=ROWS_MAX).contains(&limit) {

@@ -73,6 +73,15 @@ impl Observer {
         }
     }
 
+    /// The durations of the last minute, or all until `view` when the broker is younger.
+    pub(super) fn last_minute(&self, view: &View) -> Histograms {
+        let mut now = self.sample_of(view);
+        if let Some(before) = self.history.before(&now, Duration::from_secs(60)) {
+            now.histograms.subtract(&before.histograms);
+        }
+        now.histograms
+    }
+
     async fn sample(&self) -> Sample {
         self.sample_of(&self.look().await)
     }

@@ -8,21 +8,27 @@ mod clients;
 mod exposition;
 mod history;
 mod http;
+mod live;
 mod loads;
+mod log_tail;
+mod stream;
 mod sys_topics;
 
 pub(super) use api::routes as admin_routes;
 pub(super) use http::{routes as metrics_routes, serve};
 
+use super::logging::Tail;
 use super::start::Notices;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::io::clock::Clock;
 use crate::io::memory;
 use crate::metrics::{Counters, Gauges, Metric, Process, Snapshot};
+use crate::options::Endpoint;
 use crate::store::kept_bytes;
 use crate::worker::{Notice, Question, Reply, Settings};
 use history::History;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use sys_topics::SysTopics;
@@ -70,6 +76,27 @@ impl View {
     }
 }
 
+/// A listener for WebSockets, as a page reaches it.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct WebSocketAt {
+    /// `ws` or `wss`.
+    pub(super) scheme: &'static str,
+    /// The address; None where the page's own host is the broker's.
+    pub(super) host: Option<String>,
+    /// The port.
+    pub(super) port: u16,
+    /// The path of the URL.
+    pub(super) path: String,
+}
+
+/// The address as a URL has it.
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
 /// Asks the workers and knows the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Observer {
@@ -79,6 +106,16 @@ pub(super) struct Observer {
     /// The clock, which began when the broker started.
     clock: Clock,
     history: History,
+    fixed: Fixed,
+}
+
+/// All that holds from the start to the end of the process.
+#[derive(Debug, Clone)]
+pub(super) struct Fixed {
+    /// The core of each worker that stays on one.
+    pub(super) cores: Arc<[Option<usize>]>,
+    /// The last lines of the log.
+    pub(super) tail: Tail,
 }
 
 impl Observer {
@@ -88,8 +125,9 @@ impl Observer {
         settings: watch::Receiver<Settings>,
         stage: watch::Receiver<Stage>,
         clock: Clock,
+        fixed: Fixed,
     ) -> Self {
-        Self { notices, settings, stage, clock, history: History::default() }
+        Self { notices, settings, stage, clock, history: History::default(), fixed }
     }
 
     async fn look(&self) -> View {
@@ -134,6 +172,23 @@ impl Observer {
             memory_limit: self.settings.borrow().memory_max,
             messages_kept: kept_bytes(),
         }
+    }
+
+    /// The listeners for WebSockets.
+    pub(super) fn websockets(&self) -> impl Iterator<Item = WebSocketAt> + use<> {
+        let options = Arc::clone(&self.settings.borrow().options);
+        let all = options.listeners.iter().filter(|listener| listener.scheme.has_websocket());
+        let places = all.filter_map(|listener| {
+            let Endpoint::Tcp(address) = listener.endpoint else { return None };
+            let is_anywhere = address.ip().is_unspecified() || address.ip().is_loopback();
+            Some(WebSocketAt {
+                scheme: listener.scheme.name(),
+                host: (!is_anywhere).then(|| host(address.ip())),
+                port: address.port(),
+                path: listener.websocket_path.to_string(),
+            })
+        });
+        places.collect::<Vec<_>>().into_iter()
     }
 
     /// Publishes what changes under `$SYS`, as often as the options say, for as long as the broker
