@@ -3,6 +3,7 @@
 //! Only this machine reaches it, and no web page: the name in `Host` has to be one of this machine,
 //! and requests that a page of another origin causes are refused.
 
+use super::super::dashboard;
 use super::clients::{Column, ROWS_MAX};
 use super::history::labelled;
 use super::{Observer, http, live, log_tail};
@@ -33,6 +34,7 @@ pub(in crate::server) fn routes(observer: Observer) -> Router {
         .with_state(observer.clone())
         .merge(live::routes(observer.clone()))
         .merge(log_tail::routes(observer.fixed.tail.clone()))
+        .merge(dashboard::routes(observer.clone()))
         .merge(http::routes(observer))
         .layer(middleware::from_fn(from_here))
 }
