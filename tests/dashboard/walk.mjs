@@ -36,7 +36,7 @@ async function overview(page) {
         return shown.join() === counts.join()
     }
     await until('deliveries are those of the answer', copies)
-    assert.equal((await page.$$('[data-worker]')).length, metrics.workers)
+    assert.equal((await page.$$('[data-table=workers] tbody tr')).length, metrics.workers)
     assert.equal((await page.$$('.uplot')).length, 4)
     assert.deepEqual(await texts(page, '.verdicts li'), ['Nothing holds things up.'])
 }

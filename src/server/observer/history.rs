@@ -31,6 +31,15 @@ struct Sample {
     is_whole: bool,
 }
 
+/// The counts at both ends of a span of time, and the durations in it.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub(super) until: Time,
+    pub(super) length: Duration,
+    pub(super) counters: [Counters; 2],
+    pub(super) durations: Histograms,
+}
+
 /// Samples of all workers, the newest last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History(Arc<Mutex<VecDeque<Sample>>>);
@@ -49,6 +58,19 @@ impl History {
             samples.pop_front();
         }
         samples.push_back(sample);
+    }
+
+    /// The spans between the samples, the oldest first.
+    pub(super) fn spans(&self) -> Vec<Span> {
+        let samples = self.samples();
+        let pairs = samples.iter().zip(samples.iter().skip(1));
+        let span = |(before, now): (&Sample, &Sample)| {
+            let mut durations = now.histograms.clone();
+            durations.subtract(&before.histograms);
+            let (until, length) = (now.at, now.at.since(before.at));
+            Span { until, length, counters: [before.counters, now.counters], durations }
+        };
+        pairs.map(span).collect()
     }
 
     /// The sample of about so long before `now`; None when the broker is younger, or when `now`
@@ -198,6 +220,10 @@ mod tests {
         assert!(history.before(&sample(10, 2, false), second).is_none());
         let before = history.before(&sample(11, 7, true), second).unwrap();
         assert_eq!(before.histograms.turn.len(), 5);
+        history.add(sample(5, 7, true));
+        let spans = history.spans();
+        assert_eq!((spans.len(), spans[0].length), (1, second / 2));
+        assert_eq!(spans[0].durations.turn.len(), 2);
     }
 
     #[test]

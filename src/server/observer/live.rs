@@ -1,6 +1,7 @@
 //! The figures of the dashboard as events, every two seconds while anybody looks.
 
 use super::clients::Column;
+use super::cores::Cores;
 use super::history::labelled;
 use super::stream::{Viewers, event};
 use super::{Observer, View};
@@ -69,11 +70,15 @@ async fn show(State(live): State<Arc<Live>>) -> Response {
     live.viewers.show(|sender| send_samples(Arc::clone(&live), sender))
 }
 
-/// Sends the newest sample whenever the viewer has taken the one before.
+/// Sends the last minute, then the newest sample whenever the viewer has taken the one before.
 async fn send_samples(live: Arc<Live>, sender: mpsc::Sender<Bytes>) {
     let mut samples = live.samples.subscribe();
     if !live.is_sampling.swap(true, Ordering::AcqRel) {
-        tokio::spawn(live.sample());
+        tokio::spawn(Arc::clone(&live).sample());
+    }
+    let past = event(&json!({ "past": live.observer.past() }).to_string());
+    if sender.send(past.into()).await.is_err() {
+        return;
     }
     loop {
         let sample = samples.borrow_and_update().clone();
@@ -117,6 +122,7 @@ impl Live {
 struct Moment {
     at: Time,
     view: View,
+    cores: Cores,
 }
 
 impl Moment {
@@ -128,7 +134,7 @@ impl Moment {
 impl Observer {
     async fn moment(&self) -> Moment {
         let view = self.look().await;
-        Moment { at: self.clock.now(), view }
+        Moment { at: self.clock.now(), view, cores: Cores::now() }
     }
 
     async fn compare(&self, before: &Moment, now: &Moment) -> Value {
@@ -144,8 +150,7 @@ impl Observer {
         }
         let minute = self.last_minute(&now.view);
         let workers = WorkerId::all(self.notices.workers());
-        let workers: Vec<_> =
-            workers.map(|id| self.worker(id, before.of(id), now.of(id), seconds)).collect();
+        let workers: Vec<_> = workers.map(|id| self.worker(id, before, now, seconds)).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": now.view.process.uptime,
@@ -163,16 +168,29 @@ impl Observer {
         })
     }
 
-    fn worker(
-        &self,
-        id: WorkerId,
-        before: Option<&Snapshot>,
-        now: Option<&Snapshot>,
-        seconds: f64,
-    ) -> Value {
+    /// Rates and the heat map of the last minute, in spans of some seconds.
+    fn past(&self) -> Vec<Value> {
+        let now = self.clock.now();
+        let spans = self.history.spans().into_iter().map(|span| {
+            let (seconds, [before, after]) = (span.length.as_secs_f64(), &span.counters);
+            let mut counts = Counts::default();
+            counts.add(before, after);
+            json!({
+                "ago_s": now.since(span.until).as_secs_f64(),
+                "interval_s": seconds,
+                "rates": by_name(counts.rates(seconds.max(1e-3))),
+                "heat": heat(&span.durations),
+            })
+        });
+        spans.collect()
+    }
+
+    fn worker(&self, id: WorkerId, before: &Moment, now: &Moment, seconds: f64) -> Value {
         let core = self.fixed.cores.get(id.index()).copied().flatten();
-        let (Some(before), Some(now)) = (before, now) else {
-            return json!({ "worker": id.0, "core": core, "load": null });
+        let core_busy = core.and_then(|core| now.cores.busy_since(&before.cores, core));
+        let (Some(before), Some(now)) = (before.of(id), now.of(id)) else {
+            let (load, worker) = (Value::Null, id.0);
+            return json!({ "worker": worker, "core": core, "core_busy": core_busy, "load": load });
         };
         let mut turns = now.histograms.turn.clone();
         let is_later = turns.subtract(&before.histograms.turn).is_ok();
@@ -186,6 +204,7 @@ impl Observer {
         json!({
             "worker": id.0,
             "core": core,
+            "core_busy": core_busy,
             "load": (busy / seconds).min(1.0),
             "turn_p99_ms": turns.value_at_quantile(0.99) as f64 / 1e6,
             "clients_connected": now.gauges.clients_connected,

@@ -5,6 +5,7 @@
 
 mod api;
 mod clients;
+mod cores;
 mod exposition;
 mod history;
 mod http;

@@ -233,7 +233,7 @@ function paint(canvas, samples) {
     const most = Math.max(1, ...heats.flatMap((heat) => heat.counts))
     const [low, high] = [colour('--heat-low'), colour('--heat-high')]
     shown.forEach(({ at, figures }) => {
-        const left = Math.max(HEAT.left, x(at - Math.min(figures.interval_s, 3)))
+        const left = Math.max(HEAT.left, x(at - Math.min(figures.interval_s, 6)))
         const wide = Math.max(x(at) - left, 1)
         figures.heat.counts.forEach((number, row) => {
             if (number === 0 || row < first || row >= last) return
@@ -251,7 +251,8 @@ function paint(canvas, samples) {
         at(px, py) {
             const row = first + Math.floor((HEAT.top + tall - py) / rowHeight)
             const at = now - spanS * (1 - (px - HEAT.left) / inner)
-            const sample = shown.find((one) => one.at >= at && one.at - at <= 3)
+            const sample = shown.find((one) => one.at >= at
+                && one.at - at <= one.figures.interval_s)
             if (!sample || row < first || row >= last) return null
             const edge = (place) => milliseconds(fromMs * 10 ** (place / perDecade))
             const number = count(sample.figures.heat.counts[row])

@@ -15,7 +15,7 @@ let timer = 0
 
 /** The samples, each with its time in seconds; a gap is a sample without figures. */
 export const samples = () => state.samples
-export const latest = () => state.samples.findLast((sample) => sample.figures)?.figures ?? null
+export const latest = () => state.samples.findLast((one) => one.figures?.metrics)?.figures ?? null
 export const status = () => state
 
 /** Calls `listener` at each change until the signal aborts. */
@@ -34,6 +34,13 @@ function add(figures) {
     if (state.samples.length > KEPT_MAX) state.samples.shift()
 }
 
+/** Begins with the last minute, as far as the broker has it; its samples are rates and heat. */
+function addPast(past) {
+    if (state.samples.some((sample) => sample.figures)) return
+    const now = Date.now() / 1000
+    state.samples = past.map((figures) => ({ at: now - figures.ago_s, figures }))
+}
+
 function start() {
     stop = new AbortController()
     const { signal } = stop
@@ -43,6 +50,7 @@ function start() {
             set('away')
             give()
         }, SILENCE_MS)
+        if (figures.past) return addPast(figures.past)
         add(figures)
         set('open')
     }, (status, reason) => {

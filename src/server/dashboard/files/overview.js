@@ -3,7 +3,7 @@
 import { heatMap, percentileChart, rateChart } from './charts.js'
 import { card, el, refill, setText, table, wide } from './dom.js'
 import { bytes, count, milliseconds, percent, short, total } from './format.js'
-import { listen, samples } from './live.js'
+import { latest, listen, samples } from './live.js'
 
 export const title = () => 'Overview'
 
@@ -29,8 +29,7 @@ export function render(main, signal) {
     const body = el('div', { hidden: true }, ...parts.map((part) => part.element), grid)
     main.append(el('h1', { class: 'unseen' }, 'Overview'), waiting, body)
     listen(() => {
-        const all = samples()
-        const figures = all.findLast((sample) => sample.figures)?.figures
+        const [all, figures] = [samples(), latest()]
         if (!figures) return
         waiting.hidden = true
         body.hidden = false
@@ -38,6 +37,7 @@ export function render(main, signal) {
     }, signal)
 }
 
+/** The core of a worker, in words. */
 const coreOf = (worker) => worker.core === null ? 'on any core' : `on core ${worker.core}`
 
 /** Names of clients are shortened where they stand in a sentence. */
@@ -60,6 +60,10 @@ function findings(figures) {
             const [level, word] = worker.load >= FULL ? ['danger', 'full'] : ['warn', 'busy']
             found.push([level, `${name} is ${word}.`,
                 [`${name} is ${word}: ${percent(worker.load)} of its time goes into turns.`]])
+        } else if (worker.core_busy >= FULL) {
+            found.push(['warn', `Core ${worker.core} is full.`,
+                [`Core ${worker.core} is full, and worker ${worker.worker} has `
+                    + `${percent(worker.load)} of it: the rest goes to the kernel or to others.`]])
         }
     }
     const [first] = figures.slow
@@ -141,39 +145,50 @@ function tiles() {
     }
 }
 
-/** A bar for a share, with its words for a reader of the screen. */
-function bar(label, share, level) {
-    const inner = el('span')
-    inner.style.width = `${Math.min(100, 100 * share)}%`
+/** A bar for a share, with its words for a reader of the screen; `more` follows, paler. */
+function bar(label, share, level, more = 0) {
+    const piece = (width, tone) => {
+        const inner = el('span', { class: tone })
+        inner.style.width = `${Math.min(100, 100 * width)}%`
+        return inner
+    }
     return el('div', {
         class: `bar ${level}`, role: 'meter', 'aria-label': label, 'aria-valuemin': 0,
         'aria-valuemax': 100, 'aria-valuenow': Math.round(100 * share),
-    }, inner)
+    }, piece(share), more > 0 ? piece(more, 'pale') : null)
 }
 
 function workers() {
-    const list = el('ul', { class: 'workers' })
-    const hint = el('p', { class: 'muted bottom' }, 'The share of time that a worker spends in ',
-        'turns. A worker near 100 % has a full core: its clients wait for each other.')
-    const row = (worker) => {
-        const name = `Worker ${worker.worker} `
-        const core = el('span', { class: 'muted' }, coreOf(worker))
-        if (worker.load === null) {
-            const badge = el('span', { class: 'badge danger' }, 'does not answer')
-            return el('li', {}, el('span', {}, name, core), badge)
-        }
+    const load = (worker) => {
+        if (worker.load === null) return el('span', { class: 'badge danger' }, 'does not answer')
         const level = worker.load >= FULL ? 'danger' : worker.load >= BUSY ? 'warn' : ''
-        const word = { danger: ' full', warn: ' busy' }[level] ?? ''
-        return el('li', { 'data-worker': worker.worker },
-            el('span', {}, name, core),
-            bar(`Load of worker ${worker.worker}`, worker.load, level),
-            el('span', { class: 'load' }, percent(worker.load), word),
-            el('span', { class: 'rates' }, `${short(worker.received_rate)} in, `,
-                `${short(worker.sent_rate)} out/s, ${count(worker.clients_connected)} clients`))
+        const more = Math.max(0, (worker.core_busy ?? 0) - worker.load)
+        return bar(`Load of worker ${worker.worker}`, worker.load, level, more)
     }
+    const rate = (value) => value === undefined ? '–' : short(value)
+    const rows = table('Workers and their cores', [
+        {
+            title: 'Worker', class: 'short',
+            cell: (it) => [`${it.worker} `, el('span', { class: 'muted' }, coreOf(it))],
+        },
+        { title: 'Load', class: 'load', cell: load },
+        {
+            title: el('span', { class: 'unseen' }, 'Load in percent'), class: 'number',
+            cell: (it) => el('b', {}, it.load === null ? '–' : percent(it.load)),
+        },
+        {
+            title: 'Core', class: 'number',
+            cell: (it) => it.core_busy === null ? '–' : percent(it.core_busy),
+        },
+        { title: 'In/s', class: 'number aside', cell: (it) => rate(it.received_rate) },
+        { title: 'Out/s', class: 'number', cell: (it) => rate(it.sent_rate) },
+        { title: 'Clients', class: 'number aside', cell: (it) => count(it.clients_connected) },
+    ], { 'data-table': 'workers' })
+    const hint = el('p', { class: 'muted bottom' }, 'The share of time that a worker spends in ',
+        'turns; paler, what else its core does. Near 100 % clients wait for each other.')
     return {
-        element: card('Workers and cores', {}, list, hint),
-        update: (figures) => refill(list, figures.workers.map(row)),
+        element: card('Workers and cores', {}, wide('Workers and their cores', rows.element), hint),
+        update: (figures) => rows.fill(figures.workers),
     }
 }
 
