@@ -38,7 +38,43 @@ async function overview(page) {
     await until('deliveries are those of the answer', copies)
     assert.equal((await page.$$('[data-table=workers] tbody tr')).length, metrics.workers)
     assert.equal((await page.$$('.uplot')).length, 4)
-    assert.deepEqual(await texts(page, '.verdicts li'), ['Nothing holds things up.'])
+    await until('nothing holds things up', async () =>
+        (await texts(page, '.verdicts li')).join() === 'Nothing holds things up.')
+}
+
+/** The words about figures that a test cannot bring about. */
+async function verdicts(page) {
+    const worker = { load: 0.1, core_busy: 0.2 }
+    const calm = {
+        journal: 'works', slow: [], rates: { messages_dropped: { queue_full: 0, denied: 0 } },
+        metrics: { memory_used: 1, memory_limit: 10 },
+        workers: [{ ...worker, worker: 0, core: 3 }, { ...worker, worker: 1, core: null }],
+    }
+    const cases = [
+        [{}, 'Nothing holds things up.'],
+        [{ workers: [{ worker: 0, core: 3, load: 0.97, core_busy: 1 }, calm.workers[1]] },
+            'Worker 0 on core 3 is full: 97 % of the time goes into turns.'],
+        [{ workers: [{ worker: 0, core: 3, load: 0.25, core_busy: 0.99 }] },
+            'Core 3 is full, and its worker has only 25 %: '
+                + 'the rest goes to the kernel or to others.'],
+        [{ workers: [{ worker: 1, core: null, load: null, core_busy: null }] },
+            'Worker 1 on any core does not answer.'],
+        [{ slow: [{ client_id: 'a/<b>', queued_messages: 1000, blocked: true }] },
+            'a/<b> holds things up: 1,000 messages wait for it, and its socket takes no more.'],
+        [{ rates: { messages_dropped: { queue_full: 1, denied: 2 } } },
+            '3 messages a second are dropped, most of them: not allowed.'],
+        [{ metrics: { memory_used: 9, memory_limit: 10 } },
+            '90 % of the memory that the broker may take is in use.'],
+        [{ journal: 'failing' }, 'The journal cannot be written: changes are not acknowledged.'],
+    ]
+    for (const [change, expected] of cases) {
+        const said = await page.evaluate(async (figures) => {
+            const { findings } = await import('/dashboard/overview.js')
+            return findings(figures).map(([, , nodes]) =>
+                nodes.map((node) => node.textContent ?? node).join('')).join(' ')
+        }, { ...calm, ...change })
+        assert.equal(said.replaceAll('\u00a0', ' '), expected)
+    }
 }
 
 const names = (page) => texts(page, 'main tbody th')
@@ -213,7 +249,7 @@ try {
     const { page, wrong } = await open(browser, address)
     await page.setViewport({ width: 1280, height: 900 })
     await page.goto(`http://${address}/`)
-    for (const step of [overview, clients, client, topics, console_, log]) {
+    for (const step of [overview, verdicts, clients, client, topics, console_, log]) {
         await step(page).catch((error) => {
             throw new Error(`${step.name}: ${error.message}; ${wrong.join('; ')}`)
         })

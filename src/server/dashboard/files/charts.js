@@ -71,7 +71,7 @@ function plot(signal, label, height, options, show) {
 export function rateChart(signal, label, series) {
     const { element, values } = legend(series)
     const options = {
-        padding: [8, 8, 0, 0],
+        padding: [8, 28, 0, 0],
         cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
         scales: { x: { time: true }, y: { range: (u, low, high) => [0, Math.max(high * 1.1, 1)] } },
         axes: [
@@ -108,7 +108,7 @@ export function percentileChart(signal) {
     const marks = (u) => [2, 10, 100, 1e3, 1e4, 1e5].filter((at) => at <= u.scales.x.max)
     const powers = (u) => Array.from({ length: 16 }, (_, place) => 10 ** (place - 6))
         .filter((at) => at >= u.scales.y.min * 0.999 && at <= u.scales.y.max * 1.001)
-    const share = (u, rarity) => quantile(1 - 1 / rarity).replace(isNarrow(u) ? ' %' : '', '')
+    const share = (u, rarity) => quantile(1 - 1 / rarity).replace(isNarrow(u) ? '\u00a0%' : '', '')
     const options = {
         padding: [8, 30, 0, 0],
         cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },

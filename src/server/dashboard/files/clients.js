@@ -34,7 +34,7 @@ export function render(main, signal) {
     connected.value = asked.connected
     sort.value = asked.sort
     const form = el('form', { class: 'form', role: 'search', 'aria-label': 'Clients' },
-        field('Identifier begins with', prefix), field('User', user), field('State', connected),
+        field('Begins with', prefix), field('User', user), field('State', connected),
         field('Sorted by', sort))
     const list = el('div')
     const status = el('p', { class: 'muted', role: 'status' })

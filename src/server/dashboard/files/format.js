@@ -12,7 +12,7 @@ export function short(number) {
     for (const [unit, letter] of units) {
         if (number >= unit) {
             const divisor = letter === 'k' ? 1e3 : unit
-            return `${digits(number / divisor)} ${letter}`
+            return `${digits(number / divisor)}\u00a0${letter}`
         }
     }
     return number >= 100 || Number.isInteger(number) ? whole.format(Math.round(number))
@@ -34,15 +34,15 @@ export function bytes(number) {
         number /= 1024
         unit += 1
     }
-    return `${unit === 0 ? whole.format(number) : digits(number)} ${units[unit]}`
+    return `${unit === 0 ? whole.format(number) : digits(number)}\u00a0${units[unit]}`
 }
 
 /** Milliseconds with the unit that suits. */
 export function milliseconds(ms) {
     if (!Number.isFinite(ms)) return '–'
     if (ms === 0) return '0'
-    if (ms < 1) return `${digits(ms * 1000)} µs`
-    return ms < 1000 ? `${digits(ms)} ms` : `${digits(ms / 1000)} s`
+    if (ms < 1) return `${digits(ms * 1000)}\u00a0µs`
+    return ms < 1000 ? `${digits(ms)}\u00a0ms` : `${digits(ms / 1000)}\u00a0s`
 }
 
 /** Seconds as days, hours, minutes: the two greatest. */
@@ -53,17 +53,20 @@ export function span(seconds) {
     let left = Math.round(seconds)
     for (const [length, unit] of parts) {
         if (left >= length && shown.length < 2) {
-            shown.push(`${Math.floor(left / length)} ${unit}`)
+            shown.push(`${Math.floor(left / length)}\u00a0${unit}`)
             left %= length
         }
     }
-    return shown.join(' ') || '0 s'
+    return shown.join(' ') || '0\u00a0s'
 }
 
-export const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`
+export function percent(share) {
+    const decimals = share > 0 && share < 0.1 ? 1 : 0
+    return `${(100 * share).toFixed(decimals)}\u00a0%`
+}
 
 /** A quantile as operators say it: 99.9 %. */
-export const quantile = (share) => `${Number((100 * share).toPrecision(7))} %`
+export const quantile = (share) => `${Number((100 * share).toPrecision(7))}\u00a0%`
 
 export const clock = (date) => date.toLocaleTimeString('en-GB')
 

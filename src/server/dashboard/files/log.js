@@ -19,7 +19,7 @@ export function render(main, signal) {
     const status = el('p', { class: 'muted', role: 'status' }, 'Waiting for the log…')
     const list = el('ol', { class: 'stream mono', tabindex: 0, 'aria-label': 'Lines of the log' })
     const form = el('form', { class: 'form' }, field('Levels', level),
-        field('Lines with these words', words), pause)
+        field('With the words', words), pause)
     main.append(el('h1', {}, 'Log'), card('Filter', {}, form),
         card('Lines', { class: 'bottom' }, status, list))
     let [lines, next, missed, isDrawing, isPaused] = [[], 0, 0, false, false]

@@ -45,27 +45,45 @@ const brief = (text) => text.length > 48 ? `${text.slice(0, 47)}…` : text || '
 
 const clientLink = (id, text) => el('a', { href: `#/client/${encodeURIComponent(id)}` }, text)
 
+/** What there is to say of workers and cores: one sentence for all of which the same is true. */
+function aboutWorkers(workers) {
+    const shares = (some, read) => some.map((worker) => percent(read(worker))).join(', ')
+    const kinds = [
+        ['danger', (it) => it.load === null, 'does not answer', 'do not answer', () => ''],
+        ['danger', (it) => it.load >= FULL, 'is full', 'are full',
+            (some) => `: ${shares(some, (it) => it.load)} of the time goes into turns`],
+        ['warn', (it) => it.load >= BUSY && it.load < FULL, 'is busy', 'are busy',
+            (some) => `: ${shares(some, (it) => it.load)} of the time goes into turns`],
+    ]
+    const found = []
+    for (const [level, isSo, one, many, more] of kinds) {
+        const some = workers.filter(isSo)
+        if (some.length === 0) continue
+        const names = some.map((worker) => `${worker.worker} ${coreOf(worker)}`).join(', ')
+        const words = some.length === 1 ? `Worker ${names} ${one}` : `Workers ${names} ${many}`
+        found.push([level, `${words}.`, [`${words}${more(some)}.`]])
+    }
+    const isCrowded = (it) => it.core_busy >= FULL && it.load !== null && it.load < BUSY
+    const crowded = workers.filter(isCrowded)
+    if (crowded.length > 0) {
+        const cores = crowded.map((worker) => worker.core).join(', ')
+        const [is, its] = crowded.length === 1 ? [`Core ${cores} is full`, 'its worker has']
+            : [`Cores ${cores} are full`, 'their workers have']
+        const parts = shares(crowded, (worker) => worker.load)
+        found.push(['warn', `${is}.`,
+            [`${is}, and ${its} only ${parts}: the rest goes to the kernel or to others.`]])
+    }
+    return found
+}
+
 /** What there is to say, the worst first: `[class, words for the ear, nodes]`. */
-function findings(figures) {
+export function findings(figures) {
     const found = []
     if (figures.journal === 'failing') {
         found.push(['danger', 'The journal cannot be written.',
             ['The journal cannot be written: changes are not acknowledged.']])
     }
-    for (const worker of figures.workers) {
-        const name = `Worker ${worker.worker} ${coreOf(worker)}`
-        if (worker.load === null) {
-            found.push(['danger', `${name} does not answer.`, [`${name} does not answer.`]])
-        } else if (worker.load >= BUSY) {
-            const [level, word] = worker.load >= FULL ? ['danger', 'full'] : ['warn', 'busy']
-            found.push([level, `${name} is ${word}.`,
-                [`${name} is ${word}: ${percent(worker.load)} of its time goes into turns.`]])
-        } else if (worker.core_busy >= FULL) {
-            found.push(['warn', `Core ${worker.core} is full.`,
-                [`Core ${worker.core} is full, and worker ${worker.worker} has `
-                    + `${percent(worker.load)} of it: the rest goes to the kernel or to others.`]])
-        }
-    }
+    found.push(...aboutWorkers(figures.workers))
     const [first] = figures.slow
     if (first) {
         const name = brief(first.client_id)
