@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests with other people's programs need, where it is missing: Debian's mosquitto,
 # mosquitto-clients, openssl, chromium and Node.js, and in .test-env Python's paho-mqtt, gmqtt,
-# aiomqtt, scramp and websockets and npm's mqtt and puppeteer-core. Says what to install by hand
-# where it may not.
+# aiomqtt, scramp and websockets and npm's mqtt, puppeteer-core and axe-core. Says what to install
+# by hand where it may not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,6 +32,8 @@ if ! $python -c 'import paho.mqtt, gmqtt, aiomqtt, scramp, websockets' 2>/dev/nu
     $python -m pip install --quiet --disable-pip-version-check \
         'paho-mqtt==2.1.0' 'gmqtt==0.7.0' 'aiomqtt==2.5.1' 'scramp==1.4.6' 'websockets==15.0.1'
 fi
-if [ ! -d $env/node_modules/mqtt ] || [ ! -d $env/node_modules/puppeteer-core ]; then
-    npm install --silent --no-audit --no-fund --prefix $env 'mqtt@5' 'puppeteer-core@24' >/dev/null
+if [ ! -d $env/node_modules/mqtt ] || [ ! -d $env/node_modules/puppeteer-core ] \
+    || [ ! -d $env/node_modules/axe-core ]; then
+    npm install --silent --no-audit --no-fund --prefix $env \
+        'mqtt@5' 'puppeteer-core@24' 'axe-core@4.14.1' >/dev/null
 fi

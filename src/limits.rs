@@ -214,6 +214,12 @@ pub(crate) const STOP_PROMISED: Duration = Duration::from_secs(5);
 pub(crate) const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that a waiting log line counts besides its own.
 pub(crate) const LOG_LINE_BYTES: usize = 64;
+/// The last log lines that are kept for those who look.
+pub(crate) const LOG_TAIL_LINES: usize = 500;
+/// Bytes of them.
+pub(crate) const LOG_TAIL_BYTES: usize = 256 * 1024;
+/// Bytes of one of them; the rest of a longer line is only in the log.
+pub(crate) const LOG_TAIL_LINE_BYTES: usize = 4 * 1024;
 /// Characters of a client identifier, a user name or a topic that a log line shows.
 pub(crate) const LOG_TEXT_CHARS_MAX: usize = 64;
 /// Clients of one worker for which dropped messages are told one by one; of the others together.

@@ -406,6 +406,69 @@ fn files_are_short_and_lines_narrow() {
     report(wrong);
 }
 
+/// The files of the dashboard, without what others wrote.
+fn page_files() -> impl Iterator<Item = (String, String)> {
+    let folder = root().join("src/server/dashboard/files");
+    std::fs::read_dir(folder).unwrap().map(|entry| {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, std::fs::read_to_string(&path).unwrap())
+    })
+}
+
+#[test]
+fn files_of_the_page_are_short_and_served() {
+    let module = std::fs::read_to_string(root().join("src/server/dashboard/mod.rs")).unwrap();
+    let mut wrong = Vec::new();
+    for (name, text) in page_files() {
+        if text.lines().count() > FILE_LINES_MAX {
+            wrong.push(format!("{name}: too long"));
+        }
+        let wide = |line: &str| line.chars().count() > LINE_COLUMNS_MAX;
+        let wide = text.lines().zip(1..).filter(|(line, _)| wide(line));
+        wrong.extend(wide.map(|(_, number)| format!("{name}:{number}: too wide")));
+        if !module.contains(&format!("\"files/{name}\"")) {
+            wrong.push(format!("{name} is not in the program"));
+        }
+    }
+    report(wrong);
+}
+
+/// Texts of clients must not become markup, and the page must not need another host.
+#[test]
+fn the_page_makes_no_markup_and_names_no_other_host() {
+    let mut wrong = Vec::new();
+    let words = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "DOMParser",
+        "eval(",
+        "new Function",
+        "srcdoc",
+        "style=",
+        " onclick=",
+        "javascript:",
+        "https://",
+        "http://",
+    ];
+    for (name, text) in page_files() {
+        let text = text.replace("http://www.w3.org/2000/svg", "");
+        let used = words.iter().filter(|word| text.contains(**word));
+        wrong.extend(used.map(|word| format!("{name}: {word}")));
+    }
+    let vendor = root().join("src/server/dashboard/vendor");
+    for library in ["uPlot", "mqtt"] {
+        let names = std::fs::read_dir(&vendor).unwrap().map(|entry| entry.unwrap().file_name());
+        let licence = format!("{library}.LICENSE");
+        if !names.into_iter().any(|name| name.to_string_lossy().starts_with(&licence)) {
+            wrong.push(format!("{library} has no licence"));
+        }
+    }
+    report(wrong);
+}
+
 /// Words that name nothing: no page of the documentation begins with one of them.
 const PRONOUNS: &[&str] = &[
     "it",

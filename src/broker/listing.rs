@@ -27,6 +27,8 @@ pub struct ClientsQuery {
     pub user: Option<String>,
     /// Whether the client is connected.
     pub is_connected: Option<bool>,
+    /// Only clients for which messages wait, or whose socket has not taken all.
+    pub is_waiting: bool,
 }
 
 /// Some clients of a worker.
@@ -154,7 +156,8 @@ impl Shard {
         for slot in query.from..until {
             let Some(id) = self.clients.sessions.id_at(slot) else { continue };
             let session = &self.clients.sessions[slot];
-            if self.clients.has_session(id) && query.matches(session) {
+            let is_asked = !query.is_waiting || self.clients.is_waiting(session);
+            if is_asked && self.clients.has_session(id) && query.matches(session) {
                 page.rows.push(self.clients.row(id));
             }
         }
@@ -236,6 +239,12 @@ impl ClientsQuery {
 }
 
 impl Clients {
+    fn is_waiting(&self, session: &Session) -> bool {
+        let link = session.link.and_then(|link| self.links.get(link.slot as usize)?.as_deref());
+        let link_waits = link.is_some_and(|it| it.blocked.socket || it.backlog_size().0 > 0);
+        link_waits || session.queued_size().0 > 0
+    }
+
     fn row(&self, id: SessionId) -> ClientRow {
         let session = &self.sessions[id.slot];
         let link = session.link.and_then(|link| self.links.get(link.slot as usize)?.as_deref());

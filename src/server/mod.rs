@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod configuration;
 mod control;
+mod dashboard;
 mod descriptors;
 mod durable;
 mod failure;

@@ -92,6 +92,7 @@ pub(super) fn serve(
             stage: stages,
             orders: orders_in,
             cores: plan.cores.into(),
+            tail: log.tail(),
             clock,
         });
         serve_operators(&observer, metrics, admin, &mut files)?;

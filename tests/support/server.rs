@@ -83,7 +83,13 @@ impl Server {
     #[track_caller]
     pub fn dashboard(&self) -> (String, String) {
         let summary = self.summary();
-        let line = summary.lines().find_map(|line| line.strip_prefix("dashboard at "));
+        let in_json = |line: &'_ str| {
+            let (_, address) = line.split_once("\"message\":\"dashboard\",\"address\":\"")?;
+            Some(address.trim_end_matches("\"}").to_owned())
+        };
+        let line = summary.lines().find_map(|line| {
+            line.strip_prefix("dashboard at ").map(str::to_owned).or_else(|| in_json(line))
+        });
         let line = line.unwrap_or_else(|| panic!("{summary}"));
         let (_, place) = line.split_once("://").unwrap();
         let (address, token) = place.split_once('/').unwrap();

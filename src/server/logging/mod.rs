@@ -2,9 +2,11 @@
 
 mod line;
 mod sink;
+mod tail;
 
 pub(super) use line::{Field, line};
 pub(super) use sink::Guard;
+pub(super) use tail::Tail;
 
 use crate::broker::TOLD;
 use crate::options::{LogFormat, LogLevel};
@@ -20,9 +22,12 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The handle that changes the log's level.
+/// The handle that changes the log's level, and knows its last lines.
 #[derive(Clone)]
-pub(super) struct Log(Arc<dyn Fn(LevelFilter) + Send + Sync>);
+pub(super) struct Log {
+    set_level: Arc<dyn Fn(LevelFilter) + Send + Sync>,
+    tail: Tail,
+}
 
 impl fmt::Debug for Log {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,7 +38,12 @@ impl fmt::Debug for Log {
 impl Log {
     /// Logs lines of at least this importance from now on.
     pub(super) fn set_level(&self, level: LogLevel) {
-        (self.0)(filter(level));
+        (self.set_level)(filter(level));
+    }
+
+    /// The last lines.
+    pub(super) fn tail(&self) -> Tail {
+        self.tail.clone()
     }
 }
 
@@ -47,7 +57,8 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> io::Result<(Log, Guar
         let fields = [("left_out", Field::Number(count))];
         line(format, Level::WARN, "Log lines are left out: the log is read too slowly", &fields)
     };
-    let (sink, guard) = Sink::start(io::stderr(), has_colours, notice)?;
+    let tail = Tail::default();
+    let (sink, guard) = Sink::start(io::stderr(), has_colours, notice, tail.clone())?;
     let (level, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(level);
     let lines = || {
@@ -74,8 +85,8 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> io::Result<(Log, Guar
         }
     }
     // It fails only when the registry is gone, which is not while anything runs.
-    let log = Log(Arc::new(move |level| handle.reload(level).unwrap_or_default()));
-    Ok((log, guard))
+    let set_level = Arc::new(move |level| handle.reload(level).unwrap_or_default());
+    Ok((Log { set_level, tail }, guard))
 }
 
 const fn filter(level: LogLevel) -> LevelFilter {

@@ -1,6 +1,7 @@
 //! The lines that wait for the thread that writes them. Logging never waits: lines without room are
 //! left out while the log is not read, and a notice tells their number.
 
+use super::tail::Tail;
 use crate::io::clock::Clock;
 use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES, STOP_LOG};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -46,7 +47,7 @@ enum Message {
 
 impl Sink {
     /// Starts the thread that writes lines to `output`. `notice` makes the line with the number of
-    /// lines left out.
+    /// lines left out; all lines are in `tail` as well.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -54,6 +55,7 @@ impl Sink {
         output: impl Write + Send + 'static,
         is_terminal: bool,
         notice: impl Fn(u64) -> String + Send + 'static,
+        tail: Tail,
     ) -> io::Result<(Self, Guard)> {
         let (lines, received) = unbounded();
         let waiting = Arc::new(Waiting::default());
@@ -63,6 +65,7 @@ impl Sink {
             output,
             notice,
             batch: Vec::new(),
+            tail,
         };
         let body = move || writer.run(Clock::start());
         std::thread::Builder::new().name("log".into()).spawn(body)?;
@@ -129,6 +132,7 @@ struct Writer<W, N> {
     output: W,
     notice: N,
     batch: Vec<u8>,
+    tail: Tail,
 }
 
 impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
@@ -155,9 +159,11 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
             cost += line.len() + LOG_LINE_BYTES;
             count += 1;
             self.batch.extend_from_slice(&line);
+            self.tail.add(line);
             let has_room = self.batch.len() < BATCH_BYTES;
             next = if has_room { self.lines.try_recv().ok() } else { None };
         }
+        self.tail.tell();
         if self.output.write_all(&self.batch).and_then(|()| self.output.flush()).is_err() {
             self.waiting.left_out.fetch_add(count, Ordering::Relaxed);
         }
@@ -167,7 +173,14 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
 
     fn tell_left_out(&mut self) {
         let count = self.waiting.left_out.swap(0, Ordering::Relaxed);
-        if count > 0 && self.output.write_all((self.notice)(count).as_bytes()).is_err() {
+        if count == 0 {
+            return;
+        }
+        let notice = (self.notice)(count).into_bytes();
+        let is_written = self.output.write_all(&notice).is_ok();
+        self.tail.add(notice);
+        self.tail.tell();
+        if !is_written {
             self.waiting.left_out.fetch_add(count, Ordering::Relaxed);
         }
     }
@@ -200,7 +213,7 @@ mod tests {
         let written = Arc::default();
         let output = Gate(gate, Arc::clone(&written));
         let notice = |count| format!("{count} left out\n");
-        let (sink, guard) = Sink::start(output, false, notice).unwrap();
+        let (sink, guard) = Sink::start(output, false, notice, Tail::default()).unwrap();
         let line = [&[b'x'; 999][..], b"\n"].concat();
         let sent = 3 * LOG_BYTES_MAX / line.len();
         for _ in 0..sent {

@@ -1,10 +1,11 @@
 //! The operator's questions by HTTP: JSON below `/api/v1/`.
 
+use super::super::dashboard;
 use super::access::admit;
 use super::acts::no_answer;
 use super::clients::{Column, ROWS_MAX, Wanted};
 use super::history::labelled;
-use super::{Observer, acts, http, retained, state, trace};
+use super::{Observer, acts, http, live, log_tail, retained, state, trace};
 use crate::base::ids::WorkerId;
 use crate::broker::{ClientRow, ClientsQuery, Recipient, WaitingRow};
 use crate::metrics::Counters;
@@ -40,6 +41,9 @@ pub(in crate::server) fn routes(observer: Observer) -> Router {
         .merge(state::routes())
         .merge(trace::routes())
         .with_state(observer.clone())
+        .merge(live::routes(observer.clone()))
+        .merge(log_tail::routes(observer.tail.clone()))
+        .merge(dashboard::routes(observer.clone()))
         .merge(http::routes(observer.clone()))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(observer, admit))
@@ -159,6 +163,7 @@ async fn clients(State(observer): State<Observer>, Query(asked): Query<ClientsAs
         prefix: asked.prefix.unwrap_or_default(),
         user: asked.user,
         is_connected: asked.connected,
+        is_waiting: false,
     };
     let (column, limit) = (asked.sort.unwrap_or(Column::ClientId), asked.limit.unwrap_or(100));
     if !(1..=ROWS_MAX).contains(&limit) {

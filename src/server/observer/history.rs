@@ -1,7 +1,7 @@
 //! The last minute: sums of all workers every few seconds, from which rates and durations of a
 //! moment ago follow.
 
-use super::Observer;
+use super::{Observer, View};
 use crate::base::time::Time;
 use crate::metrics::{Counters, Histograms};
 use hdrhistogram::Histogram;
@@ -27,9 +27,20 @@ struct Sample {
     at: Time,
     counters: Counters,
     histograms: Histograms,
+    /// All workers answered in time.
+    is_whole: bool,
 }
 
-/// Samples, the newest last.
+/// The counts at both ends of a span of time, and the durations in it.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub(super) until: Time,
+    pub(super) length: Duration,
+    pub(super) counters: [Counters; 2],
+    pub(super) durations: Histograms,
+}
+
+/// Samples of all workers, the newest last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History(Arc<Mutex<VecDeque<Sample>>>);
 
@@ -39,6 +50,9 @@ impl History {
     }
 
     fn add(&self, sample: Sample) {
+        if !sample.is_whole {
+            return;
+        }
         let mut samples = self.samples();
         if samples.len() == SAMPLES_MAX {
             samples.pop_front();
@@ -46,10 +60,27 @@ impl History {
         samples.push_back(sample);
     }
 
-    /// The sample of about so long before `now`; None when the broker is younger.
-    fn before(&self, now: Time, ago: Duration) -> Option<Sample> {
+    /// The spans between the samples, the oldest first.
+    pub(super) fn spans(&self) -> Vec<Span> {
         let samples = self.samples();
-        let distance = |sample: &&Sample| now.since(sample.at).abs_diff(ago);
+        let pairs = samples.iter().zip(samples.iter().skip(1));
+        let span = |(before, now): (&Sample, &Sample)| {
+            let mut durations = now.histograms.clone();
+            durations.subtract(&before.histograms);
+            let (until, length) = (now.at, now.at.since(before.at));
+            Span { until, length, counters: [before.counters, now.counters], durations }
+        };
+        pairs.map(span).collect()
+    }
+
+    /// The sample of about so long before `now`; None when the broker is younger, or when `now`
+    /// lacks what a worker has counted before.
+    fn before(&self, now: &Sample, ago: Duration) -> Option<Sample> {
+        if !now.is_whole {
+            return None;
+        }
+        let samples = self.samples();
+        let distance = |sample: &&Sample| now.at.since(sample.at).abs_diff(ago);
         let nearest = samples.iter().min_by_key(distance);
         nearest.filter(|sample| distance(sample) < ago / 2).cloned()
     }
@@ -64,21 +95,30 @@ impl Observer {
         }
     }
 
-    async fn sample(&self) -> Sample {
-        let view = self.look().await;
-        let mut sums = (Counters::default(), Histograms::default());
-        for snapshot in &view.workers {
-            sums.0.add(&snapshot.counters);
-            sums.1.add(&snapshot.histograms);
+    /// The durations of the last minute, or all until `view` when the broker is younger.
+    pub(super) fn last_minute(&self, view: &View) -> Histograms {
+        let mut now = self.sample_of(view);
+        if let Some(before) = self.history.before(&now, Duration::from_secs(60)) {
+            now.histograms.subtract(&before.histograms);
         }
-        Sample { at: self.clock.now(), counters: sums.0, histograms: sums.1 }
+        now.histograms
+    }
+
+    async fn sample(&self) -> Sample {
+        self.sample_of(&self.look().await)
+    }
+
+    fn sample_of(&self, view: &View) -> Sample {
+        let is_whole = view.workers.len() == self.notices.workers();
+        let (counters, histograms) = (view.sums().0, view.durations());
+        Sample { at: self.clock.now(), counters, histograms, is_whole }
     }
 
     /// Counts a second of the last ten seconds and of the last minute.
     pub(super) async fn rates(&self) -> Value {
         let now = self.sample().await;
         let spans = SPANS.iter().filter_map(|(name, span)| {
-            let before = self.history.before(now.at, *span)?;
+            let before = self.history.before(&now, *span)?;
             let seconds = now.at.since(before.at).as_secs_f64();
             let rates = Counters::TABLE.iter().zip(now.counters.values());
             let rates = rates.zip(before.counters.values()).map(|((metric, now), before)| {
@@ -96,7 +136,7 @@ impl Observer {
         let now = self.sample().await;
         let mut spans = vec![("all", now.histograms.clone())];
         for (name, span) in SPANS {
-            if let Some(before) = self.history.before(now.at, span) {
+            if let Some(before) = self.history.before(&now, span) {
                 let mut histograms = now.histograms.clone();
                 histograms.subtract(&before.histograms);
                 spans.push((name, histograms));
@@ -112,6 +152,17 @@ impl Observer {
             (metric.name.to_owned(), labelled(metric.values, of_label))
         });
         Value::Object(metrics.collect())
+    }
+}
+
+impl View {
+    /// The durations of all workers together.
+    pub(super) fn durations(&self) -> Histograms {
+        let mut all = Histograms::default();
+        for snapshot in &self.workers {
+            all.add(&snapshot.histograms);
+        }
+        all
     }
 }
 
@@ -153,6 +204,26 @@ mod tests {
         assert_eq!(shown["count"], 100);
         assert!((shown["p50_ms"].as_f64().unwrap() - 2.0).abs() < 0.05, "{shown}");
         assert!((shown["max_ms"].as_f64().unwrap() - 50.0).abs() < 1.0, "{shown}");
+    }
+
+    #[test]
+    fn an_answer_that_lacks_a_worker_is_compared_with_none() {
+        let (history, second) = (History::default(), Duration::from_secs(10));
+        let sample = |at_s: u32, count, is_whole| {
+            let mut histograms = Histograms::default();
+            record(&mut histograms.turn, Duration::from_millis(1), count);
+            let at = Time::ZERO.after_seconds(at_s);
+            Sample { at, counters: Counters::default(), histograms, is_whole }
+        };
+        history.add(sample(0, 5, true));
+        history.add(sample(1, 1, false));
+        assert!(history.before(&sample(10, 2, false), second).is_none());
+        let before = history.before(&sample(11, 7, true), second).unwrap();
+        assert_eq!(before.histograms.turn.len(), 5);
+        history.add(sample(5, 7, true));
+        let spans = history.spans();
+        assert_eq!((spans.len(), spans[0].length), (1, second / 2));
+        assert_eq!(spans[0].durations.turn.len(), 2);
     }
 
     #[test]

@@ -7,13 +7,17 @@ mod access;
 mod acts;
 mod api;
 mod clients;
+mod cores;
 mod drain;
 mod exposition;
 mod history;
 mod http;
+mod live;
 mod loads;
+mod log_tail;
 mod retained;
 mod state;
+mod stream;
 mod sys_topics;
 mod trace;
 
@@ -22,6 +26,7 @@ pub(super) use drain::Drain;
 pub(super) use http::{Listening, routes as metrics_routes, serve};
 
 use super::control::Order;
+use super::logging::Tail;
 use super::reload::InForce;
 use super::start::Notices;
 use crate::base::ids::WorkerId;
@@ -29,10 +34,11 @@ use crate::base::time::Time;
 use crate::io::clock::Clock;
 use crate::io::memory;
 use crate::metrics::{Counters, Gauges, Metric, Process, Snapshot};
-use crate::options::Options;
+use crate::options::{Endpoint, Options};
 use crate::store::kept_bytes;
 use crate::worker::{Notice, Question, Reply};
 use history::History;
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +89,27 @@ impl View {
     }
 }
 
+/// A listener for WebSockets, as a page reaches it.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct WebSocketAt {
+    /// `ws` or `wss`.
+    pub(super) scheme: &'static str,
+    /// The address; None where the page's own host is the broker's.
+    pub(super) host: Option<String>,
+    /// The port.
+    pub(super) port: u16,
+    /// The path of the URL.
+    pub(super) path: String,
+}
+
+/// The address as a URL has it.
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
 /// The parts of the broker that an observer looks at.
 #[derive(Debug, Clone)]
 pub(super) struct Around {
@@ -94,6 +121,8 @@ pub(super) struct Around {
     pub(super) orders: mpsc::Sender<Order>,
     /// The core of each worker; None for any.
     pub(super) cores: Arc<[Option<usize>]>,
+    /// The last lines of the log.
+    pub(super) tail: Tail,
     /// The clock, which began when the broker started.
     pub(super) clock: Clock,
 }
@@ -165,6 +194,23 @@ impl Observer {
             memory_limit: self.in_force.borrow().settings.memory_max,
             messages_kept: kept_bytes(),
         }
+    }
+
+    /// The listeners for WebSockets.
+    pub(super) fn websockets(&self) -> impl Iterator<Item = WebSocketAt> + use<> {
+        let options = self.options();
+        let all = options.listeners.iter().filter(|listener| listener.scheme.has_websocket());
+        let places = all.filter_map(|listener| {
+            let Endpoint::Tcp(address) = listener.endpoint else { return None };
+            let is_anywhere = address.ip().is_unspecified() || address.ip().is_loopback();
+            Some(WebSocketAt {
+                scheme: listener.scheme.name(),
+                host: (!is_anywhere).then(|| host(address.ip())),
+                port: address.port(),
+                path: listener.websocket_path.to_string(),
+            })
+        });
+        places.collect::<Vec<_>>().into_iter()
     }
 
     /// Publishes what changes under `$SYS`, as often as the options say, for as long as the broker
