@@ -256,13 +256,14 @@ fn fill(server: &Server) -> Vec<Peer> {
 fn its_pages_show_what_the_answers_say_and_everybody_can_use_them() {
     let (folder, root) = (Folder::new(), Path::new(env!("CARGO_MANIFEST_DIR")));
     let (server, address) = start(&["--max-queued-messages", "3"]);
+    let token = server.dashboard().1;
     let peers = fill(&server);
     let modules = root.join(".test-env/node_modules");
     assert!(modules.join("axe-core").is_dir(), "run scripts/install-test-tools.sh");
     let (status, text) = run(Command::new("node")
         .arg(root.join("tests/dashboard/walk.mjs"))
         .args([&address, &folder.path().join("profile").display().to_string()])
-        .arg(server.pid().to_string())
+        .args([&server.pid().to_string(), &token])
         .env("MODULES", modules));
     assert_eq!(status, Some(0), "{text}\n{}", server.log());
     drop(peers);

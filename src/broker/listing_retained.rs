@@ -6,6 +6,7 @@ use super::purse::RETAINED_STEPS;
 use super::shard::Shard;
 use crate::store::Message;
 use crate::topics::Levels;
+use std::time::Duration;
 
 /// The retained messages that an operator asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct RetainedRow {
     pub bytes: usize,
     /// The verified name of the publisher's user.
     pub user: Option<String>,
+    /// The time since the message came, to this process at least.
+    pub age: Duration,
     /// Seconds until the message expires.
     pub expiry_s: Option<u32>,
     /// The payload, if it was asked for.
@@ -62,6 +65,7 @@ impl Shard {
             qos: message.qos as u8,
             bytes: message.payload().len(),
             user: message.user().map(ToOwned::to_owned),
+            age: now.since(message.received),
             expiry_s: message.expires.map(|expires| expires.left_s(now)),
             payload: asked.has_payloads.then(|| message.payload().into()),
         };

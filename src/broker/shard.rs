@@ -416,6 +416,9 @@ impl Shard {
             return;
         }
         let is_told = link.version.is_v5() && link.session().is_some();
+        if self.is_traced() {
+            self.trace_closing(id);
+        }
         if let Some(packet) = departure.packet().filter(|_| is_told) {
             self.clients.respond(id, &Packet::Disconnect(packet));
         }

@@ -4,6 +4,7 @@
 //! comes and each flush of output. Output is read where it leaves, so that a trace shows what the
 //! peer is sent, byte by byte.
 
+use crate::base::ids::LinkId;
 use crate::base::time::Time;
 use crate::mqtt::{Packet, PacketType, Publish, matches};
 use std::collections::VecDeque;
@@ -14,6 +15,8 @@ use std::time::Duration;
 const TRACES_MAX: usize = 8;
 /// The bytes of a payload, and of another text of a peer, that are shown.
 pub(super) const SHOWN_BYTES_MAX: usize = 1024;
+/// The links that close and are remembered.
+const CLOSING_MAX: usize = 64;
 /// The publishes whose time of receipt is remembered for the delay of their deliveries.
 const PUBLISHES_MAX: usize = 256;
 
@@ -87,6 +90,9 @@ pub(super) struct Traces {
     all: Vec<Trace>,
     /// The latest publishes: topics, and when they came.
     publishes: VecDeque<(String, Time)>,
+    /// Links that close, with their clients and users: what they are told last is still to be
+    /// shown.
+    closing: VecDeque<(LinkId, String, Option<String>)>,
 }
 
 impl fmt::Debug for Traces {
@@ -132,6 +138,20 @@ impl Traces {
     /// True when a trace may show packets of this client.
     pub(super) fn watch(&self, client_id: &str, user: Option<&str>) -> bool {
         self.all.iter().any(|trace| trace.watched.accepts_client(client_id, user))
+    }
+
+    /// Remembers whose link it is that closes.
+    pub(super) fn note_closing(&mut self, id: LinkId, client_id: &str, user: Option<&str>) {
+        if self.closing.len() == CLOSING_MAX {
+            self.closing.pop_front();
+        }
+        self.closing.push_back((id, client_id.to_owned(), user.map(ToOwned::to_owned)));
+    }
+
+    /// The client and the user of a link that closes.
+    pub(super) fn closing(&self, id: LinkId) -> Option<(String, Option<String>)> {
+        let found = self.closing.iter().find(|(known, ..)| *known == id);
+        found.map(|(_, client_id, user)| (client_id.clone(), user.clone()))
     }
 
     pub(super) fn note_publish(&mut self, publish: &Publish<'_>, now: Time) {

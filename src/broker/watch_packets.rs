@@ -56,13 +56,12 @@ impl Shard {
 
     /// The links with output that somebody may want to see.
     pub fn traced_links(&mut self) -> HashSet<LinkId> {
-        let Self { clients, traces, .. } = self;
         let mut found = HashSet::default();
-        for id in clients.outbox.dirty() {
-            let link = clients.links.get(id.slot as usize).and_then(Option::as_deref);
-            let session = link.filter(|link| link.id == id).and_then(|link| link.session());
-            let Some(session) = session.and_then(|it| clients.sessions.get(it)) else { continue };
-            if traces.watch(&session.client_id, session.user()) {
+        for id in self.clients.outbox.dirty() {
+            let is_watched = self
+                .client_of(id)
+                .is_some_and(|(client_id, user)| self.traces.watch(&client_id, user.as_deref()));
+            if is_watched {
                 found.insert(id);
             }
             if found.len() == LINKS_MAX {
@@ -72,12 +71,29 @@ impl Shard {
         found
     }
 
+    /// The client and the user of a link.
+    fn client_of(&self, id: LinkId) -> Option<(String, Option<String>)> {
+        let link = self.clients.links.get(id.slot as usize).and_then(Option::as_deref);
+        let session = link.filter(|link| link.id == id).and_then(|link| link.session());
+        let session = session.and_then(|it| self.clients.sessions.get(it));
+        let of_session =
+            session.map(|it| (it.client_id.to_string(), it.user().map(ToOwned::to_owned)));
+        of_session.or_else(|| self.traces.closing(id))
+    }
+
+    /// Remembers whose link it is that is about to be told why it closes.
+    #[cold]
+    pub(super) fn trace_closing(&mut self, id: LinkId) {
+        if let Some((client_id, user)) = self.client_of(id) {
+            self.traces.note_closing(id, &client_id, user.as_deref());
+        }
+    }
+
     /// Shows output that leaves.
     pub fn trace_sent(&mut self, id: LinkId, bytes: &[u8]) {
-        let Some(link) = self.clients.link(id) else { return };
-        let (version, session) = (link.version, link.session());
-        let Some(session) = session.and_then(|it| self.clients.sessions.get(it)) else { return };
-        let (client, now) = ((&*session.client_id, session.user()), self.clients.now);
+        let Some((client_id, user)) = self.client_of(id) else { return };
+        let Some(version) = self.clients.link(id).map(|link| link.version) else { return };
+        let (client, now) = ((&*client_id, user.as_deref()), self.clients.now);
         let mut at = 0;
         while let Ok(Framed::Whole(frame)) = next_frame_of(&bytes[at..], usize::MAX, Some(version))
         {

@@ -17,8 +17,8 @@ export function launch(profile) {
     })
 }
 
-/** Answers that a broker without these parts, or without a token, gives. */
-const MAY_BE_REFUSED = /\/api\/v1\/(retained|publish|trace|client[/?])/
+/** Answers that are refused without a token, or for a client that is gone. */
+const MAY_BE_REFUSED = /\/api\/v1\/(retained\/message|client[/?])/
 
 /** Opens a page that notes every error, and every breach of its policy. */
 export async function open(browser, address) {

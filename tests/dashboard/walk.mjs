@@ -1,9 +1,10 @@
-// A walk through the dashboard: walk.mjs ADDRESS PROFILE PID. ADDRESS is that of the API of the
-// broker PID, which tests/dashboard.rs has filled; PROFILE is an empty folder for the browser.
+// A walk through the dashboard: walk.mjs ADDRESS PROFILE PID TOKEN. ADDRESS is that of the API of
+// the broker PID, which tests/dashboard.rs has filled, and TOKEN its token; PROFILE is an empty
+// folder for the browser.
 import assert from 'node:assert/strict'
 import { go, judge, launch, open, require, texts, until, visible } from './page.mjs'
 
-const [address, profile, pid] = process.argv.slice(2)
+const [address, profile, pid, right] = process.argv.slice(2)
 const ODD = '<img src=x onerror=alert(1)>/%2F &amp; ü'
 
 async function api(path) {
@@ -119,10 +120,10 @@ async function client(page) {
     const { client: found } = await api(`client?id=${encodeURIComponent(ODD)}`)
     const facts = await texts(page, '.facts dd')
     assert.ok(facts.includes(found.address) && facts.includes(found.listener), facts.join())
-    // A change without a token is refused in words, and so is what this broker has not got.
+    // A change without a token is refused in words.
     await page.click('button.danger')
     await page.click('dialog[open] button.danger')
-    await until('words about the change', () => page.$('p.error[role=status], p.done'))
+    await until('words about the change', () => page.$('p.error[role=status]'))
     await go(page, '#/client/nobody')
     await until('words about no client', async () =>
         (await texts(page, '[role=alert]')).includes('No client has this identifier any more.'))
@@ -137,9 +138,49 @@ async function topics(page) {
     await until('those who get the topic', async () =>
         (await texts(page, 'main tbody tr')).join() === expected.join())
     const tree = await api('retained')
-    if (!tree) return
     await until('the first level', async () =>
-        (await page.$$('.tree > li')).length === tree.levels.length + (tree.next ? 1 : 0))
+        (await page.$$('.tree > li')).length === tree.levels.length)
+}
+
+/** What is published, deleted and ended from here, with the token. */
+async function orders(page) {
+    const press = (text) => page.evaluate((text) => {
+        const all = [...document.querySelectorAll('main button, dialog[open] button')]
+        all.findLast((button) => button.textContent === text).click()
+    }, text)
+    const reads = (selector, text) => until(text, async () =>
+        (await texts(page, selector)).some((words) => words.includes(text)))
+    await page.goto(`http://${address}/#token=${right}`)
+    await page.reload()
+    await go(page, '#/topics')
+    await page.evaluate(() => {
+        const form = [...document.querySelectorAll('main form')].at(-1)
+        form.querySelector('input').value = 'orders/one'
+        form.querySelector('textarea').value = 'from <b>here</b>'
+        form.querySelector('input[type=checkbox]').checked = true
+        form.requestSubmit()
+    })
+    await reads('[role=status]', 'Published; nobody has subscribed to it.')
+    await until('it is retained', () => api('retained/message?topic=orders/one'))
+    await press('Look again')
+    await reads('.tree button', 'orders')
+    await press('orders')
+    await reads('.tree button', 'one')
+    await press('one')
+    await reads('pre.payload', 'from <b>here</b>')
+    await press('Delete')
+    await press('Delete')
+    await reads('[role=status]', 'Deleted.')
+    await until('it is gone', async () => !await api('retained/message?topic=orders/one'))
+    await go(page, '#/client/client-119')
+    await press('Start the trace')
+    await reads('[role=status]', 'Runs')
+    await page.click('button.danger')
+    await page.click('dialog[open] button.danger')
+    await reads('.stream li', 'DISCONNECT')
+    await until('the client is gone', async () => !await api('client?id=client-119'))
+    await page.evaluate(() => sessionStorage.clear())
+    await page.reload()
 }
 
 async function console_(page) {
@@ -249,7 +290,7 @@ try {
     const { page, wrong } = await open(browser, address)
     await page.setViewport({ width: 1280, height: 900 })
     await page.goto(`http://${address}/`)
-    for (const step of [overview, verdicts, clients, client, topics, console_, log]) {
+    for (const step of [overview, verdicts, clients, client, topics, console_, log, orders]) {
         await step(page).catch((error) => {
             throw new Error(`${step.name}: ${error.message}; ${wrong.join('; ')}`)
         })

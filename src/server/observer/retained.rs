@@ -35,6 +35,7 @@ fn row_json(row: &RetainedRow) -> Value {
         "qos": row.qos,
         "bytes": row.bytes,
         "user": row.user,
+        "age_s": row.age.as_secs_f64(),
         "expiry_s": row.expiry_s,
     });
     if let Some(payload) = &row.payload {

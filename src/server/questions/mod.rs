@@ -236,9 +236,10 @@ fn text(name: &str, value: &Value) -> String {
         }
         "histogram" => table(&durations(value), &DURATION_COLUMNS),
         "subscribers" => table(rows("subscribers"), &["client_id", "filter", "qos"]),
-        "retained" if value["count"].is_null() => {
-            with_more(table(rows("messages"), &["topic", "qos", "bytes", "user", "expiry_s"]))
-        }
+        "retained" if value["count"].is_null() => with_more(table(
+            rows("messages"),
+            &["topic", "qos", "bytes", "user", "age_s", "expiry_s"],
+        )),
         "config" => table(rows("options"), &["name", "value", "source", "listener"]),
         "token" if value["dashboard"].is_string() => plain(&value["dashboard"]) + "\n",
         "ask" => format!("{value:#}\n"),

@@ -3,7 +3,7 @@
 import { change, get, lines } from './api.js'
 import { stateBadge } from './clients.js'
 import { card, confirm, el, setText, table, wide } from './dom.js'
-import { bytes, count, span } from './format.js'
+import { bytes, count, milliseconds, span } from './format.js'
 import { listen } from './live.js'
 
 export const title = (id) => `Client ${id}`
@@ -28,16 +28,68 @@ const FACTS = [
     ['Subscriptions', (it) => count(it.subscriptions)],
     ['Messages waiting', (it) => `${count(it.queued_messages)} (${bytes(it.queued_bytes)})`],
     ['In flight', (it) => count(it.inflight_messages)],
+    ['Oldest of these', (it) => it.oldest_s === null ? '–' : span(it.oldest_s)],
+    ['Acknowledges in', (it) => it.ack_mean_ms === null ? '–'
+        : `${milliseconds(it.ack_mean_ms)}, at most ${milliseconds(it.ack_max_ms)}`],
+    ['Connected for', (it) => it.connected_s === null ? '–' : span(it.connected_s)],
+    ['Packets from it', (it) => it.packets_received === null ? '–' : count(it.packets_received)],
+    ['Messages to it', (it) => it.messages_sent === null ? '–' : count(it.messages_sent)],
+    ['Did not reach it', (it) => it.dropped_messages === 0 ? '0' : Object.entries(it.drops)
+        .map(([reason, number]) => `${count(number)} ${reason.replaceAll('_', ' ')}`).join(', ')],
+    ['Last went', (it) => it.departed?.replaceAll('_', ' ') ?? '–'],
 ]
+
+/** What the kernel knows of the connection. */
+const TCP = [
+    ['There and back', (it) => milliseconds(it.round_trip_ms)],
+    ['Bytes from it', (it) => bytes(it.received_bytes)],
+    ['Bytes that it has', (it) => bytes(it.acknowledged_bytes)],
+    ['Not sent yet', (it) => bytes(it.unsent_bytes)],
+    ['Segments sent again', (it) => count(it.resent_segments)],
+]
+
+/** A list of facts, and what fills it. */
+function factList(facts) {
+    const values = facts.map(() => el('dd'))
+    const element = el('dl', { class: 'facts' },
+        ...facts.flatMap(([name], place) => [el('dt', {}, name), values[place]]))
+    const fill = (of) => facts.forEach(([, read], place) => {
+        const value = read(of)
+        if (typeof value === 'string') setText(values[place], value)
+        else values[place].replaceChildren(value)
+    })
+    return { element, fill }
+}
+
+/** Messages on their way. */
+function waiting(heading, none) {
+    const columns = [
+        { title: 'Topic', cell: (row) => el('code', {}, row.topic ?? '(PUBREL)') },
+        { title: 'Size', class: 'number', cell: (row) => bytes(row.bytes) },
+        { title: 'QoS', class: 'number', cell: (row) => String(row.qos) },
+        { title: 'Age', class: 'number', cell: (row) => span(row.age_s) },
+    ]
+    const { element, fill } = table(heading, columns)
+    const empty = el('p', { class: 'empty' }, none)
+    return {
+        element: card(heading, {}, wide(heading, element), empty),
+        fill: (rows) => {
+            fill(rows)
+            element.hidden = rows.length === 0
+            empty.hidden = rows.length > 0
+        },
+    }
+}
 
 export function render(main, signal, id) {
     const error = el('p', { class: 'error', role: 'alert', hidden: true })
-    const values = FACTS.map(() => el('dd'))
-    const facts = el('dl', { class: 'facts' },
-        ...FACTS.flatMap(([name], place) => [el('dt', {}, name), values[place]]))
-    const filters = subscriptions()
-    const body = el('div', { class: 'grid', hidden: true }, card('Session', {}, facts),
-        filters.element, actions(id, signal, () => ask()), trace(id, signal))
+    const [facts, tcp, filters] = [factList(FACTS), factList(TCP), subscriptions()]
+    const queued = waiting('Waiting', 'Nothing waits for this client.')
+    const inflight = waiting('In flight', 'Nothing is in flight to this client.')
+    const connection = card('Connection', {}, tcp.element)
+    const body = el('div', { class: 'grid', hidden: true }, card('Session', {}, facts.element),
+        connection, filters.element, queued.element, inflight.element,
+        actions(id, signal, () => ask()), trace(id, signal))
     main.append(
         el('p', {}, el('a', { href: '#/clients' }, '← All clients')),
         el('h1', { class: 'mono' }, id || '(empty identifier)'), error, body)
@@ -46,13 +98,13 @@ export function render(main, signal, id) {
         if (isAsking) return
         isAsking = true
         try {
-            const { client, filters: all } = await get('api/v1/client', { id }, signal)
-            FACTS.forEach(([, read], place) => {
-                const value = read(client)
-                if (typeof value === 'string') setText(values[place], value)
-                else values[place].replaceChildren(value)
-            })
-            filters.fill(all, client.subscriptions)
+            const found = await get('api/v1/client', { id }, signal)
+            facts.fill(found.client)
+            connection.hidden = found.tcp === null
+            if (found.tcp) tcp.fill(found.tcp)
+            filters.fill(found.filters, found.client.subscriptions)
+            queued.fill(found.queued)
+            inflight.fill(found.inflight)
             body.hidden = false
             error.hidden = true
         } catch (refused) {
@@ -128,16 +180,22 @@ function actions(id, signal, ask) {
             'DELETE', 'api/v1/client/session')), result)
 }
 
-/** A line of the trace: the fields of its object, the time first. */
+/** A packet of the trace in words; nothing for a sign that it goes on. */
 function said(line) {
-    try {
-        const { time, at, ...fields } = JSON.parse(line)
-        const words = Object.entries(fields).map(([name, value]) =>
-            `${name}=${typeof value === 'object' ? JSON.stringify(value) : value}`)
-        return [time ?? at ?? '', ...words].join(' ')
-    } catch {
-        return line
+    const packet = JSON.parse(line)
+    if (packet.left_out !== undefined) {
+        return packet.left_out > 0 ? `(${count(packet.left_out)} packets left out)` : ''
     }
+    const time = new Date(packet.at_s * 1000).toISOString().slice(11, -1)
+    const numbers = ['packet_id', 'qos', 'alias', 'bytes', 'payload_bytes']
+    const flags = ['dup', 'retain']
+    return [time, packet.direction, packet.type, ...packet.topics,
+        ...numbers.filter((name) => typeof packet[name] === 'number')
+            .map((name) => `${name}=${packet[name]}`),
+        ...flags.filter((name) => packet[name]),
+        ...packet.reason_codes.map((code) => `0x${code.toString(16).padStart(2, '0')}`),
+        ...packet.delay_ms === null ? [] : [`delay=${milliseconds(packet.delay_ms)}`],
+    ].join(' ')
 }
 
 /** What the client says and is told, as it happens. */
@@ -155,9 +213,10 @@ function trace(id, signal) {
         setText(status, words)
     }
     const add = (line) => {
-        if (!line) return
+        const words = line && said(line)
+        if (!words) return
         const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40
-        list.append(el('li', {}, said(line)))
+        list.append(el('li', {}, words))
         while (list.childElementCount > TRACE_MAX) list.firstElementChild.remove()
         if (isAtEnd) list.scrollTop = list.scrollHeight
     }
@@ -173,8 +232,7 @@ function trace(id, signal) {
             if (running === mine) stop('The broker has ended the trace.')
         } catch (error) {
             if (running !== mine) return
-            stop(error.status === 404 ? 'This version of the broker has no live trace yet.'
-                : error.status === undefined ? 'The trace broke off.' : error.message)
+            stop(error.status === undefined ? 'The trace broke off.' : error.message)
         }
     })
     signal.addEventListener('abort', () => running?.abort())

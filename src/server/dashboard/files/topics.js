@@ -23,15 +23,18 @@ function retained(signal, show) {
         button.setAttribute('aria-current', 'true')
         show(topic)
     }
-    const fill = async (list, below, cursor) => {
-        const found = await get('api/v1/retained', { below, cursor, limit: 100 }, signal)
+    const fill = async (list, below, prefix) => {
+        const found = await get('api/v1/retained', { below, prefix }, signal)
         list.append(...found.levels.map((level) => item(level)))
-        if (found.next) {
-            const more = el('button', { type: 'button' }, 'More…')
-            const row = el('li', {}, more)
-            more.addEventListener('click', () => fill(list, below, found.next)
-                .then(() => row.remove(), (error) => setText(status, error.message)))
-            list.append(row)
+        if (found.is_cut) {
+            // More names than anybody reads: those that begin in some way are asked for.
+            const begin = el('input', { placeholder: 'names that begin with …',
+                'aria-label': 'More names: those that begin with', spellcheck: 'false' })
+            begin.addEventListener('change', () => {
+                list.replaceChildren()
+                fill(list, below, begin.value).catch((error) => setText(status, error.message))
+            })
+            list.append(el('li', {}, begin))
         }
         return list.childElementCount
     }
@@ -73,16 +76,13 @@ function retained(signal, show) {
         try {
             if (!await fill(root)) setText(status, 'No message is retained.')
         } catch (error) {
-            if (error.name !== 'AbortError') setText(status, words(error))
+            if (error.name !== 'AbortError') setText(status, error.message)
         }
     }
     again.addEventListener('click', look)
     look()
     return card('Retained messages', {}, status, root, again)
 }
-
-const words = (error) => error.status === 404
-    ? 'This version of the broker does not list retained messages yet.' : error.message
 
 /** The bytes as text, if they are text. */
 function decoded(base64) {
@@ -184,12 +184,12 @@ function publish() {
     form.addEventListener('submit', async (event) => {
         event.preventDefault()
         try {
-            const { reached } = await change('POST', 'api/v1/publish', {}, {
+            const { is_wanted: isWanted } = await change('POST', 'api/v1/publish', {}, {
                 topic: topic.value, payload: payload.value, qos: Number(qos.value),
                 retain: retain.checked,
             })
             result.className = 'done'
-            setText(result, `Published; it reached ${count(reached)} clients.`)
+            setText(result, isWanted ? 'Published.' : 'Published; nobody has subscribed to it.')
         } catch (error) {
             result.className = 'error'
             setText(result, error.message)
