@@ -3,6 +3,8 @@
 
 mod accounts;
 mod aliases;
+mod audit_trail;
+mod audited;
 mod backlog;
 mod batch_list;
 mod boundary;

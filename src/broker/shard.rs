@@ -457,9 +457,13 @@ impl Shard {
             State::Connected { session } => {
                 self.clients.counters.clients_departed[departure.kind().place()] += 1;
                 told::departed(&origin, &self.clients.sessions[session.slot].client_id, departure);
+                self.clients.audit_departed(id, session, departure);
             }
             State::Authenticating => self.tell_refused_login(id, departure),
-            State::Fresh { .. } => told::ended(&origin, departure),
+            State::Fresh { .. } => {
+                told::ended(&origin, departure);
+                self.clients.audit_unheard(id, departure);
+            }
             State::Closing => {}
         }
     }

@@ -74,9 +74,9 @@ fn command() -> clap::Command {
 const CONFIG: &str = "config";
 const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a password file; ringmq \
                         check FILE tells the faults of a configuration file; ringmq journal \
-                        verify|dump|compact DIR reads or shrinks a data directory; ringmq \
-                        clients, client ID, subscribers TOPIC and histogram ask the running \
-                        broker.";
+                        verify|dump|compact DIR reads or shrinks a data directory; ringmq audit \
+                        verify FILE finds what was changed in an audit log; ringmq clients, \
+                        client ID, subscribers TOPIC and histogram ask the running broker.";
 
 fn argument(option: &OptionDef) -> Arg {
     let argument = Arg::new(option.name)

@@ -1,10 +1,12 @@
 //! The control thread: waits for signals, stops the workers, collects their reports.
 
+use super::audit::Audit;
 use super::failure::Failure;
 use super::listening::SocketFile;
 use super::observer::Stage;
 use super::reload::Reloader;
-use crate::limits::STOP_ALL;
+use crate::audit::Entry;
+use crate::limits::{STOP_ALL, STOP_AUDIT};
 use crate::mesh::Doorbell;
 use crate::worker::Report;
 use std::thread::JoinHandle;
@@ -12,9 +14,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// The interval between two checks whether the journal has ended.
+/// The interval between two checks whether the journal or the audit log has ended.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The interval between two checks whether certificates have changed.
@@ -48,7 +50,7 @@ impl Signals {
                 _ = look.tick(), if reloader.watches_files() => reloader.look_at_files(),
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.hang_up.recv() => reloader.reload(),
+                _ = self.hang_up.recv() => reloader.hang_up(),
             }
         }
     }
@@ -73,6 +75,9 @@ pub(super) struct Stopping<'a> {
     pub(super) files: Vec<SocketFile>,
     /// The stage that health checks see.
     pub(super) stage: watch::Sender<Stage>,
+    pub(super) audit: Audit,
+    /// The thread that writes the audit log.
+    pub(super) audit_thread: Option<JoinHandle<()>>,
 }
 
 /// The result of the stop.
@@ -93,7 +98,8 @@ pub(super) async fn run(
 ) -> Ending {
     let signal = signals.stop(reloader).await;
     tracing::info!(signal, "Stopping");
-    let Stopping { doorbells, mut reports, journal, files, stage } = stopping;
+    let Stopping { doorbells, mut reports, journal, files, stage, audit, audit_thread } = stopping;
+    let deadline = Instant::now() + STOP_ALL;
     stage.send_replace(Stage::Stopping);
     for doorbell in doorbells {
         doorbell.stop();
@@ -111,7 +117,7 @@ pub(super) async fn run(
     };
     let cut_short = tokio::select! {
         () = collect => None,
-        () = sleep(STOP_ALL) => Some("the time is over"),
+        () = sleep_until(deadline) => Some("the time is over"),
         signal = signals.second() => Some(signal),
     };
     stopped.sort_by_key(|report| report.snapshot.worker);
@@ -130,7 +136,24 @@ pub(super) async fn run(
              interval or none, no client was told that they were kept"
         );
     }
-    Ending { reports: stopped, is_orderly: cut_short.is_none() && given_up == 0 }
+    let is_orderly = cut_short.is_none() && given_up == 0;
+    audit.note(&Entry::new("stop").text("cause", signal).flag("is_orderly", is_orderly));
+    end_audit(&audit, audit_thread, deadline).await;
+    Ending { reports: stopped, is_orderly }
+}
+
+/// Waits until the audit log is written, for as long as the stop may take.
+async fn end_audit(audit: &Audit, thread: Option<JoinHandle<()>>, deadline: Instant) {
+    audit.end();
+    let ended = async {
+        while thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            sleep(JOURNAL_INTERVAL).await;
+        }
+    };
+    let deadline = deadline.max(Instant::now() + STOP_AUDIT);
+    if tokio::time::timeout_at(deadline, ended).await.is_err() {
+        tracing::error!("The audit log is not written to its end: the time is over");
+    }
 }
 
 /// The number of changes that the journal lacks.

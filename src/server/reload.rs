@@ -1,16 +1,18 @@
 //! New settings for a running broker: all of them or none.
 
+use super::audit::Audit;
 use super::authentication::Desk;
+use super::changes::{self, Files, Sight, Stamp, stamp};
 use super::configuration::Configuration;
 use super::failure::Failure;
 use super::logging::Log;
 use super::settings;
 use super::start::Notices;
+use crate::audit::Entry;
 use crate::base::causes;
 use crate::options::{Given, ListenerOptions, OPTIONS, Options};
 use crate::transport::certificate_files;
 use crate::worker::Settings;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -28,17 +30,29 @@ pub(super) struct Reloader {
     pub(super) desk: Arc<Desk>,
     pub(super) log: Log,
     pub(super) watched: Watched,
+    pub(super) audit: Audit,
+    /// All files of the settings, as they were when they were read.
+    pub(super) files: Files,
 }
 
 impl Reloader {
-    /// Reads all files again: the configuration file, and every file that it names.
-    pub(super) fn reload(&mut self) {
-        if let Err(cause) = self.read() {
+    /// Heeds SIGHUP: begins a new audit log if the present one was renamed, and reloads.
+    pub(super) fn hang_up(&mut self) {
+        self.audit.reopen();
+        self.reload("SIGHUP");
+    }
+
+    /// Reads all files again: the configuration file, and every file that it names. The audit log
+    /// says for whom.
+    pub(super) fn reload(&mut self, actor: &str) {
+        if let Err(cause) = self.read(actor) {
             tracing::error!("Not reloaded, the old settings stay: {cause}");
+            let entry = Entry::new("reload_refused").text("actor", actor);
+            self.audit.note(&entry.text("cause", &cause.to_string()));
         }
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
+    fn read(&mut self, actor: &str) -> Result<(), Failure> {
         let given = self.configuration.read()?;
         let mut options = Options::build(&given).map_err(Failure::usage)?;
         keep_endpoints(&mut options.listeners, &self.settings.options.listeners)?;
@@ -49,11 +63,17 @@ impl Reloader {
         }
         let options = Arc::new(options);
         // A file that changes while it is read is found changed at the next look.
-        let watched = Watched::new(&options);
+        let (watched, files) = (Watched::new(&options), Files::of(&options));
         let settings = settings::load(&options, Some(&self.settings))?;
         self.watched = watched;
         self.log.set_level(options.log_level);
         self.desk.set_policies(Arc::clone(&settings.policies));
+        self.audit.reload(&options);
+        let options_before = &*self.settings.options;
+        let before = Sight { given: &self.given, options: options_before, files: &self.files };
+        let now = Sight { given: &given, options: &options, files: &files };
+        self.audit.note(&changes::entry(actor, before, now));
+        self.files = files;
         self.given = given;
         self.apply(settings, "Reloaded");
         Ok(())
@@ -73,6 +93,8 @@ impl Reloader {
         match settings::protocols(&self.settings.options, Some(&self.settings)) {
             Ok(protocols) => {
                 let settings = Settings { protocols, ..self.settings.clone() };
+                let entry = Entry::new("reload").text("actor", "the files of certificates");
+                self.audit.note(&entry);
                 self.apply(settings, "Certificates have changed: reloaded");
             }
             Err(error) => {
@@ -113,9 +135,6 @@ pub(super) struct Watched {
     has_changed: bool,
 }
 
-/// Device, inode, size and time of change; None for a missing file.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
-
 impl Watched {
     pub(super) fn new(options: &Options) -> Self {
         Self { stamps: stamps(options), has_changed: false }
@@ -145,9 +164,5 @@ fn stamps(options: &Options) -> Vec<Stamp> {
         let in_folders = folders.into_iter().flatten().flat_map(|path| certificate_files(path));
         files.into_iter().flatten().cloned().chain(in_folders)
     });
-    let stamp = |file: PathBuf| {
-        let file = std::fs::metadata(file).ok()?;
-        Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
-    };
-    files.map(stamp).collect()
+    files.map(|file: PathBuf| stamp(&file)).collect()
 }

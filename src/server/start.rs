@@ -1,6 +1,8 @@
 //! The start of the broker: every step that can fail is tried before the first connection.
 
+use super::audit::{self, Audit};
 use super::authentication::{self, DeskSettings};
+use super::changes::Files;
 use super::configuration::Configuration;
 use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
@@ -61,11 +63,13 @@ pub(super) fn serve(
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
-    let watched = Watched::new(&options);
+    let (watched, named) = (Watched::new(&options), Files::of(&options));
     let settings = settings::load(&options, None)?;
+    let (audit, audit_thread) = audit::start(&options, plan.cores.len())?;
     let ending = runtime.block_on(async {
         let signals = Signals::heed()?;
-        let running = start_workers(&settings, &plan, sizes, connections, sockets)?;
+        audit.note(&summary::entry(&options));
+        let running = start_workers(&settings, &plan, sizes, connections, sockets, &audit)?;
         summary::print(&Started {
             options: &options,
             plan: &plan,
@@ -77,7 +81,7 @@ pub(super) fn serve(
         let Running { doorbells, reports, notices, desk, journal, clock } = running;
         let (current, observed) = watch::channel(settings.clone());
         let (stage, stages) = watch::channel(Stage::Serving);
-        let observer = Observer::new(notices.clone(), observed, stages, clock);
+        let observer = Observer::new(notices.clone(), observed, stages, clock, audit.clone());
         if let Some(listener) = metrics {
             let routes = observer::metrics_routes(observer.clone());
             tokio::spawn(observer::serve(listener, routes));
@@ -88,9 +92,20 @@ pub(super) fn serve(
             tokio::spawn(observer::serve(listener, routes));
         }
         tokio::spawn(observer.publish_sys_topics());
-        let reloader =
-            Reloader { configuration, given, settings, current, notices, desk, log, watched };
-        let stopping = Stopping { doorbells: &doorbells, reports, journal, files, stage };
+        let reloader = Reloader {
+            configuration,
+            given,
+            settings,
+            current,
+            notices,
+            desk,
+            log,
+            watched,
+            audit: audit.clone(),
+            files: named,
+        };
+        let stopping =
+            Stopping { doorbells: &doorbells, reports, journal, files, stage, audit, audit_thread };
         Ok(control::run(signals, reloader, stopping).await)
     })?;
     summary::log_end(&ending.reports);
@@ -157,6 +172,7 @@ fn start_workers(
     sizes: RingSizes,
     connections: usize,
     listeners: Vec<Vec<Listener>>,
+    audit: &Audit,
 ) -> Result<Running, Failure> {
     let workers = plan.cores.len();
     let wakers: Vec<Arc<Waker>> = (0..workers)
@@ -192,6 +208,7 @@ fn start_workers(
             places: Arc::clone(&places),
             quotas: Arc::clone(&quotas),
             journal: journals.next(),
+            audit: audit.trail(worker),
             sizes,
         };
         start_worker(setup, core, started_in.clone(), reports_in.clone())?;

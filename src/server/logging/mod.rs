@@ -3,7 +3,7 @@
 mod line;
 mod sink;
 
-pub(super) use line::{Field, line};
+pub(super) use line::{Field, line, time};
 pub(super) use sink::Guard;
 
 use crate::broker::TOLD;

@@ -14,6 +14,7 @@ mod sys_topics;
 pub(super) use api::routes as admin_routes;
 pub(super) use http::{routes as metrics_routes, serve};
 
+use super::audit::{Audit, AuditState};
 use super::start::Notices;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
@@ -79,6 +80,7 @@ pub(super) struct Observer {
     /// The clock, which began when the broker started.
     clock: Clock,
     history: History,
+    audit: Audit,
 }
 
 impl Observer {
@@ -88,8 +90,9 @@ impl Observer {
         settings: watch::Receiver<Settings>,
         stage: watch::Receiver<Stage>,
         clock: Clock,
+        audit: Audit,
     ) -> Self {
-        Self { notices, settings, stage, clock, history: History::default() }
+        Self { notices, settings, stage, clock, history: History::default(), audit }
     }
 
     async fn look(&self) -> View {
@@ -127,12 +130,16 @@ impl Observer {
     }
 
     fn process(&self) -> Process {
+        let AuditState { written, lost, is_failing } = self.audit.state();
         Process {
             uptime: self.clock.now().since(Time::ZERO).as_secs(),
             workers: self.notices.workers() as u64,
             memory_used: memory::in_use(),
             memory_limit: self.settings.borrow().memory_max,
             messages_kept: kept_bytes(),
+            audit_events: written,
+            audit_events_lost: lost,
+            audit_failing: is_failing.into(),
         }
     }
 
