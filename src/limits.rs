@@ -228,6 +228,9 @@ pub(crate) const AUDIT_ENTRY_BYTES: usize = 128;
 pub(crate) const AUDIT_BURST_MAX: u32 = 1000;
 /// The time after which a client may cause one such line more; the others are counted.
 pub(crate) const AUDIT_LINE_INTERVAL: Duration = Duration::from_millis(10);
+/// The time for which entries for the audit log gather before they are written, so that not each of
+/// them wakes the thread that writes.
+pub(crate) const AUDIT_LINGER: Duration = Duration::from_millis(5);
 /// The time after which a line of the audit log is synced.
 pub(crate) const AUDIT_SYNC: Duration = Duration::from_millis(500);
 /// The time before the audit log is tried again after a write has failed.

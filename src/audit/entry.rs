@@ -6,6 +6,9 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+/// The bytes of most entries.
+const ENTRY_BYTES: usize = 384;
+
 /// An event for the audit log, with its fields in order. Texts are cut, so an entry with a bounded
 /// number of fields has a bounded length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,19 +18,27 @@ impl Entry {
     /// An entry about `event`.
     #[must_use]
     pub fn new(event: &'static str) -> Self {
-        Self(format!("\"event\":\"{event}\""))
+        let mut fields = String::with_capacity(ENTRY_BYTES);
+        // Writing to a string does not fail.
+        let _ = write!(fields, "\"event\":\"{event}\"");
+        Self(fields)
     }
 
     /// Adds a text, which is cut at [`AUDIT_TEXT_CHARS_MAX`] characters.
     #[must_use]
-    pub fn text(self, name: &str, text: &str) -> Self {
-        self.value(name, &cut(text).into())
+    pub fn text(mut self, name: &str, text: &str) -> Self {
+        self.name(name);
+        push_text(&mut self.0, &cut(text));
+        self
     }
 
     /// Adds a text if there is one, else `null`.
     #[must_use]
     pub fn maybe(self, name: &str, text: Option<&str>) -> Self {
-        self.value(name, &text.map(cut).into())
+        match text {
+            Some(text) => self.text(name, text),
+            None => self.value(name, &Value::Null),
+        }
     }
 
     /// Adds a number.
@@ -45,11 +56,15 @@ impl Entry {
     /// Adds a value; texts in it are cut by the caller, with [`Entry::cut`].
     #[must_use]
     pub fn value(mut self, name: &str, value: &Value) -> Self {
+        self.name(name);
+        push_visible(&mut self.0, &value.to_string());
+        self
+    }
+
+    fn name(&mut self, name: &str) {
         self.0.push_str(",\"");
         self.0.push_str(name);
         self.0.push_str("\":");
-        push_visible(&mut self.0, &value.to_string());
-        self
     }
 
     /// Adds the number of filters and the first of them.
@@ -104,6 +119,18 @@ fn cut(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Appends a text as JSON. Most texts have nothing to escape.
+fn push_text(out: &mut String, text: &str) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        push_visible(out, &Value::from(text).to_string());
+    }
+}
+
 /// Appends JSON; characters that may control a terminal, or are not seen there, are escaped.
 fn push_visible(out: &mut String, json: &str) {
     for character in json.chars() {
@@ -113,7 +140,6 @@ fn push_visible(out: &mut String, json: &str) {
             continue;
         }
         for unit in character.encode_utf16(&mut [0; 2]) {
-            // Writing to a string does not fail.
             let _ = write!(out, "\\u{unit:04x}");
         }
     }

@@ -13,36 +13,68 @@ use std::path::{Path, PathBuf};
 const NAMED_MAX: usize = 50;
 
 /// Device, inode, size and time of change; None for a missing file.
-pub(super) type Stamp = Option<(u64, u64, u64, i64, i64)>;
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 /// Tells whether a file has changed.
-pub(super) fn stamp(file: &Path) -> Stamp {
+fn stamp(file: &Path) -> Stamp {
     let file = std::fs::metadata(file).ok()?;
     Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
 }
 
-/// The files that the options of listeners name, as they were when they were read.
-#[derive(Debug)]
+/// Files that the options of listeners name, as they were when they were read.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Files(BTreeMap<PathBuf, Stamp>);
 
 impl Files {
+    /// All files of the listeners.
     pub(super) fn of(options: &Options) -> Self {
-        let files = options.listeners.iter().flat_map(|listener| {
-            let lists = [&listener.tls_cert, &listener.tls_key, &listener.tls_crl];
-            let folders = [&listener.tls_chain, &listener.tls_client_ca];
-            let single = [&listener.password_file, &listener.acl_file, &listener.jwt_key_file];
-            let in_folders = folders.into_iter().flatten().flat_map(|path| certificate_files(path));
-            let named = lists.into_iter().flatten().chain(single.into_iter().flatten());
-            named.cloned().chain(in_folders).collect::<Vec<_>>()
-        });
-        Self(files.map(|file| (file.clone(), stamp(&file))).collect())
+        let mut files = Self::of_certificates(options);
+        for listener in &options.listeners {
+            let named = [&listener.password_file, &listener.acl_file, &listener.jwt_key_file];
+            named.into_iter().flatten().for_each(|file| files.add(file.clone()));
+        }
+        files
     }
 
-    /// The files of `self` that are others than before.
-    fn changed_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Path> {
-        let is_new = |(path, stamp): &(&PathBuf, &Stamp)| before.0.get(*path) != Some(*stamp);
-        self.0.iter().filter(is_new).map(|(path, _)| &**path)
+    /// The files of TLS.
+    pub(super) fn of_certificates(options: &Options) -> Self {
+        let mut files = Self(BTreeMap::new());
+        for listener in options.listeners.iter().filter(|listener| listener.scheme.has_tls()) {
+            let lists = [&listener.tls_cert, &listener.tls_key, &listener.tls_crl];
+            let folders = [&listener.tls_chain, &listener.tls_client_ca];
+            let in_folders = folders.into_iter().flatten().flat_map(|path| certificate_files(path));
+            let named = lists.into_iter().flatten().cloned().chain(in_folders);
+            named.for_each(|file| files.add(file));
+        }
+        files
     }
+
+    fn add(&mut self, file: PathBuf) {
+        let stamp = stamp(&file);
+        self.0.insert(file, stamp);
+    }
+
+    /// Takes over what newer ones say of the files that they have.
+    pub(super) fn update(&mut self, newer: Self) {
+        self.0.extend(newer.0);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names of those that are others than before.
+    fn changed_since(&self, before: &Self) -> Value {
+        let is_new = |(path, stamp): &(&PathBuf, &Stamp)| before.0.get(*path) != Some(*stamp);
+        let changed = self.0.iter().filter(is_new).take(NAMED_MAX);
+        changed.map(|(path, _)| Entry::cut(&path.display().to_string())).collect()
+    }
+}
+
+/// The entry of a reload of the files of certificates alone, since they have changed.
+pub(super) fn certificates(before: &Files, now: &Files) -> Entry {
+    let entry = Entry::new("reload").text("actor", "the files of certificates");
+    entry.value("files", &now.changed_since(before))
 }
 
 /// The settings of one moment.
@@ -66,17 +98,14 @@ pub(super) fn entry(actor: &str, before: Sight<'_>, now: Sight<'_>) -> Entry {
         }
     };
     let pairs = now.options.listeners.iter().zip(&before.options.listeners);
-    let listeners = pairs.filter(|(now, before)| now != before).map(|(now, _)| now.to_string());
-    let files = now.files.changed_since(before.files).map(|path| path.display().to_string());
-    let list = |texts: &mut dyn Iterator<Item = String>| -> Value {
-        texts.take(NAMED_MAX).map(|text| Entry::cut(&text)).collect()
-    };
+    let listeners = pairs.filter(|(now, before)| now != before).take(NAMED_MAX);
+    let listeners = listeners.map(|(now, _)| Entry::cut(&now.to_string()));
     Entry::new("reload")
         .text("actor", actor)
         .value("options", &taken.into_iter().map(change).collect())
         .value("at_next_start", &later.into_iter().map(|option| option.name).collect())
-        .value("listeners", &list(&mut { listeners }))
-        .value("files", &list(&mut { files }))
+        .value("listeners", &listeners.collect())
+        .value("files", &now.files.changed_since(before.files))
 }
 
 #[cfg(test)]

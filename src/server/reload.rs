@@ -2,7 +2,7 @@
 
 use super::audit::Audit;
 use super::authentication::Desk;
-use super::changes::{self, Files, Sight, Stamp, stamp};
+use super::changes::{self, Files, Sight};
 use super::configuration::Configuration;
 use super::failure::Failure;
 use super::logging::Log;
@@ -11,9 +11,7 @@ use super::start::Notices;
 use crate::audit::Entry;
 use crate::base::causes;
 use crate::options::{Given, ListenerOptions, OPTIONS, Options};
-use crate::transport::certificate_files;
 use crate::worker::Settings;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -93,8 +91,9 @@ impl Reloader {
         match settings::protocols(&self.settings.options, Some(&self.settings)) {
             Ok(protocols) => {
                 let settings = Settings { protocols, ..self.settings.clone() };
-                let entry = Entry::new("reload").text("actor", "the files of certificates");
-                self.audit.note(&entry);
+                let files = Files::of_certificates(&self.settings.options);
+                self.audit.note(&changes::certificates(&self.files, &files));
+                self.files.update(files);
                 self.apply(settings, "Certificates have changed: reloaded");
             }
             Err(error) => {
@@ -131,38 +130,28 @@ fn keep_endpoints(
 /// The files of TLS, as the last check saw them.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stamps: Vec<Stamp>,
+    files: Files,
     has_changed: bool,
 }
 
 impl Watched {
     pub(super) fn new(options: &Options) -> Self {
-        Self { stamps: stamps(options), has_changed: false }
+        Self { files: Files::of_certificates(options), has_changed: false }
     }
 
     /// True when no file is watched.
     fn is_empty(&self) -> bool {
-        self.stamps.is_empty()
+        self.files.is_empty()
     }
 
     /// True once after a change, when two checks in a row saw the same.
     fn have_settled(&mut self, options: &Options) -> bool {
-        let stamps = stamps(options);
-        if stamps != self.stamps {
-            self.stamps = stamps;
+        let files = Files::of_certificates(options);
+        if files != self.files {
+            self.files = files;
             self.has_changed = true;
             return false;
         }
         std::mem::take(&mut self.has_changed)
     }
-}
-
-fn stamps(options: &Options) -> Vec<Stamp> {
-    let files = options.listeners.iter().filter(|l| l.scheme.has_tls()).flat_map(|listener| {
-        let files = [&listener.tls_cert, &listener.tls_key, &listener.tls_crl];
-        let folders = [&listener.tls_chain, &listener.tls_client_ca];
-        let in_folders = folders.into_iter().flatten().flat_map(|path| certificate_files(path));
-        files.into_iter().flatten().cloned().chain(in_folders)
-    });
-    files.map(|file: PathBuf| stamp(&file)).collect()
 }

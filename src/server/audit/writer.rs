@@ -9,7 +9,7 @@ use super::{Counts, Limits, Noted, Order};
 use crate::audit::{Chain, Entry, Hash, Line, Sealed};
 use crate::base::time::Time;
 use crate::io::clock::Clock;
-use crate::limits::{AUDIT_RETRY, AUDIT_ROTATE_RETRY, AUDIT_SYNC};
+use crate::limits::{AUDIT_LINGER, AUDIT_RETRY, AUDIT_ROTATE_RETRY, AUDIT_SYNC};
 use crate::server::logging::time;
 use crossbeam_channel::{Receiver, select, select_biased};
 use std::io;
@@ -111,13 +111,20 @@ impl Writer {
             }
             if self.batch.is_empty() && self.is_ending && self.entries.is_empty() {
                 self.sync();
-                return;
+                if self.batch.is_empty() {
+                    return;
+                }
             }
             if self.is_ending && self.failure.is_some() {
                 return self.give_up();
             }
             if self.batch.is_empty() || self.failure.is_some() {
                 self.wait();
+            }
+            let is_small = !self.batch.is_empty() && self.batch.len() < BATCH_BYTES;
+            if is_small && self.failure.is_none() && !self.is_ending {
+                std::thread::sleep(AUDIT_LINGER);
+                self.gather();
             }
         }
     }
@@ -266,7 +273,7 @@ impl Writer {
     }
 
     fn sync_in_time(&mut self) {
-        if self.failure.is_none() && self.sync_due.is_some_and(|due| due <= self.clock.now()) {
+        if self.sync_due.is_some_and(|due| due <= self.clock.now()) {
             self.sync();
         }
     }
@@ -275,9 +282,14 @@ impl Writer {
         match self.file.sync() {
             Ok(()) => {
                 self.sync_due = None;
-                self.recover();
+                if self.batch.is_empty() {
+                    self.recover();
+                }
             }
-            Err(error) => self.fail(&error),
+            Err(error) => {
+                self.sync_due = Some(self.clock.now().after(AUDIT_RETRY));
+                self.fail(&error);
+            }
         }
     }
 
