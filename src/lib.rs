@@ -8,6 +8,7 @@
 //! ```
 
 pub mod access;
+pub mod audit;
 pub mod base;
 pub mod broker;
 pub mod io;

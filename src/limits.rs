@@ -222,6 +222,36 @@ pub(crate) const LOG_TAIL_BYTES: usize = 256 * 1024;
 pub(crate) const LOG_TAIL_LINE_BYTES: usize = 4 * 1024;
 /// Characters of a client identifier, a user name or a topic that a log line shows.
 pub(crate) const LOG_TEXT_CHARS_MAX: usize = 64;
+/// Characters of a text of a client's that a line of the audit log shows.
+pub(crate) const AUDIT_TEXT_CHARS_MAX: usize = 256;
+/// Filters of one packet that a line of the audit log names; the others are counted.
+pub(crate) const AUDIT_FILTERS_MAX: usize = 20;
+/// Bytes of a line of the audit log.
+pub(crate) const AUDIT_LINE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that an entry for the audit log counts besides its own while it waits.
+pub(crate) const AUDIT_ENTRY_BYTES: usize = 128;
+/// Lines of the audit log that a client may cause at once by what it sends once it is let in.
+pub(crate) const AUDIT_BURST_MAX: u32 = 1000;
+/// The time after which a client may cause one such line more; the others are counted.
+pub(crate) const AUDIT_LINE_INTERVAL: Duration = Duration::from_millis(10);
+/// The time for which entries for the audit log gather before they are written, so that not each of
+/// them wakes the thread that writes.
+pub(crate) const AUDIT_LINGER: Duration = Duration::from_millis(5);
+/// The time after which a line of the audit log is synced.
+pub(crate) const AUDIT_SYNC: Duration = Duration::from_millis(500);
+/// The time before the audit log is tried again after a write has failed.
+pub(crate) const AUDIT_RETRY: Duration = Duration::from_secs(1);
+/// The time before a change of its files is tried again that has failed.
+pub(crate) const AUDIT_ROTATE_RETRY: Duration = Duration::from_secs(60);
+/// Bytes at the end of an audit log in which its last line has to be.
+pub(crate) const AUDIT_TAIL_BYTES_MAX: u64 = 1024 * 1024;
+/// Old audit logs that are kept at most.
+pub(crate) const AUDIT_KEEP_MAX: u32 = 10_000;
+/// Faults of an audit log that are named; the others are counted.
+pub(crate) const AUDIT_FAULTS_MAX: usize = 100;
+/// The time that the last lines of the audit log may take when the process ends because its time is
+/// over.
+pub(crate) const STOP_AUDIT: Duration = Duration::from_millis(50);
 /// Clients of one worker for which dropped messages are told one by one; of the others together.
 pub const DROPS_TOLD_MAX: usize = 1024;
 /// The time between two log lines about dropped messages, while messages are dropped.
@@ -244,7 +274,22 @@ const _: () = assert!(ACCEPT_RETRY_MS <= 1000);
 const _: () = assert!(LINGER_S as u128 * 1000 + STOP_LINGER.as_millis() < STOP_CUT.as_millis());
 const _: () = assert!(STOP_CUT.as_millis() < STOP_JOURNAL.as_millis());
 const _: () = assert!(STOP_JOURNAL.as_millis() < STOP_ALL.as_millis());
-const _: () = assert!(STOP_ALL.as_millis() + STOP_LOG.as_millis() < STOP_PROMISED.as_millis());
+const _: () = assert!(
+    STOP_ALL.as_millis() + STOP_AUDIT.as_millis() + STOP_LOG.as_millis()
+        < STOP_PROMISED.as_millis()
+);
+// Each character of a text takes two escapes of six bytes at most.
+const _: () =
+    assert!((AUDIT_FILTERS_MAX + 8) * 12 * (AUDIT_TEXT_CHARS_MAX + 4) < AUDIT_LINE_BYTES_MAX);
+const _: () = assert!((AUDIT_LINE_BYTES_MAX as u64) * 2 < AUDIT_TAIL_BYTES_MAX);
+
+/// Bytes of entries for the audit log that may wait of one of so many workers; more are left out,
+/// counted, and that is said.
+#[must_use]
+pub(crate) const fn audit_bytes_max(workers: usize) -> usize {
+    let (all, least) = (8 * 1024 * 1024, 256 * 1024);
+    if workers * least > all { least } else { all / workers.next_power_of_two() }
+}
 
 /// The capacity of each ring between `workers` workers: there are `workers²` of them, so many
 /// workers get shorter ones.

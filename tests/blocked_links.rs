@@ -81,6 +81,7 @@ impl Broker {
         };
         let setup = Setup {
             journal: None,
+            audit: None,
             worker: WorkerId(0),
             settings,
             logins: LoginSender::new(|_, _| {}),

@@ -58,6 +58,7 @@ impl Workers {
             address = listener.address().unwrap();
             let setup = Setup {
                 journal: None,
+                audit: None,
                 worker,
                 settings: settings.clone(),
                 logins: LoginSender::new(|_, _| {}),

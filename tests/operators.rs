@@ -431,3 +431,37 @@ fn a_trace_ends_when_nobody_reads_it_and_few_run_at_a_time() {
         begin().1 == "200"
     }));
 }
+
+#[test]
+fn the_audit_log_has_every_act_with_who_did_it_and_no_secret() {
+    let folder = Folder::new();
+    let file = folder.path().join("audit.log");
+    let site = Site::start(&["--audit-log", file.to_str().unwrap()]);
+    let _peer = site.connected("one");
+    let publish = json!({ "topic": "a", "payload": "a very secret payload" });
+    let acts: [(&str, &str, Value); 6] = [
+        ("POST", "/api/v1/client/disconnect?id=one", Value::Null),
+        ("DELETE", "/api/v1/client/session?id=one", Value::Null),
+        ("DELETE", "/api/v1/client/queue?id=one", Value::Null),
+        ("DELETE", "/api/v1/retained?filter=a/%23", Value::Null),
+        ("POST", "/api/v1/publish", publish),
+        ("PUT", "/api/v1/log-level", json!({ "level": "debug" })),
+    ];
+    for (method, path, body) in acts {
+        site.send(method, path, &body);
+    }
+    assert_eq!(site.send("POST", "/api/v1/reload", &Value::Null).0, 200);
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    let all = [
+        "disconnect a client",
+        "delete a session",
+        "empty a queue",
+        "delete retained messages",
+        "publish a message",
+        "change the log's level",
+        "\"reload\"",
+    ];
+    assert!(eventually(|| all.iter().all(|act| read().contains(act))), "{}", read());
+    assert!(read().contains("with a token"), "{}", read());
+    assert!(!read().contains("secret") && !read().contains(&site.token), "{}", read());
+}

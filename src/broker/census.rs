@@ -117,6 +117,7 @@ impl Clients {
         accounts.sessions += (self.routes.capacity() * session) as u64;
         accounts.connections += (self.links.capacity() * link) as u64;
         accounts.connections += self.timers.memory() as u64;
+        accounts.connections += self.audit.as_ref().map_or(0, |audit| audit.memory()) as u64;
         accounts.output += self.outbox.memory() as u64;
         accounts.journal += self.ledger.as_ref().map_or(0, |ledger| ledger.bytes()) as u64;
     }

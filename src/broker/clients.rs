@@ -1,5 +1,6 @@
 //! The clients of this worker: their links, their sessions, and their output.
 
+use super::audit_trail::AuditTrail;
 use super::boundary::Output;
 use super::drops::Drops;
 use super::ledger::Ledger;
@@ -79,6 +80,8 @@ pub(super) struct Clients {
     pub(super) misfits: Vec<LinkId>,
     /// Dropped messages, until the log is told.
     pub(super) drops: Drops,
+    /// The trail to the audit log; None when there is none.
+    pub(super) audit: Option<Box<AuditTrail>>,
     /// The journal cannot be written.
     pub(super) journal_fails: bool,
     /// The changes for the journal; None when nothing outlives the process.
@@ -113,6 +116,7 @@ impl Clients {
             handed: Handed::default(),
             misfits: Vec::new(),
             drops: Drops::default(),
+            audit: None,
             journal_fails: false,
             ledger: None,
             serial: Serial::NONE,

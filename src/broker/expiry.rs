@@ -134,6 +134,7 @@ impl Shard {
         match link.state {
             State::Fresh { .. } => {
                 tracing::info!(peer = %link.origin, "Client closed: no CONNECT in time");
+                self.clients.audit_unheard_for(id, "no CONNECT in time");
                 self.close(id);
             }
             State::Authenticating => {

@@ -160,6 +160,7 @@ impl Shard {
         known.identity = Some(identity);
         known.grants = grants;
         self.judge_subscriptions(session);
+        self.clients.audit_renewed(session);
         if let Some(link) = self.clients.link(id) {
             link.login_mut().renew(valid_for.map(|time| now.after(time)));
             self.clients.refresh_link_timer(id);
@@ -196,8 +197,12 @@ impl Shard {
         match (departure, link.login().and_then(LinkLogin::request)) {
             (Departure::Refused(error), Some(request)) => {
                 told::refused(&link.origin, Some(request), error);
+                self.clients.audit_refused_login(id, error);
             }
-            _ => told::ended(&link.origin, departure),
+            _ => {
+                told::ended(&link.origin, departure);
+                self.clients.audit_unheard(id, departure);
+            }
         }
     }
 
@@ -250,6 +255,7 @@ impl Shard {
             Ok(auth) => auth,
             Err(error) => {
                 told::refused(&link.origin, Some(request), &error);
+                self.clients.audit_refused_login(id, &error);
                 self.turn_away(id, &error);
                 return Ok(());
             }

@@ -1,5 +1,6 @@
 //! CONNECT: the client's session, the worker where that lives, and the terms of both sides.
 
+use super::audited::SessionEnd;
 use super::boundary::Output;
 use super::connect_request::ConnectRequest;
 use super::link::State;
@@ -125,6 +126,7 @@ impl Shard {
         if let Some(link) = self.clients.link(id) {
             told::refused(&link.origin, request, error);
         }
+        self.clients.audit_refused(id, request, error, None);
         self.turn_away(id, error);
     }
 
@@ -279,8 +281,11 @@ impl Shard {
         let mark = self.clients.mark();
         if let Some(session) = known {
             // What one user has left behind is not for another who knows the client identifier.
-            let is_others = self.is_of_another(session, verified);
-            self.take_over(session, request.clean_start || is_others);
+            let end = match self.is_of_another(session, verified) {
+                true => Some(SessionEnd::OtherUser),
+                false => request.clean_start.then_some(SessionEnd::CleanStart),
+            };
+            self.take_over(session, id, end);
         }
         let kept = known.filter(|known| self.clients.has_session(*known));
         let session = kept.unwrap_or_else(|| self.make_session(&request.client_id));
@@ -300,6 +305,7 @@ impl Shard {
         if let Some(link) = self.clients.link(id) {
             told::connected(&link.origin, &request, verified.user());
         }
+        self.clients.audit_login(&request, session, kept.is_some());
         self.clients.counters.connects_accepted[request.version as usize] += 1;
         if kept.is_some() {
             self.judge_subscriptions(session);
@@ -331,6 +337,7 @@ impl Shard {
             let cause = "the user is another one than the client identifier says";
             let error = ProtocolError::new(ReasonCode::NotAuthorized, cause);
             told::refused(&origin, Some(request), &error);
+            self.clients.audit_refused(id, Some(request), &error, None);
             return Err(error);
         }
         let known = self.clients.find_session(client_id);
@@ -342,9 +349,12 @@ impl Shard {
         if !is_connected && self.clients.options.client_id_owner != ClientIdOwner::Session {
             return Ok(());
         }
-        told::refused_for(&origin, request, session.user().unwrap_or_default(), is_connected);
+        let owner = session.user().unwrap_or_default();
+        told::refused_for(&origin, request, owner, is_connected);
         let cause = "the client identifier is another user's";
-        Err(ProtocolError::new(ReasonCode::ClientIdentifierNotValid, cause))
+        let error = ProtocolError::new(ReasonCode::ClientIdentifierNotValid, cause);
+        self.clients.audit_refused(id, Some(request), &error, Some(owner));
+        Err(error)
     }
 
     /// Refuses a client whose user has as many sessions as it may, unless its session is `known` as
@@ -367,19 +377,21 @@ impl Shard {
         Err(ProtocolError::new(ReasonCode::QuotaExceeded, cause))
     }
 
-    /// The connection that has the session now, if any, is closed; with a clean start the session
-    /// ends. Afterwards the session is there only if it is to be gone on with.
+    /// The connection that has the session now, if any, is closed, since `by` came; with an `end`
+    /// the session ends. Afterwards the session is there only if it is to be gone on with.
     // [MQTT-3.1.4-3], [MQTT-3.1.2-4]
-    fn take_over(&mut self, id: SessionId, clean_start: bool) {
+    fn take_over(&mut self, id: SessionId, by: LinkId, end: Option<SessionEnd>) {
         if let Some(link) = self.clients.sessions[id.slot].link {
             self.clients.counters.takeovers += 1;
+            self.clients.audit_taken_over(id, by);
             // What it is still owed would come after the new connection's CONNACK.
             if let Some(link) = self.clients.link(link) {
                 link.forget_deferred();
             }
             self.disconnect(link, Departure::TakenOver);
         }
-        if self.clients.has_session(id) && clean_start {
+        if let Some(end) = end.filter(|_| self.clients.has_session(id)) {
+            self.clients.audit_session_end(id, end);
             self.end_session(id);
         }
     }

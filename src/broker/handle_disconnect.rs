@@ -1,5 +1,6 @@
 //! DISCONNECT, and every other way in which a client loses its connection or its session.
 
+use super::audited::SessionEnd;
 use super::mesh_message::News;
 use super::peer::Peer;
 use super::purse::{MOVED_BYTES, SUBSCRIPTION_STEPS, filter_steps};
@@ -138,6 +139,7 @@ impl Shard {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if session.ends.is_some_and(|ends| ends <= now) {
             self.clients.counters.sessions_expired += 1;
+            self.clients.audit_session_end(id, SessionEnd::Expired);
             return self.end_session(id);
         }
         if let Some(will) = session.will.take_if(|will| will.due.is_some_and(|due| due <= now)) {

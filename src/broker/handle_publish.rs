@@ -13,7 +13,7 @@ use super::told;
 use crate::base::ids::{LinkId, MessageId, RecordName, SessionId, SessionNumber, WorkerId};
 use crate::mqtt::{
     Ack, AckType, Frame, Packet, PacketType, ProtocolError, Publish, QoS, ReasonCode, Sender,
-    level_count,
+    Version, level_count,
 };
 use crate::store::{Expiry, Source, Traits};
 
@@ -69,6 +69,7 @@ impl Shard {
                 publish.retain = false;
             }
         }
+        self.clients.audit_if_cleared(session, &publish);
         let author = &self.clients.sessions[session.slot];
         let source = author.source().filter(|_| publish.retain);
         let stored = self.clients.stored(session.slot);
@@ -85,10 +86,7 @@ impl Shard {
                 link.fills_queues = sent == sent_after && queued < queued_after;
             }
         }
-        let code = match is_wanted || !version.is_v5() {
-            true => ReasonCode::Success,
-            false => ReasonCode::NoMatchingSubscribers,
-        };
+        let code = success(is_wanted, version);
         let waits = is_noted && !is_lazy;
         // What is on disk is with its topic's home as well.
         let waits_for_home = home.is_some() && !is_lazy && (!waits || may_refuse);
@@ -154,12 +152,13 @@ impl Shard {
         Publication::received(publish, traits, source, self.clients.next_serial())
     }
 
-    fn may_publish(&mut self, session: SessionId, topic: &str) -> bool {
-        let session = &self.clients.sessions[session.slot];
+    fn may_publish(&mut self, id: SessionId, topic: &str) -> bool {
+        let session = &self.clients.sessions[id.slot];
         let may = !is_reserved(topic) && session.may_write(topic);
         if !may {
             told::publish_denied(&session.client_id, topic, "not authorised");
             self.clients.counters.publishes_denied += 1;
+            self.clients.audit_publish_denied(id, topic, "not authorised");
         }
         may
     }
@@ -174,6 +173,7 @@ impl Shard {
     ) -> Result<(), ProtocolError> {
         let client_id = &self.clients.sessions[peer.session.slot].client_id;
         told::publish_denied(client_id, publish.topic, error.cause);
+        self.clients.audit_publish_denied(peer.session, publish.topic, error.cause);
         if !peer.version.is_v5() {
             return Err(error);
         }
@@ -294,6 +294,14 @@ impl Shard {
         } else {
             self.acknowledge(peer.link, publish, ReasonCode::Success);
         }
+    }
+}
+
+/// The code for a message that is taken.
+const fn success(is_wanted: bool, version: Version) -> ReasonCode {
+    match is_wanted || !version.is_v5() {
+        true => ReasonCode::Success,
+        false => ReasonCode::NoMatchingSubscribers,
     }
 }
 

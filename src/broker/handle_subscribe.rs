@@ -2,7 +2,7 @@
 
 use super::deferred::ResponseId;
 use super::mesh_message::{MeshMessage, News, Ticket};
-use super::ongoing::{Ongoing, Progress};
+use super::ongoing::{FilterTally, Ongoing, Progress};
 use super::peer::Peer;
 use super::pressure::{NO_MEMORY, Pressure};
 use super::purse::{MOVED_BYTES, SHARE_STEPS, filter_steps};
@@ -28,6 +28,18 @@ struct Outcome {
     wanted: Vec<(u32, Terms)>,
     /// The number of filters that were refused for a limit, and the first refusal.
     refused: Option<(u64, ProtocolError)>,
+    /// All filters so far, for the audit log; None when there is none.
+    tally: Option<Box<FilterTally>>,
+}
+
+impl Outcome {
+    /// Notes a filter that is refused with this code.
+    fn refuse(&mut self, filter: &str, code: u8, reason: &str) {
+        self.codes.push(code);
+        if let Some(tally) = &mut self.tally {
+            tally.refused.add(filter, Some(("reason", reason.into())));
+        }
+    }
 }
 
 /// The piece of a packet that one turn has done.
@@ -41,6 +53,8 @@ struct Piece {
     news: Vec<News>,
     /// Whether the journal has been told something that the response waits for.
     is_noted: bool,
+    /// All filters so far, for the audit log; None when there is none.
+    tally: Option<Box<FilterTally>>,
 }
 
 impl Shard {
@@ -57,8 +71,9 @@ impl Shard {
             // Of a malformed packet nothing is done.
             None => filters.clone().try_for_each(|filter| filter.map(drop))?,
         }
-        let (codes, response) = before.map_or_else(Default::default, |before| before.parts());
-        let mut outcome = Outcome { codes, ..Outcome::default() };
+        let new = || (Vec::new(), None, self.clients.new_tally());
+        let (codes, response, tally) = before.map_or_else(new, |before| before.parts());
+        let mut outcome = Outcome { codes, tally, ..Outcome::default() };
         let mark = self.clients.mark();
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
         let mut rest = None;
@@ -68,6 +83,7 @@ impl Shard {
             if let Err(error) = subscribed {
                 // The filters before this one stay subscribed to.
                 self.tell_interest(outcome.news, None);
+                outcome.tally.iter().for_each(|t| self.clients.audit_subscribed(session, t));
                 self.abandon(id, response);
                 return Err(error);
             }
@@ -76,10 +92,13 @@ impl Shard {
                 break;
             }
         }
-        let Outcome { codes, news, wanted, refused } = outcome;
+        let Outcome { codes, news, wanted, refused, tally } = outcome;
         self.tell_refused(session, refused);
         let is_noted = self.clients.is_noted_since(mark);
-        let piece = Piece { response, codes, news, is_noted };
+        if rest.is_none() {
+            tally.iter().for_each(|tally| self.clients.audit_subscribed(session, tally));
+        }
+        let piece = Piece { response, codes, news, is_noted, tally };
         let response = self.end_piece(id, piece, rest, |codes| {
             let packet_id = subscribe.packet_id;
             Packet::SubAck(SubAck { packet_id, codes, ..SubAck::default() })
@@ -102,7 +121,7 @@ impl Shard {
         rest: Option<usize>,
         packet: impl FnOnce(&[u8]) -> Packet<'_>,
     ) -> Option<ResponseId> {
-        let Piece { response, codes, news, is_noted } = piece;
+        let Piece { response, codes, news, is_noted, tally } = piece;
         let waits = if news.is_empty() { 0 } else { self.workers - 1 };
         if response.is_none() && rest.is_none() && waits == 0 && !is_noted {
             let bytes = self.clients.encode(id, &packet(&codes));
@@ -116,7 +135,7 @@ impl Shard {
         self.neighbours.await_answers(waits);
         self.tell_interest(news, Some(Ticket { link: id, response, is_interest: true }));
         if let Some(position) = rest {
-            let ongoing = Ongoing { position, codes, response };
+            let ongoing = Ongoing { position, codes, response, tally };
             self.clients.link(id)?.keep_ongoing(ongoing);
             self.clients.pause_for_turn(id);
             return Some(response);
@@ -155,7 +174,7 @@ impl Shard {
                     text,
                     error.cause,
                 );
-                outcome.codes.push(error.code as u8);
+                outcome.refuse(text, error.code as u8, error.cause);
                 return Ok(());
             }
         };
@@ -170,14 +189,14 @@ impl Shard {
             Version::V311 | Version::V5 => code as u8,
         };
         if let Some(error) = self.refuses_subscription(session, filter) {
-            outcome.codes.push(code(error.code));
+            outcome.refuse(text, code(error.code), error.cause);
             outcome.refused.get_or_insert((0, error)).0 += 1;
             return Ok(());
         }
         let Some(extras) = self.extras(session, filter.filter, subscription_id) else {
             let client_id = &self.clients.sessions[session.slot].client_id;
             told::subscribe_denied(client_id, text, "not authorised");
-            outcome.codes.push(code(ReasonCode::NotAuthorized));
+            outcome.refuse(text, code(ReasonCode::NotAuthorized), "not authorised");
             return Ok(());
         };
         let subscriber = Subscriber { session: session.slot, extras, options };
@@ -185,6 +204,9 @@ impl Shard {
         self.pay_for_moves();
         self.remember(session, subscribed.place, text);
         outcome.codes.push(options.qos as u8);
+        if let Some(tally) = &mut outcome.tally {
+            tally.granted.add(text, Some(("qos", (options.qos as u8).into())));
+        }
         // What another subscriber of the filter has just told is perhaps not applied yet.
         let may_wait = self.neighbours.awaits_answers();
         let again = || may_wait.then(|| self.subscriptions.interest(subscribed.place));
@@ -292,12 +314,17 @@ impl Shard {
             Some(before) => filters.go_to(before.position),
             None => filters.clone().try_for_each(|filter| filter.map(drop))?,
         }
-        let (mut codes, response) = before.map_or_else(Default::default, |before| before.parts());
+        let new = || (Vec::new(), None, self.clients.new_tally());
+        let (mut codes, response, mut tally) = before.map_or_else(new, |before| before.parts());
         let mark = self.clients.mark();
         let mut news = Vec::new();
         let mut rest = None;
         while let Some(filter) = filters.next().transpose()? {
-            codes.push(self.unsubscribe(session, filter, &mut news) as u8);
+            let code = self.unsubscribe(session, filter, &mut news);
+            codes.push(code as u8);
+            if let Some(tally) = tally.as_mut().filter(|_| code == ReasonCode::Success) {
+                tally.granted.add(filter, None);
+            }
             if self.clients.outbox.purse().is_empty() {
                 rest = Some(filters.position()).filter(|&position| position < frame.body.len());
                 break;
@@ -306,7 +333,10 @@ impl Shard {
         // A message that is on its way meanwhile does no harm: the response need not wait.
         self.tell_interest(news, None);
         let is_noted = self.clients.is_noted_since(mark);
-        let piece = Piece { response, codes, news: Vec::new(), is_noted };
+        if rest.is_none() {
+            tally.iter().for_each(|tally| self.clients.audit_unsubscribed(session, tally));
+        }
+        let piece = Piece { response, codes, news: Vec::new(), is_noted, tally };
         self.end_piece(id, piece, rest, |codes| {
             let packet_id = unsubscribe.packet_id;
             Packet::UnsubAck(UnsubAck { packet_id, codes, ..UnsubAck::default() })

@@ -5,7 +5,7 @@ use super::backlog::Backlog;
 use super::carry::Carry;
 use super::deferred::{DeferredResponses, ResponseId};
 use super::link_login::LinkLogin;
-use super::ongoing::Ongoing;
+use super::ongoing::{FilterTally, Ongoing};
 use super::origin::Origin;
 use super::rate::PublishRate;
 use super::told::Departure;
@@ -333,6 +333,11 @@ impl Link {
     /// Takes the packet of which some filters are done.
     pub(super) fn take_ongoing(&mut self) -> Option<Box<Ongoing>> {
         self.rare.as_mut()?.ongoing.take()
+    }
+
+    /// Takes the filters that are done of such a packet, for the audit log.
+    pub(super) fn take_tally(&mut self) -> Option<Box<FilterTally>> {
+        self.rare.as_mut()?.ongoing.as_mut()?.tally.take()
     }
 
     pub(super) fn publish_rate_mut(&mut self) -> &mut PublishRate {

@@ -4,6 +4,8 @@
 mod accounts;
 mod acts;
 mod aliases;
+mod audit_trail;
+mod audited;
 mod backlog;
 mod batch_list;
 mod boundary;

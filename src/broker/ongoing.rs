@@ -1,6 +1,7 @@
 //! A packet with many filters, which is handled a piece at a time.
 
 use super::deferred::ResponseId;
+use crate::audit::Filters;
 
 /// A SUBSCRIBE or UNSUBSCRIBE of which some filters are done. The packet stays first among the
 /// bytes that its link has received, and the packets behind it wait.
@@ -12,12 +13,21 @@ pub(super) struct Ongoing {
     pub(super) codes: Vec<u8>,
     /// The response, which waits for the rest of the packet as well.
     pub(super) response: ResponseId,
+    /// The filters that are done, for the audit log; None when there is none.
+    pub(super) tally: Option<Box<FilterTally>>,
+}
+
+/// The filters of a packet for the audit log: those with an effect, and those that were refused.
+#[derive(Debug, Default)]
+pub(super) struct FilterTally {
+    pub(super) granted: Filters,
+    pub(super) refused: Filters,
 }
 
 impl Ongoing {
-    /// The codes so far, and the response.
-    pub(super) fn parts(self) -> (Vec<u8>, Option<ResponseId>) {
-        (self.codes, Some(self.response))
+    /// The codes so far, the response, and the tally.
+    pub(super) fn parts(self) -> (Vec<u8>, Option<ResponseId>, Option<Box<FilterTally>>) {
+        (self.codes, Some(self.response), self.tally)
     }
 }
 

@@ -23,6 +23,7 @@ impl Shard {
     pub(super) fn publish_will(&mut self, author: &Author, will: &WillMessage) {
         if !author.may_write(&will.topic) {
             self.clients.counters.publishes_denied += 1;
+            self.clients.audit_will("publish_denied", author, &will.topic);
             return;
         }
         let user = author.source.as_ref().and_then(Source::user);
@@ -44,6 +45,9 @@ impl Shard {
         if let Some(error) = refusal.flatten() {
             self.note_not_retained(error, user.map(Into::into));
             publish.retain = false;
+        }
+        if publish.retain && publish.payload.is_empty() {
+            self.clients.audit_will("retained_deleted", author, publish.topic);
         }
         let source = author.source.clone().filter(|_| publish.retain);
         let mut publication = self.publication(&publish, author.number, source);

@@ -467,12 +467,16 @@ impl Shard {
         match state {
             State::Connected { session } => {
                 self.clients.counters.clients_departed[departure.kind().place()] += 1;
-                let session = &mut self.clients.sessions[session.slot];
-                session.departed = Some(departure.kind());
-                told::departed(&origin, &session.client_id, departure);
+                let place = &mut self.clients.sessions[session.slot];
+                place.departed = Some(departure.kind());
+                told::departed(&origin, &place.client_id, departure);
+                self.clients.audit_departed(id, session, departure);
             }
             State::Authenticating => self.tell_refused_login(id, departure),
-            State::Fresh { .. } => told::ended(&origin, departure),
+            State::Fresh { .. } => {
+                told::ended(&origin, departure);
+                self.clients.audit_unheard(id, departure);
+            }
             State::Closing => {}
         }
     }

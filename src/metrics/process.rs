@@ -15,5 +15,11 @@ metrics! {
             : "The memory that --max-memory allows.";
         Gauge Bytes messages_kept sys "store/messages/bytes"
             : "Bytes of messages in queues, in flight and retained, each message counted once.";
+        Counter Things audit_events
+            : "Events that the audit log has taken.";
+        Counter Things audit_events_lost
+            : "Events lost for the audit log: too many came at once, or the disk took none.";
+        Greatest Things audit_failing
+            : "1 while the audit log cannot be written, else 0.";
     }
 }

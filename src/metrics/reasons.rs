@@ -1,5 +1,7 @@
 //! Labels: the reasons and kinds by which metrics are told apart.
 
+use super::Counters;
+
 /// Declares an enum whose variants are places in a metric's list of label values.
 macro_rules! label {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }) => {
@@ -85,6 +87,15 @@ label! {
     }
 }
 
+impl Departed {
+    /// The reason as the metric names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let metric = Counters::TABLE.iter().find(|metric| metric.name == "clients_departed");
+        metric.map_or("", |metric| metric.values[self.place()])
+    }
+}
+
 label! {
     /// The reason for which a CONNECT is refused.
     RefusedConnect {
@@ -123,7 +134,6 @@ label! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Counters;
     use super::*;
 
     #[test]
@@ -133,5 +143,6 @@ mod tests {
         assert_eq!(counters.clients_departed.len(), Departed::COUNT);
         assert_eq!(counters.connects_refused.len(), RefusedConnect::COUNT);
         assert_eq!(counters.connections_opened.len(), Transport::COUNT);
+        assert_eq!(Departed::Shutdown.name(), "shutdown");
     }
 }

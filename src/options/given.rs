@@ -161,6 +161,13 @@ impl Given {
         texts(self) == texts(other)
     }
 
+    /// The texts of an option, or its default.
+    #[must_use]
+    pub(crate) fn shown(&self, option: &OptionDef) -> String {
+        let texts: Vec<&str> = self.values(option).iter().map(|value| &*value.text).collect();
+        if texts.is_empty() { option.default.to_owned() } else { texts.join(",") }
+    }
+
     /// The format of the log, if it is given and valid, even where other values are not.
     #[must_use]
     pub(crate) fn log_format(&self) -> Option<LogFormat> {

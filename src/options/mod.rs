@@ -5,6 +5,7 @@
 mod given;
 mod listener;
 mod option_def;
+mod parsers;
 mod table;
 mod values;
 
@@ -123,6 +124,12 @@ pub struct Options {
     pub log_level: LogLevel,
     /// The format of log lines.
     pub log_format: LogFormat,
+    /// The file of the audit log; none for no audit log.
+    pub audit_log: Option<PathBuf>,
+    /// The bytes at which a new audit log begins; 0 for never.
+    pub audit_log_max_bytes: u64,
+    /// The number of old audit logs that are kept; 0 for all.
+    pub audit_log_keep: u32,
 }
 
 impl Options {
@@ -176,6 +183,9 @@ impl Options {
             retain_available: false,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
+            audit_log: None,
+            audit_log_max_bytes: 0,
+            audit_log_keep: 0,
         }
     }
 

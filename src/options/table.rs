@@ -1,9 +1,9 @@
 //! The table of options.
 
 use super::option_def::{OptionDef, Set};
+use super::parsers::{anonymous, http_url, network, path, paths, websocket_path};
 use super::values::{AdminSocket, Expected, parse, within};
-use crate::limits::WORKERS_MAX;
-use std::path::PathBuf;
+use crate::limits::{AUDIT_KEEP_MAX, WORKERS_MAX};
 
 /// The option with that name.
 #[must_use]
@@ -638,6 +638,41 @@ pub const OPTIONS: &[OptionDef] = &[
         "Write log lines for people or as JSON objects.",
         |options, value| parse(value, FORMAT).map(|format| options.log_format = format),
     ),
+    OptionDef::broker(
+        "audit-log",
+        "FILE",
+        "",
+        "Append an audit log to this file: logins, sessions, subscriptions, denials and \
+         administrative acts, as JSON lines of which each has the hash of the one before.",
+        |options, value| {
+            options.audit_log = path(value);
+            Ok(())
+        },
+    ),
+    OptionDef::broker(
+        "audit-log-max-bytes",
+        "BYTES",
+        "104857600",
+        "Begin a new audit log when the present one is as large (65536 and more); the old one is \
+         FILE.1 then. 0 begins no new one.",
+        |options, value| {
+            let is_right = |bytes: &u64| *bytes == 0 || *bytes >= 65_536;
+            let bytes = within(value, 0..=1 << 50).ok().filter(is_right);
+            let expected = || Expected::refused(value, "0 or a number from 65536");
+            bytes.ok_or_else(expected).map(|bytes| options.audit_log_max_bytes = bytes)
+        },
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "audit-log-keep",
+        "COUNT",
+        "10",
+        "Keep this many old audit logs (at most 10000), and remove those before. 0 keeps all.",
+        |options, value| {
+            within(value, 0..=AUDIT_KEEP_MAX).map(|count| options.audit_log_keep = count)
+        },
+    )
+    .reloaded(),
 ];
 
 const BOOLEAN: &str = "true or false";
@@ -651,40 +686,3 @@ const CERTIFICATE_USER: &str = "none, cn or subject";
 const CLIENT_ID: &str = "client or user-name";
 const CLIENT_ID_OWNER: &str = "connected, session or none";
 const ALGORITHM: &str = "HS256, RS256 or ES256";
-
-fn path(value: &str) -> Option<PathBuf> {
-    (!value.is_empty()).then(|| value.into())
-}
-
-fn paths(values: &[&str]) -> Vec<PathBuf> {
-    values.iter().filter_map(|value| path(value)).collect()
-}
-
-fn websocket_path(value: &str) -> Result<Box<str>, Expected> {
-    let is_path = value.starts_with('/') && !value.contains(['?', '#', ' ']);
-    is_path.then(|| value.into()).ok_or_else(|| Expected::refused(value, "a path such as /mqtt"))
-}
-
-/// A network, or one address.
-fn network(value: &str) -> Result<ipnet::IpNet, Expected> {
-    let address = || value.parse().ok().map(|address: std::net::IpAddr| address.into());
-    let expected = || Expected::refused(value, "a network such as 10.0.0.0/8 or an address");
-    value.parse().ok().or_else(address).ok_or_else(expected)
-}
-
-fn anonymous(value: &str) -> Result<Option<bool>, Expected> {
-    match value {
-        "auto" => Ok(None),
-        value => parse(value, "auto, true or false").map(Some),
-    }
-}
-
-fn http_url(value: &str) -> Result<Option<Box<str>>, Expected> {
-    let is_url = value.starts_with("http://") || value.starts_with("https://");
-    match value {
-        "" => Ok(None),
-        url if is_url => Ok(Some(url.into())),
-        // It is not shown: there may be a password in it.
-        _ => Err(Expected::hidden("an http:// or https:// URL")),
-    }
-}

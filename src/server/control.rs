@@ -1,10 +1,12 @@
 //! The control thread: waits for signals, stops the workers, collects their reports.
 
+use super::audit::Audit;
 use super::failure::Failure;
 use super::listening::SocketFile;
 use super::observer::{Drain, Observer, Stage};
 use super::reload::Reloader;
-use crate::limits::STOP_ALL;
+use crate::audit::Entry;
+use crate::limits::{STOP_ALL, STOP_AUDIT};
 use crate::mesh::Doorbell;
 use crate::options::LogLevel;
 use crate::worker::Report;
@@ -14,9 +16,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::{oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// The interval between two checks whether the journal has ended.
+/// The interval between two checks whether the journal or the audit log has ended.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The interval between two checks whether certificates have changed.
@@ -25,8 +27,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// An operator's order to the control thread.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Read all files again; the answer is the cause for which the old settings stay.
-    Reload(oneshot::Sender<Result<(), String>>),
+    /// Read all files again, for this caller; the answer is the cause for which the old settings
+    /// stay.
+    Reload(Arc<str>, oneshot::Sender<Result<(), String>>),
     /// Log lines of at least this importance.
     LogLevel(LogLevel),
     /// Send all clients away, then stop.
@@ -68,10 +71,10 @@ impl Signals {
                     let over = Duration::from_secs(options.drain_s.into());
                     return ("SIGTERM", Drain { over, ..Drain::default() });
                 }
-                _ = self.hang_up.recv() => drop(reloader.reload()),
+                _ = self.hang_up.recv() => reloader.hang_up(),
                 Some(order) = self.orders.recv() => match order {
                     // Whoever asked may have gone meanwhile.
-                    Order::Reload(answer) => drop(answer.send(reloader.reload())),
+                    Order::Reload(actor, answer) => drop(answer.send(reloader.reload(&actor))),
                     Order::LogLevel(level) => reloader.set_log_level(level),
                     Order::Drain(drain) => return ("an operator's order", drain),
                 },
@@ -99,6 +102,9 @@ pub(super) struct Stopping<'a> {
     pub(super) files: Vec<SocketFile>,
     /// The stage that health checks see.
     pub(super) stage: watch::Sender<Stage>,
+    pub(super) audit: Audit,
+    /// The thread that writes the audit log.
+    pub(super) audit_thread: Option<JoinHandle<()>>,
 }
 
 /// The result of the stop.
@@ -119,7 +125,7 @@ pub(super) async fn run(
     observer: Observer,
 ) -> Ending {
     let (signal, drain) = signals.stop(&mut reloader).await;
-    let Stopping { doorbells, mut reports, journal, files, stage } = stopping;
+    let Stopping { doorbells, mut reports, journal, files, stage, audit, audit_thread } = stopping;
     if !drain.over.is_zero() {
         stage.send_replace(Stage::Draining);
         tokio::select! {
@@ -128,6 +134,7 @@ pub(super) async fn run(
         }
     }
     tracing::info!(signal, "Stopping");
+    let deadline = Instant::now() + STOP_ALL;
     stage.send_replace(Stage::Stopping);
     // The operators' orders are not heeded any more.
     drop(reloader);
@@ -147,7 +154,7 @@ pub(super) async fn run(
     };
     let cut_short = tokio::select! {
         () = collect => None,
-        () = sleep(STOP_ALL) => Some("the time is over"),
+        () = sleep_until(deadline) => Some("the time is over"),
         signal = signals.second() => Some(signal),
     };
     stopped.sort_by_key(|report| report.snapshot.worker);
@@ -166,7 +173,24 @@ pub(super) async fn run(
              interval or none, no client was told that they were kept"
         );
     }
-    Ending { reports: stopped, is_orderly: cut_short.is_none() && given_up == 0 }
+    let is_orderly = cut_short.is_none() && given_up == 0;
+    audit.note(&Entry::new("stop").text("cause", signal).flag("is_orderly", is_orderly));
+    end_audit(&audit, audit_thread, deadline).await;
+    Ending { reports: stopped, is_orderly }
+}
+
+/// Waits until the audit log is written, for as long as the stop may take.
+async fn end_audit(audit: &Audit, thread: Option<JoinHandle<()>>, deadline: Instant) {
+    audit.end();
+    let ended = async {
+        while thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            sleep(JOURNAL_INTERVAL).await;
+        }
+    };
+    let deadline = deadline.max(Instant::now() + STOP_AUDIT);
+    if tokio::time::timeout_at(deadline, ended).await.is_err() {
+        tracing::error!("The audit log is not written to its end: the time is over");
+    }
 }
 
 /// The number of changes that the journal lacks.

@@ -1,7 +1,9 @@
 //! Composition: reads the options, starts the workers, and stops them when told to.
 #![forbid(unsafe_code)]
 
+mod audit;
 pub mod authentication;
+mod changes;
 mod check;
 mod cli;
 mod configuration;
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Some(command) if command == "passwd" => return passwd::run(arguments),
         Some(command) if command == "check" => return check::run(arguments),
         Some(command) if command == "journal" => return journal_command::run(arguments),
+        Some(command) if command == "audit" => return audit::run(arguments),
         Some(command) if questions::COMMANDS.iter().any(|known| command == *known) => {
             return questions::run(arguments);
         }
@@ -68,7 +71,7 @@ pub fn main() -> ExitCode {
 
 /// The words for a command that there is not.
 fn no_command(word: &str) -> String {
-    let known = ["passwd", "check", "journal", "help", "version"].into_iter();
+    let known = ["passwd", "check", "journal", "audit", "help", "version"].into_iter();
     let known = known.chain(questions::COMMANDS);
     let near = known.map(|known| (strsim::damerau_levenshtein(known, word), known)).min();
     let hint = near.filter(|(distance, _)| *distance <= 2);

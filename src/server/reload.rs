@@ -1,16 +1,16 @@
 //! New settings for a running broker: all of them or none.
 
+use super::audit::Audit;
 use super::authentication::Desk;
+use super::changes::{self, Files, Sight};
 use super::configuration::Configuration;
 use super::failure::Failure;
 use super::logging::Log;
 use super::settings::{self, AdminSettings};
 use super::start::Notices;
+use crate::audit::Entry;
 use crate::options::{Given, ListenerOptions, LogLevel, OPTIONS, Options};
-use crate::transport::certificate_files;
 use crate::worker::Settings;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -34,21 +34,35 @@ pub(super) struct Reloader {
     pub(super) desk: Arc<Desk>,
     pub(super) log: Log,
     pub(super) watched: Watched,
+    pub(super) audit: Audit,
+    /// All files of the settings, as they were when they were read.
+    pub(super) files: Files,
 }
 
 impl Reloader {
-    /// Reads all files again: the configuration file, and every file that it names.
+    /// Heeds SIGHUP: begins a new audit log if the present one was renamed, and reloads.
+    pub(super) fn hang_up(&mut self) {
+        self.audit.reopen();
+        // The log has the cause of a refusal.
+        let _ = self.reload("SIGHUP");
+    }
+
+    /// Reads all files again: the configuration file, and every file that it names. The audit log
+    /// says for whom.
     ///
     /// # Errors
     /// The cause for which the old settings stay, which the log has as well.
-    pub(super) fn reload(&mut self) -> Result<(), String> {
-        self.read().map_err(|cause| {
+    pub(super) fn reload(&mut self, actor: &str) -> Result<(), String> {
+        self.read(actor).map_err(|cause| {
+            let cause = cause.to_string();
             tracing::error!("Not reloaded, the old settings stay: {cause}");
-            cause.to_string()
+            let entry = Entry::new("reload_refused").text("actor", actor);
+            self.audit.note(&entry.text("cause", &cause));
+            cause
         })
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
+    fn read(&mut self, actor: &str) -> Result<(), Failure> {
         let before = self.current.borrow().clone();
         let given = self.configuration.read()?;
         let mut options = Options::build(&given).map_err(Failure::usage)?;
@@ -60,12 +74,18 @@ impl Reloader {
         }
         let options = Arc::new(options);
         // A file that changes while it is read is found changed at the next look.
-        let watched = Watched::new(&options);
+        let (watched, files) = (Watched::new(&options), Files::of(&options));
         let settings = settings::load(&options, Some(&before.settings))?;
         let admin = settings::admin(&options, Some(&before.admin))?;
         self.watched = watched;
         self.log.set_level(options.log_level);
         self.desk.set_policies(Arc::clone(&settings.policies));
+        self.audit.reload(&options);
+        let options_before = &*before.settings.options;
+        let sight = Sight { given: &before.given, options: options_before, files: &self.files };
+        let now = Sight { given: &given, options: &options, files: &files };
+        self.audit.note(&changes::entry(actor, sight, now));
+        self.files = files;
         self.apply(InForce { settings, given: Arc::new(given), admin }, "Reloaded");
         Ok(())
     }
@@ -95,6 +115,9 @@ impl Reloader {
             .and_then(|protocols| Ok((protocols, settings::admin(options, Some(&before.admin))?)));
         match read {
             Ok((protocols, admin)) => {
+                let files = Files::of_certificates(options);
+                self.audit.note(&changes::certificates(&self.files, &files));
+                self.files.update(files);
                 let settings = Settings { protocols, ..before.settings };
                 let in_force = InForce { settings, admin, ..before };
                 self.apply(in_force, "Certificates have changed: reloaded");
@@ -131,46 +154,28 @@ fn keep_endpoints(options: &mut Options, before: &Options) -> Result<(), Failure
 /// The files of TLS, as the last check saw them.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stamps: Vec<Stamp>,
+    files: Files,
     has_changed: bool,
 }
 
-/// Device, inode, size and time of change; None for a missing file.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
-
 impl Watched {
     pub(super) fn new(options: &Options) -> Self {
-        Self { stamps: stamps(options), has_changed: false }
+        Self { files: Files::of_certificates(options), has_changed: false }
     }
 
     /// True when no file is watched.
     fn is_empty(&self) -> bool {
-        self.stamps.is_empty()
+        self.files.is_empty()
     }
 
     /// True once after a change, when two checks in a row saw the same.
     fn have_settled(&mut self, options: &Options) -> bool {
-        let stamps = stamps(options);
-        if stamps != self.stamps {
-            self.stamps = stamps;
+        let files = Files::of_certificates(options);
+        if files != self.files {
+            self.files = files;
             self.has_changed = true;
             return false;
         }
         std::mem::take(&mut self.has_changed)
     }
-}
-
-fn stamps(options: &Options) -> Vec<Stamp> {
-    let files = options.listeners.iter().filter(|l| l.scheme.has_tls()).flat_map(|listener| {
-        let files = [&listener.tls_cert, &listener.tls_key, &listener.tls_crl];
-        let folders = [&listener.tls_chain, &listener.tls_client_ca];
-        let in_folders = folders.into_iter().flatten().flat_map(|path| certificate_files(path));
-        files.into_iter().flatten().cloned().chain(in_folders)
-    });
-    let stamp = |file: PathBuf| {
-        let file = std::fs::metadata(file).ok()?;
-        Some((file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
-    };
-    let admin = [&options.admin_tls_cert, &options.admin_tls_key, &options.admin_client_ca];
-    files.chain(admin.into_iter().flatten().cloned()).map(stamp).collect()
 }

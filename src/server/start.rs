@@ -1,6 +1,8 @@
 //! The start of the broker: every step that can fail is tried before the first connection.
 
+use super::audit::{self, Audit};
 use super::authentication::{self, DeskSettings};
+use super::changes::Files;
 use super::configuration::Configuration;
 use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
@@ -52,10 +54,8 @@ pub(super) fn serve(
     let features = probe().map_err(Failure::start)?;
     plan.cores.truncate(workers);
     let allowed = descriptors::connections(descriptors, workers, options.listeners.len())?;
-    let connections = match options.max_connections as usize {
-        0 => allowed,
-        wanted => wanted.min(allowed),
-    };
+    let wanted = options.max_connections as usize;
+    let connections = if wanted == 0 { allowed } else { wanted.min(allowed) };
     warn(&options, &plan, allowed);
     let keep_alive = Duration::from_secs(options.tcp_keep_alive_s.into());
     let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
@@ -66,13 +66,15 @@ pub(super) fn serve(
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
-    let watched = Watched::new(&options);
+    let (watched, named) = (Watched::new(&options), Files::of(&options));
     let settings = settings::load(&options, None)?;
     let way_in = settings::admin(&options, None)?;
     let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
+    let (audit, audit_thread) = audit::start(&options, plan.cores.len())?;
     let ending = runtime.block_on(async {
         let signals = Signals::heed(orders)?;
-        let running = start_workers(&settings, &plan, sizes, connections, sockets)?;
+        audit.note(&summary::entry(&options));
+        let running = start_workers(&settings, &plan, sizes, connections, sockets, &audit)?;
         summary::print(&Started {
             options: &options,
             plan: &plan,
@@ -93,12 +95,23 @@ pub(super) fn serve(
             orders: orders_in,
             cores: plan.cores.into(),
             tail: log.tail(),
+            audit: audit.clone(),
             clock,
         });
         serve_operators(&observer, metrics, admin, &mut files)?;
         tokio::spawn(observer.clone().publish_sys_topics());
-        let reloader = Reloader { configuration, current, notices, desk, log, watched };
-        let stopping = Stopping { doorbells: &doorbells, reports, journal, files, stage };
+        let reloader = Reloader {
+            configuration,
+            current,
+            notices,
+            desk,
+            log,
+            watched,
+            audit: audit.clone(),
+            files: named,
+        };
+        let doorbells = &doorbells;
+        let stopping = Stopping { doorbells, reports, journal, files, stage, audit, audit_thread };
         Ok(control::run(signals, reloader, stopping, observer).await)
     })?;
     summary::log_end(&ending.reports);
@@ -195,6 +208,7 @@ fn start_workers(
     sizes: RingSizes,
     connections: usize,
     listeners: Vec<Vec<Listener>>,
+    audit: &Audit,
 ) -> Result<Running, Failure> {
     let workers = plan.cores.len();
     let wakers: Vec<Arc<Waker>> = (0..workers)
@@ -221,6 +235,7 @@ fn start_workers(
             worker,
             settings: settings.clone(),
             logins: login_sender(&desk, worker),
+            audit: audit.trail(worker),
             notices,
             seed,
             clock,

@@ -2,6 +2,7 @@
 
 use super::logging::{Field, line};
 use super::pinning::Plan;
+use crate::audit::Entry;
 use crate::base::ids::WorkerId;
 use crate::io::setup::Features;
 use crate::metrics::Counters;
@@ -121,6 +122,17 @@ fn json(started: &Started<'_>) -> String {
     text += &object("limits", &limits);
     text + &object(&super::durable::describe(options), &[])
 }
+
+/// The start for the audit log.
+pub(super) fn entry(options: &Options) -> Entry {
+    let entry = Entry::new("start").text("version", env!("CARGO_PKG_VERSION"));
+    let listeners = options.listeners.iter().map(|listener| Entry::cut(&listener.to_string()));
+    let entry = entry.number("pid", std::process::id().into());
+    entry.value("listeners", &listeners.take(LISTENERS_MAX).collect())
+}
+
+/// The listeners that the start names in the audit log.
+const LISTENERS_MAX: usize = 20;
 
 /// Logs the workers' counts.
 pub(super) fn log_end(reports: &[Report]) {

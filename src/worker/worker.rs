@@ -8,6 +8,7 @@ use super::parcel::Parcel;
 use super::places::Places;
 use super::report::Report;
 use super::transmit::Slice;
+use crate::audit::Trail;
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::{Deed, Input, Past, Promise, Quotas, Shard, Unwritten};
@@ -54,6 +55,8 @@ pub struct Setup {
     /// The line to the journal, and the state that an earlier process has left there for this
     /// worker; None when everything is in memory.
     pub journal: Option<(JournalLine, Past)>,
+    /// The trail to the audit log; None when there is none.
+    pub audit: Option<Trail>,
     /// The sizes of the worker's ring.
     pub sizes: RingSizes,
 }
@@ -89,6 +92,9 @@ impl Worker {
         let promise = promise(&options);
         let mut shard = Shard::new(options, policies, worker, mesh.workers(), setup.seed);
         shard.share_quotas(setup.quotas);
+        if let Some(trail) = setup.audit {
+            shard.keep_audit(trail);
+        }
         let journal = setup.journal.map(|(journal, past)| {
             shard.keep_journal(journal.epoch(), promise);
             shard.restore(past, journal.epoch());

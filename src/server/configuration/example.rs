@@ -85,6 +85,7 @@ fn value(option: &OptionDef) -> String {
 fn sample(option: &OptionDef) -> String {
     match (option.value_name, option.name.strip_suffix("-file")) {
         ("FILE", Some(name)) => format!("{name}.txt"),
+        ("FILE", None) if option.name == "audit-log" => "audit.log".to_owned(),
         ("FILE", None) => format!("{}.pem", option.name),
         ("NETWORK", _) => "10.0.0.0/8".to_owned(),
         ("ORIGIN", _) => "https://example.org".to_owned(),

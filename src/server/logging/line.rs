@@ -68,7 +68,8 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn time() -> String {
+/// The time now, in RFC 3339 and UTC.
+pub(in crate::server) fn time() -> String {
     let mut text = String::new();
     let _ = SystemTime.format_time(&mut Writer::new(&mut text));
     text

@@ -4,7 +4,7 @@ mod line;
 mod sink;
 mod tail;
 
-pub(super) use line::{Field, line};
+pub(super) use line::{Field, line, time};
 pub(super) use sink::Guard;
 pub(super) use tail::Tail;
 

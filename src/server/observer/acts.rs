@@ -7,6 +7,7 @@ use super::api::problem;
 use crate::base::ids::WorkerId;
 use crate::broker::{Act, Deed, Farewell};
 use crate::mqtt::{QoS, ReasonCode, check_topic_name};
+use crate::server::logging::Field::{self, Number, Text};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -57,6 +58,11 @@ fn about_client(
     }
 }
 
+/// How much was found, for logs.
+fn found(done: Option<usize>) -> Field<'static> {
+    done.map_or(Text("no answer"), |count| Number(count as u64))
+}
+
 pub(super) fn no_answer() -> Response {
     problem(StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer")
 }
@@ -99,7 +105,8 @@ async fn disconnect(
     let farewell = Farewell { code, server_reference: asked.server_reference.map(Into::into) };
     let act = Act::Disconnect { client_id: asked.id.as_str().into(), farewell };
     let done = observer.act_everywhere(&act).await;
-    tracing::info!(client_id = ?asked.id, %caller, ?done, "Operator: disconnect a client");
+    let fields = [("client_id", Text(&asked.id)), ("found", found(done))];
+    observer.tell_act(&caller, "disconnect a client", &fields);
     about_client(done, "no client with this identifier is connected", |_| {
         Json(json!({ "disconnected": asked.id })).into_response()
     })
@@ -118,7 +125,8 @@ async fn delete_session(
 ) -> Response {
     let act = Act::EndSession { client_id: asked.id.as_str().into() };
     let done = observer.act_everywhere(&act).await;
-    tracing::info!(client_id = ?asked.id, %caller, ?done, "Operator: delete a session");
+    let fields = [("client_id", Text(&asked.id)), ("found", found(done))];
+    observer.tell_act(&caller, "delete a session", &fields);
     about_client(done, "no client has this identifier", |_| {
         Json(json!({ "deleted": asked.id })).into_response()
     })
@@ -131,7 +139,8 @@ async fn cut_queue(
 ) -> Response {
     let act = Act::CutQueue { client_id: asked.id.as_str().into() };
     let done = observer.act_everywhere(&act).await;
-    tracing::info!(client_id = ?asked.id, %caller, ?done, "Operator: empty a queue");
+    let fields = [("client_id", Text(&asked.id)), ("dropped", found(done))];
+    observer.tell_act(&caller, "empty a queue", &fields);
     match done {
         Some(count) => Json(json!({ "dropped": count })).into_response(),
         None => no_answer(),
@@ -191,7 +200,12 @@ async fn publish(
     let (retain, expiry_s) = (asked.retain, asked.expiry_s);
     let act = Act::Publish { topic, payload, qos, retain, expiry_s };
     let done = observer.act(WorkerId(0), act).await;
-    tracing::info!(topic = ?asked.topic, bytes, retain, %caller, "Operator: publish a message");
+    let fields = [
+        ("topic", Text(&asked.topic)),
+        ("payload_bytes", Number(bytes as u64)),
+        ("retain", Text(if retain { "true" } else { "false" })),
+    ];
+    observer.tell_act(&caller, "publish a message", &fields);
     match done {
         Some(deed) => {
             let answer = Json(json!({ "topic": asked.topic, "is_wanted": deed.count > 0 }));

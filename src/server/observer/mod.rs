@@ -25,8 +25,9 @@ pub(super) use api::routes as admin_routes;
 pub(super) use drain::Drain;
 pub(super) use http::{Listening, routes as metrics_routes, serve};
 
+use super::audit::{Audit, AuditState};
 use super::control::Order;
-use super::logging::Tail;
+use super::logging::{Field, Tail};
 use super::reload::InForce;
 use super::start::Notices;
 use crate::base::ids::WorkerId;
@@ -37,6 +38,7 @@ use crate::metrics::{Counters, Gauges, Metric, Process, Snapshot};
 use crate::options::{Endpoint, Options};
 use crate::store::kept_bytes;
 use crate::worker::{Notice, Question, Reply};
+use access::Caller;
 use history::History;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -123,6 +125,7 @@ pub(super) struct Around {
     pub(super) cores: Arc<[Option<usize>]>,
     /// The last lines of the log.
     pub(super) tail: Tail,
+    pub(super) audit: Audit,
     /// The clock, which began when the broker started.
     pub(super) clock: Clock,
 }
@@ -150,6 +153,17 @@ impl Observer {
 
     fn options(&self) -> Arc<Options> {
         Arc::clone(&self.in_force.borrow().settings.options)
+    }
+
+    /// Tells the log and the audit log what an operator does.
+    fn tell_act(&self, caller: &Caller, act: &str, fields: &[(&str, Field<'_>)]) {
+        let words = fields.iter().map(|(name, field)| match field {
+            Field::Number(number) => format!(" {name}={number}"),
+            Field::Text(text) => format!(" {name}={text:?}"),
+        });
+        let words: String = words.collect();
+        tracing::info!(%caller, "Operator: {act}{words}");
+        self.audit.act(&caller.name, act, fields);
     }
 
     async fn look(&self) -> View {
@@ -187,12 +201,16 @@ impl Observer {
     }
 
     fn process(&self) -> Process {
+        let AuditState { written, lost, is_failing } = self.audit.state();
         Process {
             uptime: self.clock.now().since(Time::ZERO).as_secs(),
             workers: self.notices.workers() as u64,
             memory_used: memory::in_use(),
             memory_limit: self.in_force.borrow().settings.memory_max,
             messages_kept: kept_bytes(),
+            audit_events: written,
+            audit_events_lost: lost,
+            audit_failing: is_failing.into(),
         }
     }
 

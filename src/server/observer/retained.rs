@@ -9,6 +9,7 @@ use super::clients::ROWS_MAX;
 use crate::base::ids::WorkerId;
 use crate::broker::{Act, RetainedAsked, RetainedRow};
 use crate::mqtt::{QoS, TopicFilter};
+use crate::server::logging::Field;
 use crate::worker::Question;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -208,8 +209,8 @@ async fn delete(
         }
     }
     if !asked.dry_run {
-        let filter = asked.filter.as_str();
-        tracing::info!(filter, count, %caller, "Operator: delete retained messages");
+        let fields = [("filter", Field::Text(&asked.filter)), ("count", Field::Number(count))];
+        observer.tell_act(&caller, "delete retained messages", &fields);
     }
     Json(json!({ "count": count, "dry_run": asked.dry_run })).into_response()
 }

@@ -6,6 +6,7 @@ use super::api::problem;
 use super::{Drain, Observer, Stage};
 use crate::options::LogLevel;
 use crate::server::control::Order;
+use crate::server::logging::Field;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +14,7 @@ use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -90,9 +92,9 @@ async fn reload(
     State(observer): State<Observer>,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    tracing::info!(%caller, "Operator: reload");
+    observer.tell_act(&caller, "reload", &[]);
     let (sender, answer) = oneshot::channel();
-    if observer.orders.send(Order::Reload(sender)).await.is_err() {
+    if observer.orders.send(Order::Reload(Arc::clone(&caller.name), sender)).await.is_err() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "the broker stops");
     }
     match answer.await {
@@ -116,7 +118,7 @@ async fn log_level(
     let Ok(level) = asked.level.parse::<LogLevel>() else {
         return problem(StatusCode::BAD_REQUEST, "level is error, warn, info, debug or trace");
     };
-    tracing::info!(%caller, %level, "Operator: change the log's level");
+    observer.tell_act(&caller, "change the log's level", &[("level", Field::Text(&asked.level))]);
     match observer.orders.send(Order::LogLevel(level)).await {
         Ok(()) => Json(json!({ "level": asked.level })).into_response(),
         Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the broker stops"),
@@ -136,7 +138,8 @@ async fn drain(
     Extension(caller): Extension<Caller>,
     Json(asked): Json<DrainAsked>,
 ) -> Response {
-    tracing::warn!(%caller, over_s = asked.over_s, "Operator: drain and stop");
+    let over_s = Field::Number(asked.over_s.into());
+    observer.tell_act(&caller, "drain and stop", &[("over_s", over_s)]);
     // At once is a drain, too: clients are told where to go.
     let over = Duration::from_secs(asked.over_s.into()).max(Duration::from_millis(1));
     let server_reference = asked.server_reference.map(Into::into);

@@ -8,6 +8,7 @@ use crate::base::ids::WorkerId;
 use crate::broker::{Seen, Watched, Witness, packet_name};
 use crate::io::clock;
 use crate::mqtt::TopicFilter;
+use crate::server::logging::Field::Text;
 use crate::worker::{Hidden, Notice, Question};
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
@@ -94,7 +95,12 @@ async fn trace(
             _ => return wrong("topic is a topic filter, not a shared one"),
         }
     }
-    tracing::info!(%caller, ?asked, "Operator: trace packets");
+    let given = |value: &'_ Option<String>| value.clone().unwrap_or_default();
+    let which = [given(&asked.client), given(&asked.user), given(&asked.topic)];
+    let fields = ["client", "user", "topic"].into_iter().zip(which.iter().map(|it| Text(it)));
+    let with_payload = ("payload", Text(if asked.payload { "true" } else { "false" }));
+    let fields: Vec<_> = fields.chain([with_payload]).collect();
+    observer.tell_act(&caller, "trace packets", &fields);
     let watched = Watched {
         client_id: asked.client,
         user: asked.user,
