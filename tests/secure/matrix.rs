@@ -196,8 +196,12 @@ pub(crate) fn attempt(
     assert_eq!(status, Some(0), "{script}:\n{output}");
 }
 
+/// A port that nobody has, and that the kernel gives nobody who asks for any: a program takes it
+/// only later.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let from = 20_000 + (std::process::id() % 10_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (from..32_000).find(is_free).expect("a free port")
 }
 
 #[test]
