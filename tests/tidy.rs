@@ -110,6 +110,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("hmac", &["access"]),
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),
+    ("ratatui", &["server"]),
     ("rpassword", &["server"]),
     ("serde", &["access", "base", "server", "store"]),
     ("serde_json", &["access", "server"]),

@@ -76,10 +76,10 @@ const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a passw
                         check FILE tells the faults of a configuration file; ringmq journal \
                         verify|dump|compact DIR reads or shrinks a data directory.\n\n\
                         The running broker answers ringmq clients, client ID, subscribers TOPIC, \
-                        slow, drops, histogram, status, config, trace, retained [FILTER] and \
-                        token; and \
-                        heeds ringmq kick ID, cut-queue ID, retained FILTER --delete, publish \
-                        TOPIC PAYLOAD, reload, log-level LEVEL and drain. Each has --help.";
+                        slow, drops, histogram, status, config, trace, top (live, in the \
+                        terminal), retained [FILTER] and token; and heeds ringmq kick ID, \
+                        cut-queue ID, retained FILTER --delete, publish TOPIC PAYLOAD, \
+                        reload, log-level LEVEL and drain. Each has --help.";
 
 fn argument(option: &OptionDef) -> Arg {
     let argument = Arg::new(option.name)
