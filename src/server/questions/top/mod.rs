@@ -11,7 +11,9 @@ use super::text;
 use crate::server::failure::Failure;
 use axum::http::Method;
 use ratatui::DefaultTerminal;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::execute;
 use serde_json::Value;
 use state::{Answers, Effect, Look, News, SORTS, State};
 use std::io::IsTerminal;
@@ -67,6 +69,8 @@ fn end_on_panic() {
     let restore_and_tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         restore_and_tell(panic);
+        // Each picture hides the cursor, and nothing is dropped here that would show it.
+        let _ = execute!(std::io::stdout(), Show);
         std::process::exit(PANIC_STATUS);
     }));
 }

@@ -14,8 +14,8 @@ use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 const WIDTH_MIN: u16 = 60;
 const HEIGHT_MIN: u16 = 20;
 
-/// The lines that words at the bottom may take.
-const FOOT_LINES_MAX: u16 = 4;
+/// The lines that words at the top or the bottom may take.
+const WORDS_LINES_MAX: u16 = 4;
 
 const KEYS: &str = "q leave  s sort  / filter  Enter look  K disconnect  ? keys";
 const PAGE_KEYS: &str = "Esc back  arrows move  K disconnect  q leave  ? keys";
@@ -72,13 +72,16 @@ pub(super) fn draw(state: &State, has_colour: bool, frame: &mut Frame<'_>) {
     let (words, style) = foot(state, paint, area.width);
     let foot = Paragraph::new(words).style(style).wrap(Wrap { trim: false });
     let foot_lines = lines_of(&foot, area.width);
+    let title = Paragraph::new(figures::title(state, paint)).wrap(Wrap { trim: false });
+    // Words about a broker that is away have as many lines as they need.
+    let title_lines = if state.problem.is_some() { lines_of(&title, area.width) } else { 1 };
     let parts = Layout::vertical([
-        Constraint::Length(1),
+        Constraint::Length(title_lines),
         Constraint::Fill(1),
         Constraint::Length(foot_lines),
     ]);
-    let [title, middle, bottom] = parts.areas(area);
-    frame.render_widget(figures::title(state, paint), title);
+    let [top, middle, bottom] = parts.areas(area);
+    frame.render_widget(title, top);
     match &state.look.client {
         Some(client_id) => draw_page(state, client_id, paint, frame, middle),
         None => draw_overview(state, paint, frame, middle),
@@ -89,9 +92,9 @@ pub(super) fn draw(state: &State, has_colour: bool, frame: &mut Frame<'_>) {
     }
 }
 
-/// How many lines a paragraph takes at the bottom, words that wrap early included.
+/// How many lines a paragraph takes, words that wrap early included.
 fn lines_of(paragraph: &Paragraph<'_>, width: u16) -> u16 {
-    let mut area = Rect::new(0, 0, width, FOOT_LINES_MAX);
+    let mut area = Rect::new(0, 0, width, WORDS_LINES_MAX);
     let mut buffer = ratatui::buffer::Buffer::empty(area);
     ratatui::widgets::Widget::render(paragraph, area, &mut buffer);
     let is_empty = |y: u16| (0..width).all(|x| buffer[(x, y)].symbol() == " ");

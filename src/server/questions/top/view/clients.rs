@@ -71,7 +71,9 @@ pub(super) fn draw(state: &State, paint: Paint, frame: &mut Frame<'_>, area: Rec
         name_width -= CONNECTION_WIDTH;
     }
     let mut lines = vec![head(state, &shown, name_width, has_connection).style(paint.head())];
-    if let Some(problem) = &state.list_problem {
+    // A broker that is away is told above.
+    let problem = state.list_problem.as_ref().filter(|_| state.problem.is_none());
+    if let Some(problem) = problem {
         lines.push(Line::from(problem.clone()).style(paint.alarm()));
     }
     let room = usize::from(area.height).saturating_sub(lines.len());

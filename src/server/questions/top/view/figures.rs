@@ -30,6 +30,9 @@ pub(super) fn title(state: &State, paint: Paint) -> Line<'static> {
         return Line::from(words).style(paint.alarm().reversed());
     }
     let figures = &state.figures;
+    if figures.is_null() {
+        return Line::from("ringmq top").style(paint.head());
+    }
     let number = |name: &str| count(figures["metrics"][name].as_f64().unwrap_or_default());
     let journal = figures["journal"].as_str().unwrap_or("-");
     let commit = match figures["commit"]["p99_ms"].as_f64() {

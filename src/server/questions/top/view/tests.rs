@@ -175,6 +175,9 @@ fn a_broker_that_is_away_and_refusals_are_said_in_words() {
     let mut state = known(&["alpha"]);
     state.take_figures(Err("no broker answers".to_owned()));
     stands(&lines(&state, (60, 20)), 0, 0, "Asked again every 2 s: no broker answers");
+    state.take_figures(Err("not here ".repeat(12) + "at all"));
+    stands(&lines(&state, (60, 20)), 2, 0, "here not here at all");
+    stands(&lines(&State::default(), (60, 20)), 0, 0, "ringmq top  ");
     let words = "a token is needed: `ringmq token` shows it; or ask over the broker's Unix \
                  socket, or give --token-file";
     state.said = Some(words.to_owned());
