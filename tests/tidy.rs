@@ -116,6 +116,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("hmac", &["access"]),
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),
+    ("ratatui", &["server"]),
     ("rpassword", &["server"]),
     ("serde", &["access", "audit", "base", "server", "store"]),
     ("serde_json", &["access", "audit", "server"]),

@@ -66,7 +66,7 @@ impl Asking {
     }
 
     /// Asks for something that goes on, and hands each line of it to `take` until that returns
-    /// false, or the broker ends it.
+    /// false, or the broker ends it. A line is JSON, or a server-sent event with it.
     ///
     /// # Errors
     /// As [`Self::ask`].
@@ -89,7 +89,8 @@ impl Asking {
                 rest.extend_from_slice(&piece.map_err(|error| format!("{host}: {error}"))?);
                 while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = rest.drain(..=end).collect();
-                    let goes_on = serde_json::from_slice(&line).map_or(true, |value| take(&value));
+                    let json = line.strip_prefix(b"data: ").unwrap_or(&line);
+                    let goes_on = serde_json::from_slice(json).map_or(true, |value| take(&value));
                     if !goes_on {
                         return Ok(());
                     }

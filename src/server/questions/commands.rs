@@ -30,10 +30,14 @@ pub(super) fn all() -> Command {
         // The list of processes would show it.
         text("token", "TOKEN", "A token").env("RINGMQ_ADMIN_TOKEN").hide(true),
         file("ca", "The authority of the broker's certificate, in PEM"),
-        flag("json", "Print the answer as JSON, for programs"),
     ];
-    let commands = questions().into_iter().chain(orders());
-    Command::new("ringmq").subcommands(commands.map(|command| command.args(common.clone())))
+    let json = flag("json", "Print the answer as JSON, for programs");
+    let commands = questions().into_iter().chain(orders()).map(|command| command.arg(&json));
+    let top = Command::new("top").about(
+        "Shows the broker in the terminal, live: its figures, and its clients; ? tells keys.",
+    );
+    let commands = commands.chain([top]).map(|command| command.args(&common));
+    Command::new("ringmq").subcommands(commands)
 }
 
 /// An argument with a value.

@@ -3,6 +3,7 @@
 mod asking;
 mod commands;
 mod tables;
+mod top;
 
 use super::failure::Failure;
 use asking::{Asking, Question};
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use tables::{durations, packet, plain, table};
 
 /// The names of the commands.
-pub(super) const COMMANDS: [&str; 18] = [
+pub(super) const COMMANDS: [&str; 19] = [
     "clients",
     "client",
     "subscribers",
@@ -37,6 +38,7 @@ pub(super) const COMMANDS: [&str; 18] = [
     "drain",
     "token",
     "trace",
+    "top",
     "ask",
 ];
 
@@ -63,7 +65,11 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let Some((name, asked)) = matches.subcommand() else { return ExitCode::from(2) };
-    match answer(name, asked) {
+    let asking = match asking(asked) {
+        Ok(asking) if name == "top" => return top::run(asking),
+        asking => asking,
+    };
+    match asking.and_then(|asking| answer(&asking, name, asked)) {
         Ok(text) => show(&text),
         Err(cause) => Failure::start(cause).report(),
     }
@@ -84,13 +90,17 @@ fn path<'a>(asked: &'a ArgMatches, name: &str) -> Option<&'a PathBuf> {
     asked.get_one::<PathBuf>(name)
 }
 
-fn answer(name: &str, asked: &ArgMatches) -> Result<String, String> {
+/// The broker that the arguments name, and the right by which it is asked.
+fn asking(asked: &ArgMatches) -> Result<Asking, String> {
     let token = match path(asked, "token-file") {
         Some(file) => Some(read_token(file)?),
         None => given(asked, "token").map(ToOwned::to_owned),
     };
     let admin = given(asked, "admin").map(ToOwned::to_owned);
-    let asking = Asking { admin, token, ca: path(asked, "ca").cloned() };
+    Ok(Asking { admin, token, ca: path(asked, "ca").cloned() })
+}
+
+fn answer(asking: &Asking, name: &str, asked: &ArgMatches) -> Result<String, String> {
     if name == "trace" {
         let is_json = asked.get_flag("json");
         let print =
