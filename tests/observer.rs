@@ -233,3 +233,25 @@ fn the_page_of_metrics_has_each_of_them() {
         assert!(text.contains(&help), "{help}");
     }
 }
+
+/// The dashboard for Grafana asks for nothing that there is not.
+#[test]
+fn the_dashboard_for_grafana_knows_the_metrics() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/grafana.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let asked = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut seen = 0;
+    for target in asked {
+        let expression = target["expr"].as_str().unwrap();
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.starts_with("ringmq_")) {
+            let name = name.trim_end_matches("_bucket").trim_end_matches("_sum");
+            let is_known = metrics::all().any(|metric| metric.prometheus_name() == name);
+            assert!(is_known, "{name} in {expression}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
