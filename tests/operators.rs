@@ -289,7 +289,8 @@ fn other_machines_need_tls_and_a_token_or_a_certificate() {
 #[test]
 fn a_drain_sends_clients_away_and_tells_them_where_to_go() {
     let site = Site::start(&[]);
-    let mut peers: Vec<_> = (0..5).map(|number| site.connected(&format!("c-{number}"))).collect();
+    // More than one act sends away.
+    let mut peers: Vec<_> = (0..300).map(|n| site.connected(&format!("c-{n}"))).collect();
     let body = json!({ "over_s": 1, "server_reference": "b.example.org" });
     assert_eq!(site.send("POST", "/api/v1/drain", &body).0, 202);
     assert_eq!(get(&site.address, "/health/ready").0, 503);

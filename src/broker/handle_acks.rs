@@ -39,9 +39,9 @@ impl Shard {
 
     /// Notes that a message which came at `received` has reached the client.
     fn note_acknowledged(&mut self, peer: Peer, received: Time) {
-        let time = self.clients.now.since(received);
+        let now = self.clients.now;
         if let Some(link) = self.clients.link(peer.link) {
-            link.acknowledged.add(time);
+            link.acknowledged.add(received, now);
         }
     }
 

@@ -48,28 +48,29 @@ pub(super) struct Link {
     rare: Option<Box<Rare>>,
 }
 
-/// Times of acknowledgements, in microseconds.
+/// Times of acknowledgements, in units of 1,024 nanoseconds: each acknowledgement pays for them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AckTimes {
     /// The mean, in which the last eight count most.
-    pub(super) mean_us: u32,
-    pub(super) greatest_us: u32,
+    mean: u32,
+    greatest: u32,
 }
 
 impl AckTimes {
     /// The mean and the greatest one, if there is any.
     pub(super) fn shown(self) -> Option<(Duration, Duration)> {
-        let time = |us: u32| Duration::from_micros(us.into());
-        (self.greatest_us > 0).then(|| (time(self.mean_us), time(self.greatest_us)))
+        let time = |units: u32| Duration::from_nanos(u64::from(units) << 10);
+        (self.greatest > 0).then(|| (time(self.mean), time(self.greatest)))
     }
 
-    /// Adds one.
-    pub(super) fn add(&mut self, time: Duration) {
-        let us = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        self.greatest_us = self.greatest_us.max(us);
-        self.mean_us = match self.mean_us {
-            0 => us,
-            mean => (mean - mean / 8).saturating_add(us / 8),
+    /// Adds the time from `received` to `now`.
+    pub(super) fn add(&mut self, received: Time, now: Time) {
+        let units = now.nanoseconds().saturating_sub(received.nanoseconds()) >> 10;
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        self.greatest = self.greatest.max(units);
+        self.mean = match self.mean {
+            0 => units,
+            mean => (mean - mean / 8).saturating_add(units / 8),
         };
     }
 }

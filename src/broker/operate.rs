@@ -11,8 +11,11 @@ use crate::base::ids::SessionNumber;
 use crate::metrics::Dropped;
 use crate::mqtt::{Properties, Publish, ReasonCode};
 
-/// The clients that one act sends away, and the queued messages that it drops, at most.
-const ACT_MAX: usize = 256;
+/// The clients that one act sends away, at most.
+const CLIENTS_MAX: usize = 64;
+
+/// The queued messages that one act drops, at most.
+const DROPS_MAX: usize = 256;
 
 impl Shard {
     /// Carries out an act.
@@ -62,7 +65,7 @@ impl Shard {
     fn cut_queue(&mut self, client_id: &str) -> Deed {
         let Some(id) = self.clients.find_session(client_id) else { return Deed::default() };
         let mut count = 0;
-        while count < ACT_MAX && self.clients.drop_queued(id, Dropped::Administrative) {
+        while count < DROPS_MAX && self.clients.drop_queued(id, Dropped::Administrative) {
             self.clients.outbox.purse().spend_at_once(HOLDER_STEPS);
             count += 1;
         }
@@ -73,7 +76,7 @@ impl Shard {
     fn send_away(&mut self, from: u32, count_max: usize, farewell: &Farewell) -> Deed {
         let (mut slot, mut count) = (from as usize, 0);
         let until = (slot + LOOKS_MAX).min(self.clients.links.len());
-        while slot < until && count < count_max.min(ACT_MAX) {
+        while slot < until && count < count_max.min(CLIENTS_MAX) {
             let link = self.clients.links[slot].as_deref();
             if let Some((link, session)) = link.and_then(|link| Some((link.id, link.session()?))) {
                 // The broker goes, not the client: its will is not due.

@@ -293,7 +293,19 @@ impl Outbox {
     /// Adds `run` to the end of the link's output.
     #[inline]
     pub(super) fn append(&mut self, link: LinkId, run: Run) {
+        self.append_packets(link, run, 0);
+    }
+
+    /// As [`Self::append`], for a PUBLISH.
+    #[inline]
+    pub(super) fn append_message(&mut self, link: LinkId, run: Run) {
+        self.append_packets(link, run, 1);
+    }
+
+    #[inline]
+    fn append_packets(&mut self, link: LinkId, run: Run, messages: u64) {
         let outlet = &mut self.outlets[link.slot as usize];
+        outlet.messages += messages;
         debug_assert_eq!(outlet.generation, link.generation);
         if !outlet.dirty {
             outlet.dirty = true;
@@ -307,13 +319,6 @@ impl Outbox {
         } else if !outlet.first.extend(run) {
             self.list_of(link.slot).segments.push_back(Segment::Run(run));
         }
-    }
-
-    /// As [`Self::append`], for a PUBLISH.
-    #[inline]
-    pub(super) fn append_message(&mut self, link: LinkId, run: Run) {
-        self.append(link, run);
-        self.outlets[link.slot as usize].messages += 1;
     }
 
     /// The number of PUBLISH packets that a link has been given.

@@ -196,12 +196,13 @@ pub(crate) fn attempt(
     assert_eq!(status, Some(0), "{script}:\n{output}");
 }
 
-/// A port that nobody has, and that the kernel gives nobody who asks for any: a program takes it
-/// only later.
-fn free_port() -> u16 {
+/// Two ports that nobody has, and that the kernel gives nobody who asks for any: a program takes
+/// them only later.
+fn free_ports() -> (u16, u16) {
     let from = 20_000 + (std::process::id() % 10_000) as u16;
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (from..32_000).find(is_free).expect("a free port")
+    let mut free = (from..32_000).filter(is_free);
+    (free.next().expect("a free port"), free.next().expect("another one"))
 }
 
 #[test]
@@ -227,7 +228,7 @@ fn paho_on_every_transport_with_every_method() {
 #[test]
 fn mqtt_js_in_a_browser_and_pages_of_other_origins() {
     let (realm, hook) = (Realm::new(), Hook::start());
-    let (port, other) = (free_port(), free_port());
+    let (port, other) = free_ports();
     let site = realm.start(&hook, Some(&format!("http://127.0.0.1:{port}")));
     let is_wanted = |transport: &str, method: &str, login: &Login| {
         matches!(transport, "ws" | "wss")
