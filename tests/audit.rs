@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use support::folder::Folder;
 use support::http::get;
@@ -66,24 +66,6 @@ fn is_whole<T: AsRef<str>>(files: &[T]) -> String {
     said
 }
 
-/// A password file in which these users have the password.
-fn passwords(folder: &Folder, users: &[&str]) -> String {
-    let path = folder.path().join("users").display().to_string();
-    for (index, user) in users.iter().enumerate() {
-        let create: &[&str] = if index == 0 { &["--create"] } else { &[] };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["passwd", "-b"])
-            .args(create)
-            .args([&path, *user])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
-        assert!(child.wait().unwrap().success());
-    }
-    path
-}
-
 /// CONNECT of version 5 by a user.
 fn connect_as(id: &str, user: &str, password: &str, clean: bool, expiry_s: u32) -> Vec<u8> {
     let flags = 0xc0 | u8::from(clean) << 1;
@@ -113,7 +95,7 @@ struct Guarded {
 impl Guarded {
     fn new() -> Self {
         let folder = Folder::new();
-        let users = passwords(&folder, &["alice", "bob"]);
+        let users = support::passwords(&folder, &["alice", "bob"], PASSWORD);
         let rules = "user alice\ntopic readwrite open/#\nuser bob\ntopic readwrite open/#\n";
         let acl = folder.write("acl", rules).display().to_string();
         let log = log_path(&folder);

@@ -13,7 +13,6 @@ use ringmq::limits::{DROPS_INTERVAL, DROPS_TOLD_MAX};
 use ringmq::options::Options;
 use socket2::SockRef;
 use std::io::Write;
-use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use support::bare::Bare;
@@ -111,28 +110,10 @@ fn a_reset_and_a_stop_are_told() {
     departs(&server, "stays", "shutdown");
 }
 
-/// A password file in which these users have the password `secret`.
-fn passwords(folder: &Folder, users: &[&str]) -> String {
-    let path = folder.path().join("users").display().to_string();
-    for (index, user) in users.iter().enumerate() {
-        let create: &[&str] = if index == 0 { &["--create"] } else { &[] };
-        let mut child = support::ringmq()
-            .args(["passwd", "-b"])
-            .args(create)
-            .args([&path, *user])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
-        assert!(child.wait().unwrap().success());
-    }
-    path
-}
-
 #[test]
 fn a_client_that_a_reload_removes_and_one_that_is_refused_are_named() {
     let folder = Folder::new();
-    let path = passwords(&folder, &["alice", "mallory"]);
+    let path = support::passwords(&folder, &["alice", "mallory"], "secret");
     let server = Server::start(&["--listen", "127.0.0.1:0", "--password-file", &path]);
     let enter = |id: &str, user: &str, password: &str| {
         let mut peer = Peer::plain(server.port(0));

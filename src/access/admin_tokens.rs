@@ -94,6 +94,12 @@ impl Tokens {
         found
     }
 
+    /// The first token, whatever it may.
+    #[must_use]
+    pub fn any(&self) -> Option<&str> {
+        self.0.first().map(|(token, _)| &**token)
+    }
+
     /// The first token that may change something, for whoever owns the broker.
     #[must_use]
     pub fn full(&self) -> Option<&str> {

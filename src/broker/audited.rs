@@ -16,7 +16,7 @@ use super::told::Departure;
 use super::will::Author;
 use crate::audit::{Entry, Trail};
 use crate::base::ids::{LinkId, ListenerId, SessionId};
-use crate::mqtt::{ProtocolError, Publish, Version};
+use crate::mqtt::{ProtocolError, Publish};
 
 /// The reason for which a session ends without its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl Clients {
         self.audit.as_ref().map(|_| Box::default())
     }
 
-    fn known_link(&self, id: LinkId) -> Option<&Link> {
+    /// The link, while it is there.
+    pub(super) fn known_link(&self, id: LinkId) -> Option<&Link> {
         self.links.get(id.slot as usize)?.as_deref().filter(|link| link.id == id)
     }
 
@@ -103,7 +104,7 @@ impl Clients {
         }
         let entry = entry
             .maybe("method", request.authentication_method.as_deref())
-            .text("protocol", protocol(request.version))
+            .text("protocol", request.version.name())
             .flag("clean_start", request.clean_start)
             .text("session", if is_resumed { "resumed" } else { "created" })
             .number("expiry_s", session.expiry_s.into());
@@ -124,7 +125,7 @@ impl Clients {
         let entry = Entry::new("login_refused").maybe("client_id", client_id);
         let entry = self.from(entry.maybe("unverified_user", user), &link.origin);
         let entry = entry
-            .maybe("protocol", request.map(|request| protocol(request.version)))
+            .maybe("protocol", request.map(|request| request.version.name()))
             .number("reason_code", error.code as u64)
             .text("reason", error.code.name())
             .text("cause", error.cause);
@@ -240,13 +241,5 @@ impl Clients {
         let entry = Entry::new(event).maybe("client_id", identity.map(|i| &*i.client_id));
         let entry = entry.maybe("user", identity.and_then(|i| i.user.as_deref()));
         audit.note(&entry.flag("is_will", true).text("topic", topic));
-    }
-}
-
-const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::V31 => "3.1",
-        Version::V311 => "3.1.1",
-        Version::V5 => "5.0",
     }
 }

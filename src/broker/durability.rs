@@ -16,8 +16,7 @@ use crate::base::ids::{
 use crate::base::time::Time;
 use crate::limits::GATHERING_BYTES_MAX;
 use crate::mqtt::{
-    Ack, AckType, Frame, Packet, PacketType, Properties, Publish, QoS, ReasonCode,
-    SubscriptionOptions, Version,
+    Ack, AckType, Frame, Packet, PacketType, Publish, QoS, ReasonCode, SubscriptionOptions, Version,
 };
 use crate::store::record::{Attributes, Owed, Owner, Record, Subscription};
 use crate::store::{Epoch, Submission};
@@ -169,16 +168,11 @@ impl Shard {
             return;
         }
         let publish = Publish {
-            dup: false,
             qos: QoS::AtMostOnce,
             retain: true,
             topic,
-            packet_id: 0,
-            topic_alias: None,
-            message_expiry_s: None,
-            subscription_ids: smallvec::SmallVec::new(),
-            properties: Properties::from_bytes(&[]),
             payload: payload.as_bytes(),
+            ..Publish::default()
         };
         let publication = self.publication(&publish, SessionNumber::NONE, None);
         // The journal does not keep what is said of itself.

@@ -240,7 +240,7 @@ impl ClientsQuery {
 
 impl Clients {
     fn is_waiting(&self, session: &Session) -> bool {
-        let link = session.link.and_then(|link| self.links.get(link.slot as usize)?.as_deref());
+        let link = session.link.and_then(|link| self.known_link(link));
         let link_waits = link.is_some_and(|it| it.blocked.socket || it.backlog_size().0 > 0);
         link_waits || session.queued_size().0 > 0
     }

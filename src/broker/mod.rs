@@ -94,5 +94,5 @@ pub use quotas::Quotas;
 pub use restore::Past;
 pub use shard::Shard;
 pub use told::{Farewell, TOLD};
-pub use trace::{Seen, SeenPublish, Watched, Witness, packet_name};
+pub use trace::{Seen, SeenPublish, Watched, Witness};
 pub use watch_packets::output_bytes;

@@ -9,7 +9,7 @@ use super::shard::Shard;
 use super::told::{Departure, Farewell};
 use crate::base::ids::SessionNumber;
 use crate::metrics::Dropped;
-use crate::mqtt::{Properties, Publish, ReasonCode};
+use crate::mqtt::{Publish, ReasonCode};
 
 /// The clients that one act sends away, at most.
 const CLIENTS_MAX: usize = 64;
@@ -27,16 +27,12 @@ impl Shard {
             Act::SendAway { from, count, farewell } => self.send_away(*from, *count, farewell),
             Act::Publish { topic, payload, qos, retain, expiry_s } => {
                 let publish = Publish {
-                    dup: false,
                     qos: *qos,
                     retain: *retain,
                     topic,
-                    packet_id: 0,
-                    topic_alias: None,
                     message_expiry_s: *expiry_s,
-                    subscription_ids: smallvec::SmallVec::new(),
-                    properties: Properties::from_bytes(&[]),
                     payload,
+                    ..Publish::default()
                 };
                 self.publish_for_operator(&publish)
             }

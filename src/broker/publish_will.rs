@@ -28,16 +28,13 @@ impl Shard {
         }
         let user = author.source.as_ref().and_then(Source::user);
         let mut publish = Publish {
-            dup: false,
             qos: will.qos,
             retain: will.retain,
             topic: &will.topic,
-            packet_id: 0,
-            topic_alias: None,
             message_expiry_s: will.message_expiry_s,
-            subscription_ids: smallvec::SmallVec::new(),
             properties: Properties::from_bytes(&will.properties),
             payload: &will.payload,
+            ..Publish::default()
         };
         // Nobody waits for an answer: the will is published all the same, but not retained.
         let refusal = self.topic_home(publish.topic) == self.index && publish.retain;

@@ -349,12 +349,11 @@ impl Shard {
     ) -> Result<Progress, ProtocolError> {
         let kind = frame.kind().ok_or(ProtocolError::malformed("reserved packet type"))?;
         self.clients.counters.packets_received += 1;
-        let Some(link) = self.clients.link(id) else { return Ok(Progress::Done) };
-        link.packets_received += 1;
-        if !self.traces.is_empty() {
+        if self.is_traced() {
             self.trace_received(id, frame);
         }
         let Some(link) = self.clients.link(id) else { return Ok(Progress::Done) };
+        link.packets_received += 1;
         let peer = match link.state {
             State::Connected { session } => Peer { link: id, session, version: link.version },
             State::Authenticating => {

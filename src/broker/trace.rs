@@ -75,17 +75,32 @@ pub struct SeenPublish {
     pub payload: Option<Vec<u8>>,
 }
 
-/// The taker of what was seen; false once nobody wants more, which None asks.
-pub type Witness = Box<dyn Fn(Option<Seen>) -> bool + Send>;
+/// The taker of what was seen.
+pub struct Witness(Box<dyn Fn(Option<Seen>) -> bool + Send>);
+
+impl Witness {
+    /// A witness that calls `take`, which returns at once: false once nobody wants more, which None
+    /// asks.
+    pub fn new(take: impl Fn(Option<Seen>) -> bool + Send + 'static) -> Self {
+        Self(Box::new(take))
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Witness")
+    }
+}
 
 /// One trace.
+#[derive(Debug)]
 struct Trace {
     watched: Watched,
     witness: Witness,
 }
 
 /// The traces of a worker.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Traces {
     all: Vec<Trace>,
     /// The latest publishes: topics, and when they came.
@@ -93,12 +108,6 @@ pub(super) struct Traces {
     /// Links that close, with their clients and users: what they are told last is still to be
     /// shown.
     closing: VecDeque<(LinkId, String, Option<String>)>,
-}
-
-impl fmt::Debug for Traces {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Traces({})", self.all.len())
-    }
 }
 
 impl Watched {
@@ -122,7 +131,7 @@ impl Traces {
 
     /// Ends the traces that nobody reads any more.
     pub(super) fn end_unread(&mut self) {
-        self.all.retain(|trace| (trace.witness)(None));
+        self.all.retain(|trace| (trace.witness.0)(None));
     }
 
     /// Begins a trace; false when there are too many.
@@ -188,29 +197,7 @@ impl Traces {
                 let end = publish.payload.len().min(SHOWN_BYTES_MAX);
                 shown.payload = Some(publish.payload[..end].to_vec());
             }
-            (trace.witness)(Some(seen))
+            (trace.witness.0)(Some(seen))
         });
-    }
-}
-
-/// The name of a packet type as the specification writes it.
-#[must_use]
-pub const fn packet_name(kind: PacketType) -> &'static str {
-    match kind {
-        PacketType::Connect => "CONNECT",
-        PacketType::ConnAck => "CONNACK",
-        PacketType::Publish => "PUBLISH",
-        PacketType::PubAck => "PUBACK",
-        PacketType::PubRec => "PUBREC",
-        PacketType::PubRel => "PUBREL",
-        PacketType::PubComp => "PUBCOMP",
-        PacketType::Subscribe => "SUBSCRIBE",
-        PacketType::SubAck => "SUBACK",
-        PacketType::Unsubscribe => "UNSUBSCRIBE",
-        PacketType::UnsubAck => "UNSUBACK",
-        PacketType::PingReq => "PINGREQ",
-        PacketType::PingResp => "PINGRESP",
-        PacketType::Disconnect => "DISCONNECT",
-        PacketType::Auth => "AUTH",
     }
 }

@@ -73,8 +73,7 @@ impl Shard {
 
     /// The client and the user of a link.
     fn client_of(&self, id: LinkId) -> Option<(String, Option<String>)> {
-        let link = self.clients.links.get(id.slot as usize).and_then(Option::as_deref);
-        let session = link.filter(|link| link.id == id).and_then(|link| link.session());
+        let session = self.clients.known_link(id).and_then(|link| link.session());
         let session = session.and_then(|it| self.clients.sessions.get(it));
         let of_session =
             session.map(|it| (it.client_id.to_string(), it.user().map(ToOwned::to_owned)));

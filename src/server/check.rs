@@ -1,11 +1,10 @@
 //! `ringmq check`: reports the faults of a configuration file, and of the files that it names.
 
 use super::configuration::{Contents, example};
-use super::failure::Failure;
+use super::refusal::refuse;
 use super::{listening, settings};
 use crate::base::causes;
 use crate::options::Options;
-use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -18,17 +17,7 @@ use std::process::ExitCode;
 pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (text, is_right) = match command().try_get_matches_from(arguments) {
         Ok(matches) => answer(&matches),
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => (error.render().to_string(), true),
-        // clap lists missing arguments on lines of their own.
-        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
-            return Failure::usage("FILE is needed; see ringmq check --help").report();
-        }
-        Err(error) => {
-            let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.strip_prefix("error: ").unwrap_or(line);
-            return Failure::usage(format!("{line}; see ringmq check --help")).report();
-        }
+        Err(error) => return refuse(&error, "ringmq check", "FILE is needed"),
     };
     // Whoever has closed the standard output still gets the status.
     let _ = std::io::stdout().write_all(text.as_bytes());

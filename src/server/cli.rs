@@ -2,6 +2,7 @@
 
 use super::configuration::Configuration;
 use super::failure::Failure;
+use super::refusal::cause;
 use crate::options::{Given, LogFormat, OPTIONS, OptionDef, Value, find_option};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -29,7 +30,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Command::Show(format!("{}\n", error.render().to_string().trim_end())))
             }
-            _ => Err(one_line(&error.render().to_string())),
+            _ => Err(Failure::usage(format!("{}; see ringmq --help", cause(&error)))),
         },
     }
 }
@@ -116,13 +117,6 @@ fn given_as(option: &OptionDef, matches: &ArgMatches) -> String {
         Some(ValueSource::EnvVariable) => option.variable(),
         _ => format!("--{}", option.name),
     }
-}
-
-/// The first line of clap's message.
-fn one_line(message: &str) -> Failure {
-    let line = message.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    Failure::usage(format!("{line}; see ringmq --help"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `ringmq journal`: shows a data directory's records, and makes the directory smaller.
 
 use super::failure::Failure;
+use super::refusal::refuse;
 use crate::base::ids::DeliveryName;
 use crate::base::random;
 use crate::journal::{self, Directory, JournalError, Segment};
 use crate::store::record::{Attributes, Body, ClockNote, Published, Record, StoredDelivery};
 use crate::store::{Epoch, Fault, Found, Reader, Recovered, Watch};
-use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::fmt::{self, Display};
@@ -17,12 +17,15 @@ use std::process::ExitCode;
 /// The number of a payload's bytes that are shown.
 const SHOWN_BYTES: usize = 32;
 
+/// The arguments that none of the commands goes without.
+const MISSING: &str = "verify, dump or compact and a directory are needed";
+
 /// Runs the command; `arguments` begin with its name, `journal`. The exit status is 1 for damage,
 /// and 2 when a directory cannot be read or written.
 pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, "ringmq journal", MISSING),
     };
     let Some((name, matches)) = matches.subcommand() else { unreachable!("one is required") };
     let directory = matches.get_one::<PathBuf>("directory").expect("is required");
@@ -62,28 +65,6 @@ fn command() -> Command {
             with("compact", "Keeps only the current state; the broker has to be stopped")
                 .arg(accept),
         )
-}
-
-fn refuse(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp => {
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        // clap lists missing arguments on lines of their own.
-        ErrorKind::MissingRequiredArgument
-        | ErrorKind::MissingSubcommand
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::usage(
-            "verify, dump or compact and a directory are needed; see ringmq journal --help",
-        )
-        .report(),
-        _ => {
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.strip_prefix("error: ").unwrap_or(line);
-            Failure::usage(format!("{line}; see ringmq journal --help")).report()
-        }
-    }
 }
 
 /// Reads a directory, perhaps while a broker writes to it; returns its state, the watch and its

@@ -22,6 +22,7 @@ mod observer;
 mod passwd;
 mod pinning;
 mod questions;
+mod refusal;
 mod reload;
 mod resource;
 mod settings;
@@ -34,6 +35,7 @@ use cli::Command;
 use configuration::Configuration;
 use failure::Failure;
 use logging::Field;
+use refusal::show;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -93,12 +95,6 @@ fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
     use_ordinary_pages();
     let ended = start::serve(options, given, configuration, log);
     ended.map_err(|failure| failure.in_format(format))
-}
-
-fn show(text: &str) -> ExitCode {
-    // Whoever has closed the standard output does not want the help.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
 }
 
 /// Aborts the process on a panic: a broken invariant on one worker must not leave the others

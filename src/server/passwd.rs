@@ -1,11 +1,11 @@
 //! `ringmq passwd`: changes a password file.
 
 use super::failure::Failure;
+use super::refusal::refuse;
 use crate::access::{HashMethod, Secret, hash_password};
 use crate::base::operator_file;
 use crate::limits::ACCESS_FILE_BYTES_MAX;
 use clap::builder::PossibleValuesParser;
-use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -22,7 +22,7 @@ const PASSWORD_BYTES_MAX: u64 = 65_535;
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, "ringmq passwd", "FILE and USER are needed"),
     };
     match Request::new(&matches).and_then(|request| request.run(read_password)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,25 +59,6 @@ fn command() -> Command {
                      pbkdf2, and SCRAM-SHA-256 needs scram",
                 ),
         )
-}
-
-fn refuse(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp => {
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        // clap lists missing arguments on lines of their own.
-        ErrorKind::MissingRequiredArgument => {
-            Failure::usage("FILE and USER are needed; see ringmq passwd --help").report()
-        }
-        _ => {
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.strip_prefix("error: ").unwrap_or(line);
-            Failure::usage(format!("{line}; see ringmq passwd --help")).report()
-        }
-    }
 }
 
 /// The user's command.

@@ -23,7 +23,7 @@ mod transmit;
 mod worker;
 
 pub use journal_line::JournalLine;
-pub use notices::{Announcement, Hidden, LoginSender, Notice, Question, Reply, Settings};
+pub use notices::{Announcement, LoginSender, Notice, Question, Reply, Settings};
 pub use parcel::Parcel;
 pub use places::{Places, TakenPlace};
 pub use report::Report;

@@ -40,6 +40,8 @@ pub enum Notice {
 pub enum Question {
     /// All metrics of the worker, with sums over its clients that are made anew, in pieces.
     Snapshot(Reply<Snapshot>),
+    /// All metrics of the worker as they stand: sums over its clients are those made last.
+    Glance(Reply<Snapshot>),
     /// Some clients.
     Clients(ClientsQuery, Reply<ClientsPage>),
     /// The client with this identifier, if its session lives on the worker, and what the kernel
@@ -52,18 +54,9 @@ pub enum Question {
     /// The names on the level below a topic, or on the first one, that begin with a text.
     Levels(Option<String>, String, Reply<Levels>),
     /// Show packets as they pass; false when the worker shows as many as it can already.
-    Trace(Watched, Hidden<Witness>, Reply<bool>),
+    Trace(Watched, Witness, Reply<bool>),
     /// Do something about clients or messages.
     Act(Act, Reply<Deed>),
-}
-
-/// A value that has nothing to show of itself.
-pub struct Hidden<T>(pub T);
-
-impl<T> fmt::Debug for Hidden<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Hidden")
-    }
 }
 
 /// The way of an answer back to whoever asked.

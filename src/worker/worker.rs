@@ -244,6 +244,7 @@ impl Worker {
                 }
                 self.snapshots.push(reply);
             }
+            Question::Glance(reply) => reply.send(self.snapshot()),
             Question::Clients(query, reply) => {
                 reply.send(self.engine.shard.clients_page(&query));
             }
@@ -265,7 +266,7 @@ impl Worker {
                 reply.send(self.engine.shard.retained_levels(below.as_deref(), &begins));
             }
             Question::Trace(watched, witness, reply) => {
-                reply.send(self.engine.shard.begin_trace(watched, witness.0));
+                reply.send(self.engine.shard.begin_trace(watched, witness));
             }
             Question::Act(act, reply) => {
                 let mut deed = Deed::default();

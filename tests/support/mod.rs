@@ -11,7 +11,8 @@ pub mod peer;
 pub mod server;
 pub mod vectors;
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A client that waits longer for an answer hangs: no busy machine takes so long, and every wait
@@ -30,6 +31,24 @@ pub fn ringmq() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
     command.envs(NO_ADMIN);
     command
+}
+
+/// A password file in `folder` in which these users have one password.
+pub fn passwords(folder: &folder::Folder, users: &[&str], password: &str) -> String {
+    let path = folder.path().join("users").display().to_string();
+    for (index, user) in users.iter().enumerate() {
+        let create: &[&str] = if index == 0 { &["--create"] } else { &[] };
+        let mut child = ringmq()
+            .args(["passwd", "-b"])
+            .args(create)
+            .args([&path, *user])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+    path
 }
 
 /// So many cases of a property test; what fails is printed in full, so no file is written.

@@ -106,6 +106,16 @@ pub enum Version {
 }
 
 impl Version {
+    /// The version as the specifications write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+
     /// Whether packets have properties and reason codes.
     #[must_use]
     pub const fn is_v5(self) -> bool {

@@ -3,7 +3,7 @@
 use crate::audit::{Hash, Line, Place, Verified, Verifier};
 use crate::limits::AUDIT_LINE_BYTES_MAX;
 use crate::server::failure::Failure;
-use clap::error::ErrorKind;
+use crate::server::refusal::refuse;
 use clap::{Arg, Command, value_parser};
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub(in crate::server) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, "ringmq audit", "verify and a file are needed"),
     };
     let Some((_, matches)) = matches.subcommand() else { unreachable!("one is required") };
     let files = matches.get_many::<PathBuf>("file").expect("is required").cloned().collect();
@@ -48,27 +48,6 @@ fn command() -> Command {
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommand(verify)
-}
-
-fn refuse(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp => {
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        // clap lists missing arguments on lines of their own.
-        ErrorKind::MissingRequiredArgument
-        | ErrorKind::MissingSubcommand
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Failure::usage("verify and a file are needed; see ringmq audit --help").report()
-        }
-        _ => {
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.strip_prefix("error: ").unwrap_or(line);
-            Failure::usage(format!("{line}; see ringmq audit --help")).report()
-        }
-    }
 }
 
 fn verify(files: Vec<PathBuf>, wanted: Option<Hash>) -> Result<ExitCode, Failure> {

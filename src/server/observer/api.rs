@@ -4,12 +4,12 @@ use super::super::dashboard;
 use super::access::admit;
 use super::acts::no_answer;
 use super::clients::{Column, ROWS_MAX, Wanted};
-use super::history::labelled;
+use super::history::by_name;
 use super::{Observer, acts, http, live, log_tail, retained, state, trace};
 use crate::base::ids::WorkerId;
 use crate::broker::{ClientRow, ClientsQuery, Recipient, WaitingRow};
 use crate::metrics::Counters;
-use crate::mqtt::Version;
+use crate::mqtt::{Version, check_topic_name};
 use crate::options::Scheme;
 use crate::worker::Question;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -49,6 +49,28 @@ pub(in crate::server) fn routes(observer: Observer) -> Router {
         .layer(middleware::from_fn_with_state(observer, admit))
 }
 
+/// The fault of a request.
+#[derive(Debug)]
+pub(super) struct Wrong(pub(super) StatusCode, pub(super) &'static str);
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        problem(self.0, self.1)
+    }
+}
+
+/// The rows that an answer has.
+pub(super) fn rows(asked: Option<usize>) -> Result<usize, Wrong> {
+    let count = Some(asked.unwrap_or(100)).filter(|count| (1..=ROWS_MAX).contains(count));
+    count.ok_or(Wrong(StatusCode::BAD_REQUEST, "limit is from 1 to 1000"))
+}
+
+/// Refuses what is no topic name.
+pub(super) fn plain_topic(topic: &str) -> Result<(), Wrong> {
+    let wrong = |_| Wrong(StatusCode::BAD_REQUEST, "topic is a topic, without + and #");
+    check_topic_name(topic).map_err(wrong)
+}
+
 /// An answer that says what is wrong.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     (status, Json(json!({ "error": detail }))).into_response()
@@ -82,17 +104,9 @@ struct ClientJson {
     departed: Option<&'static str>,
 }
 
-const fn version_name(version: Version) -> &'static str {
-    match version {
-        Version::V31 => "3.1",
-        Version::V311 => "3.1.1",
-        Version::V5 => "5.0",
-    }
-}
-
 fn version_named(name: &str) -> Option<Version> {
     let all = [Version::V31, Version::V311, Version::V5];
-    all.into_iter().find(|version| version_name(*version) == name)
+    all.into_iter().find(|version| version.name() == name)
 }
 
 /// The label values of a metric.
@@ -110,7 +124,7 @@ impl ClientJson {
             worker: worker.0,
             listener: listener.map(ToString::to_string).unwrap_or_default(),
             address: connection.and_then(|c| c.address).map(|address| address.to_string()),
-            version: connection.map(|c| version_name(c.version)),
+            version: connection.map(|c| c.version.name()),
             keep_alive_s: connection.map(|c| c.keep_alive_s),
             silent_s: connection.map(|c| c.silent_for.as_secs_f64()),
             blocked: connection.is_some_and(|c| c.is_blocked),
@@ -165,10 +179,11 @@ async fn clients(State(observer): State<Observer>, Query(asked): Query<ClientsAs
         is_connected: asked.connected,
         is_waiting: false,
     };
-    let (column, limit) = (asked.sort.unwrap_or(Column::ClientId), asked.limit.unwrap_or(100));
-    if !(1..=ROWS_MAX).contains(&limit) {
-        return problem(StatusCode::BAD_REQUEST, "limit is from 1 to 1000");
-    }
+    let column = asked.sort.unwrap_or(Column::ClientId);
+    let limit = match rows(asked.limit) {
+        Ok(limit) => limit,
+        Err(wrong) => return wrong.into_response(),
+    };
     let version = match asked.version.as_deref().map(version_named) {
         Some(None) => return problem(StatusCode::BAD_REQUEST, "version is 3.1, 3.1.1 or 5.0"),
         version => version.flatten(),
@@ -254,8 +269,8 @@ async fn subscribers(
     State(observer): State<Observer>,
     Query(asked): Query<SubscribersAsked>,
 ) -> Response {
-    if asked.topic.is_empty() || asked.topic.contains(['+', '#', '\0']) {
-        return problem(StatusCode::BAD_REQUEST, "topic is a topic, without + and #");
+    if let Err(wrong) = plain_topic(&asked.topic) {
+        return wrong.into_response();
     }
     let all = observer.ask_all(|reply| Question::Recipients(asked.topic.clone(), reply)).await;
     let json =
@@ -267,12 +282,7 @@ async fn subscribers(
 
 /// The sums over all workers, by name; families as objects by label.
 async fn metrics(State(observer): State<Observer>) -> Response {
-    let values = observer.look().await.values();
-    let all = values.into_iter().map(|(metric, values)| {
-        let values = values.into_iter().map(|value| json!(value));
-        (metric.name.to_owned(), labelled(metric.values, values))
-    });
-    Json(Value::Object(all.collect())).into_response()
+    Json(by_name(observer.look().await.values())).into_response()
 }
 
 async fn rates(State(observer): State<Observer>) -> Response {

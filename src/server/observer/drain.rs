@@ -40,14 +40,14 @@ impl Observer {
         for worker in workers() {
             self.notices.send(worker, Notice::Drain);
         }
-        let clients = self.look().await.sums().1.clients_connected;
+        let clients = self.glance().await.sums().1.clients_connected;
         let seconds = drain.over.as_secs();
         tracing::info!(clients, seconds, "Draining");
         let until = self.clock.now().after(drain.over);
         loop {
             let left = until.since(self.clock.now());
             let parts = (left.as_millis() / PART_INTERVAL.as_millis()) as u64 + 1;
-            let view = self.look().await;
+            let view = self.glance().await;
             let mut remain = 0;
             for snapshot in &view.workers {
                 let connected = snapshot.gauges.clients_connected;

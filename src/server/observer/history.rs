@@ -3,7 +3,7 @@
 
 use super::{Observer, View};
 use crate::base::time::Time;
-use crate::metrics::{Counters, Histograms};
+use crate::metrics::{Counters, Histograms, Metric};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -105,7 +105,7 @@ impl Observer {
     }
 
     async fn sample(&self) -> Sample {
-        self.sample_of(&self.look().await)
+        self.sample_of(&self.glance().await)
     }
 
     fn sample_of(&self, view: &View) -> Sample {
@@ -120,13 +120,9 @@ impl Observer {
         let spans = SPANS.iter().filter_map(|(name, span)| {
             let before = self.history.before(&now, *span)?;
             let seconds = now.at.since(before.at).as_secs_f64();
-            let rates = Counters::TABLE.iter().zip(now.counters.values());
-            let rates = rates.zip(before.counters.values()).map(|((metric, now), before)| {
-                let rate = |(now, before): (&u64, &u64)| (now - before) as f64 / seconds;
-                let values = now.iter().zip(before).map(rate);
-                (metric.name.to_owned(), labelled(metric.values, values.map(|rate| json!(rate))))
-            });
-            Some(((*name).to_owned(), Value::Object(rates.collect())))
+            let mut counts = Counts::default();
+            counts.add(&before.counters, &now.counters);
+            Some(((*name).to_owned(), by_name(counts.rates(seconds))))
         });
         Value::Object(spans.collect())
     }
@@ -167,7 +163,7 @@ impl View {
 }
 
 /// Values by label; the only value of a metric without a label.
-pub(super) fn labelled(labels: &[&str], mut values: impl Iterator<Item = Value>) -> Value {
+fn labelled(labels: &[&str], mut values: impl Iterator<Item = Value>) -> Value {
     match labels {
         [""] => values.next().unwrap_or_default(),
         _ => {
@@ -175,6 +171,40 @@ pub(super) fn labelled(labels: &[&str], mut values: impl Iterator<Item = Value>)
             Value::Object(pairs.collect::<Map<_, _>>())
         }
     }
+}
+
+/// The counts between two moments, in the order of the counters' table.
+#[derive(Debug, Default)]
+pub(super) struct Counts(Vec<Vec<u64>>);
+
+impl Counts {
+    /// Adds what came between.
+    pub(super) fn add(&mut self, before: &Counters, now: &Counters) {
+        let (before, now) = (before.values(), now.values());
+        self.0.resize(now.len(), Vec::new());
+        for ((sums, before), now) in self.0.iter_mut().zip(before).zip(now) {
+            sums.resize(now.len(), 0);
+            for ((sum, before), now) in sums.iter_mut().zip(before).zip(now) {
+                *sum += now.saturating_sub(*before);
+            }
+        }
+    }
+
+    /// The counts a second.
+    pub(super) fn rates(self, seconds: f64) -> Vec<(&'static Metric, Vec<f64>)> {
+        let rate = |count: u64| count as f64 / seconds;
+        let rates = self.0.into_iter().map(|counts| counts.into_iter().map(rate).collect());
+        Counters::TABLE.iter().zip(rates).collect()
+    }
+}
+
+/// Values by the name of their metric; families as objects by label.
+pub(super) fn by_name<T: Into<Value>>(values: Vec<(&'static Metric, Vec<T>)>) -> Value {
+    let pairs = values.into_iter().map(|(metric, values)| {
+        let values = values.into_iter().map(Into::into);
+        (metric.name.to_owned(), labelled(metric.values, values))
+    });
+    Value::Object(pairs.collect())
 }
 
 /// How often, and percentiles in milliseconds.

@@ -137,7 +137,7 @@ async fn ready(State(observer): State<Observer>) -> (StatusCode, &'static str) {
         Stage::Draining => return unready("draining\n"),
         Stage::Stopping => return unready("stopping\n"),
     }
-    let view = observer.look().await;
+    let view = observer.glance().await;
     if view.workers.len() < observer.notices.workers() {
         return unready("a worker does not answer\n");
     }

@@ -2,13 +2,13 @@
 
 use super::clients::{Column, Wanted};
 use super::cores::Cores;
-use super::history::labelled;
+use super::history::{Counts, by_name};
 use super::stream::{Viewers, event};
 use super::{Observer, View};
 use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::ClientsQuery;
-use crate::metrics::{Counters, Histograms, Metric, Snapshot};
+use crate::metrics::{Counters, Histograms, Snapshot};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -162,7 +162,7 @@ impl Observer {
             "commit": few_percentiles(&minute.commit),
             "heat": heat(&durations),
             "workers": workers,
-            "journal": self.journal(now),
+            "journal": self.journal(&now.view),
             "slow": self.slow().await,
             "websockets": self.websockets().collect::<Vec<_>>(),
         })
@@ -215,15 +215,6 @@ impl Observer {
         })
     }
 
-    fn journal(&self, now: &Moment) -> &'static str {
-        let is_failing = now.view.sums().1.journal_failing > 0;
-        match (&self.options().data_dir, is_failing) {
-            (None, _) => "none",
-            (Some(_), false) => "works",
-            (Some(_), true) => "failing",
-        }
-    }
-
     /// The connected clients for which most messages wait, then those whose socket is full.
     async fn slow(&self) -> Vec<Value> {
         let query =
@@ -243,38 +234,6 @@ impl Observer {
         };
         listed.map(|listed| listed.rows).unwrap_or_default().into_iter().map(json).collect()
     }
-}
-
-/// The counts between two moments, in the order of the counters' table.
-#[derive(Debug, Default)]
-struct Counts(Vec<Vec<u64>>);
-
-impl Counts {
-    fn add(&mut self, before: &Counters, now: &Counters) {
-        let (before, now) = (before.values(), now.values());
-        self.0.resize(now.len(), Vec::new());
-        for ((sums, before), now) in self.0.iter_mut().zip(before).zip(now) {
-            sums.resize(now.len(), 0);
-            for ((sum, before), now) in sums.iter_mut().zip(before).zip(now) {
-                *sum += now.saturating_sub(*before);
-            }
-        }
-    }
-
-    fn rates(self, seconds: f64) -> Vec<(&'static Metric, Vec<f64>)> {
-        let rate = |count: u64| count as f64 / seconds;
-        let rates = self.0.into_iter().map(|counts| counts.into_iter().map(rate).collect());
-        Counters::TABLE.iter().zip(rates).collect()
-    }
-}
-
-/// Values by the name of their metric; families as objects by label.
-fn by_name<T: Into<Value>>(values: Vec<(&'static Metric, Vec<T>)>) -> Value {
-    let pairs = values.into_iter().map(|(metric, values)| {
-        let values = values.into_iter().map(Into::into);
-        (metric.name.to_owned(), labelled(metric.values, values))
-    });
-    Value::Object(pairs.collect())
 }
 
 /// For each QoS how many deliveries there were, and their quantiles.

@@ -166,10 +166,29 @@ impl Observer {
         self.audit.act(&caller.name, act, fields);
     }
 
+    /// All metrics, for which each worker looks at all of its clients.
     async fn look(&self) -> View {
-        let answers = self.ask_all(Question::Snapshot).await;
+        self.view(Question::Snapshot).await
+    }
+
+    /// The same as they stand: for counts, durations and states that no client has a part of.
+    async fn glance(&self) -> View {
+        self.view(Question::Glance).await
+    }
+
+    async fn view(&self, question: impl Fn(Reply<Snapshot>) -> Question) -> View {
+        let answers = self.ask_all(question).await;
         let workers = answers.into_iter().map(|(_, snapshot)| snapshot).collect();
         View { process: self.process(), workers }
+    }
+
+    /// The journal's state in a word.
+    fn journal(&self, view: &View) -> &'static str {
+        match (&self.options().data_dir, view.sums().1.journal_failing) {
+            (None, _) => "none",
+            (Some(_), 0) => "works",
+            (Some(_), _) => "failing",
+        }
     }
 
     /// Asks all workers; the answers that came in time, with their workers, in order.

@@ -4,7 +4,7 @@
 use super::Observer;
 use super::access::Caller;
 use super::acts::{check_topic, no_answer};
-use super::api::problem;
+use super::api::{plain_topic, problem, rows};
 use super::clients::ROWS_MAX;
 use crate::base::ids::WorkerId;
 use crate::broker::{Act, RetainedAsked, RetainedRow};
@@ -46,7 +46,7 @@ fn row_json(row: &RetainedRow) -> Value {
 }
 
 /// Checks a filter of retained messages.
-fn check_filter(filter: &str) -> Result<(), String> {
+pub(super) fn check_filter(filter: &str) -> Result<(), String> {
     match TopicFilter::parse(filter, usize::MAX) {
         Ok(parsed) if parsed.share_name.is_some() => Err("filter: a shared one".to_owned()),
         Ok(_) => Ok(()),
@@ -136,10 +136,10 @@ async fn messages(
     State(observer): State<Observer>,
     Query(asked): Query<MessagesAsked>,
 ) -> Response {
-    let count = asked.limit.unwrap_or(100);
-    if !(1..=ROWS_MAX).contains(&count) {
-        return problem(StatusCode::BAD_REQUEST, "limit is from 1 to 1000");
-    }
+    let count = match rows(asked.limit) {
+        Ok(count) => count,
+        Err(wrong) => return wrong.into_response(),
+    };
     if let Err(cause) = check_filter(&asked.filter) {
         return problem(StatusCode::BAD_REQUEST, &cause);
     }
@@ -157,8 +157,8 @@ struct MessageAsked {
 }
 
 async fn message(State(observer): State<Observer>, Query(asked): Query<MessageAsked>) -> Response {
-    if asked.topic.is_empty() || asked.topic.contains(['+', '#', '\0']) {
-        return problem(StatusCode::BAD_REQUEST, "topic is a topic, without + and #");
+    if let Err(wrong) = plain_topic(&asked.topic) {
+        return wrong.into_response();
     }
     let asked = RetainedAsked { filter: asked.topic, after: None, count: 1, has_payloads: true };
     match observer.retained(asked).await.map(|(rows, _)| rows.into_values().next()) {

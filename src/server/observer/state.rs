@@ -2,7 +2,7 @@
 
 use super::access::Caller;
 use super::acts::no_answer;
-use super::api::problem;
+use super::api::{Wrong, problem};
 use super::{Drain, Observer, Stage};
 use crate::options::LogLevel;
 use crate::server::control::Order;
@@ -28,19 +28,22 @@ pub(super) fn routes() -> Router<Observer> {
         .route("/api/v1/drain", post(drain))
 }
 
+impl Observer {
+    /// Has the control thread do something.
+    async fn order(&self, order: Order) -> Result<(), Wrong> {
+        let sent = self.orders.send(order).await;
+        sent.map_err(|_| Wrong(StatusCode::SERVICE_UNAVAILABLE, "the broker stops"))
+    }
+}
+
 async fn status(State(observer): State<Observer>) -> Response {
-    let view = observer.look().await;
+    let view = observer.glance().await;
     let stage = match *observer.stage.borrow() {
         Stage::Serving => "serving",
         Stage::Draining => "draining",
         Stage::Stopping => "stopping",
     };
     let options = observer.options();
-    let journal = match (&options.data_dir, view.sums().1.journal_failing) {
-        (None, _) => "none",
-        (Some(_), 0) => "works",
-        (Some(_), _) => "fails",
-    };
     let cores = observer.cores.iter().enumerate();
     let workers: Vec<Value> = cores
         .map(|(worker, core)| {
@@ -55,7 +58,7 @@ async fn status(State(observer): State<Observer>) -> Response {
         "uptime_s": view.process.uptime,
         "listeners": listeners,
         "workers": workers,
-        "journal": journal,
+        "journal": observer.journal(&view),
         "data_dir": options.data_dir,
     }))
     .into_response()
@@ -94,13 +97,12 @@ async fn reload(
 ) -> Response {
     observer.tell_act(&caller, "reload", &[]);
     let (sender, answer) = oneshot::channel();
-    if observer.orders.send(Order::Reload(Arc::clone(&caller.name), sender)).await.is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the broker stops");
-    }
-    match answer.await {
-        Ok(Ok(())) => Json(json!({ "reloaded": true })).into_response(),
-        Ok(Err(cause)) => problem(StatusCode::UNPROCESSABLE_ENTITY, &cause),
-        Err(_) => no_answer(),
+    let ordered = observer.order(Order::Reload(Arc::clone(&caller.name), sender)).await;
+    match (ordered, answer.await) {
+        (Err(wrong), _) => wrong.into_response(),
+        (Ok(()), Ok(Ok(()))) => Json(json!({ "reloaded": true })).into_response(),
+        (Ok(()), Ok(Err(cause))) => problem(StatusCode::UNPROCESSABLE_ENTITY, &cause),
+        (Ok(()), Err(_)) => no_answer(),
     }
 }
 
@@ -119,10 +121,8 @@ async fn log_level(
         return problem(StatusCode::BAD_REQUEST, "level is error, warn, info, debug or trace");
     };
     observer.tell_act(&caller, "change the log's level", &[("level", Field::Text(&asked.level))]);
-    match observer.orders.send(Order::LogLevel(level)).await {
-        Ok(()) => Json(json!({ "level": asked.level })).into_response(),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the broker stops"),
-    }
+    let ordered = observer.order(Order::LogLevel(level)).await;
+    ordered.map(|()| Json(json!({ "level": asked.level }))).into_response()
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,8 +143,7 @@ async fn drain(
     // At once is a drain, too: clients are told where to go.
     let over = Duration::from_secs(asked.over_s.into()).max(Duration::from_millis(1));
     let server_reference = asked.server_reference.map(Into::into);
-    match observer.orders.send(Order::Drain(Drain { over, server_reference })).await {
-        Ok(()) => (StatusCode::ACCEPTED, Json(json!({ "draining": true }))).into_response(),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the broker stops already"),
-    }
+    let ordered = observer.order(Order::Drain(Drain { over, server_reference })).await;
+    let answer = (StatusCode::ACCEPTED, Json(json!({ "draining": true })));
+    ordered.map(|()| answer).into_response()
 }

@@ -4,12 +4,12 @@ use super::Observer;
 use super::access::Caller;
 use super::acts::no_answer;
 use super::api::problem;
+use super::retained::check_filter;
 use crate::base::ids::WorkerId;
-use crate::broker::{Seen, Watched, Witness, packet_name};
+use crate::broker::{Seen, Watched, Witness};
 use crate::io::clock;
-use crate::mqtt::TopicFilter;
 use crate::server::logging::Field::Text;
-use crate::worker::{Hidden, Notice, Question};
+use crate::worker::{Notice, Question};
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -69,7 +69,8 @@ impl Lines {
     async fn next(&mut self) -> Bytes {
         let first = timeout(SIGN_INTERVAL, self.seen.recv()).await.ok().flatten();
         let mut text = String::new();
-        for seen in first.into_iter().chain(std::iter::from_fn(|| self.seen.try_recv().ok())) {
+        let more = std::iter::from_fn(|| self.seen.try_recv().ok()).take(WAITING_MAX);
+        for seen in first.into_iter().chain(more) {
             text += &line(&self.observer, &seen);
         }
         let left_out = self.left_out.swap(0, Ordering::Relaxed);
@@ -89,11 +90,8 @@ async fn trace(
     if asked.client.is_none() && asked.user.is_none() && asked.topic.is_none() {
         return wrong("client, user or topic says which packets are wanted");
     }
-    if let Some(filter) = &asked.topic {
-        match TopicFilter::parse(filter, usize::MAX) {
-            Ok(parsed) if parsed.share_name.is_none() => {}
-            _ => return wrong("topic is a topic filter, not a shared one"),
-        }
+    if asked.topic.as_ref().is_some_and(|filter| check_filter(filter).is_err()) {
+        return wrong("topic is a topic filter, not a shared one");
     }
     let given = |value: &'_ Option<String>| value.clone().unwrap_or_default();
     let which = [given(&asked.client), given(&asked.user), given(&asked.topic)];
@@ -112,7 +110,7 @@ async fn trace(
     let lines = Lines { seen, left_out: Arc::clone(&left_out), observer: observer.clone() };
     for worker in WorkerId::all(observer.notices.workers()) {
         let (sender, left_out) = (sender.clone(), Arc::clone(&left_out));
-        let witness: Witness = Box::new(move |seen| {
+        let witness = Witness::new(move |seen| {
             let Some(seen) = seen else { return !sender.is_closed() };
             match sender.try_send(seen) {
                 Ok(()) => true,
@@ -124,8 +122,7 @@ async fn trace(
             }
         });
         let watched = watched.clone();
-        let begun =
-            observer.ask(worker, |reply| Question::Trace(watched, Hidden(witness), reply)).await;
+        let begun = observer.ask(worker, |reply| Question::Trace(watched, witness, reply)).await;
         match begun {
             Some(true) => {}
             Some(false) => {
@@ -149,7 +146,7 @@ fn line(observer: &Observer, seen: &Seen) -> String {
         "at_s": wall.saturating_sub(ago).as_secs_f64(),
         "direction": if seen.is_sent { "out" } else { "in" },
         "client_id": seen.client_id,
-        "type": packet_name(seen.kind),
+        "type": seen.kind.name(),
         "bytes": seen.bytes,
         "packet_id": seen.packet_id,
         "reason_codes": seen.codes,

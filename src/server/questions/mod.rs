@@ -6,12 +6,13 @@ mod tables;
 mod top;
 
 use super::failure::Failure;
+use super::refusal::{refuse, show};
+use crate::access::Tokens;
 use asking::{Asking, Question};
 use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ArgMatches;
-use clap::error::ErrorKind;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -48,20 +49,11 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = std::iter::once("ringmq".into()).chain(arguments).collect();
     let matches = match commands::all().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return show(&error.render().to_string());
-        }
-        // clap lists missing arguments on lines of their own.
-        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+        Err(error) => {
+            // The second line names the first argument that is missing.
             let text = error.render().to_string();
             let missing = text.lines().nth(1).unwrap_or_default().trim();
-            return Failure::usage(format!("{missing} is needed; see ringmq --help")).report();
-        }
-        Err(error) => {
-            let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.strip_prefix("error: ").unwrap_or(line);
-            return Failure::usage(format!("{line}; see ringmq --help")).report();
+            return refuse(&error, "ringmq", &format!("{missing} is needed"));
         }
     };
     let Some((name, asked)) = matches.subcommand() else { return ExitCode::from(2) };
@@ -73,12 +65,6 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(text) => show(&text),
         Err(cause) => Failure::start(cause).report(),
     }
-}
-
-fn show(text: &str) -> ExitCode {
-    // Whoever has closed the standard output still gets the status.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
 }
 
 /// The value of an argument as text, if the command has it and it is given.
@@ -93,7 +79,7 @@ fn path<'a>(asked: &'a ArgMatches, name: &str) -> Option<&'a PathBuf> {
 /// The broker that the arguments name, and the right by which it is asked.
 fn asking(asked: &ArgMatches) -> Result<Asking, String> {
     let token = match path(asked, "token-file") {
-        Some(file) => Some(read_token(file)?),
+        Some(file) => Tokens::read(file)?.0.any().map(ToOwned::to_owned),
         None => given(asked, "token").map(ToOwned::to_owned),
     };
     let admin = given(asked, "admin").map(ToOwned::to_owned);
@@ -118,16 +104,6 @@ fn answer(asking: &Asking, name: &str, asked: &ArgMatches) -> Result<String, Str
 fn write_line(line: &str) -> bool {
     let mut out = std::io::stdout();
     line.is_empty() || writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
-}
-
-/// The first token of a file that may have several, in the form of `--admin-token-file`.
-fn read_token(file: &PathBuf) -> Result<String, String> {
-    let wrong = |cause: String| format!("{}: {cause}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    let mut lines = text.lines().map(str::trim);
-    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
-    let token = first.map(|line| line.strip_prefix("read ").unwrap_or(line).trim().to_owned());
-    token.ok_or_else(|| wrong("there is no token".to_owned()))
 }
 
 /// The request that a command makes.

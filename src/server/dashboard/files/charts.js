@@ -14,8 +14,6 @@ function keepDrawn(element, signal, draw) {
     sizes.observe(element)
     const again = () => draw(element.clientWidth)
     document.addEventListener('themechange', again, { signal })
-    const scheme = matchMedia('(prefers-color-scheme: dark)')
-    scheme.addEventListener('change', again, { signal })
     signal.addEventListener('abort', () => sizes.disconnect())
 }
 

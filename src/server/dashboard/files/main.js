@@ -64,10 +64,7 @@ function showLink({ status, reason }) {
     }
 }
 
-function isDark() {
-    const chosen = document.documentElement.dataset.theme
-    return chosen ? chosen === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
-}
+const isDark = () => document.documentElement.dataset.theme === 'dark'
 
 function setUpTheme() {
     const button = byId('theme')
@@ -83,10 +80,9 @@ function setUpTheme() {
         } catch {
             // The choice holds for this page then.
         }
-        name()
         document.dispatchEvent(new Event('themechange'))
     })
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', name)
+    document.addEventListener('themechange', name)
     name()
 }
 
