@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use support::folder::Folder;
-use support::server::{Server, eventually};
+use support::server::{Server, eventually, run};
 
 fn data(folder: &Folder) -> String {
     folder.path().join("data").to_str().unwrap().to_owned()
@@ -222,7 +222,7 @@ fn start_on_small_disk(folder: &Folder) -> (Server, PathBuf) {
     let script = format!("mount -t tmpfs -o size=3m tmpfs {mount} && exec \"$0\" \"$@\"");
     let server = Server::start_under(
         &["unshare", "--mount", "sh", "-c", &script],
-        &["--listen", "127.0.0.1:0", "--data-dir", &data(folder)],
+        &["--listen", "127.0.0.1:0", "--data-dir", &data(folder), "--admin-listen", "127.0.0.1:0"],
     );
     let disk = PathBuf::from(format!("/proc/{}/root{mount}", server.pid()));
     (server, disk)
@@ -245,12 +245,21 @@ fn a_full_disk_stops_acknowledgements_until_there_is_room() {
     server.logs("The journal cannot be written: No space left on device");
     let told = receive(&server, &["-t", "$SYS/broker/journal/state"]);
     assert!(told.iter().any(|line| line.contains("No space left on device")), "{told:?}");
+    let status = || {
+        let address = server.dashboard().0;
+        let status = ["journal", "status", "--admin", &address];
+        run(support::ringmq().args(status)).1
+    };
+    let told = status();
+    assert!(told.contains("state: failing\n") && told.contains("failure: No space"), "{told}");
     // What need not outlive the process goes on.
     publish(&server, &["-t", "live", "-m", "on", "-q", "1"]);
     assert!(waiting.try_wait().unwrap().is_none(), "acknowledged without being on disk");
     fs::remove_file(disk.join("fill")).unwrap();
     assert!(waiting.wait().unwrap().success(), "acknowledged once there is room");
     server.logs("The journal can be written again");
+    let told = status();
+    assert!(told.contains("state: works\n") && told.contains("failure: -\n"), "{told}");
 
     // What is on that disk now is all there is to start from.
     let copy = Folder::new();

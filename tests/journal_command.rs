@@ -17,6 +17,7 @@ use ringmq_sim::disk::Image;
 use run::recover;
 use std::path::{Path, PathBuf};
 use support::folder::Folder;
+use support::peer::subscribe_and_go;
 use support::server::Server;
 use workload::canonical;
 
@@ -179,7 +180,22 @@ fn an_empty_directory_holds_nothing_and_a_newer_format_is_refused() {
 fn a_running_broker_is_looked_at_and_left_alone() {
     let folder = Folder::new();
     let path = folder.path().to_str().unwrap();
-    let server = Server::start(&["--listen", "127.0.0.1:0", "--data-dir", path]);
+    let admin = ["--admin-listen", "127.0.0.1:0"];
+    let flags = [&["--listen", "127.0.0.1:0", "--data-dir", path][..], &admin].concat();
+    let server = Server::start(&flags);
+    subscribe_and_go(server.port(0), "away", "a/#");
+    let (status, text, _) = journal(&["status", "--json", "--admin", &server.dashboard().0], None);
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (status, &told["state"], &told["durability"]),
+        (0, &"works".into(), &"commit".into())
+    );
+    assert_eq!((&told["journal_segments"], &told["journal_rewrites"]), (&1.into(), &0.into()));
+    let number = |name: &str| told[name].as_u64().unwrap();
+    // The first segment takes two syncs, each commit another one.
+    assert_eq!(number("journal_syncs"), number("journal_commits") + 2);
+    assert!(number("journal_commits") > 0 && number("journal_size") > number("journal_written"));
+    assert_eq!(told["failure"], serde_json::Value::Null);
     assert_eq!(journal(&["verify"], Some(folder.path())).0, 0);
     assert_eq!(journal(&["dump"], Some(folder.path())).0, 0);
     let (status, _, error) = journal(&["compact"], Some(folder.path()));

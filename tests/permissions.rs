@@ -582,6 +582,35 @@ fn a_client_that_publishes_more_than_it_may_is_told_and_closed() {
     }
 }
 
+#[test]
+fn a_listener_may_hide_sys_and_nothing_else() {
+    let hiding = || {
+        let sources = Sources { allow_anonymous: true, hides_sys: true, ..Sources::default() };
+        Policy::load(&sources).unwrap()
+    };
+    let mut broker = Broker(Bare::with_policies(Options::default(), Arc::new([hiding()])));
+    let (reader, _) = broker.join("reader");
+    let hidden = ["$SYS/#", "$SYS", "$SYS/broker/uptime", "$SYS/+/x", "$share/g/$SYS/#"];
+    for filter in hidden {
+        let code = broker.subscribe(reader, filter, QoS::AtMostOnce);
+        assert_eq!(code, ReasonCode::NotAuthorized as u8, "{filter}");
+    }
+    for filter in ["#", "+/+", "$other/#", "$SYSTEM/#", "t/x"] {
+        assert_eq!(broker.subscribe(reader, filter, QoS::AtMostOnce), 0, "{filter}");
+    }
+    let (writer, _) = broker.join("writer");
+    assert_eq!(broker.publish(writer, "t/x", QoS::AtLeastOnce, false), 0);
+    assert_eq!(broker.publish(writer, "$other/x", QoS::AtLeastOnce, false), 0);
+    assert_eq!(broker.topics(reader, false), ["t/x", "$other/x"]);
+    broker.reload("user reader\ntopic read $SYS/#\n");
+    let code = broker.subscribe(reader, "$SYS/#", QoS::AtMostOnce);
+    assert_eq!(code, ReasonCode::Success as u8, "an access list has granted it");
+    // What was allowed is so no longer.
+    broker.0.reload(Options::default(), Arc::new([hiding()]));
+    broker.0.input(Input::Own { topic: "$SYS/broker/uptime", payload: "1" });
+    assert_eq!(broker.topics(reader, false), [""; 0]);
+}
+
 proptest! {
     #![proptest_config(support::cases(300))]
 

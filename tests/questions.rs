@@ -54,6 +54,11 @@ fn clients_are_listed_filtered_sorted_and_paged() {
         let names = rows.iter().map(|row| row["client_id"].as_str().unwrap().to_owned());
         (names.collect::<Vec<_>>(), value["next"].clone())
     };
+    let (_, value) = get(&address, "/api/v1/clients?sort=memory");
+    let of = |row: &serde_json::Value| row["memory_bytes"].as_u64().unwrap();
+    let bytes: Vec<u64> = value["clients"].as_array().unwrap().iter().map(of).collect();
+    assert!(bytes.is_sorted_by(|one, next| one >= next) && bytes[4] > 0, "{bytes:?}");
+    assert_eq!(names("/api/v1/clients?sort=rate").0[0], "c-2", "it has published");
     assert_eq!(names("/api/v1/clients").0, ["away", "c-0", "c-1", "c-2", "c-3"]);
     assert_eq!(names("/api/v1/clients?prefix=c-").0.len(), 4);
     assert_eq!(names("/api/v1/clients?connected=false").0, ["away"]);
@@ -160,9 +165,32 @@ fn one_client_and_those_who_get_a_topic_are_told() {
         .collect();
     got.sort_unstable();
     assert_eq!(got, [("c-0", "t/+"), ("c-1", "$share/g/t/#")]);
+    let of_filter = |filter: &str| {
+        let (_, value) = get(&address, &format!("/api/v1/subscribers?filter={filter}"));
+        (value["count"].as_u64(), value["subscribers"][0]["client_id"].clone())
+    };
+    assert_eq!(of_filter("t/%2B"), (Some(1), "c-0".into()));
+    assert_eq!(of_filter("$share/g/t/%23"), (Some(1), "c-1".into()));
+    assert_eq!(of_filter("q/%23"), (Some(1), "away".into()));
+    for nobodys in ["t/%23", "$share/h/t/%23", "t/1"] {
+        assert_eq!(of_filter(nobodys).0, Some(0), "{nobodys}");
+    }
     let (_, metrics) = get(&address, "/api/v1/metrics");
     assert_eq!(metrics["connects_accepted"]["5.0"], 5);
     assert!(metrics["memory_used"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn the_answer_about_many_subscribers_tells_how_many_there_are() {
+    let (server, address) = start();
+    let mut peer = Peer::plain(server.port(0));
+    assert_eq!(peer.connect(&connect("many", None)), Some(0));
+    for number in 0..1010 {
+        assert_eq!(peer.subscribe(&format!("$share/g{number}/many")), Some(1));
+    }
+    let (_, value) = get(&address, "/api/v1/subscribers?topic=many");
+    assert_eq!(value["count"], 1010);
+    assert_eq!(value["subscribers"].as_array().unwrap().len(), 1000);
 }
 
 #[test]
@@ -189,6 +217,9 @@ fn only_this_machine_asks_and_wrong_questions_are_told_so() {
         "/api/v1/clients?nonsense=1",
         "/api/v1/client",
         "/api/v1/subscribers?topic=a/%23",
+        "/api/v1/subscribers?filter=a%23",
+        "/api/v1/subscribers?topic=a&filter=a",
+        "/api/v1/subscribers",
     ] {
         assert_eq!(get(&address, path).0, 400, "{path}");
     }
@@ -213,6 +244,12 @@ fn the_command_line_asks_the_running_broker() {
     let (_, text) = ringmq(&["subscribers", "t/1", "--json"]);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["subscribers"].as_array().unwrap().len(), 2);
+    let (_, text) = ringmq(&["subscribers", "--filter", "t/+"]);
+    assert!(text.contains("c-0") && !text.contains("c-1"), "{text}");
+    let (status, text) = ringmq(&["subscribers"]);
+    assert!(status == Some(2) && text.contains("is needed"), "{text}");
+    let (status, text) = ringmq(&["journal", "status"]);
+    assert!(status == Some(0) && text.contains("state: none\n"), "{text}");
     let (_, text) = ringmq(&["histogram"]);
     assert!(text.lines().any(|line| line.starts_with("delivery  0")), "{text}");
     let (status, text) = ringmq(&["client", "nobody"]);

@@ -37,7 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mesh", &["base", "limits"]),
     ("io", &["base", "limits"]),
     ("transport", &["base", "limits", "options"]),
-    ("journal", &["base", "limits", "store", "mesh"]),
+    ("journal", &["base", "limits", "metrics", "store", "mesh"]),
     (
         "worker",
         &[

@@ -36,6 +36,12 @@ impl Grants {
         Self { rules, names }
     }
 
+    /// Everything but to read the broker's own topics.
+    pub(super) fn without_sys() -> Self {
+        let rules = Rules::all_but_reading("$SYS/#").expect("a valid filter");
+        Self::new(Arc::new(rules), Names::new("", None))
+    }
+
     /// Whether the client may publish to `topic`.
     #[must_use]
     pub fn may_write(&self, topic: &str) -> bool {

@@ -23,6 +23,8 @@ pub struct Policy {
     allow_anonymous: bool,
     passwords: Option<PasswordFile>,
     acl: Option<Acl>,
+    /// The permissions of those for whom nothing else gives any; none allows everything.
+    usual: Option<Arc<Grants>>,
     tokens: Option<Tokens>,
     hook: Option<HookSource>,
     warnings: Vec<String>,
@@ -39,6 +41,7 @@ impl Policy {
         let mut policy = Self {
             allow_anonymous: sources.allow_anonymous,
             hook: sources.hook.clone(),
+            usual: sources.hides_sys.then(|| Arc::new(Grants::without_sys())),
             ..Self::default()
         };
         if let Some(path) = &sources.password_file {
@@ -282,7 +285,7 @@ impl Policy {
             let names = Names::new(&identity.client_id, identity.user.as_deref());
             return Some(Arc::new(Grants::new(Arc::clone(rules), names)));
         }
-        self.acl.as_ref().map(|acl| acl.grants(identity))
+        self.acl.as_ref().map(|acl| acl.grants(identity)).or_else(|| self.usual.clone())
     }
 
     /// Whether `identity`, established under an earlier policy, would stand under this policy.

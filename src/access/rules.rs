@@ -196,18 +196,26 @@ impl Names {
     }
 }
 
-/// Rules in the order in which they are asked. The first rule that covers a topic decides; a topic
-/// that no rule covers is denied.
+/// Rules in the order in which they are asked. The first rule that covers a topic decides.
 #[derive(Debug, Default)]
 pub struct Rules {
     own: Box<[Rule]>,
     /// The rules of everyone, asked last.
     common: Arc<[Rule]>,
+    /// Whether a topic that no rule covers is allowed.
+    allows_rest: bool,
 }
 
 impl Rules {
     pub(super) fn new(own: Vec<Rule>, common: Arc<[Rule]>) -> Self {
-        Self { own: own.into(), common }
+        Self { own: own.into(), common, allows_rest: false }
+    }
+
+    /// Rules that forbid reading what `filter` matches, and nothing else.
+    pub(super) fn all_but_reading(filter: &str) -> Result<Self, &'static str> {
+        let denied = Effect { is_allowed: false, reads: true, writes: false };
+        let own = [Rule::literal(denied, filter)?].into();
+        Ok(Self { own, common: Arc::default(), allows_rest: true })
     }
 
     fn iter(&self) -> impl Iterator<Item = &Rule> {
@@ -232,7 +240,7 @@ impl Rules {
                 Bearing::Filter | Bearing::None => {}
             }
         }
-        false
+        self.allows_rest
     }
 
     pub(super) fn reach(&self, names: &Names, filter: &str) -> Reach {
@@ -254,6 +262,6 @@ impl Rules {
                 return Reach::of(some_allowed, some_denied);
             }
         }
-        Reach::of(some_allowed, true)
+        Reach::of(some_allowed || self.allows_rest, some_denied || !self.allows_rest)
     }
 }

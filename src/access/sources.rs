@@ -15,6 +15,8 @@ pub struct Sources {
     pub certificates_name_users: bool,
     /// The ACL file, with the permissions of each user; without it everyone may do everything.
     pub acl_file: Option<PathBuf>,
+    /// Whether clients may not read `$SYS` unless something grants it to them.
+    pub hides_sys: bool,
     /// The verification of tokens.
     pub jwt: Option<JwtSource>,
     /// The service that is asked about users who are not in the password file.

@@ -51,6 +51,7 @@ impl Shard {
             sessions: (self.clients.sessions.len() - self.clients.over.len()) as u64,
             retained_messages: self.retained.len() as u64,
             journal_failing: u64::from(self.clients.journal_fails),
+            journal_waiting: self.clients.journal_waiting_bytes(),
             memory: self.census.accounts.owners().map(|(_, bytes)| bytes),
             ..self.census.gauges
         }
@@ -94,7 +95,9 @@ impl Clients {
             gauges.queued_messages += messages as u64;
             gauges.queued_bytes += bytes as u64;
             gauges.queue_greatest = gauges.queue_greatest.max(messages as u64);
-            gauges.inflight_messages += session.in_flight.len() as u64;
+            let inflight = session.in_flight.len() as u64;
+            gauges.inflight_messages += inflight;
+            gauges.inflight_greatest = gauges.inflight_greatest.max(inflight);
             if !session.is_over {
                 gauges.subscriptions += session.subscriptions.len() as u64;
                 gauges.shared_subscriptions += session.subscriptions.shared() as u64;
@@ -119,6 +122,11 @@ impl Clients {
         accounts.connections += self.timers.memory() as u64;
         accounts.connections += self.audit.as_ref().map_or(0, |audit| audit.memory()) as u64;
         accounts.output += self.outbox.memory() as u64;
-        accounts.journal += self.ledger.as_ref().map_or(0, |ledger| ledger.bytes()) as u64;
+        accounts.journal += self.journal_waiting_bytes();
+    }
+
+    /// The bytes of changes that gather for the journal.
+    fn journal_waiting_bytes(&self) -> u64 {
+        self.ledger.as_ref().map_or(0, |ledger| ledger.bytes()) as u64
     }
 }

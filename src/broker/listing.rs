@@ -61,6 +61,8 @@ pub struct ClientRow {
     pub queued_bytes: usize,
     /// Messages that were sent and not acknowledged.
     pub inflight_messages: usize,
+    /// Bytes of memory of the session and the connection, with the messages that wait.
+    pub memory: usize,
     /// The time since the oldest message came that waits for the client, or for its
     /// acknowledgement.
     pub oldest: Option<Duration>,
@@ -142,6 +144,24 @@ pub struct Recipient {
     pub qos: u8,
 }
 
+/// The subscriptions that an operator asks about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// Subscriptions that match this topic.
+    Topic(String),
+    /// Subscriptions to this very filter, a shared one with its share name.
+    Filter(String),
+}
+
+/// The clients of one worker with such subscriptions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// The first of them, at most [`RECIPIENTS_MAX`].
+    pub rows: Vec<Recipient>,
+    /// How many there are, once for each subscription.
+    pub count: usize,
+}
+
 /// The recipients that one answer has.
 pub const RECIPIENTS_MAX: usize = 1000;
 
@@ -194,12 +214,15 @@ impl Shard {
         Some(ClientDetails { row, filters, inflight, queued })
     }
 
-    /// The clients of this worker that get what is published to `topic`, groups with all members.
+    /// The clients of this worker with subscriptions that are sought, groups with all members.
     #[must_use]
-    pub fn recipients(&mut self, topic: &str) -> Vec<Recipient> {
+    pub fn recipients(&mut self, sought: &Sought) -> Recipients {
+        let mut all = Recipients::default();
         let mut matches = Matches::default();
-        self.subscriptions.matching(topic, &mut matches);
-        let mut all = Vec::new();
+        match sought {
+            Sought::Topic(topic) => self.subscriptions.matching(topic, &mut matches),
+            Sought::Filter(filter) => self.subscriptions.exactly(filter, &mut matches),
+        }
         for &node in &matches.nodes {
             let filter = self.subscriptions.filter_of(node);
             self.clients.add_recipients(&filter, self.subscriptions.subscribers(node), &mut all);
@@ -208,7 +231,7 @@ impl Shard {
             let group = self.subscriptions.group(group);
             self.clients.add_recipients(&group.filter, group.members.as_slice(), &mut all);
         }
-        self.clients.outbox.purse().spend_at_once(all.len() + matches.visits);
+        self.clients.outbox.purse().spend_at_once(all.rows.len() + matches.visits);
         all
     }
 }
@@ -271,16 +294,21 @@ impl Clients {
             queued_messages: queued_messages + waiting_messages,
             queued_bytes: queued_bytes + waiting_bytes,
             inflight_messages: session.in_flight.len(),
+            memory: session.memory()
+                + link.map_or(0, |link| link.memory())
+                + queued_bytes
+                + waiting_bytes,
             oldest: session.oldest().map(|received| self.now.since(received)),
             drops: session.drops(),
             departed: session.departed,
         }
     }
 
-    fn add_recipients(&self, filter: &str, subscribers: &[Subscriber], all: &mut Vec<Recipient>) {
-        let room = RECIPIENTS_MAX - all.len();
+    fn add_recipients(&self, filter: &str, subscribers: &[Subscriber], all: &mut Recipients) {
+        all.count += subscribers.len();
+        let room = RECIPIENTS_MAX - all.rows.len();
         let living = subscribers.iter().filter(|s| !self.sessions[s.session].is_over);
-        all.extend(living.take(room).map(|subscriber| Recipient {
+        all.rows.extend(living.take(room).map(|subscriber| Recipient {
             client_id: self.sessions[subscriber.session].client_id.to_string(),
             filter: filter.to_owned(),
             qos: subscriber.options.qos as u8,

@@ -83,7 +83,7 @@ pub use homes::Homes;
 pub use ledger::{Promise, Unwritten};
 pub use listing::{
     ClientDetails, ClientRow, ClientsPage, ClientsQuery, ConnectionRow, FILTERS_MAX,
-    RECIPIENTS_MAX, Recipient, WAITING_MAX, WaitingRow,
+    RECIPIENTS_MAX, Recipient, Recipients, Sought, WAITING_MAX, WaitingRow,
 };
 pub use listing_retained::{RetainedAsked, RetainedRow, RetainedRows};
 pub use mesh_message::{MeshMessage, Ticket};

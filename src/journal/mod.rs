@@ -12,4 +12,4 @@ pub(crate) use compact::compact;
 pub(crate) use directory::{Directory, Segment, recover};
 pub(crate) use error::JournalError;
 pub(crate) use faults::wall_ms;
-pub(crate) use thread::{JournalSetup, start};
+pub(crate) use thread::{JournalSetup, Status, start};

@@ -7,11 +7,14 @@ use super::faults;
 use crate::base::ids::{ByWorker, WorkerId};
 use crate::limits::{CLOCK_CHECK, JOURNAL_RETRY};
 use crate::mesh::Line;
+use crate::metrics;
 use crate::store::record::ClockNote;
-use crate::store::{Commit, CommitBuilder, Committed, Epoch, Fault, Log, LogEnd, News, Submission};
+use crate::store::{
+    Commit, CommitBuilder, Committed, Epoch, Fault, Log, LogCounts, LogEnd, News, Submission,
+};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -22,6 +25,15 @@ const TELL_AGAIN: Duration = Duration::from_millis(1);
 
 /// The time by which the planted defect acknowledges too early.
 const EARLY: Duration = Duration::from_millis(5);
+
+/// The journal in the eyes of those who watch over it.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    /// The figures.
+    pub figures: metrics::Journal,
+    /// The cause for which the journal cannot be written, while it cannot.
+    pub failure: Option<String>,
+}
 
 /// The parts of a journal.
 pub(crate) struct JournalSetup {
@@ -45,6 +57,8 @@ pub(crate) struct JournalSetup {
     pub wake: Box<dyn Fn(WorkerId) + Send>,
     /// The bell that wakes the journal.
     pub bell: Arc<Notify>,
+    /// The place for the journal's status, which the journal alone writes.
+    pub status: Arc<Mutex<Status>>,
 }
 
 impl std::fmt::Debug for JournalSetup {
@@ -105,18 +119,15 @@ struct Journal {
     owes_clock: bool,
     /// The news that wait for room in a worker's ring.
     untold: ByWorker<VecDeque<News>>,
-    /// The number of the first commit since the start.
-    first_commit: u64,
-    /// The number of bytes written since the start.
-    bytes_written: u64,
+    status: Arc<Mutex<Status>>,
     /// The current rewrite, and whether each worker is still at it.
     rewrite: Option<(u32, ByWorker<bool>)>,
 }
 
 impl Journal {
     async fn open(setup: JournalSetup) -> Result<Self, JournalError> {
-        let JournalSetup { directory, end, faults, epoch, clock, syncs, salt, lines, wake, bell } =
-            setup;
+        let JournalSetup { directory, end, faults, epoch, clock, syncs, salt, .. } = setup;
+        let JournalSetup { lines, wake, bell, status, .. } = setup;
         cut_torn_tails(&directory, &faults)?;
         let path = directory.path().to_owned();
         let cannot = |error| JournalError::at(&path, "cannot write the journal in", error);
@@ -125,9 +136,8 @@ impl Journal {
         faults::reach("recovered");
         let gatherer = CommitBuilder::new(lines.workers(), epoch);
         let untold = ByWorker::new(lines.workers(), |_| VecDeque::new());
-        let first_commit = log.next_stamp().number;
         let clock_seen = clock();
-        Ok(Self {
+        let journal = Self {
             log,
             gatherer,
             lines,
@@ -137,10 +147,11 @@ impl Journal {
             clock_seen,
             owes_clock: true,
             untold,
-            first_commit,
-            bytes_written: 0,
+            status,
             rewrite: None,
-        })
+        };
+        journal.show();
+        Ok(journal)
     }
 
     /// Runs the journal; true when all records are written.
@@ -157,8 +168,7 @@ impl Journal {
             }
             if is_last {
                 self.note_last_time().await;
-                let commits = self.log.next_stamp().number - self.first_commit;
-                let bytes = self.bytes_written;
+                let LogCounts { commits, bytes, .. } = self.log.counts();
                 tracing::info!(commits, bytes, "The journal is closed");
                 return true;
             }
@@ -260,6 +270,7 @@ impl Journal {
         while !bytes.is_empty() {
             let result;
             (result, bytes) = self.log.commit(bytes).await;
+            self.show();
             let Err(error) = result else { break };
             if !has_failed {
                 has_failed = true;
@@ -278,7 +289,6 @@ impl Journal {
             tracing::warn!("The journal can be written again");
             self.tell_all_state(None);
         }
-        self.bytes_written += bytes.len() as u64;
         self.gatherer.recycle(bytes);
         true
     }
@@ -298,6 +308,7 @@ impl Journal {
     }
 
     fn tell_all_state(&mut self, failure: Option<&str>) {
+        self.status().failure = failure.map(Into::into);
         for worker in WorkerId::all(self.lines.workers()) {
             self.tell(worker, News::State { failure: failure.map(Into::into) });
         }
@@ -336,6 +347,7 @@ impl Journal {
                     "The journal is rewritten, so that older segments can go"
                 );
                 self.rewrite = Some((rewrite, ByWorker::new(self.lines.workers(), |_| true)));
+                self.show();
                 // What stands before the rewrite will be removed, and with it the notes.
                 self.owes_clock = true;
                 for worker in WorkerId::all(self.lines.workers()) {
@@ -360,5 +372,26 @@ impl Journal {
             Ok(()) => tracing::debug!(rewrite, bytes = self.log.bytes(), "Older segments are gone"),
             Err(error) => tracing::warn!("A segment could not be removed: {error}"),
         }
+        self.show();
+    }
+
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the figures to whoever asks for metrics.
+    fn show(&self) {
+        let LogCounts { commits, bytes, syncs, failures, rewrites } = self.log.counts();
+        self.status().figures = metrics::Journal {
+            journal_commits: commits,
+            journal_written: bytes,
+            journal_syncs: syncs,
+            journal_failures: failures,
+            journal_rewrites: rewrites,
+            journal_rewriting: self.log.is_rewriting().into(),
+            journal_segments: self.log.segments() as u64,
+            journal_size: self.log.bytes(),
+            journal_live: self.log.live_bytes(),
+        };
     }
 }

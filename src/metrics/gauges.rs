@@ -27,6 +27,10 @@ metrics! {
             : "The number of messages in the longest queue of a client.";
         Gauge Things inflight_messages
             : "Messages sent to clients and not acknowledged by them.";
+        Greatest Things inflight_greatest
+            : "The number of messages that one client has to acknowledge, of the client with most.";
+        Gauge Bytes journal_waiting
+            : "Bytes of changes that gather for the next commit.";
         Greatest Things journal_failing
             : "1 while the journal cannot be written, else 0.";
         Gauge Bytes memory

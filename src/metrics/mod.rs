@@ -7,12 +7,16 @@
 mod counters;
 mod gauges;
 mod histograms;
+mod journal;
+mod logins;
 mod process;
 mod reasons;
 
 pub use counters::Counters;
 pub use gauges::Gauges;
 pub use histograms::{Handed, Histograms, QUANTILES, empty_histogram, record};
+pub use journal::Journal;
+pub use logins::Logins;
 pub use process::Process;
 pub use reasons::{Departed, Dropped, RefusedConnect, Transport};
 
@@ -160,8 +164,9 @@ pub struct Snapshot {
 
 /// The table of all metrics.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    let tables = [Counters::TABLE, Gauges::TABLE, Process::TABLE, Histograms::TABLE];
-    tables.into_iter().flatten()
+    let of_workers = [Counters::TABLE, Gauges::TABLE, Histograms::TABLE];
+    let of_process = [Process::TABLE, Journal::TABLE, Logins::TABLE];
+    of_process.into_iter().chain(of_workers).flatten()
 }
 
 #[cfg(test)]

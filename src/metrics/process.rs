@@ -13,8 +13,9 @@ metrics! {
             : "Memory of the process that --max-memory counts.";
         Gauge Bytes memory_limit
             : "The memory that --max-memory allows.";
-        Gauge Bytes messages_kept sys "store/messages/bytes"
-            : "Bytes of messages in queues, in flight and retained, each message counted once.";
+        Gauge Bytes messages_kept
+            : "Bytes of messages in queues and in flight, each message counted once, retained ones \
+               apart.";
         Counter Things audit_events
             : "Events that the audit log has taken.";
         Counter Things audit_events_lost

@@ -45,6 +45,8 @@ pub struct ListenerOptions {
     pub proxy_from: Vec<IpNet>,
     /// Whether clients without credentials are let in; None until all listeners are known.
     pub allow_anonymous: Option<bool>,
+    /// Whether clients may read `$SYS` where no access list says what they may read.
+    pub sys_readable: bool,
     /// The file of user names and password hashes.
     pub password_file: Option<PathBuf>,
     /// The file of permissions to publish and subscribe.
@@ -233,6 +235,7 @@ impl ListenerOptions {
             websocket_origins: Vec::new(),
             proxy_from: Vec::new(),
             allow_anonymous: None,
+            sys_readable: true,
             password_file: None,
             acl_file: None,
             jwt_key_file: None,

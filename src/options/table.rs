@@ -160,6 +160,13 @@ pub const OPTIONS: &[OptionDef] = &[
         },
     ),
     OptionDef::listener(
+        "sys-readable",
+        "true|false",
+        "true",
+        "Let clients subscribe to $SYS while no access list says what they may read.",
+        |listener, value| parse(value, BOOLEAN).map(|choice| listener.sys_readable = choice),
+    ),
+    OptionDef::listener(
         "jwt-key-file",
         "FILE",
         "",

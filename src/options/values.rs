@@ -96,6 +96,18 @@ pub enum Durability {
     None,
 }
 
+impl Durability {
+    /// The name, as the option has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Interval => "interval",
+            Self::None => "none",
+        }
+    }
+}
+
 /// The owner of a client identifier, on listeners that tell users apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientIdOwner {

@@ -78,10 +78,10 @@ const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a passw
                         verify|dump|compact DIR reads or shrinks a data directory; ringmq audit \
                         verify FILE finds what was changed in an audit log.\n\n\
                         The running broker answers ringmq clients, client ID, subscribers TOPIC, \
-                        slow, drops, histogram, status, config, trace, top (live, in the \
-                        terminal), retained [FILTER] and token; and heeds ringmq kick ID, \
-                        cut-queue ID, retained FILTER --delete, publish TOPIC PAYLOAD, reload, \
-                        log-level LEVEL and drain. Each has --help.";
+                        slow, drops, histogram, status, journal status, config, trace, top \
+                        (live, in the terminal), retained [FILTER] and token; and heeds ringmq \
+                        kick ID, cut-queue ID, retained FILTER --delete, publish TOPIC PAYLOAD, \
+                        reload, log-level LEVEL and drain. Each has --help.";
 
 fn argument(option: &OptionDef) -> Arg {
     let argument = Arg::new(option.name)

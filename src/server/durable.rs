@@ -11,7 +11,7 @@ use crate::options::{Durability, Options};
 use crate::store::{Epoch, Reading, Recovered};
 use crate::worker::JournalLine;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -22,6 +22,7 @@ pub(super) struct Durable {
     /// Each worker's end of the journal and its restored state; empty when all state is in memory.
     pub(super) ends: Vec<(JournalLine, Past)>,
     pub(super) thread: Option<JoinHandle<bool>>,
+    pub(super) status: Arc<Mutex<journal::Status>>,
 }
 
 /// Opens the data directory, if one is given, for workers that these `doorbells` wake.
@@ -47,6 +48,7 @@ pub(super) fn open(
         (0..workers).map(|_| line(JOURNAL_MESSAGES_MAX)).unzip();
     let bell = Arc::new(Notify::new());
     let doorbells = Arc::clone(doorbells);
+    let status = Arc::default();
     let setup = journal::JournalSetup {
         directory,
         end: recovered.end,
@@ -58,12 +60,14 @@ pub(super) fn open(
         lines: lines.into_iter().collect(),
         wake: Box::new(move |worker| doorbells[worker.index()].call()),
         bell: Arc::clone(&bell),
+        status: Arc::clone(&status),
     };
     let thread = journal::start(setup).map_err(Failure::start)?;
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || bell.notify_one());
     let pasts = Past::divide(recovered.state, &Homes::new(workers, seed));
     let ends = worker_ends.into_iter().map(|end| JournalLine::new(end, Arc::clone(&wake), epoch));
-    Ok(Durable { ends: ends.zip(pasts.into_values()).collect(), thread: Some(thread) })
+    let ends = ends.zip(pasts.into_values()).collect();
+    Ok(Durable { ends, thread: Some(thread), status })
 }
 
 fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {

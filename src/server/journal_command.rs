@@ -1,6 +1,7 @@
 //! `ringmq journal`: shows a data directory's records, and makes the directory smaller.
 
 use super::failure::Failure;
+use super::questions::JOURNAL_STATUS;
 use super::refusal::refuse;
 use crate::base::ids::DeliveryName;
 use crate::base::random;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 const SHOWN_BYTES: usize = 32;
 
 /// The arguments that none of the commands goes without.
-const MISSING: &str = "verify, dump or compact and a directory are needed";
+const MISSING: &str = "verify, dump or compact and a directory are needed, or status";
 
 /// Runs the command; `arguments` begin with its name, `journal`. The exit status is 1 for damage,
 /// and 2 when a directory cannot be read or written.
@@ -60,6 +61,7 @@ fn command() -> Command {
             "verify",
             "Reads all records and tells every fault; the exit status is 1 for damage",
         ))
+        .subcommand(Command::new("status").about(JOURNAL_STATUS))
         .subcommand(with("dump", "Shows every record on a line of its own"))
         .subcommand(
             with("compact", "Keeps only the current state; the broker has to be stopped")

@@ -47,7 +47,12 @@ pub fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(command) if command == "passwd" => return passwd::run(arguments),
         Some(command) if command == "check" => return check::run(arguments),
-        Some(command) if command == "journal" => return journal_command::run(arguments),
+        Some(command) if command == "journal" => {
+            return match std::env::args_os().nth(2) {
+                Some(what) if what == "status" => questions::run(arguments),
+                _ => journal_command::run(arguments),
+            };
+        }
         Some(command) if command == "audit" => return audit::run(arguments),
         Some(command) if questions::COMMANDS.iter().any(|known| command == *known) => {
             return questions::run(arguments);

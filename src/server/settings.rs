@@ -148,6 +148,7 @@ pub(super) fn policy(listener: &ListenerOptions) -> Result<Policy, PolicyError> 
         certificates_name_users: listener.certificate_user != CertificateUser::None
             && listener.scheme.has_tls(),
         acl_file: listener.acl_file.clone(),
+        hides_sys: !listener.sys_readable,
         jwt,
         hook,
     })

@@ -21,6 +21,7 @@ use crate::io::clock::Clock;
 use crate::io::setup::{RingError, RingSizes, probe};
 use crate::io::socket::Listener;
 use crate::io::wake::Waker;
+use crate::journal;
 use crate::limits::{LOGINS_WAITING_MAX, mesh_capacity};
 use crate::mesh::{Doorbell, mesh};
 use crate::options::{Given, Options};
@@ -28,8 +29,8 @@ use crate::worker::{Announcement, LoginSender, Notice, Places, Report, Settings,
 use crossbeam_channel::{Sender, unbounded};
 use std::fmt::Display;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc as threads;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{io, net};
@@ -84,7 +85,7 @@ pub(super) fn serve(
             connections,
             token: way_in.tokens.full(),
         });
-        let Running { doorbells, reports, notices, desk, journal, clock } = running;
+        let Running { doorbells, reports, notices, desk, journal, journal_status, clock } = running;
         let given = Arc::new(given);
         let (current, in_force) = watch::channel(InForce { settings, given, admin: way_in });
         let (stage, stages) = watch::channel(Stage::Serving);
@@ -96,10 +97,11 @@ pub(super) fn serve(
             cores: plan.cores.into(),
             tail: log.tail(),
             audit: audit.clone(),
+            journal_status,
+            desk: Arc::clone(&desk),
             clock,
         });
         serve_operators(&observer, metrics, admin, &mut files)?;
-        tokio::spawn(observer.clone().publish_sys_topics());
         let reloader = Reloader {
             configuration,
             current,
@@ -118,13 +120,14 @@ pub(super) fn serve(
     Ok(if ending.is_orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Serves metrics, and whoever has questions or orders.
+/// Shows metrics, under `$SYS` and by HTTP, and serves whoever has questions or orders.
 fn serve_operators(
     observer: &Observer,
     metrics: Option<net::TcpListener>,
     admin: AdminListening,
     files: &mut Vec<SocketFile>,
 ) -> Result<(), Failure> {
+    tokio::spawn(observer.clone().publish_sys_topics());
     let serve = |listening, routes| tokio::spawn(observer::serve(listening, routes));
     let tcp = |listener| TcpListener::from_std(listener).map_err(Failure::start);
     if let Some(listener) = metrics {
@@ -167,6 +170,7 @@ pub(super) struct Running {
     pub(super) notices: Notices,
     pub(super) desk: Arc<authentication::Desk>,
     pub(super) journal: Option<JoinHandle<bool>>,
+    pub(super) journal_status: Arc<Mutex<journal::Status>>,
     /// The clock of all workers.
     pub(super) clock: Clock,
 }
@@ -252,7 +256,8 @@ fn start_workers(
     drop(started_in);
     // Each worker says once how its start went, then lets go of its end.
     started.iter().collect::<Result<Vec<()>, RingError>>().map_err(Failure::start)?;
-    Ok(Running { doorbells, reports, notices, desk, journal: durable.thread, clock })
+    let (journal, journal_status) = (durable.thread, durable.status);
+    Ok(Running { doorbells, reports, notices, desk, journal, journal_status, clock })
 }
 
 /// Starts the threads that verify logins.

@@ -76,10 +76,26 @@ pub struct LogEnd {
     pub live_bytes: u64,
 }
 
+/// The work of a log since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// The commits that were written.
+    pub commits: u64,
+    /// The bytes of them.
+    pub bytes: u64,
+    /// The syncs of segments and of the names of files.
+    pub syncs: u64,
+    /// The commits that failed.
+    pub failures: u64,
+    /// The rewrites that ended.
+    pub rewrites: u64,
+}
+
 /// The open journal.
 #[derive(Debug)]
 pub struct Log<D: Disk> {
     disk: D,
+    counts: LogCounts,
     limits: Limits,
     sealed: VecDeque<Sealed>,
     /// The number of the next segment: greater than that of any other one with a commit.
@@ -112,6 +128,7 @@ impl<D: Disk> Log<D> {
         let salt = end.salt.unwrap_or(salt);
         Self {
             disk,
+            counts: LogCounts::default(),
             limits,
             next_segment: end.segments.last().map_or(1, |last| last.number + 1),
             sealed: end.segments.into(),
@@ -141,6 +158,7 @@ impl<D: Disk> Log<D> {
         self.disk.write(&file, header.encode(), 0).await.0?;
         self.disk.sync(&file).await?;
         self.disk.sync_names().await?;
+        self.counts.syncs += 2;
         self.next_segment = number + 1;
         self.current = Some(Current { number, file, end: SEGMENT_HEADER as u64 });
         Ok(())
@@ -178,12 +196,14 @@ impl<D: Disk> Log<D> {
         if self.current.as_ref().is_none_or(is_full)
             && let Err(error) = self.open().await
         {
+            self.counts.failures += 1;
             return (Err(error), bytes);
         }
         let Some(current) = &mut self.current else { unreachable!("it has just been opened") };
         let (mut result, bytes) = self.disk.write(&current.file, bytes, current.end).await;
         if result.is_ok() && self.syncs {
             result = self.disk.sync(&current.file).await;
+            self.counts.syncs += 1;
         }
         if result.is_ok() {
             let open = Some((current.number, &current.file));
@@ -195,10 +215,15 @@ impl<D: Disk> Log<D> {
         match result {
             Ok(()) => {
                 current.end += length;
+                self.counts.commits += 1;
+                self.counts.bytes += length;
                 self.next.number += 1;
             }
             // Whatever is behind the end was never acknowledged, and the next segment says so.
-            Err(_) => self.seal(),
+            Err(_) => {
+                self.counts.failures += 1;
+                self.seal();
+            }
         }
         (result, bytes)
     }
@@ -218,6 +243,30 @@ impl<D: Disk> Log<D> {
     pub(crate) fn bytes(&self) -> u64 {
         let sealed: u64 = self.sealed.iter().map(|sealed| sealed.end).sum();
         sealed + self.current.as_ref().map_or(0, |current| current.end)
+    }
+
+    /// The number of segments.
+    #[must_use]
+    pub(crate) fn segments(&self) -> usize {
+        self.sealed.len() + usize::from(self.current.is_some())
+    }
+
+    /// The number of bytes that were needed at the last look.
+    #[must_use]
+    pub(crate) const fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Whether a rewrite goes on.
+    #[must_use]
+    pub(crate) const fn is_rewriting(&self) -> bool {
+        self.rewrite.is_some()
+    }
+
+    /// The work so far.
+    #[must_use]
+    pub(crate) const fn counts(&self) -> LogCounts {
+        self.counts
     }
 
     /// True when so much is not needed any more that all that lives should be written anew.
@@ -248,6 +297,7 @@ impl<D: Disk> Log<D> {
     pub async fn end_rewrite(&mut self) -> io::Result<()> {
         let Some((_, first)) = self.rewrite.take() else { return Ok(()) };
         let result = self.remove_before(first).await;
+        self.counts.rewrites += 1;
         self.live_bytes = self.bytes();
         result
     }
@@ -260,7 +310,10 @@ impl<D: Disk> Log<D> {
             match self.disk.remove(oldest.number).await {
                 // An earlier attempt may have gone half way.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.disk.sync_names().await?,
+                _ => {
+                    self.counts.syncs += 1;
+                    self.disk.sync_names().await?;
+                }
             }
             self.sealed.pop_front();
         }

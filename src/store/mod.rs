@@ -22,7 +22,7 @@ pub use commit::{
 pub use commit_builder::{Commit, CommitBuilder, Committed, News, Submission};
 pub use compact::compact;
 pub use decode::DecodeError;
-pub use log::{Disk, Limits, Log, LogEnd, Sealed};
+pub use log::{Disk, Limits, Log, LogCounts, LogEnd, Sealed};
 pub use message::{Expiry, Message, Source, Traits, kept_bytes};
 pub use recovery::{Fault, Found, Piece, Reader, Recovered, UnknownFormat, Watch, pieces};
 pub use state::{State, StoredCopy, StoredSession, VERSION_MIN, qos};

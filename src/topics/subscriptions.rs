@@ -215,6 +215,20 @@ impl Subscriptions {
         });
     }
 
+    /// Fills `matches` with this very filter, a shared one with its share name, if anybody here has
+    /// it.
+    pub fn exactly(&self, filter: &str, matches: &mut Matches) {
+        *matches = Matches::default();
+        let Ok(filter) = TopicFilter::parse(filter, usize::MAX) else { return };
+        match self.place(filter) {
+            None => {}
+            Some(place) => match place.group() {
+                Some(group) => matches.groups.push(group),
+                None => matches.nodes.push(place.0),
+            },
+        }
+    }
+
     /// The subscribers of a filter that matched.
     #[must_use]
     pub fn subscribers(&self, node: NodeId) -> &[Subscriber] {

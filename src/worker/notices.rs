@@ -3,8 +3,8 @@
 
 use crate::access::{Login, Policy, Verdict};
 use crate::broker::{
-    Act, ClientDetails, ClientsPage, ClientsQuery, Deed, Levels, LinkId, Recipient, RetainedAsked,
-    RetainedRows, Watched, Witness,
+    Act, ClientDetails, ClientsPage, ClientsQuery, Deed, Levels, LinkId, Recipients, RetainedAsked,
+    RetainedRows, Sought, Watched, Witness,
 };
 use crate::io::socket::TcpFigures;
 use crate::metrics::Snapshot;
@@ -47,8 +47,8 @@ pub enum Question {
     /// The client with this identifier, if its session lives on the worker, and what the kernel
     /// knows of its connection.
     Client(String, Reply<Option<(ClientDetails, Option<TcpFigures>)>>),
-    /// The worker's clients that get what is published to a topic.
-    Recipients(String, Reply<Vec<Recipient>>),
+    /// The worker's clients with some subscriptions.
+    Recipients(Sought, Reply<Recipients>),
     /// Some retained messages.
     Retained(RetainedAsked, Reply<RetainedRows>),
     /// The names on the level below a topic, or on the first one, that begin with a text.

@@ -256,8 +256,8 @@ impl Worker {
                     (details, connection.and_then(|it| tcp_figures(it.as_fd())))
                 }));
             }
-            Question::Recipients(topic, reply) => {
-                reply.send(self.engine.shard.recipients(&topic));
+            Question::Recipients(sought, reply) => {
+                reply.send(self.engine.shard.recipients(&sought));
             }
             Question::Retained(asked, reply) => {
                 reply.send(self.engine.shard.retained_rows(&asked));

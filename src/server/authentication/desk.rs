@@ -12,6 +12,7 @@ use crate::broker::LinkId;
 use crate::io::clock::Clock;
 use crate::io::pages::use_huge_pages;
 use crate::limits::{LOGIN_CACHE_MAX, LOGIN_FAILURES_TABLE_MAX};
+use crate::metrics::Logins;
 use crate::mqtt::ReasonCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     policies: RwLock<Policies>,
     cache: Mutex<Cache>,
     failures: Mutex<Failures>,
+    /// The counts so far; what waits is counted by whoever asks.
+    counts: Mutex<Logins>,
     clock: Clock,
     answer: Answer,
     stopping: AtomicBool,
@@ -80,6 +83,7 @@ impl Shared {
             policies: RwLock::new(Policies { version: 0, list: Arc::default() }),
             cache: Mutex::new(Cache::new(lifetime, LOGIN_CACHE_MAX)),
             failures: Mutex::new(failures),
+            counts: Mutex::default(),
             clock: Clock::start(),
             answer,
             stopping: AtomicBool::new(false),
@@ -97,6 +101,12 @@ impl Shared {
         self.stopping.store(true, Ordering::Relaxed);
         self.logins.close();
         self.questions.close();
+    }
+
+    /// The ways that logins have gone, and how many wait.
+    pub(super) fn figures(&self) -> Logins {
+        let logins_waiting = (self.logins.len() + self.questions.len()) as u64;
+        Logins { logins_waiting, ..*lock(&self.counts) }
     }
 
     fn policies(&self) -> Policies {
@@ -117,6 +127,7 @@ impl Shared {
         {
             let identity = Arc::new(identity);
             let verdict = Verdict::Accept { identity, data: None, valid_for: None };
+            lock(&self.counts).logins_cached += 1;
             return self.tell(&claimant, verdict);
         }
         let (rank, due) = match (known, claimant.claim) {
@@ -127,6 +138,8 @@ impl Shared {
             }
             (None, None) => (Rank::New(0), None),
         };
+        let is_delayed = due.is_some_and(|due| due > now);
+        lock(&self.counts).logins_delayed += u64::from(is_delayed);
         self.queue(&self.logins, Job { worker, link, rank, login }, due);
     }
 
@@ -134,6 +147,7 @@ impl Shared {
         if let Err(excess) = queue.push(job, due, self.clock.now()) {
             let Job { worker, link, login, .. } = *excess;
             let cause = "too many logins wait";
+            lock(&self.counts).logins_crowded_out += 1;
             let verdict = Verdict::Refuse { code: ReasonCode::ServerBusy, cause };
             self.tell(&Claimant::of(worker, link, &login), verdict);
         }
@@ -172,7 +186,10 @@ impl Shared {
                 continue;
             };
             let answer = match policy.hook() {
-                Some(hook) => client.ask(hook, &login),
+                Some(hook) => {
+                    lock(&self.counts).logins_asked += 1;
+                    client.ask(hook, &login)
+                }
                 None => HookAnswer::Failed("the hook was taken out meanwhile"),
             };
             let now = self.clock.now();
@@ -197,6 +214,7 @@ impl Shared {
         let Some(policy) = policies.list.get(listener) else {
             return self.tell(&claimant, NO_POLICY);
         };
+        lock(&self.counts).logins_hashed += 1;
         match policy.verify(login, unix_seconds(), workspace) {
             Step::Done(verdict) => self.settle(&claimant, &policies, listener, verdict),
             Step::AskHook(login) => {

@@ -15,6 +15,7 @@ use crate::access::{Login, Policy, Verdict};
 use crate::base::ids::WorkerId;
 use crate::broker::LinkId;
 use crate::limits::HOOK_THREADS;
+use crate::metrics::Logins;
 use desk::Shared;
 use std::fmt;
 use std::io;
@@ -87,6 +88,11 @@ impl Desk {
     /// Uses `policies`, one per listener, from now on, and forgets verified passwords.
     pub fn set_policies(&self, policies: Arc<[Policy]>) {
         self.shared.set_policies(policies);
+    }
+
+    /// The ways that logins have gone, and how many wait.
+    pub fn figures(&self) -> Logins {
+        self.shared.figures()
     }
 
     /// Takes a login, and answers at once or in its turn.

@@ -139,6 +139,11 @@ impl Queue {
         }
     }
 
+    /// The number of logins that wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().jobs()
+    }
+
     /// Closes the queue: waiting threads get no login any more.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;

@@ -3,13 +3,13 @@
 use super::super::dashboard;
 use super::access::admit;
 use super::acts::no_answer;
-use super::clients::{Column, ROWS_MAX, Wanted};
+use super::clients::{Column, ROWS_MAX, Wanted, rate};
 use super::history::by_name;
 use super::{Observer, acts, http, live, log_tail, retained, state, trace};
 use crate::base::ids::WorkerId;
-use crate::broker::{ClientRow, ClientsQuery, Recipient, WaitingRow};
+use crate::broker::{ClientRow, ClientsQuery, Recipient, Sought, WaitingRow};
 use crate::metrics::Counters;
-use crate::mqtt::{Version, check_topic_name};
+use crate::mqtt::{TopicFilter, Version, check_topic_name};
 use crate::options::Scheme;
 use crate::worker::Question;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -99,6 +99,8 @@ struct ClientJson {
     messages_sent: Option<u64>,
     ack_mean_ms: Option<f64>,
     ack_max_ms: Option<f64>,
+    rate_per_s: Option<f64>,
+    memory_bytes: usize,
     dropped_messages: u64,
     drops: Map<String, Value>,
     departed: Option<&'static str>,
@@ -139,6 +141,8 @@ impl ClientJson {
             messages_sent: connection.map(|c| c.messages_sent),
             ack_mean_ms: connection.and_then(|c| c.acknowledged).map(|it| milliseconds(it.0)),
             ack_max_ms: connection.and_then(|c| c.acknowledged).map(|it| milliseconds(it.1)),
+            rate_per_s: connection.map(rate),
+            memory_bytes: row.memory,
             dropped_messages: row.drops.iter().sum(),
             drops: labels("messages_dropped")
                 .iter()
@@ -262,22 +266,33 @@ fn waiting_json(row: WaitingRow) -> Value {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SubscribersAsked {
-    topic: String,
+    topic: Option<String>,
+    filter: Option<String>,
 }
 
 async fn subscribers(
     State(observer): State<Observer>,
     Query(asked): Query<SubscribersAsked>,
 ) -> Response {
-    if let Err(wrong) = plain_topic(&asked.topic) {
-        return wrong.into_response();
-    }
-    let all = observer.ask_all(|reply| Question::Recipients(asked.topic.clone(), reply)).await;
+    let wrong = |detail| problem(StatusCode::BAD_REQUEST, detail);
+    let sought = match (asked.topic, asked.filter) {
+        (Some(topic), None) => match plain_topic(&topic) {
+            Ok(()) => Sought::Topic(topic),
+            Err(wrong) => return wrong.into_response(),
+        },
+        (None, Some(filter)) => match TopicFilter::parse(&filter, usize::MAX) {
+            Ok(_) => Sought::Filter(filter),
+            Err(error) => return wrong(&format!("filter: {}", error.cause)),
+        },
+        _ => return wrong("either topic or filter says which subscribers are wanted"),
+    };
+    let answers = observer.ask_all(|reply| Question::Recipients(sought.clone(), reply)).await;
+    let count: usize = answers.iter().map(|(_, recipients)| recipients.count).sum();
     let json =
         |it: Recipient| json!({ "client_id": it.client_id, "filter": it.filter, "qos": it.qos });
-    let all = all.into_iter().flat_map(|(_, recipients)| recipients);
-    let all: Vec<Value> = all.map(json).collect();
-    Json(json!({ "topic": asked.topic, "subscribers": all })).into_response()
+    let rows = answers.into_iter().flat_map(|(_, recipients)| recipients.rows);
+    let rows: Vec<Value> = rows.map(json).collect();
+    Json(json!({ "subscribers": rows, "count": count })).into_response()
 }
 
 /// The sums over all workers, by name; families as objects by label.

@@ -2,7 +2,7 @@
 
 use super::Observer;
 use crate::base::ids::WorkerId;
-use crate::broker::{ClientRow, ClientsQuery};
+use crate::broker::{ClientRow, ClientsQuery, ConnectionRow};
 use crate::mqtt::Version;
 use crate::options::{Options, Scheme};
 use crate::worker::Question;
@@ -36,6 +36,10 @@ pub(super) enum Column {
     MessagesSent,
     /// The mean time of an acknowledgement.
     AckMean,
+    /// Bytes of memory.
+    Memory,
+    /// Packets received and messages sent a second, in the mean of the present connection.
+    Rate,
 }
 
 /// The traits that clients have to have, besides those that the workers look at.
@@ -93,8 +97,17 @@ impl Column {
                 let times = row.connection.as_ref().and_then(|it| it.acknowledged);
                 times.map_or(0, |(mean, _)| mean.as_micros() as u64)
             }
+            Self::Memory => row.memory as u64,
+            // In thousandths, so that slow clients have an order, too.
+            Self::Rate => row.connection.as_ref().map_or(0, |it| (rate(it) * 1e3) as u64),
         }
     }
+}
+
+/// Packets that came from the client and messages that went to it, a second.
+pub(super) fn rate(connection: &ConnectionRow) -> f64 {
+    let packets = connection.packets_received + connection.messages_sent;
+    packets as f64 / connection.connected_for.as_secs_f64().max(1.0)
 }
 
 /// A place in the order of a column: the key from the greatest, then the client identifier.

@@ -1,7 +1,7 @@
 //! Metrics as text for Prometheus, version 0.0.4 of its format, or as OpenMetrics 1.0.
 
 use super::View;
-use crate::metrics::{Counters, Gauges, Histograms, Kind, Metric, Process, Unit};
+use crate::metrics::{Counters, Gauges, Histograms, Kind, Metric, Unit};
 use hdrhistogram::Histogram;
 use std::fmt::{self, Write};
 
@@ -70,9 +70,9 @@ struct Text {
 impl Text {
     fn write(&mut self, view: &View) -> fmt::Result {
         self.write_version()?;
-        for (place, metric) in Process::TABLE.iter().enumerate() {
+        for (metric, values) in view.of_process() {
             self.write_head(metric)?;
-            self.write_values(metric, None, view.process.values()[place])?;
+            self.write_values(metric, None, values)?;
         }
         for (place, metric) in Counters::TABLE.iter().enumerate() {
             self.write_head(metric)?;
@@ -207,7 +207,7 @@ impl Text {
 mod tests {
     use super::*;
     use crate::base::ids::WorkerId;
-    use crate::metrics::{Snapshot, record};
+    use crate::metrics::{Process, Snapshot, record};
     use std::time::Duration;
 
     fn view() -> View {
@@ -217,7 +217,8 @@ mod tests {
         let counters = Counters { publishes_received: [1, 2, 3], ..Counters::default() };
         let snapshot =
             Snapshot { worker: WorkerId(1), counters, gauges: Gauges::default(), histograms };
-        View { process: Process { uptime: 5, ..Process::default() }, workers: vec![snapshot] }
+        let process = Process { uptime: 5, ..Process::default() };
+        View { process, workers: vec![snapshot], ..View::default() }
     }
 
     #[test]

@@ -208,7 +208,7 @@ pub(super) fn by_name<T: Into<Value>>(values: Vec<(&'static Metric, Vec<T>)>) ->
 }
 
 /// How often, and percentiles in milliseconds.
-fn percentiles(histogram: &Histogram<u64>) -> Value {
+pub(super) fn percentiles(histogram: &Histogram<u64>) -> Value {
     let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
     json!({
         "count": histogram.len(),

@@ -162,7 +162,7 @@ impl Observer {
             "commit": few_percentiles(&minute.commit),
             "heat": heat(&durations),
             "workers": workers,
-            "journal": self.journal(&now.view),
+            "journal": self.journal_state(&now.view),
             "slow": self.slow().await,
             "websockets": self.websockets().collect::<Vec<_>>(),
         })

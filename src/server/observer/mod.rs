@@ -26,6 +26,7 @@ pub(super) use drain::Drain;
 pub(super) use http::{Listening, routes as metrics_routes, serve};
 
 use super::audit::{Audit, AuditState};
+use super::authentication::Desk;
 use super::control::Order;
 use super::logging::{Field, Tail};
 use super::reload::InForce;
@@ -34,7 +35,8 @@ use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::io::clock::Clock;
 use crate::io::memory;
-use crate::metrics::{Counters, Gauges, Metric, Process, Snapshot};
+use crate::journal;
+use crate::metrics::{Counters, Gauges, Journal, Logins, Metric, Process, Snapshot};
 use crate::options::{Endpoint, Options};
 use crate::store::kept_bytes;
 use crate::worker::{Notice, Question, Reply};
@@ -42,7 +44,7 @@ use access::Caller;
 use history::History;
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use sys_topics::SysTopics;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,9 +65,11 @@ pub(super) enum Stage {
 }
 
 /// The metrics of all workers at about the same moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct View {
     process: Process,
+    journal: Journal,
+    logins: Logins,
     /// The snapshots of the workers that answered in time, in order.
     workers: Vec<Snapshot>,
 }
@@ -81,12 +85,19 @@ impl View {
         sums
     }
 
+    /// The metrics that belong to no worker.
+    fn of_process(&self) -> impl Iterator<Item = (&'static Metric, &[u64])> {
+        let tables = Process::TABLE.iter().zip(self.process.values());
+        let tables = tables.chain(Journal::TABLE.iter().zip(self.journal.values()));
+        tables.chain(Logins::TABLE.iter().zip(self.logins.values()))
+    }
+
     /// Every metric but durations, with the sums over all workers.
     fn values(&self) -> Vec<(&'static Metric, Vec<u64>)> {
         let (counters, gauges) = self.sums();
         let tables = Counters::TABLE.iter().zip(counters.values());
         let tables = tables.chain(Gauges::TABLE.iter().zip(gauges.values()));
-        let tables = tables.chain(Process::TABLE.iter().zip(self.process.values()));
+        let tables = tables.chain(self.of_process());
         tables.map(|(metric, values)| (metric, values.to_vec())).collect()
     }
 }
@@ -126,6 +137,8 @@ pub(super) struct Around {
     /// The last lines of the log.
     pub(super) tail: Tail,
     pub(super) audit: Audit,
+    pub(super) journal_status: Arc<Mutex<journal::Status>>,
+    pub(super) desk: Arc<Desk>,
     /// The clock, which began when the broker started.
     pub(super) clock: Clock,
 }
@@ -179,11 +192,17 @@ impl Observer {
     async fn view(&self, question: impl Fn(Reply<Snapshot>) -> Question) -> View {
         let answers = self.ask_all(question).await;
         let workers = answers.into_iter().map(|(_, snapshot)| snapshot).collect();
-        View { process: self.process(), workers }
+        let (process, logins) = (self.process(), self.desk.figures());
+        View { process, journal: self.journal_status().figures, logins, workers }
+    }
+
+    /// The journal's status, for a moment.
+    fn journal_status(&self) -> MutexGuard<'_, journal::Status> {
+        self.journal_status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The journal's state in a word.
-    fn journal(&self, view: &View) -> &'static str {
+    fn journal_state(&self, view: &View) -> &'static str {
         match (&self.options().data_dir, view.sums().1.journal_failing) {
             (None, _) => "none",
             (Some(_), 0) => "works",

@@ -3,7 +3,9 @@
 use super::access::Caller;
 use super::acts::no_answer;
 use super::api::{Wrong, problem};
+use super::history::percentiles;
 use super::{Drain, Observer, Stage};
+use crate::metrics::Journal;
 use crate::options::LogLevel;
 use crate::server::control::Order;
 use crate::server::logging::Field;
@@ -21,6 +23,7 @@ use tokio::sync::oneshot;
 pub(super) fn routes() -> Router<Observer> {
     Router::new()
         .route("/api/v1/status", get(status))
+        .route("/api/v1/journal", get(journal))
         .route("/api/v1/config", get(config))
         .route("/api/v1/token", get(token))
         .route("/api/v1/reload", post(reload))
@@ -58,10 +61,28 @@ async fn status(State(observer): State<Observer>) -> Response {
         "uptime_s": view.process.uptime,
         "listeners": listeners,
         "workers": workers,
-        "journal": observer.journal(&view),
+        "journal": observer.journal_state(&view),
         "data_dir": options.data_dir,
     }))
     .into_response()
+}
+
+/// The state of the journal and its figures, by the metrics' names.
+async fn journal(State(observer): State<Observer>) -> Response {
+    let view = observer.glance().await;
+    let options = observer.options();
+    let mut answer = json!({
+        "state": observer.journal_state(&view),
+        "failure": observer.journal_status().failure,
+        "data_dir": options.data_dir,
+        "durability": options.durability.name(),
+        "journal_waiting": view.sums().1.journal_waiting,
+        "commit": percentiles(&view.durations().commit),
+    });
+    for (metric, values) in Journal::TABLE.iter().zip(view.journal.values()) {
+        answer[metric.name] = values.iter().sum::<u64>().into();
+    }
+    Json(answer).into_response()
 }
 
 async fn config(State(observer): State<Observer>) -> Response {

@@ -49,6 +49,7 @@ impl SysTopics {
             ("messages/sent", packets_sent),
             ("messages/stored", stored),
             ("store/messages/count", stored),
+            ("store/messages/bytes", view.process.messages_kept + gauges.memory[0]),
             ("packet/out/count", gauges.queued_messages),
             ("packet/out/bytes", gauges.queued_bytes),
         ] {
@@ -88,13 +89,9 @@ mod tests {
         publish/messages/received publish/messages/sent packet/out/count packet/out/bytes \
         connections/socket/count";
 
-    fn view() -> View {
-        View { process: Process::default(), workers: Vec::new() }
-    }
-
     #[test]
     fn every_topic_of_mosquitto_is_there_once() {
-        let all = SysTopics::default().changed(&view(), Duration::from_secs(10));
+        let all = SysTopics::default().changed(&View::default(), Duration::from_secs(10));
         let topics: Vec<_> = all.iter().map(|(topic, _)| topic.as_str()).collect();
         for topic in MOSQUITTO.split_whitespace() {
             let topic = topic.replace("retained_", "retained ");
@@ -109,10 +106,10 @@ mod tests {
     #[test]
     fn a_value_is_published_again_only_when_it_changes() {
         let mut topics = SysTopics::default();
-        topics.changed(&view(), Duration::from_secs(10));
-        assert!(topics.changed(&view(), Duration::from_secs(10)).is_empty());
+        topics.changed(&View::default(), Duration::from_secs(10));
+        assert!(topics.changed(&View::default(), Duration::from_secs(10)).is_empty());
         let process = Process { uptime: 7, ..Process::default() };
-        let later = View { process, workers: Vec::new() };
+        let later = View { process, ..View::default() };
         let changed = topics.changed(&later, Duration::from_secs(10));
         assert_eq!(changed, [("$SYS/broker/uptime".into(), "7 seconds".into())]);
     }

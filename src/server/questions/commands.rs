@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use std::path::PathBuf;
 
 /// The columns by which clients are sorted.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 12] = [
     "client_id",
     "queued_messages",
     "queued_bytes",
@@ -15,10 +15,16 @@ const COLUMNS: [&str; 10] = [
     "dropped_messages",
     "messages_sent",
     "ack_mean",
+    "memory",
+    "rate",
 ];
 
 const SCHEMES: [&str; 5] = ["mqtt", "mqtts", "ws", "wss", "unix"];
 const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5.0"];
+
+/// The help of `ringmq journal status`.
+pub(in crate::server) const JOURNAL_STATUS: &str =
+    "Tells the state and the figures of the running broker's journal";
 
 /// All commands, with what they have in common.
 pub(super) fn all() -> Command {
@@ -33,11 +39,13 @@ pub(super) fn all() -> Command {
     ];
     let json = flag("json", "Print the answer as JSON, for programs");
     let commands = questions().into_iter().chain(orders()).map(|command| command.arg(&json));
+    let status = Command::new("status").about(JOURNAL_STATUS).arg(&json).args(&common);
+    let journal = Command::new("journal").subcommand_required(true).subcommand(status);
     let top = Command::new("top").about(
         "Shows the broker in the terminal, live: its figures, and its clients; ? tells keys.",
     );
     let commands = commands.chain([top]).map(|command| command.args(&common));
-    Command::new("ringmq").subcommands(commands)
+    Command::new("ringmq").subcommands(commands).subcommand(journal)
 }
 
 /// An argument with a value.
@@ -87,7 +95,9 @@ fn questions() -> Vec<Command> {
         Command::new("client").about("Tells what is known of one client.").arg(client()),
         Command::new("subscribers")
             .about("Tells who gets what is published to a topic, and by which filter.")
-            .arg(named("topic", "TOPIC", "The topic")),
+            .arg(Arg::new("topic").value_name("TOPIC").help("The topic"))
+            .arg(text("filter", "FILTER", "Those who have subscribed to this very filter instead"))
+            .group(ArgGroup::new("which").args(["topic", "filter"]).required(true)),
         Command::new("slow").about("Lists the clients for which most waits.").arg(limit("10")),
         Command::new("drops")
             .about("Lists the clients that most messages did not reach, and why.")

@@ -13,6 +13,7 @@ use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ArgMatches;
+pub(super) use commands::JOURNAL_STATUS;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -56,7 +57,11 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return refuse(&error, "ringmq", &format!("{missing} is needed"));
         }
     };
-    let Some((name, asked)) = matches.subcommand() else { return ExitCode::from(2) };
+    let found = matches.subcommand().map(|(name, asked)| match asked.subcommand() {
+        Some((_, of_journal)) => (name, of_journal),
+        None => (name, asked),
+    });
+    let Some((name, asked)) = found else { return ExitCode::from(2) };
     let asking = match asking(asked) {
         Ok(asking) if name == "top" => return top::run(asking),
         asking => asking,
@@ -125,7 +130,10 @@ fn question<'a>(name: &str, asked: &'a ArgMatches) -> Result<Question<'a>, Strin
             get("clients", query.chain(drops).chain([limit()]).collect())
         }
         "client" => get("client", id()),
-        "subscribers" => get("subscribers", of("topic").into_iter().collect()),
+        "subscribers" => {
+            get("subscribers", ["topic", "filter"].into_iter().filter_map(of).collect())
+        }
+        "journal" => get("journal", Vec::new()),
         "slow" => get("clients", vec![("sort", "queued_bytes".to_owned()), limit()]),
         "drops" => {
             let sort = ("sort", "dropped_messages".to_owned());
@@ -221,7 +229,19 @@ fn text(name: &str, value: &Value) -> String {
             table(rows("clients"), &columns)
         }
         "histogram" => table(&durations(value), &DURATION_COLUMNS),
-        "subscribers" => table(rows("subscribers"), &["client_id", "filter", "qos"]),
+        "subscribers" => {
+            let (rows, count) = (rows("subscribers"), &value["count"]);
+            let mut text = table(rows, &["client_id", "filter", "qos"]);
+            if count.as_u64().is_some_and(|count| count > rows.len() as u64) {
+                text += &format!("(the first {} of {count})\n", rows.len());
+            }
+            text
+        }
+        "journal" => {
+            let mut all = value.clone();
+            let commit = all.as_object_mut().and_then(|all| all.remove("commit"));
+            lines(&all) + "\ncommits:\n" + &table(commit.as_slice(), &DURATION_COLUMNS[3..])
+        }
         "retained" if value["count"].is_null() => with_more(table(
             rows("messages"),
             &["topic", "qos", "bytes", "user", "age_s", "expiry_s"],

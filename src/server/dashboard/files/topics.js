@@ -157,8 +157,9 @@ function recipients(signal) {
     form.addEventListener('submit', async (event) => {
         event.preventDefault()
         try {
-            const { subscribers } = await get('api/v1/subscribers', { topic: topic.value }, signal)
-            const all = count(subscribers.length)
+            const answer = await get('api/v1/subscribers', { topic: topic.value }, signal)
+            const { subscribers } = answer
+            const all = count(answer.count)
             list.hidden = subscribers.length === 0
             fill(subscribers.slice(0, SHOWN))
             setText(status, subscribers.length === 0 ? 'No client gets this topic.'
