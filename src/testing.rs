@@ -41,6 +41,14 @@ pub fn census(shard: &Shard) -> (usize, usize, usize) {
     shard.census()
 }
 
+/// The balance of a shard's messages: how many it has owed to clients so far, and how many of those
+/// it has sent, dropped and withdrawn or still keeps for them. The two are equal between inputs.
+#[must_use]
+pub fn balance(shard: &Shard) -> (u64, u64) {
+    let (owed, ended) = shard.counters().balance();
+    (owed, ended + shard.waiting_len())
+}
+
 /// Sets the time at which a shard is restored, where that is not the clock's start.
 pub fn open_at(shard: &mut Shard, now: Time) {
     shard.open_at(now);

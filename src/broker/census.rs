@@ -85,6 +85,13 @@ impl Shard {
 }
 
 impl Clients {
+    /// The messages that wait to be sent to clients for the first time.
+    pub(super) fn waiting_len(&self) -> u64 {
+        let sessions = self.sessions.iter().map(|(_, session)| session.waiting_len());
+        let links = self.links.iter().flatten().map(|link| link.backlog_size().0);
+        sessions.chain(links).sum::<usize>() as u64
+    }
+
     /// Counts the session and the link that have the same slot.
     fn count_slot(&self, slot: usize, accounts: &mut Accounts, gauges: &mut Gauges) {
         let id = self.sessions.id_at(slot as u32);
@@ -92,10 +99,10 @@ impl Clients {
             accounts.replays += session.replays_memory() as u64;
             accounts.sessions += session.memory() as u64;
             let (messages, bytes) = session.queued_size();
-            gauges.queued_messages += messages as u64;
+            gauges.queued_messages += session.waiting_len() as u64;
             gauges.queued_bytes += bytes as u64;
             gauges.queue_greatest = gauges.queue_greatest.max(messages as u64);
-            let inflight = session.in_flight.len() as u64;
+            let inflight = u64::from(session.in_flight.sent_len());
             gauges.inflight_messages += inflight;
             gauges.inflight_greatest = gauges.inflight_greatest.max(inflight);
             if !session.is_over {

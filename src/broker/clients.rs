@@ -12,7 +12,7 @@ use super::timers::{TimerKey, Timers};
 use crate::base::ids::{LinkId, Serial, SessionId, SessionNumber, Slots};
 use crate::base::time::Time;
 use crate::limits::BACKLOG_BYTES_MAX;
-use crate::metrics::{Counters, Handed};
+use crate::metrics::{Counters, Handed, Withdrawn};
 use crate::mqtt::Packet;
 use crate::options::Options;
 use foldhash::fast::FixedState;
@@ -157,7 +157,9 @@ impl Clients {
     pub(super) fn remove_link(&mut self, id: LinkId) -> Option<Box<Link>> {
         self.link(id)?;
         self.timers.set(TimerKey::Link(id.slot), None);
-        self.links[id.slot as usize].take()
+        let link = self.links[id.slot as usize].take()?;
+        self.counters.withdraw(Withdrawn::Away, link.backlog_size().0 as u64);
+        Some(link)
     }
 
     pub(super) fn find_session(&self, client_id: &str) -> Option<SessionId> {

@@ -12,7 +12,7 @@ use super::record_ref::RecordRef;
 use crate::base::ids::{DeliveryNumber, LinkId, SessionId, SessionNumber};
 use crate::base::maps::HashMap;
 use crate::base::time::Time;
-use crate::metrics::Dropped;
+use crate::metrics::{Dropped, Withdrawn};
 use crate::mqtt::QoS;
 use crate::store::record::StoredDelivery;
 use crate::topics::{Extras, Matches, Subscriber, Subscriptions};
@@ -54,6 +54,7 @@ impl Clients {
         publication: &mut Publication<'_>,
         recording: &mut Option<Recording>,
     ) {
+        self.counters.messages_owed += subscribers.len() as u64;
         for subscriber in subscribers {
             self.deliver_one(subscriber, publication, recording);
         }
@@ -82,6 +83,7 @@ impl Clients {
                 None => merged.push(Merged::new(*subscriber)),
             }
         }
+        self.counters.messages_owed += merged.len() as u64;
         for Merged { subscriber, ids } in merged {
             if ids.len() < 2 {
                 let id = ids.first().copied().unwrap_or(0);
@@ -119,6 +121,9 @@ impl Clients {
             }
         } else if !self.is_own(subscriber, publication.traits().publisher) {
             self.deliver_slowly(subscriber, publication, None, recording);
+        } else {
+            // Counted with its filter's subscribers.
+            self.counters.messages_owed -= 1;
         }
     }
 
@@ -229,6 +234,7 @@ impl Clients {
         let (now, limits) = (self.now, self.queue_limits());
         let has_room = self.outbox.has_room(route.link, publication.is_large());
         let Some(link) = self.link(route.link).filter(|_| route.is_online()) else {
+            self.counters.withdraw(Withdrawn::Away, 1);
             return Fate::Dropped;
         };
         let link_session = link.session();
@@ -249,6 +255,7 @@ impl Clients {
 
     fn enqueue(&mut self, slot: u32, delivery: Delivery) -> Fate {
         if self.sessions[slot].is_over {
+            self.counters.withdraw(Withdrawn::SessionOver, 1);
             return Fate::Dropped;
         }
         let (now, limits) = (self.now, self.queue_limits());

@@ -8,6 +8,7 @@ use super::shard::Shard;
 use super::told::Departure;
 use crate::base::ids::SessionId;
 use crate::base::visits::{Planted, is_planted};
+use crate::metrics::Withdrawn;
 use crate::mqtt::{Disconnect, Frame, ProtocolError, ReasonCode, Sender};
 use crate::topics::Place;
 
@@ -62,6 +63,7 @@ impl Shard {
             self.clients.outbox.purse().spend_at_once(session.held());
         }
         let (number, waiting) = (session.number, session.take_shared_queue(false));
+        self.clients.counters.withdraw(Withdrawn::PassedOn, waiting.len() as u64);
         self.redistribute(number, waiting);
         self.session_due(id);
         if self.clients.has_session(id) {
@@ -83,8 +85,13 @@ impl Shard {
         }
         // A step for each exchange and delivery, and one for the gap that may be behind it.
         self.clients.outbox.purse().spend_at_once(2 * session.held());
-        let mut lost = session.take_shared_in_flight();
-        lost.extend(session.take_shared_queue(true));
+        let before = session.waiting_len() as u64;
+        let (mut lost, passed_on) = session.take_shared_in_flight();
+        let queued = session.take_shared_queue(true);
+        let passed_on = passed_on + queued.len() as u64;
+        self.clients.counters.withdraw(Withdrawn::PassedOn, passed_on);
+        self.clients.counters.withdraw(Withdrawn::SessionOver, before - passed_on);
+        lost.extend(queued);
         self.redistribute(session.number, lost);
     }
 

@@ -22,7 +22,7 @@ impl Shard {
                 // It may have waited in the ring for as long as this worker was busy.
                 // [MQTT-3.3.2-5]
                 if message.is_expired(self.clients.now) {
-                    self.clients.counters.drop(Dropped::Expired, 1);
+                    self.clients.counters.drop_undecided(Dropped::Expired);
                 } else {
                     let sent = self.clients.counters.publishes_sent;
                     if plain {

@@ -57,6 +57,8 @@ pub(super) struct Outgoing {
     /// The message of a PUBLISH; None for a PUBREL.
     pub(super) delivery: Option<Delivery>,
     pub(super) dup: bool,
+    /// The exchange began before: on an earlier connection, or in an earlier process.
+    pub(super) is_retry: bool,
 }
 
 /// All exchanges of a session.
@@ -114,6 +116,11 @@ struct Waiting {
 const INDEX_FROM: u32 = 32;
 
 impl InFlight {
+    /// The number of exchanges whose message has been sent, in this process or an earlier one.
+    pub(super) const fn sent_len(&self) -> u32 {
+        self.sent.len
+    }
+
     pub(super) fn len(&self) -> usize {
         self.sent.len as usize + self.waiting_len() as usize
     }
@@ -131,7 +138,8 @@ impl InFlight {
         self.sent.memory() + waiting + taken
     }
 
-    fn waiting_len(&self) -> u32 {
+    /// The number of exchanges whose message is still to be sent for the first time.
+    pub(super) fn waiting_len(&self) -> u32 {
         self.waiting.as_ref().map_or(0, |waiting| waiting.list.len)
     }
 
@@ -264,7 +272,7 @@ impl InFlight {
             self.resent += 1;
             if let Some(entry) = self.sent.entries.get(place).and_then(Option::as_ref) {
                 self.unsent -= 1;
-                return Some(entry.outgoing(true));
+                return Some(entry.outgoing(true, true));
             }
         }
         let waiting = self.waiting.as_mut().filter(|waiting| waiting.list.is_ready())?;
@@ -273,7 +281,7 @@ impl InFlight {
             self.waiting = None;
         }
         let dup = entry.delivery().is_some_and(Delivery::may_have_been_sent);
-        let outgoing = entry.outgoing(dup);
+        let outgoing = entry.outgoing(dup, false);
         self.sent.push(entry);
         Some(outgoing)
     }
@@ -551,8 +559,8 @@ impl Entry {
         Some((topic_hash(delivery.message.topic()), self.packet_id))
     }
 
-    fn outgoing(&self, dup: bool) -> Outgoing {
-        Outgoing { packet_id: self.packet_id, delivery: self.delivery().cloned(), dup }
+    fn outgoing(&self, dup: bool, is_retry: bool) -> Outgoing {
+        Outgoing { packet_id: self.packet_id, delivery: self.delivery().cloned(), dup, is_retry }
     }
 
     /// The delivery's number in the journal; 0 for a delivery that the journal does not have.

@@ -228,12 +228,13 @@ impl Clients {
             }
             self.outbox.purse().spend(KEPT_STEPS);
             let outgoing = self.sessions[id.slot].next_outgoing();
-            let Some(Outgoing { packet_id, delivery, dup }) = outgoing else { return };
+            let Some(Outgoing { packet_id, delivery, dup, is_retry }) = outgoing else { return };
             let Some(delivery) = delivery else {
                 let pubrel = Ack::new(AckType::PubRel, packet_id, ReasonCode::Success);
                 self.send(route.link, &Packet::Ack(pubrel));
                 continue;
             };
+            self.counters.messages_retried += u64::from(is_retry);
             let message = Arc::clone(&delivery.message);
             // [MQTT-3.3.2-5]; an exchange that has begun goes on.
             if !dup && message.is_expired(self.now) {

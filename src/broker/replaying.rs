@@ -13,6 +13,7 @@ use crate::base::ids::{LinkId, MessageId, SessionId, WorkerId};
 use crate::limits::{
     PUMP_MESSAGES_MAX, PUMP_STEPS_MAX, RETAINED_PAGE_MESSAGES, RETAINED_PAGE_VISITS,
 };
+use crate::metrics::Withdrawn;
 use crate::mqtt::QoS;
 use crate::store::Message;
 use crate::store::record::Owed;
@@ -52,7 +53,9 @@ impl Clients {
         session.rare().replays.note_live(live, last);
         let is_old = |old: &Message| old.topic() == live.topic() && !is_newer(old, live);
         let ended = session.in_flight.waiting_replays(live.topic(), is_old);
-        for delivery in session.take_queued_replays(live.topic(), is_old) {
+        let queued = session.take_queued_replays(live.topic(), is_old);
+        self.counters.withdraw(Withdrawn::Replaced, (ended.len() + queued.len()) as u64);
+        for delivery in queued {
             self.note_done(slot, &delivery);
         }
         for packet_id in &ended {
@@ -180,6 +183,7 @@ impl Shard {
             }
             let replays = &mut self.clients.sessions[id.slot].rare().replays;
             if let Some((number, delivery)) = replays.take_next(source) {
+                self.clients.counters.messages_owed += 1;
                 self.clients.send_kept(id, route, delivery, number);
             }
         }

@@ -125,6 +125,7 @@ impl Shard {
         // A session that ends with its connection has nothing to come back to.
         if attributes.expiry_s > 0 {
             session.restore_deliveries(stored, messages);
+            self.clients.counters.messages_owed += session.waiting_len() as u64;
         }
         let quota = self.quotas.of(session.user());
         session.count(Some(quota));

@@ -75,7 +75,7 @@ impl Shard {
                         }
                     }
                 }
-                Pick::Nobody => self.clients.counters.drop(Dropped::NoMember, 1),
+                Pick::Nobody => self.clients.counters.drop_undecided(Dropped::NoMember),
             }
         }
         for Errand { to, plain, shares } in errands {

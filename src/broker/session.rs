@@ -2,7 +2,7 @@
 
 use super::delivery::Delivery;
 use super::delivery_queue::{DeliveryQueue, Enqueued, QueueLimits};
-use super::in_flight::{InFlight, Outgoing};
+use super::in_flight::{Entry, InFlight, Outgoing};
 use super::quotas::Quota;
 use super::replay::Replay;
 use super::replays::Replays;
@@ -235,6 +235,11 @@ impl Session {
         self.rare.as_mut().map_or_else(Vec::new, |rare| rare.queue.take_replays(topic, old))
     }
 
+    /// The number of messages that are still to be sent for the first time.
+    pub(super) fn waiting_len(&self) -> usize {
+        self.in_flight.waiting_len() as usize + self.queued_size().0
+    }
+
     /// The number of messages in the queue, and their bytes.
     pub(super) fn queued_size(&self) -> (usize, usize) {
         self.rare.as_ref().map_or((0, 0), |rare| rare.queue.size())
@@ -301,12 +306,17 @@ impl Session {
     }
 
     /// Takes out the shared QoS 1 messages in flight; a QoS 2 exchange once begun goes to nobody
-    /// else. For a session that ends.
+    /// else. For a session that ends. Returns as well how many of them were still to be sent.
     // [MQTT-4.8.2-5]
-    pub(super) fn take_shared_in_flight(&mut self) -> Vec<Delivery> {
+    pub(super) fn take_shared_in_flight(&mut self) -> (Vec<Delivery>, u64) {
         let in_flight = std::mem::take(&mut self.in_flight);
-        let deliveries = in_flight.iter().filter_map(|entry| entry.delivery());
         let is_to_go = |d: &&Delivery| d.share().is_some() && d.qos == QoS::AtLeastOnce;
-        deliveries.filter(is_to_go).cloned().collect()
+        let sent = in_flight.sent().filter_map(Entry::delivery).filter(is_to_go);
+        let mut going: Vec<Delivery> = sent.cloned().collect();
+        let sent_len = going.len();
+        let waiting = in_flight.waiting().filter_map(Entry::delivery).filter(is_to_go);
+        going.extend(waiting.cloned());
+        let waiting_len = going.len() - sent_len;
+        (going, waiting_len as u64)
     }
 }

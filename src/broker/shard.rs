@@ -268,6 +268,12 @@ impl Shard {
         &self.clients.counters
     }
 
+    /// The number of messages that wait to be sent to clients for the first time.
+    #[must_use]
+    pub fn waiting_len(&self) -> u64 {
+        self.clients.waiting_len()
+    }
+
     /// The numbers of sessions, subscription tree nodes and retained messages: at rest, all that
     /// clients left behind.
     #[must_use]

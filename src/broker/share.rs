@@ -87,6 +87,7 @@ impl Shard {
         publication: &mut Publication<'_>,
         recording: &mut Option<Recording>,
     ) {
+        self.clients.counters.messages_owed += 1;
         let share = self.subscriptions.group(group).filter.clone();
         // The member may get the message as an ordinary subscriber, or by another group, as well.
         let is_durable = self.clients.ledger.is_some();
@@ -105,7 +106,7 @@ impl Shard {
         recording: &mut Option<Recording>,
     ) {
         let Some(group) = self.find_group(share) else {
-            self.clients.counters.drop(Dropped::NoMember, 1);
+            self.clients.counters.drop_undecided(Dropped::NoMember);
             return;
         };
         if let Some(subscriber) = self.pick_here(group, message.topic(), message.qos) {
@@ -115,7 +116,7 @@ impl Shard {
         let best = elsewhere.max_by_key(|worker| (worker.online, worker.members));
         match best.map(|worker| worker.worker).filter(|_| relayed < SHARE_RELAYS_MAX) {
             Some(to) => self.send_share(to, share, message, relayed + 1, recording),
-            None => self.clients.counters.drop(Dropped::NoMember, 1),
+            None => self.clients.counters.drop_undecided(Dropped::NoMember),
         }
     }
 
@@ -162,7 +163,7 @@ impl Shard {
             let Some(share) = delivery.share() else { continue };
             let Delivery { message, record, .. } = &delivery;
             if message.is_expired(self.clients.now) {
-                self.clients.counters.drop(Dropped::Expired, 1);
+                self.clients.counters.drop_undecided(Dropped::Expired);
                 continue;
             }
             let name = RecordName(self.clients.next_number());
@@ -195,7 +196,9 @@ impl Shard {
                 self.give(group, &subscriber, message, recording)
             }
             Some((_, Pick::There(to))) => self.send_share(to, share, message, 0, recording),
-            Some((_, Pick::Nobody)) | None => self.clients.counters.drop(Dropped::NoMember, 1),
+            Some((_, Pick::Nobody)) | None => {
+                self.clients.counters.drop_undecided(Dropped::NoMember)
+            }
         }
     }
 

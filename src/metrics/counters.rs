@@ -1,6 +1,6 @@
 //! Counts of events since a worker started.
 
-use super::{Dropped, metrics};
+use super::{Dropped, Withdrawn, metrics};
 
 metrics! {
     /// Counts since the worker started; none is ever reset.
@@ -40,6 +40,11 @@ metrics! {
             : "PUBLISH packets sent, first deliveries and resends alike.";
         Counter Bytes sent_payload_bytes sys "publish/bytes/sent"
             : "Bytes of payload in PUBLISH packets sent.";
+        Counter Things messages_owed
+            : "Messages owed to clients: a copy for each client and shared group that it is for, \
+               and what waited for clients at the start.";
+        Counter Things messages_retried
+            : "Messages in flight to a client that came back, taken up to be sent again.";
         Counter Things messages_queued
             : "Messages that had to wait for a window, a socket or a client.";
         Counter Things messages_dropped
@@ -47,6 +52,11 @@ metrics! {
                 "administrative"]
             sys "publish/messages/dropped"
             : "Messages that do not reach a client that they were for.";
+        Counter Things messages_withdrawn
+            by reason ["away", "session_over", "passed_on", "replaced"]
+            : "Messages that a client is no longer owed, though none was dropped: QoS 0 while the \
+               client is away, its session is over, another member of the group takes over, or a \
+               newer retained message came first.";
         Counter Things publishes_denied
             : "PUBLISH packets refused because the client may not write to the topic, wills \
                included.";
@@ -86,6 +96,26 @@ impl Counters {
     #[must_use]
     pub const fn dropped(&self, reason: Dropped) -> u64 {
         self.messages_dropped[reason.place()]
+    }
+
+    /// Counts a message that is dropped before one client is picked for it.
+    pub const fn drop_undecided(&mut self, reason: Dropped) {
+        self.messages_owed += 1;
+        self.drop(reason, 1);
+    }
+
+    /// Counts messages that a client is no longer owed.
+    pub const fn withdraw(&mut self, reason: Withdrawn, count: u64) {
+        self.messages_withdrawn[reason.place()] += count;
+    }
+
+    /// The messages that came due for clients so far, and those of them that were sent, dropped
+    /// or withdrawn; the difference still waits.
+    #[must_use]
+    pub fn balance(&self) -> (u64, u64) {
+        let ends = [&self.messages_dropped[..], &self.messages_withdrawn];
+        let ended: u64 = ends.into_iter().flatten().sum();
+        (self.messages_owed + self.messages_retried, self.ways().0 + ended)
     }
 
     /// The PUBLISH packets that were sent, and the messages that were queued.

@@ -18,7 +18,7 @@ pub use histograms::{Handed, Histograms, QUANTILES, empty_histogram, record};
 pub use journal::Journal;
 pub use logins::Logins;
 pub use process::Process;
-pub use reasons::{Departed, Dropped, RefusedConnect, Transport};
+pub use reasons::{Departed, Dropped, RefusedConnect, Transport, Withdrawn};
 
 use crate::base::ids::WorkerId;
 

@@ -64,6 +64,20 @@ impl Dropped {
 }
 
 label! {
+    /// The reason for which a client is no longer owed a message that was not dropped.
+    Withdrawn {
+        /// The message has QoS 0, and the client is away or went before its turn came.
+        Away,
+        /// The session is over.
+        SessionOver,
+        /// Another member of the shared group is to get the message.
+        PassedOn,
+        /// A newer retained message of the topic reached the client first.
+        Replaced,
+    }
+}
+
+label! {
     /// The reason for which a client that was let in is gone.
     Departed {
         /// DISCONNECT came.
@@ -140,6 +154,7 @@ mod tests {
     fn each_label_has_a_value_for_each_variant() {
         let counters = Counters::default();
         assert_eq!(counters.messages_dropped.len(), Dropped::COUNT);
+        assert_eq!(counters.messages_withdrawn.len(), Withdrawn::COUNT);
         assert_eq!(counters.clients_departed.len(), Departed::COUNT);
         assert_eq!(counters.connects_refused.len(), RefusedConnect::COUNT);
         assert_eq!(counters.connections_opened.len(), Transport::COUNT);

@@ -6,7 +6,7 @@ use ringmq::base::maps::HashMap;
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Output, Shard};
 use ringmq::options::Options;
-use ringmq::testing::open_policy;
+use ringmq::testing::{balance, open_policy};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,16 @@ struct Link {
 impl Default for Bare {
     fn default() -> Self {
         Self::with(Options::default())
+    }
+}
+
+// I23
+impl Drop for Bare {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let (owed, ended) = balance(&self.shard);
+            assert_eq!(owed, ended, "the sums agree: {:?}", self.shard.counters());
+        }
     }
 }
 
@@ -109,6 +119,14 @@ impl Bare {
     pub fn input(&mut self, input: Input<'_>) {
         self.shard.handle(self.now, input);
         self.drain();
+    }
+
+    /// Has the shard sum up what clients take and what waits for them.
+    pub fn count(&mut self) {
+        self.shard.begin_census();
+        while self.shard.has_census() {
+            self.input(Input::Tick);
+        }
     }
 
     /// Sends what there is to send, closes what is to be closed.

@@ -13,7 +13,7 @@ use ringmq::base::ids::{Slots, WorkerId};
 use ringmq::base::time::Time;
 use ringmq::broker::{Input, LinkId, Origin, Output, Shard};
 use ringmq::options::Options;
-use ringmq::testing::{append, has_dirty};
+use ringmq::testing::{append, balance, has_dirty};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +102,7 @@ impl World {
     /// Gives the shard an input and carries out its outputs.
     pub(super) fn feed(&mut self, worker: usize, input: Input<'_>) {
         self.workers[worker].shard.handle(self.now, input);
+        self.check_balance(worker);
         self.drain(worker);
         self.collect(worker);
         self.drain(worker);
@@ -129,6 +130,20 @@ impl World {
             self.schedule_sweep(worker);
         }
         self.schedule_tick(worker);
+    }
+
+    // I23
+    fn check_balance(&mut self, worker: usize) {
+        let shard = &self.workers[worker].shard;
+        let (owed, ended) = balance(shard);
+        if owed != ended {
+            let waiting = shard.waiting_len();
+            let text = format!(
+                "worker {worker}: {owed} owed, {ended} ended or wait, {waiting} wait: {:?}",
+                shard.counters()
+            );
+            self.model.fail("I23", text);
+        }
     }
 
     fn drain(&mut self, worker: usize) {
