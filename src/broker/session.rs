@@ -311,12 +311,8 @@ impl Session {
     pub(super) fn take_shared_in_flight(&mut self) -> (Vec<Delivery>, u64) {
         let in_flight = std::mem::take(&mut self.in_flight);
         let is_to_go = |d: &&Delivery| d.share().is_some() && d.qos == QoS::AtLeastOnce;
-        let sent = in_flight.sent().filter_map(Entry::delivery).filter(is_to_go);
-        let mut going: Vec<Delivery> = sent.cloned().collect();
-        let sent_len = going.len();
-        let waiting = in_flight.waiting().filter_map(Entry::delivery).filter(is_to_go);
-        going.extend(waiting.cloned());
-        let waiting_len = going.len() - sent_len;
-        (going, waiting_len as u64)
+        let waiting = in_flight.waiting().filter_map(Entry::delivery).filter(is_to_go).count();
+        let all = in_flight.iter().filter_map(Entry::delivery).filter(is_to_go);
+        (all.cloned().collect(), waiting as u64)
     }
 }

@@ -270,7 +270,7 @@ impl Shard {
 
     /// The number of messages that wait to be sent to clients for the first time.
     #[must_use]
-    pub fn waiting_len(&self) -> u64 {
+    pub(crate) fn waiting_len(&self) -> u64 {
         self.clients.waiting_len()
     }
 

@@ -2,6 +2,15 @@
 
 use super::metrics;
 
+impl Gauges {
+    /// The bytes of retained messages with their topics.
+    #[must_use]
+    pub const fn retained_bytes(&self) -> u64 {
+        let [retained, ..] = self.memory;
+        retained
+    }
+}
+
 metrics! {
     /// The state of a worker at one moment.
     Gauges {

@@ -161,12 +161,8 @@ impl FromStr for Durability {
     type Err = ();
 
     fn from_str(value: &str) -> Result<Self, ()> {
-        match value {
-            "commit" => Ok(Self::Commit),
-            "interval" => Ok(Self::Interval),
-            "none" => Ok(Self::None),
-            _ => Err(()),
-        }
+        let all = [Self::Commit, Self::Interval, Self::None];
+        all.into_iter().find(|durability| durability.name() == value).ok_or(())
     }
 }
 

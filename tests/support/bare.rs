@@ -121,14 +121,6 @@ impl Bare {
         self.drain();
     }
 
-    /// Has the shard sum up what clients take and what waits for them.
-    pub fn count(&mut self) {
-        self.shard.begin_census();
-        while self.shard.has_census() {
-            self.input(Input::Tick);
-        }
-    }
-
     /// Sends what there is to send, closes what is to be closed.
     pub fn drain(&mut self) {
         loop {

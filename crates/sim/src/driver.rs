@@ -137,11 +137,8 @@ impl World {
         let shard = &self.workers[worker].shard;
         let (owed, ended) = balance(shard);
         if owed != ended {
-            let waiting = shard.waiting_len();
-            let text = format!(
-                "worker {worker}: {owed} owed, {ended} ended or wait, {waiting} wait: {:?}",
-                shard.counters()
-            );
+            let counters = shard.counters();
+            let text = format!("worker {worker}: {owed} owed, {ended} ended or wait: {counters:?}");
             self.model.fail("I23", text);
         }
     }

@@ -138,8 +138,9 @@ impl Shared {
             }
             (None, None) => (Rank::New(0), None),
         };
-        let is_delayed = due.is_some_and(|due| due > now);
-        lock(&self.counts).logins_delayed += u64::from(is_delayed);
+        if due.is_some_and(|due| due > now) {
+            lock(&self.counts).logins_delayed += 1;
+        }
         self.queue(&self.logins, Job { worker, link, rank, login }, due);
     }
 

@@ -275,7 +275,7 @@ async fn subscribers(
     Query(asked): Query<SubscribersAsked>,
 ) -> Response {
     let wrong = |detail| problem(StatusCode::BAD_REQUEST, detail);
-    let sought = match (asked.topic, asked.filter) {
+    let sought = match (asked.topic.clone(), asked.filter) {
         (Some(topic), None) => match plain_topic(&topic) {
             Ok(()) => Sought::Topic(topic),
             Err(wrong) => return wrong.into_response(),
@@ -292,7 +292,7 @@ async fn subscribers(
         |it: Recipient| json!({ "client_id": it.client_id, "filter": it.filter, "qos": it.qos });
     let rows = answers.into_iter().flat_map(|(_, recipients)| recipients.rows);
     let rows: Vec<Value> = rows.map(json).collect();
-    Json(json!({ "subscribers": rows, "count": count })).into_response()
+    Json(json!({ "topic": asked.topic, "subscribers": rows, "count": count })).into_response()
 }
 
 /// The sums over all workers, by name; families as objects by label.

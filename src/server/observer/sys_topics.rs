@@ -49,7 +49,7 @@ impl SysTopics {
             ("messages/sent", packets_sent),
             ("messages/stored", stored),
             ("store/messages/count", stored),
-            ("store/messages/bytes", view.process.messages_kept + gauges.memory[0]),
+            ("store/messages/bytes", view.process.messages_kept + gauges.retained_bytes()),
             ("packet/out/count", gauges.queued_messages),
             ("packet/out/bytes", gauges.queued_bytes),
         ] {
