@@ -22,6 +22,7 @@ struct Screen {
     shown: Arc<Mutex<Vec<u8>>>,
     /// The terminal's own end, which keeps its modes.
     terminal: OwnedFd,
+    /// How the terminal was before the program began.
     modes: libc::tcflag_t,
 }
 
@@ -36,6 +37,7 @@ impl Screen {
         assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
         // SAFETY: the descriptors have just been opened, and nobody else has them.
         let (keys, terminal) = unsafe { (File::from_raw_fd(outer), OwnedFd::from_raw_fd(inner)) };
+        let modes = modes(&terminal);
         let end = || Stdio::from(terminal.try_clone().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
             .arg("top")
@@ -55,7 +57,6 @@ impl Screen {
                 sink.lock().unwrap().extend_from_slice(&bytes[..count]);
             }
         });
-        let modes = modes(&terminal);
         Self { child, keys, shown, terminal, modes }
     }
 
