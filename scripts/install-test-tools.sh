@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests with other people's programs need, where it is missing: Debian's mosquitto,
 # mosquitto-clients, openssl, chromium and Node.js, and in .test-env Python's paho-mqtt, gmqtt,
-# aiomqtt, scramp and websockets and npm's mqtt, puppeteer-core and axe-core. Says what to install
-# by hand where it may not.
+# aiomqtt, scramp, websockets and schemathesis and npm's mqtt, puppeteer-core and axe-core. Says what
+# to install by hand where it may not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,10 +27,9 @@ fi
 
 env=.test-env
 python=$env/venv/bin/python
-if ! $python -c 'import paho.mqtt, gmqtt, aiomqtt, scramp, websockets' 2>/dev/null; then
+if ! $python -c 'import paho.mqtt, gmqtt, aiomqtt, scramp, websockets, schemathesis' 2>/dev/null; then
     python3 -m venv $env/venv
-    $python -m pip install --quiet --disable-pip-version-check \
-        'paho-mqtt==2.1.0' 'gmqtt==0.7.0' 'aiomqtt==2.5.1' 'scramp==1.4.6' 'websockets==15.0.1'
+    $python -m pip install --quiet --disable-pip-version-check -r scripts/test-tools.txt
 fi
 if [ ! -d $env/node_modules/mqtt ] || [ ! -d $env/node_modules/puppeteer-core ] \
     || [ ! -d $env/node_modules/axe-core ]; then

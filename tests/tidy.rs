@@ -125,6 +125,8 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("subtle", &["access"]),
     ("toml", &["server"]),
     ("ureq", &["server"]),
+    ("utoipa", &["server"]),
+    ("utoipa_axum", &["server"]),
     ("zeroize", &["access"]),
     ("rustls", &["transport", "server"]),
     ("tungstenite", &["transport"]),

@@ -145,7 +145,8 @@ impl Scheme {
         Self::ALL.iter().find(|known| known.name() == name).copied()
     }
 
-    const ALL: [Self; 5] = [Self::Mqtt, Self::Mqtts, Self::Ws, Self::Wss, Self::Unix];
+    /// All schemes.
+    pub(crate) const ALL: [Self; 5] = [Self::Mqtt, Self::Mqtts, Self::Ws, Self::Wss, Self::Unix];
 
     /// The name of the scheme in a URL.
     #[must_use]

@@ -5,12 +5,12 @@
 //! machine where no token is needed, and `Origin` has to be the page's own.
 
 use super::Observer;
-use super::api::problem;
+use super::problem::Wrong;
 use crate::access::{Tokens, Trust};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -74,6 +74,10 @@ impl Caller {
     }
 }
 
+fn refuse(status: StatusCode, detail: &'static str) -> Response {
+    Wrong::new(status, detail).into_response()
+}
+
 /// Lets in who may do what the request asks for.
 pub(super) async fn admit(
     State(observer): State<Observer>,
@@ -81,14 +85,14 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let Some(way) = request.extensions().get::<Way>().cloned() else {
-        return problem(StatusCode::INTERNAL_SERVER_ERROR, "the way of the request is not known");
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the way of the request is not known");
     };
     if !is_from_here(&way, request.headers()) {
-        return problem(StatusCode::FORBIDDEN, "Host and Origin must name this machine");
+        return refuse(StatusCode::FORBIDDEN, "Host and Origin must name this machine");
     }
     let tokens = Arc::clone(&observer.in_force.borrow().admin.tokens);
     let unknown = |detail| {
-        let mut answer = problem(StatusCode::UNAUTHORIZED, detail);
+        let mut answer = refuse(StatusCode::UNAUTHORIZED, detail);
         let bearer = header::HeaderValue::from_static("Bearer");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
         answer
@@ -104,7 +108,7 @@ pub(super) async fn admit(
         Some(Trust::Full) => {}
         Some(Trust::Reading) if !changes => {}
         Some(Trust::Reading) if request.headers().contains_key(header::AUTHORIZATION) => {
-            return problem(StatusCode::FORBIDDEN, "a read-only token changes nothing");
+            return refuse(StatusCode::FORBIDDEN, "a read-only token changes nothing");
         }
         Some(Trust::Reading) => return unknown("a token is needed: `ringmq token` shows it"),
         None if is_public => {}
@@ -112,7 +116,7 @@ pub(super) async fn admit(
     }
     request.extensions_mut().insert(caller);
     let answer = timeout(REQUEST_MAX, next.run(request)).await;
-    answer.unwrap_or_else(|_| problem(StatusCode::REQUEST_TIMEOUT, "the request takes too long"))
+    answer.unwrap_or_else(|_| refuse(StatusCode::REQUEST_TIMEOUT, "the request takes too long"))
 }
 
 /// Whether a request was not caused by a web page that has nothing to do with this broker: one of

@@ -6,6 +6,7 @@ use crate::broker::{ClientRow, ClientsQuery, ConnectionRow};
 use crate::mqtt::Version;
 use crate::options::{Options, Scheme};
 use crate::worker::Question;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use wildmatch::WildMatch;
 
@@ -13,7 +14,7 @@ use wildmatch::WildMatch;
 pub(super) const ROWS_MAX: usize = 1000;
 
 /// The column by which clients are sorted: the greatest first, names in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Column {
     /// The client identifier.
@@ -111,7 +112,20 @@ pub(super) fn rate(connection: &ConnectionRow) -> f64 {
 }
 
 /// A place in the order of a column: the key from the greatest, then the client identifier.
-type Place = (std::cmp::Reverse<u64>, String);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(Reverse<u64>, String);
+
+impl Place {
+    /// The place that a cursor names.
+    pub(super) fn parse(cursor: &str) -> Option<Self> {
+        let (key, client_id) = cursor.split_once(':')?;
+        Some(Self(Reverse(key.parse().ok()?), client_id.to_owned()))
+    }
+
+    fn cursor(&self) -> String {
+        format!("{}:{}", self.0.0, self.1)
+    }
+}
 
 /// A part of the list of clients.
 #[derive(Debug, Default)]
@@ -122,19 +136,15 @@ pub(super) struct Listed {
 }
 
 impl Observer {
-    /// The clients in the order of a column, from behind `cursor` on. Every client is looked at,
+    /// The clients in the order of a column, from behind `after` on. Every client is looked at,
     /// in pieces; no more rows than are shown are kept. None when a worker does not answer in time.
     pub(super) async fn sorted_clients(
         &self,
         (query, wanted): (ClientsQuery, Wanted),
         column: Column,
-        cursor: Option<&str>,
+        after: Option<Place>,
         count_max: usize,
     ) -> Option<Listed> {
-        let after = cursor.and_then(|cursor| cursor.split_once(':'));
-        let after = after.and_then(|(key, client_id)| {
-            Some((std::cmp::Reverse(key.parse().ok()?), client_id.to_owned()))
-        });
         let mut best: BTreeMap<Place, (WorkerId, ClientRow)> = BTreeMap::new();
         let mut has_more = false;
         let options = self.options();
@@ -145,7 +155,7 @@ impl Observer {
                 let page = self.ask(worker, |reply| Question::Clients(asked, reply)).await?;
                 from = page.next;
                 for row in page.rows {
-                    let key = (std::cmp::Reverse(column.key(&row)), row.client_id.clone());
+                    let key = Place(Reverse(column.key(&row)), row.client_id.clone());
                     if !wanted.accepts(&options, worker, &row) {
                         continue;
                     }
@@ -161,7 +171,7 @@ impl Observer {
             }
         }
         let last = best.last_key_value().filter(|_| has_more);
-        let next = last.map(|((key, client_id), _)| format!("{}:{client_id}", key.0));
+        let next = last.map(|(place, _)| place.cursor());
         Some(Listed { rows: best.into_values().collect(), next })
     }
 }

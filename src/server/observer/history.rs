@@ -5,11 +5,12 @@ use super::{Observer, View};
 use crate::base::time::Time;
 use crate::metrics::{Counters, Histograms, Metric};
 use hdrhistogram::Histogram;
-use serde_json::{Map, Value, json};
-use std::collections::VecDeque;
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::sleep;
+use utoipa::ToSchema;
 
 /// The time between two samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
@@ -115,20 +116,20 @@ impl Observer {
     }
 
     /// Counts a second of the last ten seconds and of the last minute.
-    pub(super) async fn rates(&self) -> Value {
+    pub(super) async fn rates(&self) -> Rates {
         let now = self.sample().await;
         let spans = SPANS.iter().filter_map(|(name, span)| {
             let before = self.history.before(&now, *span)?;
             let seconds = now.at.since(before.at).as_secs_f64();
             let mut counts = Counts::default();
             counts.add(&before.counters, &now.counters);
-            Some(((*name).to_owned(), by_name(counts.rates(seconds))))
+            Some((*name, by_name(counts.rates(seconds))))
         });
-        Value::Object(spans.collect())
+        Rates(spans.collect())
     }
 
     /// Percentiles of all durations: since the start, of the last ten seconds, of the last minute.
-    pub(super) async fn durations(&self) -> Value {
+    pub(super) async fn durations(&self) -> ByName<OfSpans> {
         let now = self.sample().await;
         let mut spans = vec![("all", now.histograms.clone())];
         for (name, span) in SPANS {
@@ -141,13 +142,13 @@ impl Observer {
         let metrics = Histograms::TABLE.iter().enumerate().map(|(place, metric)| {
             let of_label = (0..metric.values.len()).map(|label| {
                 let of_span = spans.iter().map(|(name, histograms)| {
-                    ((*name).to_owned(), percentiles(&histograms.values()[place][label]))
+                    (*name, Percentiles::new(&histograms.values()[place][label]))
                 });
-                Value::Object(of_span.collect())
+                OfSpans(of_span.collect())
             });
-            (metric.name.to_owned(), labelled(metric.values, of_label))
+            (metric.name, Labelled::new(metric, of_label))
         });
-        Value::Object(metrics.collect())
+        ByName(metrics.collect())
     }
 }
 
@@ -162,13 +163,37 @@ impl View {
     }
 }
 
-/// Values by label; the only value of a metric without a label.
-fn labelled(labels: &[&str], mut values: impl Iterator<Item = Value>) -> Value {
-    match labels {
-        [""] => values.next().unwrap_or_default(),
-        _ => {
-            let pairs = labels.iter().map(|label| (*label).to_owned()).zip(values);
-            Value::Object(pairs.collect::<Map<_, _>>())
+/// The value of a metric: one, or one for each label.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Labelled<T> {
+    One(T),
+    Each(BTreeMap<&'static str, T>),
+}
+
+/// The values of metrics, by their names.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(transparent)]
+pub(super) struct ByName<T>(BTreeMap<&'static str, Labelled<T>>);
+
+/// Counts a second by metric: of the last ten seconds (`10s`) and of the last minute (`1min`). A
+/// span is left out while the broker is younger.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(transparent)]
+pub(super) struct Rates(BTreeMap<&'static str, ByName<f64>>);
+
+/// Durations since the start (`all`), of the last ten seconds (`10s`) and of the last minute
+/// (`1min`). A span is left out while the broker is younger.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(transparent)]
+pub(super) struct OfSpans(BTreeMap<&'static str, Percentiles>);
+
+impl<T> Labelled<T> {
+    fn new(metric: &Metric, values: impl IntoIterator<Item = T>) -> Self {
+        let mut values = values.into_iter();
+        match metric.values {
+            [""] => Self::One(values.next().expect("a metric has a value for each label")),
+            labels => Self::Each(labels.iter().copied().zip(values).collect()),
         }
     }
 }
@@ -198,42 +223,58 @@ impl Counts {
     }
 }
 
-/// Values by the name of their metric; families as objects by label.
-pub(super) fn by_name<T: Into<Value>>(values: Vec<(&'static Metric, Vec<T>)>) -> Value {
-    let pairs = values.into_iter().map(|(metric, values)| {
-        let values = values.into_iter().map(Into::into);
-        (metric.name.to_owned(), labelled(metric.values, values))
-    });
-    Value::Object(pairs.collect())
+pub(super) fn by_name<T>(values: Vec<(&'static Metric, Vec<T>)>) -> ByName<T> {
+    let pairs = values.into_iter();
+    let named = pairs.map(|(metric, values)| (metric.name, Labelled::new(metric, values)));
+    ByName(named.collect())
 }
 
-/// How often, and percentiles in milliseconds.
-pub(super) fn percentiles(histogram: &Histogram<u64>) -> Value {
-    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
-    json!({
-        "count": histogram.len(),
-        "p50_ms": at(0.5),
-        "p90_ms": at(0.9),
-        "p99_ms": at(0.99),
-        "p999_ms": at(0.999),
-        "max_ms": at(1.0),
-    })
+/// How often something was, and how long it took.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Percentiles {
+    count: u64,
+    /// The median, in milliseconds; 0 when `count` is 0.
+    #[schema(minimum = 0)]
+    p50_ms: f64,
+    #[schema(minimum = 0)]
+    p90_ms: f64,
+    #[schema(minimum = 0)]
+    p99_ms: f64,
+    #[schema(minimum = 0)]
+    p999_ms: f64,
+    #[schema(minimum = 0)]
+    max_ms: f64,
+}
+
+impl Percentiles {
+    pub(super) fn new(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+        Self {
+            count: histogram.len(),
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: at(1.0),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metrics::{empty_histogram, record};
+    use serde_json::json;
 
     #[test]
     fn percentiles_are_milliseconds() {
         let mut histogram = empty_histogram();
         record(&mut histogram, Duration::from_millis(2), 99);
         record(&mut histogram, Duration::from_millis(50), 1);
-        let shown = percentiles(&histogram);
-        assert_eq!(shown["count"], 100);
-        assert!((shown["p50_ms"].as_f64().unwrap() - 2.0).abs() < 0.05, "{shown}");
-        assert!((shown["max_ms"].as_f64().unwrap() - 50.0).abs() < 1.0, "{shown}");
+        let shown = Percentiles::new(&histogram);
+        assert_eq!(shown.count, 100);
+        assert!((shown.p50_ms - 2.0).abs() < 0.05, "{shown:?}");
+        assert!((shown.max_ms - 50.0).abs() < 1.0, "{shown:?}");
     }
 
     #[test]
@@ -258,8 +299,9 @@ mod tests {
 
     #[test]
     fn a_metric_without_a_label_is_its_value() {
-        assert_eq!(labelled(&[""], [json!(1)].into_iter()), json!(1));
-        let two = labelled(&["a", "b"], [json!(1), json!(2)].into_iter());
-        assert_eq!(two, json!({ "a": 1, "b": 2 }));
+        let one = Counters::TABLE.iter().find(|metric| metric.name == "takeovers").unwrap();
+        assert_eq!(json!(Labelled::new(one, [1])), json!(1));
+        let two = Metric { label: "way", values: &["a", "b"], ..*one };
+        assert_eq!(json!(Labelled::new(&two, [1, 2])), json!({ "a": 1, "b": 2 }));
     }
 }

@@ -1,7 +1,9 @@
 //! The figures of the dashboard as events, every two seconds while anybody looks.
 
+use super::api::Nothing;
 use super::clients::{Column, Wanted};
 use super::cores::Cores;
+use super::document::STREAM;
 use super::history::{Counts, by_name};
 use super::stream::{Viewers, event};
 use super::{Observer, View};
@@ -9,11 +11,9 @@ use crate::base::ids::WorkerId;
 use crate::base::time::Time;
 use crate::broker::ClientsQuery;
 use crate::metrics::{Counters, Histograms, Snapshot};
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Response;
-use axum::routing::get;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// The time between two events.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -46,14 +48,14 @@ const HEAT_ROWS_A_DECADE: usize = 8;
 const HEAT_FROM_NS: f64 = 1e4;
 
 /// Serves `/api/v1/live`.
-pub(super) fn routes(observer: Observer) -> Router {
+pub(super) fn routes(observer: Observer) -> OpenApiRouter {
     let live = Live {
         observer,
         viewers: Viewers::new(VIEWERS_MAX),
         samples: watch::Sender::new(None),
         is_sampling: AtomicBool::new(false),
     };
-    Router::new().route("/api/v1/live", get(show)).with_state(Arc::new(live))
+    OpenApiRouter::default().routes(routes!(live_figures)).with_state(Arc::new(live))
 }
 
 /// One sampler for all viewers.
@@ -66,7 +68,20 @@ struct Live {
     is_sampling: AtomicBool,
 }
 
-async fn show(State(live): State<Arc<Live>>) -> Response {
+/// Tells the figures of the dashboard every two seconds, first those of the last minute (`past`):
+/// events of the type `message`, each with a JSON object. 16 viewers at a time.
+#[utoipa::path(
+    get, path = "/api/v1/live", tag = STREAM,
+    responses(
+        (status = 200, description = "Events without an end.", body = String,
+            content_type = "text/event-stream"),
+        (status = 503)
+    )
+)]
+async fn live_figures(
+    Query(Nothing {}): Query<Nothing>,
+    State(live): State<Arc<Live>>,
+) -> Response {
     live.viewers.show(|sender| send_samples(Arc::clone(&live), sender))
 }
 
@@ -291,10 +306,10 @@ mod tests {
         let mut counts = Counts::default();
         counts.add(&before, &now);
         counts.add(&before, &now);
-        let rates = by_name(counts.rates(2.0));
+        let rates = json!(by_name(counts.rates(2.0)));
         assert_eq!(rates["messages_dropped"]["queue_full"], 4.0);
         assert_eq!(rates["messages_dropped"]["expired"], 2.0);
         assert_eq!(rates["takeovers"], 0.0);
-        assert_eq!(by_name(Counts::default().rates(1.0)), json!({}));
+        assert_eq!(json!(by_name(Counts::default().rates(1.0))), json!({}));
     }
 }

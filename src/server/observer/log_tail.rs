@@ -1,14 +1,16 @@
 //! The log as events: its last lines, then those that come.
 
 use super::super::logging::Tail;
+use super::api::Nothing;
+use super::document::STREAM;
 use super::stream::{Viewers, event};
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Response;
-use axum::routing::get;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::Sender;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// The viewers at a time.
 const VIEWERS_MAX: usize = 8;
@@ -17,12 +19,25 @@ const VIEWERS_MAX: usize = 8;
 const LINES_AT_ONCE: usize = 100;
 
 /// Serves `/api/v1/log`.
-pub(super) fn routes(tail: Tail) -> Router {
+pub(super) fn routes(tail: Tail) -> OpenApiRouter {
     let state = (Viewers::new(VIEWERS_MAX), tail);
-    Router::new().route("/api/v1/log", get(log)).with_state(state)
+    OpenApiRouter::default().routes(routes!(log)).with_state(state)
 }
 
-async fn log(State((viewers, tail)): State<(Viewers, Tail)>) -> Response {
+/// Tells the last lines of the log, then those that come: events of the type `message`, each with a
+/// JSON object of `number`, `time`, `level`, `message` and `fields`. 8 viewers at a time.
+#[utoipa::path(
+    get, path = "/api/v1/log", tag = STREAM,
+    responses(
+        (status = 200, description = "Events without an end.", body = String,
+            content_type = "text/event-stream"),
+        (status = 503)
+    )
+)]
+async fn log(
+    Query(Nothing {}): Query<Nothing>,
+    State((viewers, tail)): State<(Viewers, Tail)>,
+) -> Response {
     viewers.show(|sender| send_lines(tail, sender))
 }
 

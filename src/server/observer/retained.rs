@@ -3,54 +3,93 @@
 
 use super::Observer;
 use super::access::Caller;
-use super::acts::{check_topic, no_answer};
-use super::api::{plain_topic, problem, rows};
+use super::acts::check_topic;
+use super::api::{plain_text, plain_topic, rows};
 use super::clients::ROWS_MAX;
+use super::problem::{Answer, Wrong};
 use crate::base::ids::WorkerId;
 use crate::broker::{Act, RetainedAsked, RetainedRow};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::server::logging::Field;
 use crate::worker::Question;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub(super) fn routes() -> Router<Observer> {
-    Router::new()
-        .route("/api/v1/retained", get(levels).delete(delete))
-        .route("/api/v1/retained/messages", get(messages))
-        .route("/api/v1/retained/message", get(message))
+pub(super) fn routes() -> OpenApiRouter<Observer> {
+    OpenApiRouter::default()
+        .routes(routes!(levels, delete))
+        .routes(routes!(messages))
+        .routes(routes!(message))
 }
 
-fn row_json(row: &RetainedRow) -> Value {
-    let mut json = json!({
-        "topic": row.topic,
-        "qos": row.qos,
-        "bytes": row.bytes,
-        "user": row.user,
-        "age_s": row.age.as_secs_f64(),
-        "expiry_s": row.expiry_s,
-    });
-    if let Some(payload) = &row.payload {
-        json["payload_base64"] = STANDARD.encode(payload).into();
+/// A retained message.
+#[derive(Debug, Serialize, ToSchema)]
+struct RetainedMessage {
+    topic: String,
+    /// The QoS with which the message came.
+    #[schema(maximum = 2)]
+    qos: u8,
+    /// Bytes of the payload.
+    bytes: usize,
+    /// The verified name of the publisher's user.
+    #[schema(required)]
+    user: Option<String>,
+    /// Seconds since the message came, to this process at least.
+    #[schema(minimum = 0)]
+    age_s: f64,
+    /// Seconds until the message expires; null for never.
+    #[schema(required)]
+    expiry_s: Option<u32>,
+    /// The payload in base64, where one message is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(content_encoding = "base64", nullable = false)]
+    payload_base64: Option<String>,
+}
+
+impl From<RetainedRow> for RetainedMessage {
+    fn from(row: RetainedRow) -> Self {
+        Self {
+            topic: row.topic,
+            qos: row.qos,
+            bytes: row.bytes,
+            user: row.user,
+            age_s: row.age.as_secs_f64(),
+            expiry_s: row.expiry_s,
+            payload_base64: row.payload.map(|payload| STANDARD.encode(payload)),
+        }
     }
-    json
 }
 
-/// Checks a filter of retained messages.
-pub(super) fn check_filter(filter: &str) -> Result<(), String> {
+/// The form of a filter of retained messages: a topic filter that is not shared.
+struct PlainFilter;
+
+impl PartialSchema for PlainFilter {
+    fn schema() -> RefOr<Schema> {
+        let pattern =
+            r"^(?!$)(?!\$share(?:/|$))(?:(?:[^+#/\x00]*|\+)(?:/(?:[^+#/\x00]*|\+))*(?:/#)?|#)$";
+        let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+        schema.into()
+    }
+}
+
+impl ToSchema for PlainFilter {}
+
+/// Refuses what is no filter of retained messages.
+pub(super) fn check_filter(filter: &str) -> Result<(), Wrong> {
     match TopicFilter::parse(filter, usize::MAX) {
-        Ok(parsed) if parsed.share_name.is_some() => Err("filter: a shared one".to_owned()),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("filter: {}", error.cause)),
+        Ok(parsed) if parsed.share_name.is_some() => Err(Wrong::bad("filter: a shared one")),
+        Ok(_) => plain_text("filter", filter),
+        Err(error) => Err(Wrong::bad(format!("filter: {}", error.cause))),
     }
 }
 
@@ -86,19 +125,54 @@ impl Observer {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct LevelsAsked {
+    /// The topic below which the level is; the first level without it.
     below: Option<String>,
+    /// Only those whose name on the level begins so.
     prefix: Option<String>,
 }
 
-async fn levels(State(observer): State<Observer>, Query(asked): Query<LevelsAsked>) -> Response {
+/// A level of the tree of topics with retained messages.
+#[derive(Debug, Serialize, ToSchema)]
+struct Levels {
+    levels: Vec<Level>,
+    /// The level has more names: each worker tells 1000 at most.
+    is_cut: bool,
+}
+
+/// A name on a level.
+#[derive(Debug, Serialize, ToSchema)]
+struct Level {
+    /// The whole topic.
+    topic: String,
+    /// The name of the level alone.
+    level: String,
+    /// A message is retained on the topic itself.
+    is_retained: bool,
+    /// Bytes of its payload; null without one.
+    #[schema(required)]
+    bytes: Option<usize>,
+    /// Messages are retained below the topic.
+    has_more: bool,
+}
+
+/// Tells one level of the tree of topics with retained messages.
+#[utoipa::path(
+    get, path = "/api/v1/retained", params(LevelsAsked), operation_id = "retained_levels",
+    responses((status = 200, description = "The names.", body = Levels), (status = 503))
+)]
+async fn levels(
+    State(observer): State<Observer>,
+    Query(asked): Query<LevelsAsked>,
+) -> Answer<Levels> {
     let begins = asked.prefix.unwrap_or_default();
     let question = |reply| Question::Levels(asked.below.clone(), begins.clone(), reply);
     let answers = observer.ask_all(question).await;
     if answers.len() < observer.notices.workers() {
-        return no_answer();
+        return Err(Wrong::no_answer());
     }
     let mut names: BTreeMap<String, (Option<usize>, bool)> = BTreeMap::new();
     let mut is_cut = false;
@@ -112,85 +186,127 @@ async fn levels(State(observer): State<Observer>, Query(asked): Query<LevelsAske
     }
     let above = asked.below.map(|below| below + "/").unwrap_or_default();
     let levels = names.into_iter().map(|(level, (bytes, has_more))| {
-        json!({
-            "topic": format!("{above}{level}"),
-            "level": level,
-            "is_retained": bytes.is_some(),
-            "bytes": bytes,
-            "has_more": has_more,
-        })
+        let topic = format!("{above}{level}");
+        Level { topic, level, is_retained: bytes.is_some(), bytes, has_more }
     });
-    let levels: Vec<Value> = levels.collect();
-    Json(json!({ "levels": levels, "is_cut": is_cut })).into_response()
+    Ok(Json(Levels { levels: levels.collect(), is_cut }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct MessagesAsked {
+    /// A topic filter, not a shared one.
+    #[param(value_type = PlainFilter, inline)]
     filter: String,
+    /// The rows of the answer; 100 unless another number is given.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// The topic behind which the page begins: the `next` of the page before.
     after: Option<String>,
 }
 
+/// A page of retained messages.
+#[derive(Debug, Serialize, ToSchema)]
+struct Messages {
+    /// The messages without their payloads, by topic.
+    messages: Vec<RetainedMessage>,
+    /// The `after` of the next page; null at the end.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// Lists the retained messages that a filter matches, without payloads, in pages.
+#[utoipa::path(
+    get, path = "/api/v1/retained/messages", params(MessagesAsked),
+    operation_id = "retained_messages",
+    responses((status = 200, description = "A page.", body = Messages), (status = 503))
+)]
 async fn messages(
     State(observer): State<Observer>,
     Query(asked): Query<MessagesAsked>,
-) -> Response {
-    let count = match rows(asked.limit) {
-        Ok(count) => count,
-        Err(wrong) => return wrong.into_response(),
-    };
-    if let Err(cause) = check_filter(&asked.filter) {
-        return problem(StatusCode::BAD_REQUEST, &cause);
-    }
+) -> Answer<Messages> {
+    let count = rows(asked.limit)?;
+    check_filter(&asked.filter)?;
     let MessagesAsked { filter, after, .. } = asked;
     let asked = RetainedAsked { filter, after, count, has_payloads: false };
-    let Some((rows, next)) = observer.retained(asked).await else { return no_answer() };
-    let rows: Vec<Value> = rows.values().map(row_json).collect();
-    Json(json!({ "messages": rows, "next": next })).into_response()
+    let (rows, next) = observer.retained(asked).await.ok_or_else(Wrong::no_answer)?;
+    let messages = rows.into_values().map(RetainedMessage::from).collect();
+    Ok(Json(Messages { messages, next }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct MessageAsked {
+    /// A topic, without wildcards.
+    #[param(pattern = r"^[^+#\x00]+$")]
     topic: String,
 }
 
-async fn message(State(observer): State<Observer>, Query(asked): Query<MessageAsked>) -> Response {
-    if let Err(wrong) = plain_topic(&asked.topic) {
-        return wrong.into_response();
-    }
+/// Tells the message that is retained on a topic, with its payload.
+#[utoipa::path(
+    get, path = "/api/v1/retained/message", params(MessageAsked),
+    operation_id = "retained_message",
+    responses(
+        (status = 200, description = "The message.", body = RetainedMessage),
+        (status = 404), (status = 503)
+    )
+)]
+async fn message(
+    State(observer): State<Observer>,
+    Query(asked): Query<MessageAsked>,
+) -> Answer<RetainedMessage> {
+    plain_topic(&asked.topic)?;
     let asked = RetainedAsked { filter: asked.topic, after: None, count: 1, has_payloads: true };
-    match observer.retained(asked).await.map(|(rows, _)| rows.into_values().next()) {
-        Some(Some(row)) => Json(row_json(&row)).into_response(),
-        Some(None) => problem(StatusCode::NOT_FOUND, "no message is retained on this topic"),
-        None => no_answer(),
-    }
+    let (rows, _) = observer.retained(asked).await.ok_or_else(Wrong::no_answer)?;
+    let row = rows.into_values().next();
+    let row = row.ok_or(Wrong::not_found("no message is retained on this topic"))?;
+    Ok(Json(row.into()))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Deleted {
+    /// A topic filter, not a shared one.
+    #[param(value_type = PlainFilter, inline)]
     filter: String,
+    /// Only tells how many would be deleted.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// Deletes the messages that a filter matches, as a client does that publishes empty ones.
+/// The deletion of retained messages.
+#[derive(Debug, Serialize, ToSchema)]
+struct RetainedDeletion {
+    /// How many were deleted, or would be.
+    count: u64,
+    dry_run: bool,
+}
+
+/// Deletes the retained messages that a filter matches, as a client does that publishes empty
+/// ones; those of the broker's own stay.
+#[utoipa::path(
+    delete, path = "/api/v1/retained", params(Deleted), operation_id = "delete_retained",
+    responses(
+        (status = 200, description = "The messages are being deleted.", body = RetainedDeletion),
+        (status = 503)
+    )
+)]
 async fn delete(
     State(observer): State<Observer>,
     Extension(caller): Extension<Caller>,
     Query(asked): Query<Deleted>,
-) -> Response {
-    if let Err(cause) = check_filter(&asked.filter) {
-        return problem(StatusCode::BAD_REQUEST, &cause);
-    }
+) -> Answer<RetainedDeletion> {
+    check_filter(&asked.filter)?;
+    let options = observer.options();
     let (mut count, mut after) = (0, None);
     loop {
         let filter = asked.filter.clone();
         let page = RetainedAsked { filter, after, count: ROWS_MAX, has_payloads: false };
-        let Some((rows, next)) = observer.retained(page).await else { return no_answer() };
-        let topics = rows.into_keys().filter(|topic| check_topic(topic).is_ok());
+        let (rows, next) = observer.retained(page).await.ok_or_else(Wrong::no_answer)?;
+        let topics = rows.into_keys().filter(|topic| check_topic(topic, &options).is_ok());
         for topic in topics {
             count += 1;
             if asked.dry_run {
@@ -199,9 +315,7 @@ async fn delete(
             let (topic, payload) = (topic.into(), Arc::default());
             let qos = QoS::AtLeastOnce;
             let act = Act::Publish { topic, payload, qos, retain: true, expiry_s: None };
-            if observer.act(WorkerId(0), act).await.is_none() {
-                return no_answer();
-            }
+            observer.act(WorkerId(0), act).await.ok_or_else(Wrong::no_answer)?;
         }
         after = next;
         if after.is_none() {
@@ -212,5 +326,5 @@ async fn delete(
         let fields = [("filter", Field::Text(&asked.filter)), ("count", Field::Number(count))];
         observer.tell_act(&caller, "delete retained messages", &fields);
     }
-    Json(json!({ "count": count, "dry_run": asked.dry_run })).into_response()
+    Ok(Json(RetainedDeletion { count, dry_run: asked.dry_run }))
 }

@@ -1,170 +1,344 @@
 //! The broker as a whole by HTTP: its state, its configuration, and the orders that change them.
 
 use super::access::Caller;
-use super::acts::no_answer;
-use super::api::{Wrong, problem};
-use super::history::percentiles;
+use super::acts::reference;
+use super::api::{Nothing, Whole, one_of};
+use super::history::{ByName, Percentiles, by_name};
+use super::problem::{Answer, Wrong};
 use super::{Drain, Observer, Stage};
 use crate::metrics::Journal;
 use crate::options::LogLevel;
 use crate::server::control::Order;
 use crate::server::logging::Field;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Extension, Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub(super) fn routes() -> Router<Observer> {
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/journal", get(journal))
-        .route("/api/v1/config", get(config))
-        .route("/api/v1/token", get(token))
-        .route("/api/v1/reload", post(reload))
-        .route("/api/v1/log-level", put(log_level))
-        .route("/api/v1/drain", post(drain))
+pub(super) fn routes() -> OpenApiRouter<Observer> {
+    OpenApiRouter::default()
+        .routes(routes!(status))
+        .routes(routes!(journal))
+        .routes(routes!(config))
+        .routes(routes!(token))
+        .routes(routes!(reload))
+        .routes(routes!(log_level))
+        .routes(routes!(drain))
 }
 
 impl Observer {
     /// Has the control thread do something.
     async fn order(&self, order: Order) -> Result<(), Wrong> {
         let sent = self.orders.send(order).await;
-        sent.map_err(|_| Wrong(StatusCode::SERVICE_UNAVAILABLE, "the broker stops"))
+        sent.map_err(|_| Wrong::new(StatusCode::SERVICE_UNAVAILABLE, "the broker stops"))
     }
 }
 
-async fn status(State(observer): State<Observer>) -> Response {
+/// The state of the broker.
+#[derive(Debug, Serialize, ToSchema)]
+struct Status {
+    version: &'static str,
+    stage: StageName,
+    /// Whole seconds since the start.
+    uptime_s: u64,
+    /// The listeners, as `--listen` has them.
+    listeners: Vec<String>,
+    workers: Vec<WorkerStatus>,
+    #[schema(required, schema_with = journal_states)]
+    journal: &'static str,
+    /// The folder of the journal; null without one.
+    #[schema(required, value_type = Option<String>)]
+    data_dir: Option<PathBuf>,
+}
+
+fn journal_states() -> Object {
+    let description = "Whether acknowledged messages can be kept; `none` without a journal.";
+    one_of(description, ["none", "works", "failing"])
+}
+
+/// The part of its life that the broker is in.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum StageName {
+    Serving,
+    Draining,
+    Stopping,
+}
+
+impl From<Stage> for StageName {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Serving => Self::Serving,
+            Stage::Draining => Self::Draining,
+            Stage::Stopping => Self::Stopping,
+        }
+    }
+}
+
+/// The state of a worker.
+#[derive(Debug, Serialize, ToSchema)]
+struct WorkerStatus {
+    /// The number, from 0 on.
+    worker: usize,
+    /// The core that it is pinned to; null for any.
+    #[schema(required)]
+    core: Option<usize>,
+    /// An answer of the worker has come within 2 s.
+    answers: bool,
+}
+
+/// Tells the state of the broker and of its journal.
+#[utoipa::path(
+    get, path = "/api/v1/status",
+    responses((status = 200, description = "The state.", body = Status))
+)]
+async fn status(
+    Query(Nothing {}): Query<Nothing>,
+    State(observer): State<Observer>,
+) -> Json<Status> {
     let view = observer.glance().await;
-    let stage = match *observer.stage.borrow() {
-        Stage::Serving => "serving",
-        Stage::Draining => "draining",
-        Stage::Stopping => "stopping",
-    };
     let options = observer.options();
     let cores = observer.cores.iter().enumerate();
-    let workers: Vec<Value> = cores
-        .map(|(worker, core)| {
-            let answers = view.workers.iter().any(|it| it.worker.index() == worker);
-            json!({ "worker": worker, "core": core, "answers": answers })
-        })
-        .collect();
-    let listeners: Vec<String> = options.listeners.iter().map(ToString::to_string).collect();
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "stage": stage,
-        "uptime_s": view.process.uptime,
-        "listeners": listeners,
-        "workers": workers,
-        "journal": observer.journal_state(&view),
-        "data_dir": options.data_dir,
-    }))
-    .into_response()
+    let workers = cores.map(|(worker, core)| {
+        let answers = view.workers.iter().any(|it| it.worker.index() == worker);
+        WorkerStatus { worker, core: *core, answers }
+    });
+    let stage = *observer.stage.borrow();
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        stage: stage.into(),
+        uptime_s: view.process.uptime,
+        listeners: options.listeners.iter().map(ToString::to_string).collect(),
+        workers: workers.collect(),
+        journal: observer.journal_state(&view),
+        data_dir: options.data_dir.clone(),
+    })
 }
 
-/// The state of the journal and its figures, by the metrics' names.
-async fn journal(State(observer): State<Observer>) -> Response {
+/// The state of the journal.
+#[derive(Debug, Serialize, ToSchema)]
+struct JournalTold {
+    #[schema(required, schema_with = journal_states)]
+    state: &'static str,
+    /// The cause for which it cannot be written; null while it can.
+    #[schema(required)]
+    failure: Option<String>,
+    /// The folder of the journal; null without one.
+    #[schema(required, value_type = Option<String>)]
+    data_dir: Option<PathBuf>,
+    /// The state of a commit that an acknowledgement waits for, as `--durability` has it.
+    durability: &'static str,
+    /// Bytes of changes that gather for the next commit.
+    waiting_bytes: u64,
+    /// How long commits took, since the start.
+    commit: Percentiles,
+    /// The metrics of the journal's thread.
+    metrics: ByName<u64>,
+}
+
+/// Tells the state of the journal, and how far behind the disk is.
+#[utoipa::path(
+    get, path = "/api/v1/journal",
+    responses((status = 200, description = "The state of the journal.", body = JournalTold))
+)]
+async fn journal(
+    Query(Nothing {}): Query<Nothing>,
+    State(observer): State<Observer>,
+) -> Json<JournalTold> {
     let view = observer.glance().await;
     let options = observer.options();
-    let mut answer = json!({
-        "state": observer.journal_state(&view),
-        "failure": observer.journal_status().failure,
-        "data_dir": options.data_dir,
-        "durability": options.durability.name(),
-        "journal_waiting": view.sums().1.journal_waiting,
-        "commit": percentiles(&view.durations().commit),
-    });
-    for (metric, values) in Journal::TABLE.iter().zip(view.journal.values()) {
-        answer[metric.name] = values.iter().sum::<u64>().into();
-    }
-    Json(answer).into_response()
+    let values = view.journal.values();
+    let metrics = Journal::TABLE.iter().zip(values.iter().map(|values| values.to_vec()));
+    Json(JournalTold {
+        state: observer.journal_state(&view),
+        failure: observer.journal_status().failure.clone(),
+        data_dir: options.data_dir.clone(),
+        durability: options.durability.name(),
+        waiting_bytes: view.sums().1.journal_waiting,
+        commit: Percentiles::new(&view.durations().commit),
+        metrics: by_name(metrics.collect()),
+    })
 }
 
-async fn config(State(observer): State<Observer>) -> Response {
+/// The configuration.
+#[derive(Debug, Serialize, ToSchema)]
+struct Config {
+    options: Vec<OptionInForce>,
+}
+
+/// The value of an option that is in force.
+#[derive(Debug, Serialize, ToSchema)]
+struct OptionInForce {
+    /// The listener that the value is for alone; null for all.
+    #[schema(required)]
+    listener: Option<String>,
+    name: &'static str,
+    /// The value, without a secret; several have commas between.
+    value: String,
+    /// The flag, the variable, the file with line and column, or the default.
+    source: String,
+}
+
+/// Tells each option in force, and where it was given.
+#[utoipa::path(
+    get, path = "/api/v1/config",
+    responses((status = 200, description = "The options.", body = Config))
+)]
+async fn config(
+    Query(Nothing {}): Query<Nothing>,
+    State(observer): State<Observer>,
+) -> Json<Config> {
     let all = observer.in_force.borrow().given.in_force();
-    let options = all.into_iter().map(|value| {
-        json!({
-            "listener": value.listener,
-            "name": value.name,
-            "value": value.value,
-            "source": value.origin,
-        })
+    let options = all.into_iter().map(|value| OptionInForce {
+        listener: value.listener,
+        name: value.name,
+        value: value.value,
+        source: value.origin,
     });
-    let options: Vec<Value> = options.collect();
-    Json(json!({ "options": options })).into_response()
+    Json(Config { options: options.collect() })
 }
 
-/// The dashboard's address with a token, for the owner of the broker alone.
-async fn token(State(observer): State<Observer>, Extension(caller): Extension<Caller>) -> Response {
+/// The token that this start of the broker has made, or one of its file.
+#[derive(Debug, Serialize, ToSchema)]
+struct TokenTold {
+    /// Null when the file has none that may change something.
+    #[schema(required)]
+    token: Option<String>,
+    /// The dashboard's address with the token; null without `--admin-listen`.
+    #[schema(required)]
+    dashboard: Option<String>,
+}
+
+/// Tells the dashboard's address with a token, to those who ask over the Unix socket alone.
+#[utoipa::path(
+    get, path = "/api/v1/token",
+    responses((status = 200, description = "The token.", body = TokenTold))
+)]
+async fn token(
+    Query(Nothing {}): Query<Nothing>,
+    State(observer): State<Observer>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<TokenTold> {
     if !caller.is_owner {
-        return problem(StatusCode::FORBIDDEN, "the Unix socket alone tells the token");
+        return Err(Wrong::new(StatusCode::FORBIDDEN, "the Unix socket alone tells the token"));
     }
     let in_force = observer.in_force.borrow();
     let token = in_force.admin.tokens.full();
     let address = in_force.settings.options.admin_listen;
     let scheme = if in_force.admin.tls.is_some() { "https" } else { "http" };
     let url = address.zip(token).map(|(it, token)| format!("{scheme}://{it}/#token={token}"));
-    Json(json!({ "token": token, "dashboard": url })).into_response()
+    Ok(Json(TokenTold { token: token.map(ToOwned::to_owned), dashboard: url }))
 }
 
+/// The outcome of a reload.
+#[derive(Debug, Serialize, ToSchema)]
+struct Reloaded {
+    /// True: the new settings are in force.
+    reloaded: bool,
+}
+
+/// Has all files read again, as SIGHUP does; the old settings stay when one of them is wrong.
+#[utoipa::path(
+    post, path = "/api/v1/reload",
+    responses(
+        (status = 200, description = "The new settings are in force.", body = Reloaded),
+        (status = 422), (status = 503)
+    )
+)]
 async fn reload(
+    Query(Nothing {}): Query<Nothing>,
     State(observer): State<Observer>,
     Extension(caller): Extension<Caller>,
-) -> Response {
+) -> Answer<Reloaded> {
     observer.tell_act(&caller, "reload", &[]);
     let (sender, answer) = oneshot::channel();
-    let ordered = observer.order(Order::Reload(Arc::clone(&caller.name), sender)).await;
-    match (ordered, answer.await) {
-        (Err(wrong), _) => wrong.into_response(),
-        (Ok(()), Ok(Ok(()))) => Json(json!({ "reloaded": true })).into_response(),
-        (Ok(()), Ok(Err(cause))) => problem(StatusCode::UNPROCESSABLE_ENTITY, &cause),
-        (Ok(()), Err(_)) => no_answer(),
+    observer.order(Order::Reload(Arc::clone(&caller.name), sender)).await?;
+    match answer.await {
+        Ok(Ok(())) => Ok(Json(Reloaded { reloaded: true })),
+        Ok(Err(cause)) => Err(Wrong::new(StatusCode::UNPROCESSABLE_ENTITY, cause)),
+        Err(_) => Err(Wrong::no_answer()),
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// The least important lines of the log.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct LevelAsked {
+struct LogLevelSet {
+    #[schema(required, schema_with = levels)]
     level: String,
 }
 
-async fn log_level(
-    State(observer): State<Observer>,
-    Extension(caller): Extension<Caller>,
-    Json(asked): Json<LevelAsked>,
-) -> Response {
-    let Ok(level) = asked.level.parse::<LogLevel>() else {
-        return problem(StatusCode::BAD_REQUEST, "level is error, warn, info, debug or trace");
-    };
-    observer.tell_act(&caller, "change the log's level", &[("level", Field::Text(&asked.level))]);
-    let ordered = observer.order(Order::LogLevel(level)).await;
-    ordered.map(|()| Json(json!({ "level": asked.level }))).into_response()
+fn levels() -> Object {
+    one_of("The level of the log.", ["error", "warn", "info", "debug", "trace"])
 }
 
-#[derive(Debug, Deserialize)]
+/// Changes the level of the log until the next reload.
+#[utoipa::path(
+    put, path = "/api/v1/log-level", request_body = LogLevelSet,
+    responses((status = 200, description = "The new level.", body = LogLevelSet), (status = 503))
+)]
+async fn log_level(
+    Query(Nothing {}): Query<Nothing>,
+    State(observer): State<Observer>,
+    Extension(caller): Extension<Caller>,
+    Json(asked): Json<LogLevelSet>,
+) -> Answer<LogLevelSet> {
+    let Ok(level) = asked.level.parse::<LogLevel>() else {
+        return Err(Wrong::bad("level is error, warn, info, debug or trace"));
+    };
+    observer.tell_act(&caller, "change the log's level", &[("level", Field::Text(&asked.level))]);
+    observer.order(Order::LogLevel(level)).await?;
+    Ok(Json(asked))
+}
+
+/// How clients are sent away.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DrainAsked {
+    /// Seconds over which they are.
     #[serde(default)]
-    over_s: u32,
+    #[schema(value_type = u32, maximum = 4_294_967_295_u32)]
+    over_s: Whole<u32>,
+    /// The broker that they should use instead, of at most 65535 bytes; those of 5.0 are told.
+    #[schema(pattern = r"^[^\x00]*$")]
     server_reference: Option<String>,
 }
 
+/// The beginning of a drain.
+#[derive(Debug, Serialize, ToSchema)]
+struct Draining {
+    /// True: clients are being sent away.
+    draining: bool,
+}
+
+/// Sends all clients away, a part at a time, and ends the broker then. No more connections are
+/// accepted, and `/health/ready` says so.
+#[utoipa::path(
+    post, path = "/api/v1/drain", request_body = DrainAsked,
+    responses(
+        (status = 202, description = "The drain begins.", body = Draining),
+        (status = 503)
+    )
+)]
 async fn drain(
+    Query(Nothing {}): Query<Nothing>,
     State(observer): State<Observer>,
     Extension(caller): Extension<Caller>,
     Json(asked): Json<DrainAsked>,
-) -> Response {
-    let over_s = Field::Number(asked.over_s.into());
+) -> Result<(StatusCode, Json<Draining>), Wrong> {
+    let server_reference = reference(asked.server_reference)?;
+    let over_s = Field::Number(asked.over_s.0.into());
     observer.tell_act(&caller, "drain and stop", &[("over_s", over_s)]);
     // At once is a drain, too: clients are told where to go.
-    let over = Duration::from_secs(asked.over_s.into()).max(Duration::from_millis(1));
-    let server_reference = asked.server_reference.map(Into::into);
-    let ordered = observer.order(Order::Drain(Drain { over, server_reference })).await;
-    let answer = (StatusCode::ACCEPTED, Json(json!({ "draining": true })));
-    ordered.map(|()| answer).into_response()
+    let over = Duration::from_secs(asked.over_s.0.into()).max(Duration::from_millis(1));
+    observer.order(Order::Drain(Drain { over, server_reference })).await?;
+    Ok((StatusCode::ACCEPTED, Json(Draining { draining: true })))
 }

@@ -1,6 +1,6 @@
 //! Answers without an end: server-sent events, for a bounded number of viewers.
 
-use super::api::problem;
+use super::problem::Wrong;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,7 +29,7 @@ impl Viewers {
     ) -> Response {
         let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
             let words = "as many viewers as there may be look already";
-            return problem(StatusCode::SERVICE_UNAVAILABLE, words);
+            return Wrong::new(StatusCode::SERVICE_UNAVAILABLE, words).into_response();
         };
         let (sender, pieces) = mpsc::channel(1);
         let (gone, view) = (sender.clone(), view(sender));

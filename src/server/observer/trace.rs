@@ -2,20 +2,19 @@
 
 use super::Observer;
 use super::access::Caller;
-use super::acts::no_answer;
-use super::api::problem;
+use super::document::STREAM;
+use super::problem::Wrong;
 use super::retained::check_filter;
 use crate::base::ids::WorkerId;
 use crate::broker::{Seen, Watched, Witness};
 use crate::io::clock;
 use crate::server::logging::Field::Text;
 use crate::worker::{Notice, Question};
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -26,6 +25,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// The packets that wait for whoever watches; further ones are counted.
 const WAITING_MAX: usize = 1024;
@@ -34,16 +36,21 @@ const WAITING_MAX: usize = 1024;
 /// nobody reads it any more.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
 
-pub(super) fn routes() -> Router<Observer> {
-    Router::new().route("/api/v1/trace", get(trace))
+pub(super) fn routes() -> OpenApiRouter<Observer> {
+    OpenApiRouter::default().routes(routes!(trace))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct TraceAsked {
+    /// Packets of this client.
     client: Option<String>,
+    /// Packets of this user's clients.
     user: Option<String>,
+    /// PUBLISH packets on topics that this filter, not a shared one, matches.
     topic: Option<String>,
+    /// Show the first 1024 bytes of payloads, too.
     #[serde(default)]
     payload: bool,
 }
@@ -81,17 +88,31 @@ impl Lines {
     }
 }
 
+/// Shows packets as they pass, until the asker goes; never a password. One of `client`, `user` and
+/// `topic` is needed; all that are given have to hold.
+#[utoipa::path(
+    get, path = "/api/v1/trace", params(TraceAsked), tag = STREAM,
+    responses(
+        (status = 200, content_type = "application/x-ndjson", body = String,
+            description = "A JSON object a line for each packet: `at_s` (seconds since 1970), \
+                `direction` (`in` or `out`), `client_id`, `type`, `bytes`, `packet_id`, \
+                `reason_codes`, `topics`, `delay_ms` (since a delivery's message was received); \
+                for PUBLISH besides `qos`, `retain`, `dup`, `alias`, `payload_bytes` and, if \
+                asked for, `payload_base64`. Objects with `left_out` alone tell how many packets \
+                were not shown, and every 5 s that the trace goes on. 8 traces at a time."),
+        (status = 503)
+    )
+)]
 async fn trace(
     State(observer): State<Observer>,
     Extension(caller): Extension<Caller>,
     Query(asked): Query<TraceAsked>,
-) -> Response {
-    let wrong = |detail: &str| problem(StatusCode::BAD_REQUEST, detail);
+) -> Result<Response, Wrong> {
     if asked.client.is_none() && asked.user.is_none() && asked.topic.is_none() {
-        return wrong("client, user or topic says which packets are wanted");
+        return Err(Wrong::bad("client, user or topic says which packets are wanted"));
     }
     if asked.topic.as_ref().is_some_and(|filter| check_filter(filter).is_err()) {
-        return wrong("topic is a topic filter, not a shared one");
+        return Err(Wrong::bad("topic is a topic filter, not a shared one"));
     }
     let given = |value: &'_ Option<String>| value.clone().unwrap_or_default();
     let which = [given(&asked.client), given(&asked.user), given(&asked.topic)];
@@ -126,16 +147,18 @@ async fn trace(
         match begun {
             Some(true) => {}
             Some(false) => {
-                return problem(StatusCode::SERVICE_UNAVAILABLE, "8 traces are under way already");
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return Err(Wrong::new(status, "8 traces are under way already"));
             }
-            None => return no_answer(),
+            None => return Err(Wrong::no_answer()),
         }
     }
     let stream = futures_util::stream::unfold(lines, |mut lines| async {
         let bytes = lines.next().await;
         Some((Ok::<_, Infallible>(bytes), lines))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
+    let head = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((head, Body::from_stream(stream)).into_response())
 }
 
 /// A packet as JSON.

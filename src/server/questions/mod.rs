@@ -238,9 +238,11 @@ fn text(name: &str, value: &Value) -> String {
             text
         }
         "journal" => {
-            let mut all = value.clone();
-            let commit = all.as_object_mut().and_then(|all| all.remove("commit"));
-            lines(&all) + "\ncommits:\n" + &table(commit.as_slice(), &DURATION_COLUMNS[3..])
+            let mut state = value.clone();
+            let mut part = |name| state.as_object_mut().and_then(|all| all.remove(name));
+            let (commit, metrics) = (part("commit"), part("metrics").unwrap_or_default());
+            let commits = table(commit.as_slice(), &DURATION_COLUMNS[3..]);
+            lines(&state) + &lines(&metrics) + "\ncommits:\n" + &commits
         }
         "retained" if value["count"].is_null() => with_more(table(
             rows("messages"),
