@@ -287,20 +287,36 @@ impl Clients {
         }
     }
 
-    /// Encodes a packet for the link. A packet that the client does not accept gives no bytes, and
-    /// closes the link.
+    /// A part of the turn begins that has a purse of its own.
+    pub(super) fn refill_purse(&mut self) {
+        let purse = self.outbox.purse();
+        self.counters.purses_spent += u64::from(purse.is_empty());
+        purse.refill();
+    }
+
+    /// Encodes a packet that the link is to be sent. A packet that the client does not accept gives
+    /// no bytes, and closes the link.
     pub(super) fn encode(&mut self, id: LinkId, packet: &Packet<'_>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let Some(link) = self.link(id) else { return bytes };
-        let (version, max) = link.terms();
-        match packet.encode_within(version, max, &mut bytes) {
-            true => self.count_response(bytes.len()),
-            false => self.misfits.push(id),
+        let bytes = self.encode_uncounted(id, packet);
+        if !bytes.is_empty() {
+            self.count_response(bytes.len());
         }
         bytes
     }
 
-    const fn count_response(&mut self, length: usize) {
+    /// Encodes a packet as [`Self::encode`] does, for a caller that does not send it for sure.
+    pub(super) fn encode_uncounted(&mut self, id: LinkId, packet: &Packet<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let Some(link) = self.link(id) else { return bytes };
+        let (version, max) = link.terms();
+        if !packet.encode_within(version, max, &mut bytes) {
+            self.misfits.push(id);
+        }
+        bytes
+    }
+
+    /// Counts a packet that the link is sent, so many bytes long, and that is no PUBLISH.
+    pub(super) const fn count_response(&mut self, length: usize) {
         self.counters.responses_sent += 1;
         self.counters.sent_bytes += length as u64;
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 impl Shard {
     pub(super) fn tick(&mut self) {
         let now = self.clients.now;
-        self.clients.outbox.purse().refill();
+        self.clients.refill_purse();
         self.go_on_with_mesh();
         while !self.clients.outbox.purse().is_empty()
             && let Some((due, key)) = self.clients.timers.take_due(now)
@@ -38,15 +38,15 @@ impl Shard {
             expired.set_retained(false);
             self.quotas.of(expired.user()).take_retained();
         }
-        self.clients.outbox.purse().refill();
+        self.clients.refill_purse();
         self.take_turns();
-        self.clients.outbox.purse().refill();
+        self.clients.refill_purse();
         if !self.neighbours.is_busy() {
             self.clear_away();
         }
         self.shed();
         self.go_on_with_census();
-        self.clients.outbox.purse().refill();
+        self.clients.refill_purse();
         self.clients.drops.tell(now);
         for _ in 0..self.clients.unfinished.len() {
             if self.clients.outbox.is_over() || self.clients.outbox.purse().is_empty() {

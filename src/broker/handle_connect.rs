@@ -297,6 +297,7 @@ impl Shard {
             self.set_blocked(id, |blocks| blocks.connack = true);
         }
         let answer = self.connack(id, &request, kept.is_some(), verified);
+        self.clients.count_response(answer.len());
         if waits {
             self.clients.defer_response(id, 0, true, answer);
         } else {
@@ -444,7 +445,7 @@ impl Shard {
         self.tell_online(session_id, true);
     }
 
-    /// CONNACK; nothing when the packet is larger than the client takes.
+    /// CONNACK, which is not counted yet; nothing when the packet is larger than the client takes.
     fn connack(
         &mut self,
         id: LinkId,
@@ -475,7 +476,7 @@ impl Shard {
             authentication_data: verified.data.as_deref(),
             ..ConnAck::default()
         };
-        self.clients.encode(id, &Packet::ConnAck(connack))
+        self.clients.encode_uncounted(id, &Packet::ConnAck(connack))
     }
 }
 

@@ -192,7 +192,8 @@ impl Shard {
         let Some(link) = self.clients.link(id) else { return };
         let (version, session) = (link.version, link.session());
         // PUBACK or PUBREC of this broker's own making.
-        let &[head, _, high, low, ..] = link.deferred_mut().bytes_of(response) else { return };
+        let bytes = link.deferred_mut().bytes_of(response);
+        let (&[head, _, high, low, ..], length) = (bytes, bytes.len()) else { return };
         let kind =
             if head >> 4 == PacketType::PubRec as u8 { AckType::PubRec } else { AckType::PubAck };
         let packet_id = u16::from_be_bytes([high, low]);
@@ -204,7 +205,10 @@ impl Shard {
             self.forget_received(session, packet_id);
         }
         let refusal = Ack::new(kind, packet_id, error.code);
-        let refusal = self.clients.encode(id, &Packet::Ack(refusal));
+        let refusal = self.clients.encode_uncounted(id, &Packet::Ack(refusal));
+        // What it takes the place of was counted.
+        let sent = &mut self.clients.counters.sent_bytes;
+        *sent = *sent - length as u64 + refusal.len() as u64;
         self.clients.fill_response(id, response, refusal);
     }
 

@@ -193,7 +193,7 @@ impl Shard {
 
     /// Lets messages of other workers have their own part of the turn's work.
     pub fn begin_mesh(&mut self) {
-        self.clients.outbox.purse().refill();
+        self.clients.refill_purse();
     }
 
     /// Lets what can wait for the next turn do so: output had to be sent amid this one.
@@ -299,7 +299,7 @@ impl Shard {
     /// sweep began is answered now, or after a later one if this turn is long: all messages stored
     /// before the question have arrived.
     fn mesh_swept(&mut self) {
-        self.clients.outbox.purse().refill();
+        self.clients.refill_purse();
         while !self.clients.outbox.purse().is_empty()
             && let Some((from, query)) = self.neighbours.next_due_question()
         {

@@ -82,7 +82,7 @@ metrics! {
         Counter Things links_blocked
             : "Sends that a socket took only in part, so that its connection had to wait.";
         Counter Things purses_spent
-            : "Turns that left work for the next one.";
+            : "Parts of a turn that reached their limit of work, so that the rest had to wait.";
     }
 }
 

@@ -145,13 +145,14 @@ impl Worker {
         busy |= self.engine.run_timers();
         busy |= self.closing.end_due(&mut self.engine);
         busy |= self.submit_to_journal();
+        // What is transmitted ends the last purse.
+        let is_spent = self.engine.shard.has_done_enough();
+        self.engine.shard.counters_mut().purses_spent += u64::from(is_spent);
         busy |= self.transmit();
         self.answer_snapshots();
         if busy {
             let turn = self.clock.now().since(self.engine.now);
             record(&mut self.engine.shard.histograms().turn, turn, 1);
-            let has_more = self.engine.shard.has_done_enough();
-            self.engine.shard.counters_mut().purses_spent += u64::from(has_more);
         }
     }
 

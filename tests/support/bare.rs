@@ -116,6 +116,14 @@ impl Bare {
         self.now = end;
     }
 
+    /// Counts what the shard holds, so that its gauges are those of now.
+    pub fn count(&mut self) {
+        self.shard.begin_census();
+        while self.shard.has_census() {
+            self.input(Input::Tick);
+        }
+    }
+
     pub fn input(&mut self, input: Input<'_>) {
         self.shard.handle(self.now, input);
         self.drain();
