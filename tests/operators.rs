@@ -404,6 +404,21 @@ fn a_trace_shows_the_packets_of_a_client_or_a_topic_and_no_secret() {
     ways.sort_by_key(Value::to_string);
     assert_eq!((ways, &one["topics"]), ([json!("in"), json!("out")], &json!(["t/2"])));
     assert_eq!(one["payload_base64"], Value::Null);
+    // A topic alias stands for its topic, both ways: this client takes one.
+    let head = [&text("MQTT")[..], &[5, 2, 0, 60, 3, 0x22, 0, 1], &text("short")].concat();
+    let mut short = Peer::plain(site.server.port(0));
+    assert_eq!(short.connect(&packet(0x10, &head)), Some(0));
+    assert_eq!(short.subscribe("t/3"), Some(1));
+    let lines = trace(&site, "client=short&topic=t/3");
+    let aliased = |topic: &str| packet(0x30, &[&text(topic)[..], &[3, 0x23, 0, 1]].concat());
+    for topic in ["t/3", ""] {
+        short.send(&aliased(topic));
+        assert_eq!(short.packet().unwrap().0, 0x30);
+        for _ in 0..2 {
+            let seen = lines.recv().unwrap();
+            assert_eq!((&seen["topics"], &seen["alias"]), (&json!(["t/3"]), &json!(1)), "{seen}");
+        }
+    }
     for wrong in ["", "topic=$share/a/b", "topic=a%23", "client=a&nonsense=1"] {
         assert_eq!(site.get(&format!("/api/v1/trace?{wrong}")).0, 400, "{wrong}");
     }

@@ -59,7 +59,20 @@ fn clients_are_listed_filtered_sorted_and_paged() {
     let bytes: Vec<u64> = value["clients"].as_array().unwrap().iter().map(of).collect();
     assert!(bytes.is_sorted_by(|one, next| one >= next) && bytes[4] > 0, "{bytes:?}");
     assert_eq!(names("/api/v1/clients?sort=rate").0[0], "c-2", "it has published");
-    assert_eq!(names("/api/v1/clients").0, ["away", "c-0", "c-1", "c-2", "c-3"]);
+    let all = ["away", "c-0", "c-1", "c-2", "c-3"];
+    assert_eq!(names("/api/v1/clients?sort=client_id").0, all);
+    // In the order of the workers' tables, two at a time.
+    let (mut found, mut next) = (Vec::new(), serde_json::json!(""));
+    while let Some(cursor) = next.as_str() {
+        let cursor = if cursor.is_empty() { String::new() } else { format!("&cursor={cursor}") };
+        let (part, behind) = names(&format!("/api/v1/clients?limit=2{cursor}"));
+        assert!(part.len() == 2 || behind.is_null(), "{part:?}");
+        found.extend(part);
+        next = behind;
+    }
+    found.sort();
+    assert_eq!(found, all);
+    assert_eq!(names("/api/v1/clients?cursor=281474976710656:").0, [""; 0]);
     assert_eq!(names("/api/v1/clients?prefix=c-").0.len(), 4);
     assert_eq!(names("/api/v1/clients?connected=false").0, ["away"]);
     assert_eq!(names("/api/v1/clients?user=nobody").0, [""; 0]);
@@ -88,7 +101,7 @@ fn clients_are_found_by_what_they_are() {
         let rows = value["clients"].as_array().unwrap();
         rows.iter().map(|row| row["client_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(names("glob=c-%3F"), ["c-0", "c-1", "c-2", "c-3"]);
+    assert_eq!(names("sort=client_id&glob=c-%3F"), ["c-0", "c-1", "c-2", "c-3"]);
     assert_eq!(names("glob=*wa*"), ["away"]);
     assert_eq!(names("version=3.1.1"), ["old"]);
     assert_eq!(names("address=127.0.0.1:&prefix=o"), ["old"]);
@@ -252,6 +265,10 @@ fn the_command_line_asks_the_running_broker() {
     assert!(status == Some(0) && text.contains("state: none\n"), "{text}");
     let (_, text) = ringmq(&["histogram"]);
     assert!(text.lines().any(|line| line.starts_with("delivery  0")), "{text}");
+    let (_, text) = ringmq(&["histogram", "--worker", "0"]);
+    assert!(text.lines().any(|line| line.starts_with("turn ")), "{text}");
+    let (status, text) = ringmq(&["histogram", "--worker", "64"]);
+    assert!(status == Some(1) && text.contains("the broker has workers 0 to "), "{text}");
     let (status, text) = ringmq(&["client", "nobody"]);
     assert!(status == Some(1) && text.contains("no client has this identifier"), "{text}");
     let (status, text) = ringmq(&["clients", "--sort", "nothing"]);

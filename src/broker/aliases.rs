@@ -1,5 +1,6 @@
 //! The topic aliases of a link.
 
+use crate::base::maps::HashMap;
 use crate::base::visits::visit;
 use std::collections::BTreeMap;
 
@@ -53,6 +54,11 @@ impl Aliases {
         }
         let alias = self.sent.len() as u16;
         (alias < self.sent_max).then_some((alias + 1, false))
+    }
+
+    /// The topics of the aliases given to the peer.
+    pub(super) fn topics_sent(&self) -> HashMap<u16, &str> {
+        self.sent.iter().map(|(topic, alias)| (*alias, &**topic)).collect()
     }
 
     /// The peer has been sent `topic` with a new alias.

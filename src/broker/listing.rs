@@ -34,7 +34,7 @@ pub struct ClientsQuery {
 /// Some clients of a worker.
 #[derive(Debug, Clone, Default)]
 pub struct ClientsPage {
-    /// The clients that match, in no particular order.
+    /// The clients that match, in the order of their places.
     pub rows: Vec<ClientRow>,
     /// The place from which to go on; None at the end.
     pub next: Option<u32>,
@@ -43,6 +43,8 @@ pub struct ClientsPage {
 /// One client, or the session of one that is away.
 #[derive(Debug, Clone)]
 pub struct ClientRow {
+    /// The client's place in the worker's table: [`ClientsQuery::from`] begins with it.
+    pub slot: u32,
     /// The client identifier.
     pub client_id: String,
     /// The verified name of the client's user.
@@ -271,9 +273,10 @@ impl Clients {
     fn row(&self, id: SessionId) -> ClientRow {
         let session = &self.sessions[id.slot];
         let link = session.link.and_then(|link| self.links.get(link.slot as usize)?.as_deref());
-        let (queued_messages, queued_bytes) = session.queued_size();
+        let queued_bytes = session.queue_bytes();
         let (waiting_messages, waiting_bytes) = link.map_or((0, 0), |link| link.backlog_size());
         ClientRow {
+            slot: id.slot,
             client_id: session.client_id.to_string(),
             user: session.user().map(ToOwned::to_owned),
             listener: session.listener,
@@ -291,9 +294,9 @@ impl Clients {
             }),
             expiry_s: session.expiry_s,
             subscriptions: session.subscriptions.len(),
-            queued_messages: queued_messages + waiting_messages,
+            queued_messages: session.waiting_len() + waiting_messages,
             queued_bytes: queued_bytes + waiting_bytes,
-            inflight_messages: session.in_flight.len(),
+            inflight_messages: session.in_flight.sent_len() as usize,
             memory: session.memory()
                 + link.map_or(0, |link| link.memory())
                 + queued_bytes

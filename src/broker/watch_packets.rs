@@ -1,5 +1,6 @@
 //! Packets that traces show: packets that come, and output where it leaves.
 
+use super::aliases::Aliases;
 use super::outbox::Outbox;
 use super::shard::Shard;
 use super::trace::{SHOWN_BYTES_MAX, Seen, SeenPublish, Watched, Witness};
@@ -34,9 +35,11 @@ impl Shard {
     /// Shows a packet that came.
     #[cold]
     pub(super) fn trace_received(&mut self, id: LinkId, frame: &Frame<'_>) {
-        let Some(link) = self.clients.link(id) else { return };
+        let Some(link) = self.clients.known_link(id) else { return };
         let (version, session) = (link.version, link.session());
-        let Ok(packet) = Packet::decode(frame, version, Sender::Client) else { return };
+        let aliases = link.aliases();
+        let Ok(mut packet) = Packet::decode(frame, version, Sender::Client) else { return };
+        name_topic(&mut packet, |alias| aliases.and_then(|aliases| aliases.topic(alias)));
         let now = self.clients.now;
         match &packet {
             Packet::Publish(publish) => self.traces.note_publish(publish, now),
@@ -91,12 +94,15 @@ impl Shard {
     /// Shows output that leaves.
     pub fn trace_sent(&mut self, id: LinkId, bytes: &[u8]) {
         let Some((client_id, user)) = self.client_of(id) else { return };
-        let Some(version) = self.clients.link(id).map(|link| link.version) else { return };
+        let Some(link) = self.clients.known_link(id) else { return };
+        let version = link.version;
+        let topics = link.aliases().map(Aliases::topics_sent).unwrap_or_default();
         let (client, now) = ((&*client_id, user.as_deref()), self.clients.now);
         let mut at = 0;
         while let Ok(Framed::Whole(frame)) = next_frame_of(&bytes[at..], usize::MAX, Some(version))
         {
-            if let Ok(packet) = Packet::decode(&frame, version, Sender::Server) {
+            if let Ok(mut packet) = Packet::decode(&frame, version, Sender::Server) {
+                name_topic(&mut packet, |alias| topics.get(&alias).copied());
                 let seen = seen(&packet, &frame, (now, true, client.0));
                 self.traces.show(client, &packet, seen);
             }
@@ -117,6 +123,16 @@ pub fn output_bytes(outbox: &Outbox, link: LinkId) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Gives a PUBLISH that has an alias alone the topic of that alias.
+fn name_topic<'a>(packet: &mut Packet<'a>, topic_of: impl Fn(u16) -> Option<&'a str>) {
+    if let Packet::Publish(publish) = packet
+        && publish.topic.is_empty()
+        && let Some(topic) = publish.topic_alias.and_then(topic_of)
+    {
+        publish.topic = topic;
+    }
 }
 
 /// The facts of a packet that any trace shows. No payload, password or other secret is among them.

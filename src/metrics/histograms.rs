@@ -3,6 +3,7 @@
 use super::{Kind, Metric, Unit};
 use crate::base::time::Time;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -102,6 +103,32 @@ impl Histograms {
         for (all, old) in pairs {
             all.subtract(&old).expect("what was counted is still counted");
         }
+    }
+}
+
+/// Histograms in short: a hundredth of the bytes, since most of their places are empty. Holds each
+/// of [`Histograms::values`] in its order, one behind the other.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed(Box<[u8]>);
+
+impl Packed {
+    /// The short form of histograms.
+    pub(crate) fn new(histograms: &Histograms) -> Self {
+        let (mut bytes, mut serializer) = (Vec::new(), V2Serializer::new());
+        for histogram in histograms.values().into_iter().flatten() {
+            serializer.serialize(histogram, &mut bytes).expect("a vector takes all");
+        }
+        Self(bytes.into())
+    }
+
+    /// The histograms in full.
+    pub(crate) fn unpack(&self) -> Histograms {
+        let (mut histograms, mut rest) = (Histograms::default(), &*self.0);
+        let mut deserializer = Deserializer::new();
+        for histogram in histograms.values_mut().into_iter().flatten() {
+            *histogram = deserializer.deserialize(&mut rest).expect("the serializer's own bytes");
+        }
+        histograms
     }
 }
 

@@ -14,6 +14,7 @@ mod reasons;
 
 pub use counters::Counters;
 pub use gauges::Gauges;
+pub(crate) use histograms::Packed;
 pub use histograms::{Handed, Histograms, QUANTILES, empty_histogram, record};
 pub use journal::Journal;
 pub use logins::Logins;

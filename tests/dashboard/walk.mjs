@@ -82,14 +82,15 @@ const names = (page) => texts(page, 'main tbody th')
 
 async function clients(page) {
     await go(page, '#/clients')
-    const first = await api('clients?limit=50')
+    const sorted = 'clients?limit=50&sort=client_id'
+    const first = await api(sorted)
     const ids = (answer) => answer.clients.map((client) => client.client_id)
     const shows = (what, expected) => until(what, async () =>
         (await names(page)).join('|') === expected.join('|'))
     await shows('the first page', ids(first))
     const press = (text) => page.locator(`::-p-xpath(//button[text()="${text}"])`).click()
     await press('Next page')
-    const second = await api(`clients?limit=50&cursor=${encodeURIComponent(first.next)}`)
+    const second = await api(`${sorted}&cursor=${encodeURIComponent(first.next)}`)
     await shows('the second page', ids(second))
     await press('Previous page')
     await shows('the first page again', ids(first))

@@ -269,7 +269,8 @@ struct ClientsAsked {
     /// Only those that messages did not reach.
     #[serde(default)]
     has_drops: bool,
-    /// The order: identifiers from the first on, numbers and times from the greatest on.
+    /// The order: identifiers from the first on, numbers and times from the greatest on; each page
+    /// looks at all clients for it. Without it a page looks at no more than it shows.
     #[param(inline)]
     sort: Option<Column>,
     /// The rows of the answer; 100 unless another number is given.
@@ -305,7 +306,6 @@ async fn clients(
         is_connected: asked.connected,
         is_waiting: false,
     };
-    let column = asked.sort.unwrap_or(Column::ClientId);
     let limit = rows(asked.limit)?;
     let version = match asked.version.as_deref().map(version_named) {
         Some(None) => return Err(Wrong::bad("version is 3.1, 3.1.1 or 5.0")),
@@ -327,7 +327,10 @@ async fn clients(
         worker: asked.worker,
         has_drops: asked.has_drops,
     };
-    let listed = observer.sorted_clients((query, wanted), column, after, limit).await;
+    let listed = match asked.sort {
+        Some(column) => observer.sorted_clients((query, wanted), column, after, limit).await,
+        None => observer.listed_clients((query, wanted), after, limit).await,
+    };
     let listed = listed.ok_or_else(Wrong::no_answer)?;
     let row = |(worker, row)| ClientJson::new(&observer, worker, row);
     let clients = listed.rows.into_iter().map(row).collect();
@@ -532,16 +535,33 @@ async fn rates(Query(Nothing {}): Query<Nothing>, State(observer): State<Observe
     Json(observer.rates().await)
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct DurationsAsked {
+    /// Only those of this worker.
+    #[param(maximum = 65_535)]
+    worker: Option<u16>,
+}
+
 /// Tells how long deliveries, turns, commits, logins and handshakes take.
 #[utoipa::path(
-    get, path = "/api/v1/durations",
-    responses((status = 200, description = "The durations.", body = ByName<OfSpans>))
+    get, path = "/api/v1/durations", params(DurationsAsked),
+    responses(
+        (status = 200, description = "The durations.", body = ByName<OfSpans>),
+        (status = 404),
+        (status = 503)
+    )
 )]
 async fn durations(
-    Query(Nothing {}): Query<Nothing>,
     State(observer): State<Observer>,
-) -> Json<ByName<OfSpans>> {
-    Json(observer.durations().await)
+    Query(asked): Query<DurationsAsked>,
+) -> Answer<ByName<OfSpans>> {
+    let (worker, workers) = (asked.worker.map(WorkerId), observer.notices.workers());
+    if worker.is_some_and(|worker| worker.index() >= workers) {
+        return Err(Wrong::not_found(format!("the broker has workers 0 to {}", workers - 1)));
+    }
+    observer.durations(worker).await.map(Json).ok_or_else(Wrong::no_answer)
 }
 
 /// The version of the broker.

@@ -111,7 +111,8 @@ pub(super) fn rate(connection: &ConnectionRow) -> f64 {
     packets as f64 / connection.connected_for.as_secs_f64().max(1.0)
 }
 
-/// A place in the order of a column: the key from the greatest, then the client identifier.
+/// A place in the order of a column: the key from the greatest, then the client identifier. In the
+/// order of the workers' tables: the worker and the place in its table, as one number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(Reverse<u64>, String);
 
@@ -135,7 +136,49 @@ pub(super) struct Listed {
     pub(super) next: Option<String>,
 }
 
+impl Place {
+    const fn of_table(worker: WorkerId, slot: u32) -> Self {
+        Self(Reverse((worker.0 as u64) << 32 | slot as u64), String::new())
+    }
+
+    /// The worker and the place in its table.
+    const fn in_table(&self) -> (usize, u32) {
+        let Reverse(number) = self.0;
+        ((number >> 32) as usize, number as u32)
+    }
+}
+
 impl Observer {
+    /// The clients in the order of the workers' tables, from `after` on: no more are looked at than
+    /// it takes, and one that stays is in one part. None when a worker does not answer in time.
+    pub(super) async fn listed_clients(
+        &self,
+        (query, wanted): (ClientsQuery, Wanted),
+        after: Option<Place>,
+        count_max: usize,
+    ) -> Option<Listed> {
+        let (first, mut slot) = after.map_or((0, 0), |place| place.in_table());
+        let (options, mut rows) = (self.options(), Vec::new());
+        for worker in WorkerId::all(self.notices.workers()).skip(first) {
+            let mut from = Some(std::mem::take(&mut slot));
+            while let Some(place) = from {
+                let asked = ClientsQuery { from: place, ..query.clone() };
+                let page = self.ask(worker, |reply| Question::Clients(asked, reply)).await?;
+                from = page.next;
+                for row in page.rows {
+                    if rows.len() == count_max {
+                        let next = Some(Place::of_table(worker, row.slot).cursor());
+                        return Some(Listed { rows, next });
+                    }
+                    if wanted.accepts(&options, worker, &row) {
+                        rows.push((worker, row));
+                    }
+                }
+            }
+        }
+        Some(Listed { rows, next: None })
+    }
+
     /// The clients in the order of a column, from behind `after` on. Every client is looked at,
     /// in pieces; no more rows than are shown are kept. None when a worker does not answer in time.
     pub(super) async fn sorted_clients(

@@ -2,8 +2,9 @@
 //! moment ago follow.
 
 use super::{Observer, View};
+use crate::base::ids::WorkerId;
 use crate::base::time::Time;
-use crate::metrics::{Counters, Histograms, Metric};
+use crate::metrics::{Counters, Histograms, Metric, Packed};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +29,8 @@ struct Sample {
     at: Time,
     counters: Counters,
     histograms: Histograms,
+    /// The same of each worker, some hundred bytes each while little happens.
+    workers: Vec<(WorkerId, Packed)>,
     /// All workers answered in time.
     is_whole: bool,
 }
@@ -87,6 +90,15 @@ impl History {
     }
 }
 
+impl Sample {
+    /// The durations of all workers together, or of one; None when it is not there.
+    fn durations(&self, worker: Option<WorkerId>) -> Option<Histograms> {
+        let Some(worker) = worker else { return Some(self.histograms.clone()) };
+        let packed = self.workers.iter().find(|(id, _)| *id == worker);
+        packed.map(|(_, packed)| packed.unpack())
+    }
+}
+
 impl Observer {
     /// Takes samples for as long as the process runs.
     pub(in crate::server) async fn keep_history(self) {
@@ -112,7 +124,9 @@ impl Observer {
     fn sample_of(&self, view: &View) -> Sample {
         let is_whole = view.workers.len() == self.notices.workers();
         let (counters, histograms) = (view.sums().0, view.durations());
-        Sample { at: self.clock.now(), counters, histograms, is_whole }
+        let packed = view.workers.iter().map(|it| (it.worker, Packed::new(&it.histograms)));
+        let workers = packed.collect();
+        Sample { at: self.clock.now(), counters, histograms, workers, is_whole }
     }
 
     /// Counts a second of the last ten seconds and of the last minute.
@@ -128,14 +142,17 @@ impl Observer {
         Rates(spans.collect())
     }
 
-    /// Percentiles of all durations: since the start, of the last ten seconds, of the last minute.
-    pub(super) async fn durations(&self) -> ByName<OfSpans> {
+    /// Percentiles of the durations of all workers, or of one: since the start, of the last ten
+    /// seconds, of the last minute. None when the worker is not there, or does not answer.
+    pub(super) async fn durations(&self, worker: Option<WorkerId>) -> Option<ByName<OfSpans>> {
         let now = self.sample().await;
-        let mut spans = vec![("all", now.histograms.clone())];
+        let all = now.durations(worker)?;
+        let mut spans = vec![("all", all.clone())];
         for (name, span) in SPANS {
-            if let Some(before) = self.history.before(&now, span) {
-                let mut histograms = now.histograms.clone();
-                histograms.subtract(&before.histograms);
+            let before = self.history.before(&now, span);
+            if let Some(before) = before.and_then(|before| before.durations(worker)) {
+                let mut histograms = all.clone();
+                histograms.subtract(&before);
                 spans.push((name, histograms));
             }
         }
@@ -148,7 +165,7 @@ impl Observer {
             });
             (metric.name, Labelled::new(metric, of_label))
         });
-        ByName(metrics.collect())
+        Some(ByName(metrics.collect()))
     }
 }
 
@@ -284,13 +301,17 @@ mod tests {
             let mut histograms = Histograms::default();
             record(&mut histograms.turn, Duration::from_millis(1), count);
             let at = Time::ZERO.after_seconds(at_s);
-            Sample { at, counters: Counters::default(), histograms, is_whole }
+            let workers = vec![(WorkerId(0), Packed::new(&histograms))];
+            Sample { at, counters: Counters::default(), histograms, workers, is_whole }
         };
         history.add(sample(0, 5, true));
         history.add(sample(1, 1, false));
         assert!(history.before(&sample(10, 2, false), second).is_none());
         let before = history.before(&sample(11, 7, true), second).unwrap();
         assert_eq!(before.histograms.turn.len(), 5);
+        let of_worker = before.durations(Some(WorkerId(0))).unwrap();
+        assert_eq!((of_worker.turn, of_worker.login.len()), (before.histograms.turn.clone(), 0));
+        assert!(before.durations(Some(WorkerId(1))).is_none());
         history.add(sample(5, 7, true));
         let spans = history.spans();
         assert_eq!((spans.len(), spans[0].length), (1, second / 2));

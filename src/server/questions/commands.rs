@@ -90,7 +90,11 @@ fn questions() -> Vec<Command> {
                     .value_parser(["true", "false"]),
             )
             .arg(connected.value_parser(["true", "false"]))
-            .arg(text("sort", "COLUMN", "The order, the greatest first").value_parser(COLUMNS))
+            .arg(
+                text("sort", "COLUMN", "The order, the greatest first")
+                    .value_parser(COLUMNS)
+                    .default_value("client_id"),
+            )
             .arg(limit("100")),
         Command::new("client").about("Tells what is known of one client.").arg(client()),
         Command::new("subscribers")
@@ -103,7 +107,8 @@ fn questions() -> Vec<Command> {
             .about("Lists the clients that most messages did not reach, and why.")
             .arg(limit("10")),
         Command::new("histogram")
-            .about("Tells how long deliveries, turns, commits, logins and handshakes take."),
+            .about("Tells how long deliveries, turns, commits, logins and handshakes take.")
+            .arg(text("worker", "NUMBER", "Those of this worker")),
         Command::new("status").about("Tells the state of the broker and of its journal."),
         Command::new("config").about("Lists the options in force, and where each was given."),
         Command::new("token").about("Tells the dashboard's address, with a token."),

@@ -139,7 +139,7 @@ fn question<'a>(name: &str, asked: &'a ArgMatches) -> Result<Question<'a>, Strin
             let sort = ("sort", "dropped_messages".to_owned());
             get("clients", vec![sort, ("has_drops", "true".to_owned()), limit()])
         }
-        "histogram" => get("durations", Vec::new()),
+        "histogram" => get("durations", of("worker").into_iter().collect()),
         "retained" if asked.get_flag("delete") => {
             let dry_run = ("dry_run", asked.get_flag("dry-run").to_string());
             delete("retained", of("filter").into_iter().chain([dry_run]).collect())
