@@ -7,6 +7,7 @@ pub use crate::base::visits::{Planted, plant};
 use crate::access::{Policy, PolicyError, Sources};
 use crate::base::time::Time;
 use crate::broker::{Outbox, Shard, Unsent};
+use crate::io::setup::RingEngine;
 use crate::store::{CommitWriter, Disk, Log};
 use crate::topics::{Retained, RetainedMessage, Subscriptions};
 
@@ -58,6 +59,16 @@ pub fn open_at(shard: &mut Shard, now: Time) {
 #[must_use]
 pub fn has_dirty(outbox: &Outbox) -> bool {
     outbox.has_dirty()
+}
+
+/// The engine of rings that a test makes itself: as `RINGMQ_ENGINE` says, like a broker's.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "no test has options of its own")]
+pub fn ring_engine() -> RingEngine {
+    match std::env::var("RINGMQ_ENGINE").as_deref() {
+        Ok("poll") => RingEngine::Poll,
+        _ => RingEngine::IoUring,
+    }
 }
 
 /// Puts bytes that are to be sent later behind others.

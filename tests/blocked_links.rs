@@ -16,7 +16,7 @@ use ringmq::io::socket::Listener;
 use ringmq::io::wake::Waker;
 use ringmq::mesh::{Doorbell, mesh};
 use ringmq::options::Options;
-use ringmq::testing::open_policy;
+use ringmq::testing::{open_policy, ring_engine};
 use ringmq::transport::Protocol;
 use ringmq::worker::{LoginSender, Places, Report, Settings, Setup, Worker};
 use rustls::version::{TLS12, TLS13};
@@ -93,6 +93,7 @@ impl Broker {
             listeners: vec![listener],
             places: Arc::new(Places::new(1000, 1)),
             quotas: Arc::new(Quotas::new(1)),
+            engine: ring_engine(),
             sizes: RingSizes::default(),
         };
         let thread = std::thread::spawn(move || Worker::new(setup).unwrap().run());

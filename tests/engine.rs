@@ -12,7 +12,7 @@ use ringmq::io::socket::Listener;
 use ringmq::io::wake::Waker;
 use ringmq::mesh::{Doorbell, mesh};
 use ringmq::options::Options;
-use ringmq::testing::open_policy;
+use ringmq::testing::{open_policy, ring_engine};
 use ringmq::transport::Protocol;
 use ringmq::worker::{LoginSender, Places, Report, Settings, Setup, Worker};
 use std::net::SocketAddr;
@@ -21,7 +21,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use support::broker::Broker;
-use support::server::eventually;
+use support::folder::Folder;
+use support::peer::{Peer, connect, connect_stored, subscribe_and_go};
+use support::server::{Server, eventually, run};
 
 /// Workers in this process, with rings and sockets as small as a test wants.
 struct Workers {
@@ -70,6 +72,7 @@ impl Workers {
                 listeners: vec![listener],
                 places: Arc::clone(&places),
                 quotas: Arc::clone(&quotas),
+                engine: ring_engine(),
                 sizes,
             };
             threads.push(std::thread::spawn(move || Worker::new(setup).unwrap().run()));
@@ -324,10 +327,10 @@ fn it_accepts_again_soon_after_descriptors_ran_out() {
 fn connections_above_the_limit_are_closed_at_once() {
     let broker = Broker::start(&["--workers", "2", "--max-connections", "3"]);
     let mut clients: Vec<_> = (0..3).map(|n| join(&broker, &format!("client-{n}"))).collect();
+    let descriptors = broker.descriptors();
     for _ in 0..5 {
         Client::open(broker.address).expect_end();
     }
-    let descriptors = broker.descriptors();
     drop(clients.pop());
     assert!(eventually(|| broker.descriptors() < descriptors));
     clients.push(join(&broker, "in its place"));
@@ -366,4 +369,48 @@ fn a_busy_polling_worker_serves_and_stops() {
     }
     drop(client);
     assert_eq!(broker.stop(), Some(0));
+}
+
+/// Forbids io_uring with this error, as seccomp profiles and sandboxes do, and runs the rest.
+const FORBIDDEN: &str = "
+import ctypes, os, struct, sys
+statement = lambda code, value: struct.pack('HBBI', code, 0, 0, value)
+jump = struct.pack('HBBI', 0x15, 0, 1, 425)
+program = statement(0x20, 0) + jump + statement(6, 0x50000 | int(sys.argv[1]))
+program = ctypes.create_string_buffer(program + statement(6, 0x7fff0000))
+class Filter(ctypes.Structure):
+    _fields_ = [('length', ctypes.c_ushort), ('program', ctypes.c_void_p)]
+filter = Filter(4, ctypes.cast(program, ctypes.c_void_p))
+prctl = ctypes.CDLL(None).prctl
+assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, ctypes.byref(filter), 0, 0) == 0
+os.execv(sys.argv[2], sys.argv[2:])
+";
+
+#[test]
+fn without_io_uring_readiness_serves() {
+    for (error, cause) in [(libc::EPERM, "seccomp"), (libc::ENOSYS, "sandbox")] {
+        let folder = Folder::new();
+        let path = folder.path().display().to_string();
+        let program = ["python3", "-c", FORBIDDEN, &error.to_string()];
+        let flags = ["--listen", "mqtt://127.0.0.1:0", "--data-dir", &path];
+        let mut server = Server::start_under(&program, &[&flags[..], &["--engine=auto"]].concat());
+        server.logs("Sockets are served by epoll");
+        assert!(server.log().contains(cause), "{}", server.log());
+        assert!(server.summary().contains("epoll: readiness"), "{}", server.summary());
+        subscribe_and_go(server.port(0), "away", "q");
+        let mut peer = Peer::plain(server.port(0));
+        assert_eq!(peer.connect(&connect("here", None)), Some(0));
+        assert_eq!(peer.publish("q", b"x"), Some(0));
+        server.signal(libc::SIGKILL);
+        assert!(server.ends().is_some());
+        // The message is on disk, and io_uring alone is not to be had.
+        let server = Server::start_under(&program, &[&flags[..], &["--engine=poll"]].concat());
+        let mut peer = Peer::plain(server.port(0));
+        assert_eq!(peer.connect(&connect_stored("away", 1000, 0)), Some(0));
+        assert_eq!(peer.packet().map(|(kind, _)| kind & 0xF0), Some(0x30));
+        let mut command = Command::new("python3");
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_ringmq"));
+        let (status, text) = run(command.args(["--listen", "127.0.0.1:0", "--engine=io-uring"]));
+        assert!(status == Some(1) && text.contains(cause) && text.lines().count() == 1, "{text}");
+    }
 }

@@ -7,6 +7,7 @@ use ringmq::io::ring::Ring;
 use ringmq::io::setup::RingSizes;
 use ringmq::io::socket::{self, Listener};
 use ringmq::io::wake::Waker;
+use ringmq::testing::ring_engine;
 use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -72,7 +73,7 @@ fn send_to_a_slow_reader(segments: &[Vec<u8>]) {
         client.read_exact(&mut bytes).unwrap();
         bytes
     });
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     let mut failures = Vec::new();
     let sends = std::iter::once((link(3), server.as_raw_fd(), segments.iter().map(Vec::as_slice)));
     ring.send_all(sends, &mut failures);
@@ -113,7 +114,7 @@ fn many_gathered_sends_arrive_whole() {
     let small: Vec<_> = (0..30).map(|seed| pattern(500, seed)).collect();
     let large: Vec<_> = (0..300).map(|seed| pattern(100, seed)).collect();
     let segments = |index: usize| if index.is_multiple_of(2) { &small } else { &large };
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     let mut failures = Vec::new();
     let sends = pairs.iter().enumerate().map(|(index, (server, _))| {
         (link(index as u32), server.as_raw_fd(), segments(index).iter().map(Vec::as_slice))
@@ -135,7 +136,7 @@ fn a_send_to_a_lost_connection_fails_with_its_error() {
     socket::abandon(client.as_fd());
     drop(client);
     std::thread::sleep(Duration::from_millis(20));
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     let mut failures = Vec::new();
     let bytes = [1, 2, 3];
     let segments = std::iter::once(&bytes[..]);
@@ -147,7 +148,7 @@ fn a_send_to_a_lost_connection_fails_with_its_error() {
 #[test]
 fn tiny_queues_and_buffers_lose_nothing() {
     let sizes = RingSizes { submissions: 4, completions: 8, buffers: 2, buffer_bytes: 16 };
-    let mut ring = TestRing::new(sizes).unwrap();
+    let mut ring = TestRing::new(ring_engine(), sizes).unwrap();
     let pairs: Vec<_> = (0..40).map(|_| pair()).collect();
     for (slot, (server, client)) in pairs.iter().enumerate() {
         ring.receive_many(link(slot as u32), server.as_fd());
@@ -179,7 +180,7 @@ fn tiny_queues_and_buffers_lose_nothing() {
 #[test]
 fn a_low_water_mark_leaves_the_bytes_in_the_kernel() {
     let (server, mut client) = pair();
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     socket::set_low_water(server.as_fd(), 10_000);
     ring.receive_once(link(0), server.as_fd(), true);
     client.write_all(&[1; 9_999]).unwrap();
@@ -192,7 +193,7 @@ fn a_low_water_mark_leaves_the_bytes_in_the_kernel() {
 #[test]
 fn a_cancelled_receive_says_so_and_loses_nothing() {
     let (server, mut client) = pair();
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     ring.receive_many(link(0), server.as_fd());
     ring.poll();
     ring.cancel_receive(link(0));
@@ -212,7 +213,7 @@ fn a_cancelled_receive_says_so_and_loses_nothing() {
 #[test]
 fn an_accepted_socket_sends_small_packets_at_once() {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     let address = listener.address().unwrap();
     let listeners = Listeners::new(vec![listener]).unwrap();
     ring.await_connections(&listeners);
@@ -233,7 +234,7 @@ fn a_closed_listener_is_gone_though_the_ring_watches_it() {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
     let address = listener.address().unwrap();
     let listeners = Listeners::new(vec![listener]).unwrap();
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     ring.await_connections(&listeners);
     ring.poll();
     drop(listeners);
@@ -245,7 +246,7 @@ fn a_closed_listener_is_gone_though_the_ring_watches_it() {
 #[test]
 fn a_wake_up_ends_the_wait_each_time() {
     let waker = Waker::new().unwrap();
-    let mut ring = TestRing::new(RingSizes::default()).unwrap();
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
     ring.watch(&waker);
     for _ in 0..3 {
         std::thread::scope(|scope| {
@@ -261,7 +262,7 @@ fn a_ring_may_go_while_everything_is_in_flight() {
     for _ in 0..20 {
         let (server, client) = pair();
         let (full, _reader) = pair();
-        let mut ring = TestRing::new(RingSizes::default()).unwrap();
+        let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
         ring.receive_many(link(0), server.as_fd());
         ring.receive_once(link(1), full.as_fd(), true);
         let big = Chunks(VecDeque::from([vec![0; 50_000_000]]), 0);

@@ -37,7 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mesh", &["base", "limits"]),
     ("io", &["base", "limits"]),
     ("transport", &["base", "limits", "options"]),
-    ("journal", &["base", "limits", "metrics", "store", "mesh"]),
+    ("journal", &["base", "limits", "metrics", "store", "mesh", "io"]),
     (
         "worker",
         &[
@@ -74,7 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("testing", &["base", "topics", "access", "store", "broker"]),
+    ("testing", &["base", "topics", "access", "store", "broker", "io"]),
     ("sim", &["base", "limits", "options", "metrics", "access", "store", "broker", "testing"]),
     ("main", &["io", "server"]),
     ("lib", &[]),
@@ -141,9 +141,10 @@ const UNSAFE_FILES: &[&str] = &[
     "src/io/iovecs.rs",
     "src/io/memory.rs",
     "src/io/pages.rs",
-    "src/io/ring.rs",
+    "src/io/poll.rs",
     "src/io/send.rs",
     "src/io/socket.rs",
+    "src/io/uring.rs",
 ];
 
 const FILE_LINES_MAX: usize = 800;

@@ -30,6 +30,11 @@ impl Lent {
     pub(super) const fn new(id: u16, length: u32) -> Self {
         Self { id, length }
     }
+
+    /// The number of the buffer, and of the bytes in it.
+    pub(super) const fn parts(&self) -> (u16, u32) {
+        (self.id, self.length)
+    }
 }
 
 /// The buffers, and the ring that gives them to the kernel.

@@ -8,8 +8,8 @@
 
 use super::event::{Backlog, SendFailure};
 use super::iovecs::Gathered;
-use super::ring::Ring;
 use super::token::{Operation, Token};
+use super::uring::Uring;
 use crate::base::ids::LinkId;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
@@ -31,7 +31,7 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-impl<B: Backlog> Ring<B> {
+impl<B: Backlog> Uring<B> {
     /// Sends as much as fits into each socket, one send per link, and returns when all are done.
     /// Sends that did not fit, or failed, are added to `failures`.
     ///

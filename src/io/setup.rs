@@ -5,6 +5,20 @@ use crate::limits;
 use io_uring::{IoUring, Probe, opcode};
 use std::{fmt, io};
 
+/// The way of a ring to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RingEngine {
+    /// io_uring: the kernel completes requests, many with one call.
+    IoUring,
+    /// Readiness: the kernel says which sockets are ready (epoll), and each is called.
+    Poll,
+}
+
+impl RingEngine {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::IoUring, Self::Poll];
+}
+
 /// The sizes of a ring's queues and buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct RingSizes {

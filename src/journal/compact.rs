@@ -3,6 +3,8 @@
 use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
 use super::error::JournalError;
+use super::runtime::block_on;
+use crate::io::setup::RingEngine;
 use crate::store::{self, Limits, Log, Recovered};
 
 /// Replaces all segments by one with their state, and returns its length in bytes. `salt` is for a
@@ -18,10 +20,13 @@ pub(crate) fn compact(
     let path = directory.path().to_owned();
     let cannot = |error| JournalError::at(&path, "cannot compact the journal in", error);
     cut_torn_tails(&directory, &recovered.faults)?;
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(cannot)?;
-    runtime.block_on(async move {
-        let mut log = Log::new(Files { directory }, recovered.end, true, salt, Limits::USUAL);
-        store::compact(&mut log, &recovered.state).await.map_err(cannot)?;
+    // Nothing else runs meanwhile.
+    let engine = RingEngine::Poll;
+    let compacted = block_on(engine, async move {
+        let files = Files { directory, engine };
+        let mut log = Log::new(files, recovered.end, true, salt, Limits::USUAL);
+        store::compact(&mut log, &recovered.state).await?;
         Ok(log.bytes())
-    })
+    });
+    compacted.flatten().map_err(cannot)
 }

@@ -1,23 +1,63 @@
-//! A directory as a [`Disk`], through io_uring.
+//! A directory as a [`Disk`], through io_uring or by calls that wait.
 
 use super::directory::{Directory, Identity};
 use super::faults;
+use crate::io::setup::RingEngine;
 use crate::store::{Disk, Sealed};
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use tokio_uring::fs::File;
 
 /// Segments in a directory.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) directory: Directory,
+    pub(super) engine: RingEngine,
+}
+
+/// A file that is written and synced by one of the engines. The thread has nothing else to do while
+/// a call waits.
+#[derive(Debug)]
+enum Writable {
+    Uring(File),
+    Waiting(fs::File),
+}
+
+impl Writable {
+    fn new(engine: RingEngine, file: fs::File) -> Self {
+        match engine {
+            RingEngine::IoUring => Self::Uring(File::from_std(file)),
+            RingEngine::Poll => Self::Waiting(file),
+        }
+    }
+
+    async fn write_all_at(&self, bytes: Vec<u8>, offset: u64) -> (io::Result<()>, Vec<u8>) {
+        match self {
+            Self::Uring(file) => file.write_all_at(bytes, offset).await,
+            Self::Waiting(file) => (file.write_all_at(&bytes, offset), bytes),
+        }
+    }
+
+    async fn sync_data(&self) -> io::Result<()> {
+        match self {
+            Self::Uring(file) => file.sync_data().await,
+            Self::Waiting(file) => file.sync_data(),
+        }
+    }
+
+    async fn sync_all(&self) -> io::Result<()> {
+        match self {
+            Self::Uring(file) => file.sync_all().await,
+            Self::Waiting(file) => file.sync_all(),
+        }
+    }
 }
 
 /// A segment that is open for writing.
 #[derive(Debug)]
 pub(super) struct OpenSegment {
-    file: File,
+    file: Writable,
     identity: Identity,
 }
 
@@ -31,7 +71,7 @@ impl Disk for Files {
         let file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         let identity = Identity::of(&file.metadata()?);
-        Ok(OpenSegment { file: File::from_std(file), identity })
+        Ok(OpenSegment { file: Writable::new(self.engine, file), identity })
     }
 
     async fn write(
@@ -52,13 +92,17 @@ impl Disk for Files {
     }
 
     async fn sync_names(&mut self) -> io::Result<()> {
-        File::from_std(self.directory.names()?).sync_all().await?;
+        Writable::new(self.engine, self.directory.names()?).sync_all().await?;
         faults::reach("segment-created");
         Ok(())
     }
 
     async fn remove(&mut self, number: u64) -> io::Result<()> {
-        tokio_uring::fs::remove_file(self.directory.held_path(number)).await?;
+        let path = self.directory.held_path(number);
+        match self.engine {
+            RingEngine::IoUring => tokio_uring::fs::remove_file(path).await?,
+            RingEngine::Poll => fs::remove_file(path)?,
+        }
         faults::reach("segment-deleted");
         Ok(())
     }

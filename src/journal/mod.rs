@@ -6,10 +6,12 @@ mod directory;
 mod disk;
 mod error;
 mod faults;
+mod runtime;
 mod thread;
 
 pub(crate) use compact::compact;
 pub(crate) use directory::{Directory, Segment, recover};
 pub(crate) use error::JournalError;
 pub(crate) use faults::wall_ms;
+pub(crate) use runtime::block_on;
 pub(crate) use thread::{JournalSetup, Status, start};

@@ -4,7 +4,9 @@ use super::directory::{Directory, cut_torn_tails};
 use super::disk::Files;
 use super::error::JournalError;
 use super::faults;
+use super::runtime::block_on;
 use crate::base::ids::{ByWorker, WorkerId};
+use crate::io::setup::RingEngine;
 use crate::limits::{CLOCK_CHECK, JOURNAL_RETRY};
 use crate::mesh::Line;
 use crate::metrics;
@@ -37,6 +39,8 @@ pub(crate) struct Status {
 
 /// The parts of a journal.
 pub(crate) struct JournalSetup {
+    /// The way to files.
+    pub engine: RingEngine,
     /// The directory of the journal.
     pub directory: Directory,
     /// The end of the log that recovery found.
@@ -79,14 +83,8 @@ pub(crate) fn start(setup: JournalSetup) -> Result<JoinHandle<bool>, JournalErro
     let (opened_in, opened) = mpsc::channel();
     let cannot = |error: io::Error| JournalError::io("cannot write the journal", error);
     let body = move || {
-        let runtime = match tokio_uring::Runtime::new(&tokio_uring::builder()) {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                opened_in.send(Err(cannot(error))).unwrap_or(());
-                return false;
-            }
-        };
-        runtime.block_on(async move {
+        let told = opened_in.clone();
+        let journal = block_on(setup.engine, async move {
             match Journal::open(setup).await {
                 Ok(journal) => {
                     // Whoever started it waits for this.
@@ -99,6 +97,10 @@ pub(crate) fn start(setup: JournalSetup) -> Result<JoinHandle<bool>, JournalErro
                     false
                 }
             }
+        });
+        journal.unwrap_or_else(|error| {
+            told.send(Err(cannot(error))).unwrap_or(());
+            false
         })
     };
     let thread = thread::Builder::new().name("journal".into()).spawn(body).map_err(cannot)?;
@@ -126,12 +128,12 @@ struct Journal {
 
 impl Journal {
     async fn open(setup: JournalSetup) -> Result<Self, JournalError> {
-        let JournalSetup { directory, end, faults, epoch, clock, syncs, salt, .. } = setup;
+        let JournalSetup { engine, directory, end, faults, epoch, clock, syncs, salt, .. } = setup;
         let JournalSetup { lines, wake, bell, status, .. } = setup;
         cut_torn_tails(&directory, &faults)?;
         let path = directory.path().to_owned();
         let cannot = |error| JournalError::at(&path, "cannot write the journal in", error);
-        let mut log = Log::new(Files { directory }, end, syncs, salt, faults::LIMITS);
+        let mut log = Log::new(Files { directory, engine }, end, syncs, salt, faults::LIMITS);
         log.open().await.map_err(cannot)?;
         faults::reach("recovered");
         let gatherer = CommitBuilder::new(lines.workers(), epoch);

@@ -19,7 +19,8 @@ pub use table::OPTIONS;
 pub(crate) use table::find_option;
 pub(crate) use values::core_list;
 pub use values::{
-    AdminSocket, ClientIdOwner, Durability, Expected, LogFormat, LogLevel, MaxMemory, Pin,
+    AdminSocket, ClientIdOwner, Durability, EngineChoice, Expected, LogFormat, LogLevel, MaxMemory,
+    Pin,
 };
 
 use std::net::SocketAddr;
@@ -36,6 +37,8 @@ pub struct Options {
     pub pin: Pin,
     /// Microseconds for which a worker without work spins before it sleeps.
     pub busy_poll_us: u32,
+    /// The way to the kernel.
+    pub engine: EngineChoice,
     /// The directory of sessions and messages; none keeps them in memory.
     pub data_dir: Option<PathBuf>,
     /// The safety of an acknowledged change.
@@ -141,6 +144,7 @@ impl Options {
             pin: Pin::Auto,
             busy_poll_us: 0,
             data_dir: None,
+            engine: EngineChoice::Auto,
             durability: Durability::Commit,
             client_id_owner: ClientIdOwner::Connected,
             durability_interval_ms: 0,

@@ -217,6 +217,14 @@ pub const OPTIONS: &[OptionDef] = &[
         |options, value| parse(value, PIN).map(|pin| options.pin = pin),
     ),
     OptionDef::broker(
+        "engine",
+        "CHOICE",
+        "auto",
+        "Reach the kernel by io_uring (io-uring), by asking which sockets are ready (poll), or by \
+         io_uring where that is permitted (auto).",
+        |options, value| parse(value, ENGINE).map(|choice| options.engine = choice),
+    ),
+    OptionDef::broker(
         "busy-poll-us",
         "MICROSECONDS",
         "0",
@@ -687,6 +695,7 @@ const LEVEL: &str = "error, warn, info, debug or trace";
 const FORMAT: &str = "text or json";
 const PIN: &str = "auto, none or a list of different cores such as 0,2,4-7";
 const VERSION: &str = "1.2 or 1.3";
+const ENGINE: &str = "auto, io-uring or poll";
 const DURABILITY: &str = "commit, interval or none";
 const CERTIFICATES: &str = "none, optional or required";
 const CERTIFICATE_USER: &str = "none, cn or subject";

@@ -96,6 +96,30 @@ pub enum Durability {
     None,
 }
 
+/// The way to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// io_uring where that is permitted, readiness elsewhere.
+    Auto,
+    /// io_uring.
+    IoUring,
+    /// Readiness.
+    Poll,
+}
+
+impl FromStr for EngineChoice {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "auto" => Ok(Self::Auto),
+            "io-uring" => Ok(Self::IoUring),
+            "poll" => Ok(Self::Poll),
+            _ => Err(()),
+        }
+    }
+}
+
 impl Durability {
     /// The name, as the option has it.
     #[must_use]

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use crate::base::random;
 use crate::broker::{Homes, Past, TOLD};
 use crate::io::clock::{self, Clock};
+use crate::io::setup::RingEngine;
 use crate::journal::{self, Directory};
 use crate::limits::JOURNAL_MESSAGES_MAX;
 use crate::mesh::{Doorbell, line};
@@ -31,6 +32,7 @@ pub(super) struct Durable {
 /// One line with the cause and the fix.
 pub(super) fn open(
     options: &Options,
+    engine: RingEngine,
     doorbells: &Arc<[Doorbell]>,
     seed: u64,
     clock: Clock,
@@ -50,6 +52,7 @@ pub(super) fn open(
     let doorbells = Arc::clone(doorbells);
     let status = Arc::default();
     let setup = journal::JournalSetup {
+        engine,
         directory,
         end: recovered.end,
         faults: recovered.faults,

@@ -2,18 +2,22 @@
 
 use super::failure::Failure;
 
-/// The kernel's release, for example `6.12.3`, or a failure when the kernel is too old.
-///
-/// Without `/proc` the release is unknown, and the ring's own probe decides.
-pub(super) fn release() -> Result<String, Failure> {
+/// The kernel's release, for example `6.12.3`; unknown without `/proc`.
+pub(super) fn release() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
-    let release = release.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned());
+    release.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+}
+
+/// Refuses a kernel that is too old for io_uring as it is used here. Where the release is unknown,
+/// the ring's own probe decides.
+pub(super) fn check() -> Result<(), Failure> {
+    let release = release();
     match version(&release) {
         Some(version) if version < OLDEST => Err(Failure::start(format!(
-            "Linux {release} is too old: run on Linux {}.{} or newer",
+            "Linux {release} is too old for io_uring: run on Linux {}.{} or newer",
             OLDEST.0, OLDEST.1
         ))),
-        _ => Ok(release),
+        _ => Ok(()),
     }
 }
 

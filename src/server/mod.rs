@@ -11,6 +11,7 @@ mod control;
 mod dashboard;
 mod descriptors;
 mod durable;
+mod engine;
 mod failure;
 mod journal_command;
 mod kernel;

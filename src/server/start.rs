@@ -8,20 +8,20 @@ use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
 use super::listening::{self, AdminListening, Listening, SocketFile};
 use super::logging::Log;
-use super::memory::{self, Rings};
+use super::memory::Rings;
 use super::observer::{self, Around, Observer, Stage};
 use super::pinning::{self, Plan};
 use super::reload::{InForce, Reloader, Watched};
 use super::summary::{self, Started};
-use super::{descriptors, durable, kernel, settings};
+use super::{descriptors, durable, engine, kernel, settings};
 use crate::base::ids::WorkerId;
 use crate::base::random;
 use crate::broker::Quotas;
 use crate::io::clock::Clock;
-use crate::io::setup::{RingError, RingSizes, probe};
+use crate::io::setup::{RingEngine, RingError, RingSizes};
 use crate::io::socket::Listener;
 use crate::io::wake::Waker;
-use crate::journal;
+use crate::journal::{self, block_on};
 use crate::limits::{LOGINS_WAITING_MAX, mesh_capacity};
 use crate::mesh::{Doorbell, mesh};
 use crate::options::{Given, Options};
@@ -48,11 +48,9 @@ pub(super) fn serve(
     configuration: Configuration,
     log: Log,
 ) -> Result<ExitCode, Failure> {
-    let release = kernel::release()?;
     let descriptors = descriptors::raise_limit();
     let mut plan = pinning::plan(&options)?;
-    let Rings { sizes, workers } = memory::plan_rings(plan.cores.len());
-    let features = probe().map_err(Failure::start)?;
+    let (chosen, Rings { sizes, workers }) = engine::choose(options.engine, plan.cores.len())?;
     plan.cores.truncate(workers);
     let allowed = descriptors::connections(descriptors, workers, options.listeners.len())?;
     let wanted = options.max_connections as usize;
@@ -64,23 +62,22 @@ pub(super) fn serve(
         listening::listen(&mut options.listeners, workers, keep_alive)?;
     let metrics = options.metrics_listen.as_mut().map(listening::listen_for_http).transpose()?;
     let admin = listening::listen_for_admin(&mut options, &given)?;
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
-        .map_err(|error| Failure::start(RingError::from(error)))?;
     let options = Arc::new(options);
     let (watched, named) = (Watched::new(&options), Files::of(&options));
     let settings = settings::load(&options, None)?;
     let way_in = settings::admin(&options, None)?;
     let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
     let (audit, audit_thread) = audit::start(&options, plan.cores.len())?;
-    let ending = runtime.block_on(async {
+    let ending = block_on(chosen.engine(), async {
         let signals = Signals::heed(orders)?;
         audit.note(&summary::entry(&options));
-        let running = start_workers(&settings, &plan, sizes, connections, sockets, &audit)?;
+        let rings = (chosen.engine(), sizes);
+        let running = start_workers(&settings, &plan, rings, connections, sockets, &audit)?;
         summary::print(&Started {
             options: &options,
             plan: &plan,
-            release: &release,
-            features,
+            release: &kernel::release(),
+            chosen,
             descriptors,
             connections,
             token: way_in.tokens.full(),
@@ -115,7 +112,8 @@ pub(super) fn serve(
         let doorbells = &doorbells;
         let stopping = Stopping { doorbells, reports, journal, files, stage, audit, audit_thread };
         Ok(control::run(signals, reloader, stopping, observer).await)
-    })?;
+    });
+    let ending = ending.map_err(|error| Failure::start(RingError::from(error))).flatten()?;
     summary::log_end(&ending.reports);
     Ok(if ending.is_orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -209,7 +207,7 @@ impl Notices {
 fn start_workers(
     settings: &Settings,
     plan: &Plan,
-    sizes: RingSizes,
+    (engine, sizes): (RingEngine, RingSizes),
     connections: usize,
     listeners: Vec<Vec<Listener>>,
     audit: &Audit,
@@ -228,7 +226,7 @@ fn start_workers(
     let (seed, clock) = (random::number(), Clock::start());
     let places = Arc::new(Places::new(connections, seed));
     let quotas = Arc::new(Quotas::new(seed));
-    let durable = durable::open(&settings.options, &doorbells, seed, clock)?;
+    let durable = durable::open(&settings.options, engine, &doorbells, seed, clock)?;
     let mut journals = durable.ends.into_iter();
     let (reports_in, reports) = unbounded_channel();
     let (started_in, started) = threads::channel();
@@ -249,6 +247,7 @@ fn start_workers(
             places: Arc::clone(&places),
             quotas: Arc::clone(&quotas),
             journal: journals.next(),
+            engine,
             sizes,
         };
         start_worker(setup, core, started_in.clone(), reports_in.clone())?;

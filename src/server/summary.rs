@@ -1,10 +1,10 @@
 //! The lines at the start, on the standard output, and at the end, in the log.
 
+use super::engine::Chosen;
 use super::logging::{Field, line};
 use super::pinning::Plan;
 use crate::audit::Entry;
 use crate::base::ids::WorkerId;
-use crate::io::setup::Features;
 use crate::metrics::Counters;
 use crate::options::{AdminSocket, LogFormat, Options};
 use crate::worker::Report;
@@ -18,7 +18,7 @@ pub(super) struct Started<'a> {
     pub(super) options: &'a Options,
     pub(super) plan: &'a Plan,
     pub(super) release: &'a str,
-    pub(super) features: Features,
+    pub(super) chosen: Chosen,
     pub(super) descriptors: usize,
     pub(super) connections: usize,
     /// A token of the operator's.
@@ -75,9 +75,7 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
             None => writeln!(text, "worker {worker} on any core")?,
         }
     }
-    write!(text, "io_uring: deferred task work, multishot accept and receive, provided buffers")?;
-    let array = if started.features.no_submission_array { ", no submission array" } else { "" };
-    writeln!(text, "{array}")?;
+    writeln!(text, "{}", started.chosen)?;
     let Options { max_packet_size, max_queued_messages, max_queued_bytes, .. } = started.options;
     let Started { connections, descriptors, .. } = started;
     writeln!(

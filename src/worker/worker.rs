@@ -15,7 +15,7 @@ use crate::broker::{Deed, Input, Past, Promise, Quotas, Shard, Unwritten};
 use crate::io::clock::Clock;
 use crate::io::listeners::Listeners;
 use crate::io::ring::Ring;
-use crate::io::setup::{RingError, RingSizes};
+use crate::io::setup::{RingEngine, RingError, RingSizes};
 use crate::io::socket::{Listener, tcp_figures};
 use crate::io::wake::Waker;
 use crate::limits::MESH_BATCH_MAX;
@@ -57,7 +57,9 @@ pub struct Setup {
     pub journal: Option<(JournalLine, Past)>,
     /// The trail to the audit log; None when there is none.
     pub audit: Option<Trail>,
-    /// The sizes of the worker's ring.
+    /// The engine of the worker's ring.
+    pub engine: RingEngine,
+    /// The sizes of its ring.
     pub sizes: RingSizes,
 }
 
@@ -86,7 +88,7 @@ impl Worker {
     /// The kernel's refusal to give it a ring, or what else it watches with.
     pub fn new(setup: Setup) -> Result<Self, RingError> {
         let Setup { worker, settings, logins, notices, clock, mesh, waker, .. } = setup;
-        let ring = Ring::new(setup.sizes)?;
+        let ring = Ring::new(setup.engine, setup.sizes)?;
         let Settings { options, policies, .. } = settings.clone();
         let busy_poll = Duration::from_micros(options.busy_poll_us.into());
         let promise = promise(&options);

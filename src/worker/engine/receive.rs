@@ -53,7 +53,7 @@ impl Engine {
             return false;
         }
         self.ring.poll();
-        let received: HashSet<LinkId> = self.ring.received_links().collect();
+        let received: HashSet<LinkId> = self.ring.received_links().into_iter().collect();
         for link in std::mem::take(&mut self.suspects) {
             let connection = self.links.get_mut(link);
             if connection.is_some_and(Connection::has_more_input) {
