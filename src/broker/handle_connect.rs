@@ -66,10 +66,9 @@ impl Shard {
                 self.refuse_connect(id, None, &error);
                 return Ok(());
             }
-            Err(ConnectError::UnsupportedVersion { level }) => {
-                // [MQTT-3.1.2-2]: in the words of the nearest version that the peer may know.
-                let version = if level > 5 { Version::V5 } else { Version::V311 };
-                self.note_terms(id, version, None);
+            Err(ConnectError::UnsupportedVersion { .. }) => {
+                // [MQTT-3.1.2-2]: in words that clients of any version understand.
+                self.note_terms(id, Version::V311, None);
                 let code = ReasonCode::UnsupportedProtocolVersion;
                 let error = ProtocolError::new(code, "protocol level not supported");
                 self.refuse_connect(id, None, &error);
@@ -77,6 +76,9 @@ impl Shard {
             }
         };
         self.note_terms(id, connect.version, connect.packet_bytes_max);
+        if let Some(link) = self.clients.link(id) {
+            link.is_bridge = connect.is_bridge;
+        }
         let chosen = match self.choose_client_id(id, &connect) {
             Ok(chosen) => chosen,
             Err(error) => {

@@ -77,7 +77,12 @@ impl Shard {
         let mark = self.clients.mark();
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
         let mut rest = None;
-        while let Some(filter) = filters.next().transpose()? {
+        let is_bridge = self.clients.link(id).is_some_and(|link| link.is_bridge);
+        while let Some(mut filter) = filters.next().transpose()? {
+            if is_bridge {
+                filter.options.no_local = !filter.filter.starts_with("$share/");
+                filter.options.retain_as_published = true;
+            }
             let subscribed =
                 self.subscribe(session, version, subscription_id, &filter, &mut outcome);
             if let Err(error) = subscribed {

@@ -21,6 +21,8 @@ pub(super) struct Link {
     pub(super) origin: Origin,
     pub(super) state: State,
     pub(super) version: Version,
+    /// The client is a bridge, which MQTT 3 has no subscription options for.
+    pub(super) is_bridge: bool,
     /// Bytes received that are not a whole packet yet, or are not to be handled yet.
     pub(super) carry: Carry,
     /// The time at which something last came from the peer.
@@ -162,6 +164,7 @@ impl Link {
             origin,
             state: State::Fresh { whole: false },
             version: Version::V311,
+            is_bridge: false,
             carry: Carry::default(),
             heard: now,
             awaited: now,

@@ -15,10 +15,19 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Topics to which no client publishes: news of the broker itself, and orders to other brokers,
-/// with passwords among them, which must not reach subscribers.
+/// with passwords among them, which must not reach subscribers. Bridges tell at
+/// `$SYS/broker/connection/NAME/state` whether they are connected.
 pub(super) fn is_reserved(topic: &str) -> bool {
-    let first = topic.split('/').next();
-    first == Some("$SYS") || first == Some("$CONTROL")
+    match topic.split('/').next() {
+        Some("$SYS") => !is_of_bridge(topic),
+        first => first == Some("$CONTROL"),
+    }
+}
+
+fn is_of_bridge(topic: &str) -> bool {
+    let name =
+        topic.strip_prefix("$SYS/broker/connection/").and_then(|it| it.strip_suffix("/state"));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// The home of a retained publish.

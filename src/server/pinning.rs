@@ -1,5 +1,6 @@
 //! The core of each worker.
 
+use super::control_group;
 use super::failure::Failure;
 use crate::limits::WORKERS_MAX;
 use crate::options::{Options, Pin, core_list};
@@ -12,11 +13,12 @@ pub(super) struct Plan {
     pub(super) workers_per_core: usize,
 }
 
-/// Plans for this machine. The affinity mask already reflects the control group's cpuset.
+/// Plans for this machine. The affinity mask already reflects the control group's cpuset; the
+/// control group may allow less time than these cores have.
 pub(super) fn plan(options: &Options) -> Result<Plan, Failure> {
     let usable = core_affinity::get_core_ids().unwrap_or_default();
     let usable: Vec<usize> = usable.into_iter().map(|core| core.id).collect();
-    plan_for(options, &usable, siblings)
+    plan_for(options, &usable, control_group::processors(), siblings)
 }
 
 /// Keeps the calling thread on `core`; false when the kernel refuses.
@@ -27,14 +29,17 @@ pub(super) fn pin(core: usize) -> bool {
 fn plan_for(
     options: &Options,
     usable: &[usize],
+    quota: Option<usize>,
     siblings: impl Fn(usize) -> Option<Vec<usize>>,
 ) -> Result<Plan, Failure> {
     let physical = physical(usable, siblings);
+    let quota = quota.filter(|quota| *quota < physical.len());
     let cores = match &options.pin {
-        Pin::Auto => physical,
+        Pin::Auto if quota.is_none() => physical,
         Pin::Cores(cores) => allowed(cores, usable)?.to_vec(),
-        Pin::None => {
-            let workers = workers(options, physical.len());
+        // Other control groups have the rest of the time, perhaps on the same cores.
+        Pin::Auto | Pin::None => {
+            let workers = workers(options, quota.unwrap_or(physical.len()));
             return Ok(Plan { cores: vec![None; workers], workers_per_core: 1 });
         }
     };
@@ -106,7 +111,20 @@ mod tests {
     }
 
     fn cores(options: &Options, usable: &[usize]) -> Vec<Option<usize>> {
-        plan_for(options, usable, hyperthreads).unwrap().cores
+        plan_for(options, usable, None, hyperthreads).unwrap().cores
+    }
+
+    #[test]
+    fn a_quota_of_time_caps_the_workers_and_pins_nothing() {
+        let all: Vec<_> = (0..8).collect();
+        let cores = |options: &Options, quota| {
+            plan_for(options, &all, Some(quota), hyperthreads).unwrap().cores
+        };
+        assert_eq!(cores(&options(0, "auto"), 1), [None]);
+        assert_eq!(cores(&options(0, "none"), 3), [None; 3]);
+        assert_eq!(cores(&options(0, "auto"), 4), [0, 1, 2, 3].map(Some));
+        assert_eq!(cores(&options(2, "auto"), 1), [None; 2]);
+        assert_eq!(cores(&options(0, "5"), 1), [Some(5)]);
     }
 
     #[test]
@@ -125,14 +143,14 @@ mod tests {
     #[test]
     fn a_list_is_used_in_its_order_and_shared_when_short() {
         assert_eq!(cores(&options(0, "6,0"), &[0, 1, 6]), [6, 0].map(Some));
-        let plan = plan_for(&options(5, "0,1"), &[0, 1], hyperthreads).unwrap();
+        let plan = plan_for(&options(5, "0,1"), &[0, 1], None, hyperthreads).unwrap();
         assert_eq!(plan.cores, [0, 1, 0, 1, 0].map(Some));
         assert_eq!(plan.workers_per_core, 3);
     }
 
     #[test]
     fn a_core_outside_the_mask_is_named_with_the_mask() {
-        let failure = plan_for(&options(0, "9"), &[0, 1, 3], hyperthreads).unwrap_err();
+        let failure = plan_for(&options(0, "9"), &[0, 1, 3], None, hyperthreads).unwrap_err();
         assert_eq!(failure.line(), "--pin: core 9 is not one this process may use (0-1,3)");
     }
 

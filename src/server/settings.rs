@@ -1,8 +1,8 @@
 //! The content of the options' files: all settings of a worker, read at the start and upon a
 //! reload.
 
+use super::control_group;
 use super::failure::Failure;
-use super::memory_limit;
 use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources, Tokens};
 use crate::options::{CertificateUser, ClientCertificates, JwtAlgorithm, ListenerOptions, Options};
 use crate::transport::{Protocol, TlsError, TlsFiles, TlsSettings, WebSocketSettings};
@@ -23,7 +23,7 @@ pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<
         }
     }
     let protocols = protocols(options, before).map_err(Failure::usage)?;
-    let memory_max = memory_limit::bytes(options.max_memory);
+    let memory_max = control_group::bytes(options.max_memory);
     Ok(Settings { options: Arc::clone(options), policies: policies.into(), protocols, memory_max })
 }
 

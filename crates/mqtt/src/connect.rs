@@ -27,6 +27,9 @@ const RECEIVE_MAXIMUM: u16 = u16::MAX;
 pub struct Connect<'a> {
     /// The version that the client speaks.
     pub version: Version,
+    /// Whether the client is a bridge of MQTT 3, as Mosquitto's say with bit 7 of the protocol
+    /// level: what it publishes is not to come back to it, and RETAIN stays as it was published.
+    pub is_bridge: bool,
     /// Whether to forget a session that exists; "clean session" in MQTT 3.
     pub clean_start: bool,
     /// Longest silence of the client in seconds; 0 means that it may be silent for ever.
@@ -85,7 +88,7 @@ pub struct Will<'a> {
 /// Converted to a [`ProtocolError`] for a caller that only logs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectError {
-    /// MQTT of a version unknown here: answer 0x01 or 0x84 as fits `level`.
+    /// MQTT of a version unknown here: answer 0x01, which old clients understand.
     UnsupportedVersion {
         /// The protocol level that the client named.
         level: u8,
@@ -129,6 +132,7 @@ impl<'a> Connect<'a> {
     pub fn new(version: Version, client_id: &'a str) -> Self {
         Self {
             version,
+            is_bridge: false,
             clean_start: true,
             keep_alive_s: 0,
             client_id,
@@ -155,9 +159,9 @@ impl<'a> Connect<'a> {
     /// answer, except that its client identifier can be refused.
     pub fn decode(frame: &Frame<'a>) -> Result<Self, ConnectError> {
         let mut reader = Reader::new(frame.body);
-        let version = decode_version(&mut reader)?;
+        let (version, is_bridge) = decode_version(&mut reader)?;
         frame.check_connect(version).map_err(ConnectError::Malformed)?;
-        let mut connect = Self::new(version, "");
+        let mut connect = Self { is_bridge, ..Self::new(version, "") };
         match connect.decode_rest(&mut reader) {
             Ok(()) => Ok(connect),
             // [MQTT-3.1.4-1]
@@ -251,7 +255,7 @@ impl<'a> Connect<'a> {
                 Version::V5 => ("MQTT", 5),
             };
             put_text(name, out);
-            out.push(level);
+            out.push(if self.is_bridge { level | BRIDGE } else { level });
             out.push(self.flags());
             put_two_bytes(self.keep_alive_s, out);
             if self.version.is_v5() {
@@ -352,17 +356,22 @@ impl<'a> Will<'a> {
     }
 }
 
-fn decode_version(reader: &mut Reader<'_>) -> Result<Version, ConnectError> {
+/// The bit of the protocol level by which a bridge of MQTT 3 says that it is one.
+const BRIDGE: u8 = 0x80;
+
+/// The version, and whether the client says that it is a bridge.
+fn decode_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectError> {
     let name = reader.text().map_err(ConnectError::Malformed)?;
     // [MQTT-3.1.2-1]
     if !matches!(name, "MQTT" | "MQIsdp") {
         return Err(ConnectError::Malformed(ProtocolError::malformed("protocol name")));
     }
     let level = reader.byte().map_err(ConnectError::Malformed)?;
-    match (name, level) {
-        ("MQIsdp", 3) => Ok(Version::V31),
-        ("MQTT", 4) => Ok(Version::V311),
-        ("MQTT", 5) => Ok(Version::V5),
+    let is_bridge = level & BRIDGE > 0;
+    match (name, level & !BRIDGE) {
+        ("MQIsdp", 3) => Ok((Version::V31, is_bridge)),
+        ("MQTT", 4) => Ok((Version::V311, is_bridge)),
+        ("MQTT", 5) if !is_bridge => Ok((Version::V5, false)),
         // [MQTT-3.1.2-2]
         _ => Err(ConnectError::UnsupportedVersion { level }),
     }
@@ -425,8 +434,16 @@ mod tests {
     fn mqtt_3_1_2_1_names_and_levels() {
         let old = b"\0\x06MQIsdp\x03\x02\0\x3C\0\x01a";
         assert_eq!(decode(old).map(|connect| connect.version), Ok(Version::V31));
+        for (level, is_bridge) in [(4, false), (0x84, true)] {
+            let body = [b"\0\x04MQTT", &[level][..], b"\x02\0\x3C\0\x01a"].concat();
+            let connect = decode(&body).unwrap();
+            assert_eq!((connect.version, connect.is_bridge), (Version::V311, is_bridge));
+            let mut bytes = Vec::new();
+            connect.encode(&mut bytes);
+            assert_eq!(bytes[2..], body);
+        }
         assert!(is_malformed(b"\0\x04mqtt\x04\x02\0\x3C\0\x01a"));
-        for (name, level) in [("MQTT", 3), ("MQTT", 6), ("MQTT", 0x84), ("MQIsdp", 4)] {
+        for (name, level) in [("MQTT", 3), ("MQTT", 6), ("MQTT", 0x85), ("MQIsdp", 0x84)] {
             let body = [&[0, name.len() as u8], name.as_bytes(), &[level]].concat();
             assert_eq!(decode(&body), Err(ConnectError::UnsupportedVersion { level }));
         }
