@@ -119,6 +119,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("ratatui", &["server"]),
     ("rpassword", &["server"]),
     ("serde", &["access", "audit", "base", "server", "store"]),
+    ("sd_notify", &["server"]),
     ("serde_json", &["access", "audit", "server"]),
     ("sha2", &["access", "audit"]),
     ("strsim", &["server"]),

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::listening::SocketFile;
 use super::observer::{Drain, Observer, Stage};
 use super::reload::Reloader;
+use super::service;
 use crate::audit::Entry;
 use crate::limits::{STOP_ALL, STOP_AUDIT};
 use crate::mesh::Doorbell;
@@ -128,6 +129,7 @@ pub(super) async fn run(
     let Stopping { doorbells, mut reports, journal, files, stage, audit, audit_thread } = stopping;
     if !drain.over.is_zero() {
         stage.send_replace(Stage::Draining);
+        service::draining();
         tokio::select! {
             () = observer.drain(&drain) => {}
             signal = signals.second() => tracing::warn!("The drain ends early: {signal}"),
@@ -136,6 +138,7 @@ pub(super) async fn run(
     tracing::info!(signal, "Stopping");
     let deadline = Instant::now() + STOP_ALL;
     stage.send_replace(Stage::Stopping);
+    service::stopping();
     // The operators' orders are not heeded any more.
     drop(reloader);
     for doorbell in doorbells {

@@ -26,6 +26,7 @@ mod questions;
 mod refusal;
 mod reload;
 mod resource;
+mod service;
 mod settings;
 mod start;
 mod summary;

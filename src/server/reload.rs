@@ -6,6 +6,7 @@ use super::changes::{self, Files, Sight};
 use super::configuration::Configuration;
 use super::failure::Failure;
 use super::logging::Log;
+use super::service;
 use super::settings::{self, AdminSettings};
 use super::start::Notices;
 use crate::audit::Entry;
@@ -53,7 +54,10 @@ impl Reloader {
     /// # Errors
     /// The cause for which the old settings stay, which the log has as well.
     pub(super) fn reload(&mut self, actor: &str) -> Result<(), String> {
-        self.read(actor).map_err(|cause| {
+        service::reloading();
+        let read = self.read(actor);
+        service::ready();
+        read.map_err(|cause| {
             let cause = cause.to_string();
             tracing::error!("Not reloaded, the old settings stay: {cause}");
             let entry = Entry::new("reload_refused").text("actor", actor);

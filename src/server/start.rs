@@ -13,7 +13,7 @@ use super::observer::{self, Around, Observer, Stage};
 use super::pinning::{self, Plan};
 use super::reload::{InForce, Reloader, Watched};
 use super::summary::{self, Started};
-use super::{descriptors, durable, engine, kernel, settings};
+use super::{descriptors, durable, engine, kernel, service, settings};
 use crate::base::ids::WorkerId;
 use crate::base::random;
 use crate::broker::Quotas;
@@ -99,6 +99,7 @@ pub(super) fn serve(
             clock,
         });
         serve_operators(&observer, metrics, admin, &mut files)?;
+        service::ready();
         let reloader = Reloader {
             configuration,
             current,
@@ -126,6 +127,7 @@ fn serve_operators(
     files: &mut Vec<SocketFile>,
 ) -> Result<(), Failure> {
     tokio::spawn(observer.clone().publish_sys_topics());
+    tokio::spawn(service::stay_alive(observer.clone()));
     let serve = |listening, routes| tokio::spawn(observer::serve(listening, routes));
     let tcp = |listener| TcpListener::from_std(listener).map_err(Failure::start);
     if let Some(listener) = metrics {

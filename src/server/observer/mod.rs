@@ -191,6 +191,11 @@ impl Observer {
         self.view(Question::Glance).await
     }
 
+    /// Whether every worker ends its turns: it answers within the time of [`Self::ask_all`].
+    pub(super) async fn all_answer(&self) -> bool {
+        self.glance().await.workers.len() == self.notices.workers()
+    }
+
     async fn view(&self, question: impl Fn(Reply<Snapshot>) -> Question) -> View {
         let answers = self.ask_all(question).await;
         let workers = answers.into_iter().map(|(_, snapshot)| snapshot).collect();
