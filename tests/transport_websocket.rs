@@ -89,6 +89,15 @@ fn requests_that_are_wrong_are_told_why() {
 }
 
 #[test]
+fn every_path_may_be_served() {
+    let settings = WebSocketSettings { path: "/*".into(), ..WebSocketSettings::default() };
+    for path in ["/", "/mqtt", "/ws/", "/a/b?c=/d", "/*"] {
+        let request = REQUEST.replacen("/mqtt", path, 1);
+        assert!(answer(&settings, &request).1, "{path}");
+    }
+}
+
+#[test]
 fn requests_may_be_written_in_several_ways() {
     let cases = [
         ("GET /mqtt", "GET /", "mqtt"),

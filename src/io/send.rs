@@ -32,11 +32,7 @@ impl Drop for AbortOnUnwind {
 }
 
 impl<B: Backlog> Uring<B> {
-    /// Sends as much as fits into each socket, one send per link, and returns when all are done.
-    /// Sends that did not fit, or failed, are added to `failures`.
-    ///
-    /// A link's segments are sent as one. A link may appear once, and not while it has a backlog.
-    pub fn send_all<'a, S>(
+    pub(super) fn send_all<'a, S>(
         &mut self,
         sends: impl Iterator<Item = (LinkId, RawFd, S)>,
         failures: &mut Vec<SendFailure>,
@@ -61,12 +57,7 @@ impl<B: Backlog> Uring<B> {
         drop(guard);
     }
 
-    /// Sends the front of `backlog` when the socket takes it; then `Event::Drained` gives it back.
-    ///
-    /// # Panics
-    /// The backlog is empty, or one of this link is being sent already: two sends on one socket
-    /// would interleave.
-    pub fn send_backlog(&mut self, link: LinkId, socket: BorrowedFd<'_>, backlog: B) {
+    pub(super) fn send_backlog(&mut self, link: LinkId, socket: BorrowedFd<'_>, backlog: B) {
         let backlog = Box::new(backlog);
         let front = backlog.front().expect("a backlog with something in it");
         let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), front.as_ptr(), length(front))

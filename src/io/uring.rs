@@ -48,11 +48,7 @@ impl<B> fmt::Debug for Uring<B> {
 }
 
 impl<B: Backlog> Uring<B> {
-    /// A ring with its buffers.
-    ///
-    /// # Errors
-    /// The kernel's refusal: [`RingError`] names the causes.
-    pub fn new(sizes: RingSizes) -> Result<Self, RingError> {
+    pub(super) fn new(sizes: RingSizes) -> Result<Self, RingError> {
         let (uring, _) = build(sizes.submissions, sizes.completions)?;
         let buffers = Buffers::register(&uring.submitter(), sizes.buffers, sizes.buffer_bytes)?;
         Ok(Self {
@@ -65,16 +61,18 @@ impl<B: Backlog> Uring<B> {
         })
     }
 
-    /// Reports once that connections wait, at once when they do already.
-    pub fn await_connections(&mut self, listeners: &Listeners) {
+    pub(super) fn await_connections(&mut self, listeners: &Listeners) {
         let entry = poll(listeners.as_fd()).build().user_data(Token::ACCEPT.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
 
-    /// Receives once. With `when_readable`, waits first until the socket has as many bytes as its
-    /// low-water mark says.
-    pub fn receive_once(&mut self, link: LinkId, socket: BorrowedFd<'_>, when_readable: bool) {
+    pub(super) fn receive_once(
+        &mut self,
+        link: LinkId,
+        socket: BorrowedFd<'_>,
+        when_readable: bool,
+    ) {
         let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .ioprio(if when_readable { POLL_FIRST } else { 0 })
             .buf_group(GROUP)
@@ -86,8 +84,7 @@ impl<B: Backlog> Uring<B> {
         unsafe { self.push(entry) };
     }
 
-    /// Receives until cancelled, or until an event comes without `more`.
-    pub fn receive_many(&mut self, link: LinkId, socket: BorrowedFd<'_>) {
+    pub(super) fn receive_many(&mut self, link: LinkId, socket: BorrowedFd<'_>) {
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP)
             .build()
             .user_data(Token::new(Operation::Receive, link).bits());
@@ -95,20 +92,17 @@ impl<B: Backlog> Uring<B> {
         unsafe { self.push(entry) };
     }
 
-    /// Ends the receive of a link; its last event says so.
-    pub fn cancel_receive(&mut self, link: LinkId) {
+    pub(super) fn cancel_receive(&mut self, link: LinkId) {
         self.cancel(Token::new(Operation::Receive, link), Token::new(Operation::Cancel, link));
     }
 
-    /// Reports wake-ups of `waker` until an event comes without `more`.
-    pub fn watch(&mut self, waker: &Waker) {
+    pub(super) fn watch(&mut self, waker: &Waker) {
         let entry = poll(waker.as_fd()).multi(true).build().user_data(Token::WAKE.bits());
         // SAFETY: the entry holds no pointers.
         unsafe { self.push(entry) };
     }
 
-    /// The next event that `poll`, `wait` or `send_all` has collected.
-    pub fn next_event(&mut self) -> Option<Event<B>> {
+    pub(super) fn next_event(&mut self) -> Option<Event<B>> {
         let Completion { token, result, flags } = self.inbox.pop_front()?;
         let more = cqueue::more(flags);
         Some(match token.operation().expect("only our own tokens come back") {
@@ -125,45 +119,34 @@ impl<B: Backlog> Uring<B> {
         })
     }
 
-    /// The links whose received bytes [`Ring::next_event`] has still to give.
-    pub(crate) fn received_links(&self) -> impl Iterator<Item = LinkId> {
+    pub(super) fn received_links(&self) -> impl Iterator<Item = LinkId> {
         let tokens = self.inbox.iter().map(|completion| completion.token);
         let is_receive = |token: &Token| token.operation() == Some(Operation::Receive);
         tokens.filter(is_receive).map(Token::link)
     }
 
-    /// True when [`Ring::next_event`] has an event.
     #[must_use]
-    pub fn has_events(&self) -> bool {
-        !self.inbox.is_empty()
-    }
-
-    /// The number of events that [`Ring::next_event`] has.
-    #[must_use]
-    pub(crate) fn event_count(&self) -> usize {
+    pub(super) fn event_count(&self) -> usize {
         self.inbox.len()
     }
 
-    /// The bytes of a received buffer.
     #[must_use]
-    pub fn bytes(&self, lent: &Lent) -> &[u8] {
+    pub(super) fn bytes(&self, lent: &Lent) -> &[u8] {
         self.buffers.bytes(lent)
     }
 
-    /// Gives a received buffer back.
-    pub fn recycle(&mut self, lent: Lent) {
+    pub(super) fn recycle(&mut self, lent: Lent) {
         self.buffers.recycle(lent);
     }
 
     /// Submits requests and collects completions, without waiting; no system call when nothing is
     /// due.
-    pub fn poll(&mut self) {
+    pub(super) fn poll(&mut self) {
         self.submit();
         self.reap();
     }
 
-    /// Submits and waits for an event: until `timeout`, for ever when it is `None`.
-    pub fn wait(&mut self, timeout: Option<Duration>) {
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) {
         let timespec = timeout.map(Timespec::from).unwrap_or_default();
         let mut args = SubmitArgs::new();
         if timeout.is_some() {
@@ -176,7 +159,7 @@ impl<B: Backlog> Uring<B> {
 
     /// True when the kernel has completions for this ring, which no system call is needed to see.
     #[must_use]
-    pub(crate) fn is_ready(&mut self) -> bool {
+    pub(super) fn is_ready(&mut self) -> bool {
         !self.uring.completion().is_empty() || self.uring.submission().taskrun()
     }
 

@@ -108,7 +108,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "websocket-path",
         "PATH",
         "/mqtt",
-        "Serve WebSocket at this path; / works as well.",
+        "Serve WebSocket at this path; / works as well, and /* is every path.",
         |listener, value| websocket_path(value).map(|path| listener.websocket_path = path),
     ),
     OptionDef::list(

@@ -3,6 +3,7 @@
 use super::TransportError;
 use super::websocket::WebSocketSettings;
 use crate::limits::{UPGRADE_BYTES_MAX, UPGRADE_FIELDS_MAX};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 use tungstenite::handshake::derive_accept_key;
@@ -24,7 +25,7 @@ pub(super) struct Answer {
     /// The HTTP response, whole.
     pub(super) bytes: Vec<u8>,
     /// The cause, when no WebSocket opens.
-    pub(super) refusal: Option<&'static str>,
+    pub(super) refusal: Option<Cow<'static, str>>,
 }
 
 /// A refused request: status line, further header fields, and the cause.
@@ -32,10 +33,15 @@ struct Refusal {
     status: &'static str,
     fields: &'static str,
     cause: &'static str,
+    /// The path that was asked for, where it is the cause.
+    path: Option<String>,
 }
 
+/// The characters of a wrong path that the log shows.
+const PATH_CHARS_MAX: usize = 100;
+
 const fn refuse(status: &'static str, cause: &'static str) -> Refusal {
-    Refusal { status, fields: "", cause }
+    Refusal { status, fields: "", cause, path: None }
 }
 
 impl Upgrade {
@@ -111,7 +117,8 @@ fn check_target(
 ) -> Result<(), Refusal> {
     if request.method != Some("GET") {
         let cause = "A WebSocket is opened with GET.";
-        return Err(Refusal { status: "405 Method Not Allowed", fields: "Allow: GET\r\n", cause });
+        let refusal = refuse("405 Method Not Allowed", cause);
+        return Err(Refusal { fields: "Allow: GET\r\n", ..refusal });
     }
     if request.version != Some(1) {
         return Err(refuse("505 HTTP Version Not Supported", "HTTP/1.1 is required."));
@@ -121,10 +128,11 @@ fn check_target(
     }
     let target = request.path.unwrap_or_default();
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    match path == "/" || path == &*settings.path {
-        true => Ok(()),
-        false => Err(refuse("404 Not Found", "MQTT is not at this path.")),
+    if settings.has_every_path() || path == "/" || path == &*settings.path {
+        return Ok(());
     }
+    let path = Some(path.chars().take(PATH_CHARS_MAX).collect());
+    Err(Refusal { path, ..refuse("404 Not Found", "MQTT is not at this path.") })
 }
 
 /// Refuses a request with a body: the bytes behind the head are frames, and a proxy that took them
@@ -139,9 +147,8 @@ fn check_body(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
 
 fn check_upgrade(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
     let upgrade = |cause| Refusal {
-        status: "426 Upgrade Required",
         fields: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        cause,
+        ..refuse("426 Upgrade Required", cause)
     };
     if !tokens(fields, "Upgrade").any(|token| token.eq_ignore_ascii_case("websocket")) {
         return Err(upgrade("This port speaks MQTT over WebSocket."));
@@ -226,12 +233,13 @@ const fn too_large() -> Refusal {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        let Refusal { status, fields, cause } = refusal;
+        let Refusal { status, fields, cause, path } = refusal;
         let length = cause.len() + 1;
         let text = format!(
             "HTTP/1.1 {status}\r\n{fields}Content-Type: text/plain\r\nContent-Length: {length}\r\n\
              Connection: close\r\n\r\n{cause}\n"
         );
-        Self { bytes: text.into_bytes(), refusal: Some(cause) }
+        let refusal = path.map_or(cause.into(), |path| format!("{cause} It was {path:?}.").into());
+        Self { bytes: text.into_bytes(), refusal: Some(refusal) }
     }
 }

@@ -11,11 +11,17 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 /// The path and the origins from which a WebSocket may be opened.
 #[derive(Debug, Clone)]
 pub struct WebSocketSettings {
-    /// The path of the URL; `/` is accepted as well.
+    /// The path of the URL; `/` is accepted as well, and `/*` is every path.
     pub path: Box<str>,
     /// The origins of pages that a browser may connect from, such as `https://example.org`; an
     /// empty list allows every page.
     pub origins: Vec<Box<str>>,
+}
+
+impl WebSocketSettings {
+    pub(super) fn has_every_path(&self) -> bool {
+        &*self.path == "/*"
+    }
 }
 
 impl Default for WebSocketSettings {

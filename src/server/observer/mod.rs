@@ -270,7 +270,7 @@ impl Observer {
                 scheme: listener.scheme.name(),
                 host: (!is_anywhere).then(|| host(address.ip())),
                 port: address.port(),
-                path: listener.websocket_path.to_string(),
+                path: listener.websocket_path.trim_end_matches('*').to_owned(),
             })
         });
         places.collect::<Vec<_>>().into_iter()

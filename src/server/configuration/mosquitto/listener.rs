@@ -110,6 +110,9 @@ impl<'a> Listeners<'a> {
                 false => self.warn(line, "is for protocol websockets: it is ignored"),
             }
         }
+        if let Some(line) = last(lines, "protocol").filter(|_| is_websocket) {
+            push(&mut own, "websocket-path", line, "/*");
+        }
         let scheme = match (is_tls, is_websocket) {
             (false, false) => "mqtt",
             (true, false) => "mqtts",

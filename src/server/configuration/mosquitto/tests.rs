@@ -62,14 +62,14 @@ fn listeners_are_where_they_are_in_mosquitto() {
     assert_eq!(listeners("listener 1 # all"), ["mqtt://0.0.0.0:1"]);
     assert_eq!(listeners("  listener\t1\tlocalhost\r"), ["mqtt://127.0.0.1:1"]);
     assert_eq!(listeners("listener 0 /run/m.sock"), ["unix:/run/m.sock"]);
-    assert_eq!(listeners("listener 1\nprotocol websockets"), ["ws://0.0.0.0:1/mqtt"]);
+    assert_eq!(listeners("listener 1\nprotocol websockets"), ["ws://0.0.0.0:1/*"]);
     assert_eq!(
         listeners("listener 1\nbind_address 127.0.0.1"),
         ["mqtt://0.0.0.0:1", "mqtt://127.0.0.1:1883"]
     );
     let tls = "listener 1\ncertfile c\nkeyfile k\nlistener 2\nprotocol websockets\ncertfile c\n\
                keyfile k\ncafile unused";
-    assert_eq!(listeners(tls), ["mqtts://0.0.0.0:1", "wss://0.0.0.0:2/mqtt"]);
+    assert_eq!(listeners(tls), ["mqtts://0.0.0.0:1", "wss://0.0.0.0:2/*"]);
     let families = options("listener 1\nsocket_domain ipv4").listeners;
     assert_eq!(families.len(), 1);
 }
@@ -263,7 +263,7 @@ fn included_files_come_in_order_and_each_begins_at_the_default_listener() {
     );
     let (options, warnings) = accepted(&text);
     let urls: Vec<_> = options.listeners.iter().map(ToString::to_string).collect();
-    assert_eq!(urls, ["ws://127.0.0.1:1/mqtt", "mqtt://127.0.0.1:2", "mqtt://127.0.0.1:3"]);
+    assert_eq!(urls, ["ws://127.0.0.1:1/*", "mqtt://127.0.0.1:2", "mqtt://127.0.0.1:3"]);
     assert_eq!(options.max_keep_alive, 3);
     assert!(warnings[0].contains("a.conf:3:1: include_dir has no counterpart"), "{warnings:?}");
     write("d.conf", "\nlistner 4\n");
