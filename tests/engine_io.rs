@@ -12,7 +12,7 @@ use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Chunks of bytes, as the broker's outbox leaves them behind.
@@ -241,6 +241,23 @@ fn a_closed_listener_is_gone_though_the_ring_watches_it() {
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     drop(ring);
+}
+
+#[test]
+fn a_receive_on_a_socket_that_is_gone_ends() {
+    let (server, _client) = pair();
+    // A number that no other test opens meanwhile.
+    // SAFETY: the descriptor is open; the new one is this test's alone.
+    let server = unsafe {
+        OwnedFd::from_raw_fd(libc::fcntl(server.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 900))
+    };
+    let mut ring = TestRing::new(ring_engine(), RingSizes::default()).unwrap();
+    ring.receive_many(link(0), server.as_fd());
+    drop(server);
+    let Event::Received { bytes: Err(error), more: false, .. } = wait_event(&mut ring) else {
+        panic!("the receive ends")
+    };
+    assert_eq!(error.raw_os_error(), Some(libc::EBADF));
 }
 
 #[test]

@@ -44,6 +44,20 @@ fn systemd_hears_of_each_stage() {
 }
 
 #[test]
+fn no_signal_of_mosquittos_ends_the_broker() {
+    let mut server = Server::start(&["--listen", "mqtt://127.0.0.1:0"]);
+    server.signal(libc::SIGUSR1);
+    server.logs("is on disk already");
+    server.signal(libc::SIGUSR2);
+    server.logs("Summary uptime_s=");
+    server.signal(libc::SIGRTMIN());
+    server.signal(libc::SIGHUP);
+    server.logs("Reloaded");
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.ends(), Some(Some(0)));
+}
+
+#[test]
 fn a_manager_that_is_gone_harms_nobody() {
     let program = ["env", "NOTIFY_SOCKET=/nowhere/notify", "WATCHDOG_USEC=100000"];
     let mut server = Server::start_under(&program, &["--listen", "mqtt://127.0.0.1:0"]);

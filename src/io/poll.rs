@@ -124,7 +124,8 @@ impl<B: Backlog> Poll<B> {
     pub(super) fn await_connections(&mut self, listeners: &Listeners) {
         // The events of one report end with it, so that nobody is told twice.
         let once = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
-        self.tell(listeners.as_fd(), ACCEPT, self.accepts, once);
+        let told = self.tell(listeners.as_fd(), ACCEPT, self.accepts, once);
+        told.expect("the kernel watches the listeners");
         self.accepts = true;
     }
 
@@ -149,7 +150,7 @@ impl<B: Backlog> Poll<B> {
     pub(super) fn watch(&mut self, waker: &Waker) {
         // The counter is never read: each addition is an edge.
         let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        self.tell(waker.as_fd(), WAKE, false, edges);
+        self.tell(waker.as_fd(), WAKE, false, edges).expect("the kernel watches the waker");
     }
 
     pub(super) fn next_event(&mut self) -> Option<Event<B>> {
@@ -294,30 +295,51 @@ impl<B: Backlog> Poll<B> {
                 // SAFETY: a link's socket is open for as long as anything is wanted of it.
                 let socket = unsafe { BorrowedFd::borrow_raw(watched.socket) };
                 let data = u64::from(slot) << 32 | u64::from(watched.generation);
-                self.tell(socket, data, !watched.told.is_empty(), wanted);
+                let told = self.tell(socket, data, !watched.told.is_empty(), wanted);
                 self.links[slot as usize].told = wanted;
+                if let Err(error) = told {
+                    self.give_up(slot, error);
+                }
             }
         }
         self.changed = changed;
         self.changed.clear();
     }
 
+    /// Ends what is wanted of a socket that the kernel does not watch: it has no memory, or watches
+    /// as many files of this user as it may.
+    fn give_up(&mut self, slot: u32, error: Errno) {
+        let watched = &mut self.links[slot as usize];
+        let link = LinkId::new(slot, watched.generation);
+        let (receives, sends) = (watched.receives != Receives::No, watched.sends);
+        *watched = Watched { generation: link.generation, ..NOBODY };
+        if receives {
+            let bytes = Err(error.into());
+            self.inbox.push_back(Event::Received { link, bytes, more: false });
+        }
+        if sends && let Some(backlog) = self.backlogs.remove(&slot) {
+            self.inbox.push_back(Event::Drained { link, result: Err(error.into()), backlog });
+        }
+    }
+
     /// Tells the kernel which events of a file are wanted.
-    ///
-    /// # Panics
-    /// The kernel has no memory for it: nothing would ever be heard of the file.
-    fn tell(&self, file: BorrowedFd<'_>, data: u64, is_known: bool, events: epoll::EventFlags) {
+    fn tell(
+        &self,
+        file: BorrowedFd<'_>,
+        data: u64,
+        is_known: bool,
+        events: epoll::EventFlags,
+    ) -> Result<(), Errno> {
         let data = epoll::EventData::new_u64(data);
         let result = match is_known {
             true => epoll::modify(&self.epoll, file, data, events),
             false => epoll::add(&self.epoll, file, data, events),
         };
-        let result = match result {
+        match result {
             Err(Errno::EXIST) => epoll::modify(&self.epoll, file, data, events),
             Err(Errno::NOENT) => epoll::add(&self.epoll, file, data, events),
             result => result,
-        };
-        result.unwrap_or_else(|error| panic!("epoll_ctl failed: {error}"));
+        }
     }
 
     /// Tells the kernel that nothing more is wanted of a socket, which may be closed already.
@@ -374,9 +396,8 @@ impl<B: Backlog> Poll<B> {
 
     fn receive(&mut self, link: LinkId, socket: BorrowedFd<'_>, many: bool) {
         for _ in 0..BUFFERS_AT_ONCE {
-            let Some(id) = self.free.pop() else {
-                return self.end_receive(link, Err(Errno::NOBUFS.into()));
-            };
+            // The kernel reports the socket again when buffers have come back.
+            let Some(id) = self.free.pop() else { return };
             let buffer = &mut self.memory[usize::from(id) * self.buffer_bytes..];
             let buffer = &mut buffer[..self.buffer_bytes];
             let received = recv(socket, buffer, RecvFlags::DONTWAIT);

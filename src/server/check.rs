@@ -19,6 +19,16 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(matches) => answer(&matches),
         Err(error) => return refuse(&error, "ringmq check", "FILE is needed"),
     };
+    show(&text, is_right)
+}
+
+/// Prints the faults of a file, as the command does.
+pub(super) fn report(file: &Path) -> ExitCode {
+    let (text, is_right) = check(file);
+    show(&text, is_right)
+}
+
+fn show(text: &str, is_right: bool) -> ExitCode {
     // Whoever has closed the standard output still gets the status.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if is_right { ExitCode::SUCCESS } else { ExitCode::from(2) }

@@ -15,6 +15,8 @@ use std::path::PathBuf;
 pub(super) enum Command {
     /// Runs a broker.
     Run(Configuration),
+    /// Tells the faults of this configuration file.
+    Check(PathBuf),
     /// Prints the help or the version.
     Show(String),
 }
@@ -24,7 +26,14 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     match command().try_get_matches_from(arguments) {
         Ok(matches) => {
             let file = matches.get_one::<PathBuf>(CONFIG).cloned();
-            Ok(Command::Run(Configuration { given: read(&matches), file }))
+            if matches.get_flag(DAEMON) {
+                return Err(Failure::usage(NO_DAEMON));
+            }
+            match (file, matches.get_flag(TEST_CONFIG)) {
+                (Some(file), true) => Ok(Command::Check(file)),
+                (None, true) => Err(Failure::usage("--test-config needs a file: add -c FILE")),
+                (file, false) => Ok(Command::Run(Configuration { given: read(&matches), file })),
+            }
         }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -61,6 +70,7 @@ fn command() -> clap::Command {
         .max_term_width(100);
     let config = Arg::new(CONFIG)
         .long(CONFIG)
+        .short('c')
         .value_name("FILE")
         .env("RINGMQ_CONFIG")
         .value_parser(value_parser!(PathBuf))
@@ -68,11 +78,35 @@ fn command() -> clap::Command {
             "Read options from this file: TOML with the flags' names as keys, or, when its name \
              ends in .conf, Mosquitto's format. Flags and variables win over it.",
         );
-    let command = command.arg(config).after_help(COMMANDS);
+    let command = command.arg(config).args(of_mosquitto()).after_help(COMMANDS);
     OPTIONS.iter().map(argument).fold(command, clap::Command::arg)
 }
 
+/// The flags that Mosquitto has besides its configuration file's.
+fn of_mosquitto() -> [Arg; 4] {
+    let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let port = Arg::new(PORT)
+        .long(PORT)
+        .short('p')
+        .value_name("PORT")
+        .value_parser(value_parser!(u16).range(1..))
+        .action(ArgAction::Append)
+        .help("Listen at this port of 127.0.0.1; may be repeated");
+    [
+        port,
+        flag(VERBOSE, "Log debug lines, too").short('v').conflicts_with("log-level"),
+        flag(TEST_CONFIG, "Tell the faults of the configuration file, and start nothing"),
+        flag(DAEMON, "").short('d').hide(true),
+    ]
+}
+
 const CONFIG: &str = "config";
+const PORT: &str = "port";
+const VERBOSE: &str = "verbose";
+const TEST_CONFIG: &str = "test-config";
+const DAEMON: &str = "daemon";
+const NO_DAEMON: &str = "-d: ringmq stays in the foreground; leave -d out, and let systemd \
+                         (Type=notify) start it, or a shell's &";
 const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a password file; ringmq \
                         check FILE tells the faults of a configuration file; ringmq journal \
                         verify|dump|compact DIR reads or shrinks a data directory; ringmq audit \
@@ -107,9 +141,20 @@ fn read(matches: &ArgMatches) -> Given {
     for option in OPTIONS {
         let origin = given_as(option, matches);
         let values = matches.get_many::<String>(option.name).into_iter().flatten();
-        given.add(option, values.map(|text| Value::new(text, &*origin)));
+        let values = values.map(|text| Value::new(text, &*origin));
+        given.add(option, values.chain(short(option, matches)));
     }
     given
+}
+
+/// The values of an option that Mosquitto's flags give.
+fn short(option: &OptionDef, matches: &ArgMatches) -> Vec<Value> {
+    let ports = matches.get_many::<u16>(PORT).into_iter().flatten();
+    match option.name {
+        "listen" => ports.map(|port| Value::new(format!("127.0.0.1:{port}"), "-p")).collect(),
+        "log-level" if matches.get_flag(VERBOSE) => vec![Value::new("debug", "-v")],
+        _ => Vec::new(),
+    }
 }
 
 fn given_as(option: &OptionDef, matches: &ArgMatches) -> String {
@@ -134,6 +179,7 @@ mod tests {
                 Options::build(&configuration.read()?).map_err(Failure::usage)
             }
             Command::Show(text) => panic!("{text}"),
+            Command::Check(file) => panic!("{}", file.display()),
         }
     }
 
@@ -168,6 +214,27 @@ mod tests {
         for arguments in wrong {
             let failure = try_options(arguments).expect_err("refused");
             assert!(!failure.line().contains('\n'), "{}", failure.line());
+        }
+    }
+
+    #[test]
+    fn mosquittos_flags_mean_what_they_mean_there() {
+        let given = options(&["-p", "1884", "-p", "1885", "-v"]);
+        let places: Vec<_> = given.listeners.iter().map(ToString::to_string).collect();
+        assert_eq!(places, ["mqtt://127.0.0.1:1884", "mqtt://127.0.0.1:1885"]);
+        assert_eq!(given.log_level, crate::options::LogLevel::Debug);
+        let Ok(Command::Run(configuration)) = run(&["-c", "a.conf"]) else { panic!("it runs") };
+        assert_eq!(configuration.file, Some("a.conf".into()));
+        let tested = run(&["--test-config", "-c", "a.conf"]);
+        assert!(matches!(tested, Ok(Command::Check(file)) if file.as_os_str() == "a.conf"));
+        for (wrong, why) in [
+            (&["-d"][..], "foreground"),
+            (&["--test-config"], "-c FILE"),
+            (&["-p", "0"], "-p"),
+            (&["-v", "--log-level", "warn"], "--log-level"),
+        ] {
+            let failure = try_options(wrong).expect_err("refused");
+            assert!(failure.line().contains(why), "{}", failure.line());
         }
     }
 

@@ -43,6 +43,10 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    /// Mosquitto's signals, by which nobody's script ends this broker.
+    save: Signal,
+    summary: Signal,
+    reopen: Signal,
     orders: mpsc::Receiver<Order>,
 }
 
@@ -55,13 +59,20 @@ impl Signals {
             interrupt: heed(SignalKind::interrupt())?,
             terminate: heed(SignalKind::terminate())?,
             hang_up: heed(SignalKind::hangup())?,
+            save: heed(SignalKind::user_defined1())?,
+            summary: heed(SignalKind::user_defined2())?,
+            reopen: heed(SignalKind::from_raw(libc::SIGRTMIN()))?,
             orders,
         })
     }
 
     /// Waits for a signal or an order that ends the broker, and reloads meanwhile. Returns what it
     /// was, and how clients are sent away before.
-    async fn stop(&mut self, reloader: &mut Reloader) -> (&'static str, Drain) {
+    async fn stop(
+        &mut self,
+        reloader: &mut Reloader,
+        observer: &Observer,
+    ) -> (&'static str, Drain) {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
@@ -73,6 +84,11 @@ impl Signals {
                     return ("SIGTERM", Drain { over, ..Drain::default() });
                 }
                 _ = self.hang_up.recv() => reloader.hang_up(),
+                _ = self.save.recv() => tracing::info!(
+                    "SIGUSR1: with --data-dir, what is acknowledged is on disk already"
+                ),
+                _ = self.summary.recv() => observer.log_summary().await,
+                _ = self.reopen.recv() => reloader.reopen(),
                 Some(order) = self.orders.recv() => match order {
                     // Whoever asked may have gone meanwhile.
                     Order::Reload(actor, answer) => drop(answer.send(reloader.reload(&actor))),
@@ -125,7 +141,7 @@ pub(super) async fn run(
     stopping: Stopping<'_>,
     observer: Observer,
 ) -> Ending {
-    let (signal, drain) = signals.stop(&mut reloader).await;
+    let (signal, drain) = signals.stop(&mut reloader, &observer).await;
     let Stopping { doorbells, mut reports, journal, files, stage, audit, audit_thread } = stopping;
     if !drain.over.is_zero() {
         stage.send_replace(Stage::Draining);

@@ -74,6 +74,7 @@ pub fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Run(configuration)) => run(configuration).unwrap_or_else(Failure::report),
         Ok(Command::Show(text)) => show(&text),
+        Ok(Command::Check(file)) => check::report(&file),
         Err(failure) => failure.in_format(cli::log_format(std::env::args_os())).report(),
     }
 }

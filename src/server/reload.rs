@@ -43,9 +43,14 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Heeds SIGHUP: begins a new audit log if the present one was renamed, and reloads.
     pub(super) fn hang_up(&mut self) {
-        self.audit.reopen();
+        self.reopen();
         // The log has the cause of a refusal.
         let _ = self.reload("SIGHUP");
+    }
+
+    /// Goes on in a new audit log, when the old one was moved away.
+    pub(super) fn reopen(&self) {
+        self.audit.reopen();
     }
 
     /// Reads all files again: the configuration file, and every file that it names. The audit log

@@ -191,6 +191,27 @@ impl Observer {
         self.view(Question::Glance).await
     }
 
+    /// Tells the log how things stand.
+    pub(super) async fn log_summary(&self) {
+        let view = self.look().await;
+        let (counters, gauges) = view.sums();
+        tracing::info!(
+            uptime_s = view.process.uptime,
+            memory_used = view.process.memory_used,
+            clients_connected = gauges.clients_connected,
+            sessions = gauges.sessions,
+            subscriptions = gauges.subscriptions,
+            retained_messages = gauges.retained_messages,
+            queued_messages = gauges.queued_messages,
+            inflight_messages = gauges.inflight_messages,
+            publishes_received = counters.publishes_received.iter().sum::<u64>(),
+            publishes_sent = counters.publishes_sent.iter().sum::<u64>(),
+            messages_dropped = counters.messages_dropped.iter().sum::<u64>(),
+            journal = self.journal_state(&view),
+            "Summary"
+        );
+    }
+
     /// Whether every worker ends its turns: it answers within the time of [`Self::ask_all`].
     pub(super) async fn all_answer(&self) -> bool {
         self.glance().await.workers.len() == self.notices.workers()
