@@ -92,11 +92,29 @@ impl<'a> Listeners<'a> {
     fn add_section(&mut self, section: &Section) {
         let lines = &section.lines;
         let mut own = self.security_of(section, false);
+        if let Some(line) = last(lines, "listener_allow_anonymous") {
+            own.retain(|(option, _)| option.name != "allow-anonymous");
+            push(&mut own, "allow-anonymous", line, if line.is_true() { "true" } else { "false" });
+        }
+        match last(lines, "enable_proxy_protocol") {
+            Some(line) if ["1", "2"].contains(&&*line.value) => {
+                for everywhere in ["0.0.0.0/0", "::/0"] {
+                    push(&mut own, "proxy-from", line, everywhere);
+                }
+            }
+            Some(line) => return self.refuse(line, "is 1 or 2"),
+            None => {}
+        }
         let Some(is_tls) = self.add_tls(lines, &mut own) else { return };
         let is_websocket = match last(lines, "protocol") {
             Some(line) if line.value == "websockets" => true,
+            Some(line) if line.value == "http_api" => {
+                let cause = "http_api: the dashboard and the API of operators are at \
+                             --admin-listen, 127.0.0.1:9883 as it is: the listener is ignored";
+                return self.warn(line, cause);
+            }
             Some(line) if line.value != "mqtt" => {
-                let cause = format!("{:?} is not mqtt or websockets", line.value);
+                let cause = format!("{:?} is not mqtt, websockets or http_api", line.value);
                 return self.refuse(line, cause);
             }
             _ => false,

@@ -5,7 +5,6 @@
 //! which clients come in, what a client may do, or whether messages arrive is refused: a broker
 //! that starts without it would be more open than its owner has written, or would lose messages
 //! silently.
-//! open than its owner has written, or lose messages without a word.
 
 /// The treatment of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +76,7 @@ const PLUGIN: &str = "ringmq loads no plugins, and without this one other client
 const PSK: &str = "ringmq has no TLS with pre-shared keys; give the listener certfile and keyfile, \
                    or remove it";
 const ENGINE: &str = "ringmq reads keys from files only; give the listener a keyfile in PEM";
+const GIVEN_OUT: &str = "identifiers that ringmq gives out have a form of its own";
 const LOG_LINES: &str = "lines have a time in UTC and go to the standard error";
 const WRITTEN: &str = "with persistence true ringmq writes each change before it acknowledges it";
 const CIPHERS: &str = "ringmq offers only suites with forward secrecy and authenticated \
@@ -92,6 +92,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("auth_plugin", Refused(ALWAYS, PLUGIN)),
     ("global_plugin", Refused(ALWAYS, PLUGIN)),
     ("plugin_load", Refused(ALWAYS, PLUGIN)),
+    ("plugin_use", Refused(ALWAYS, PLUGIN)),
     // Listeners.
     ("port", Listener(Number)),
     ("bind_address", Listener(Text)),
@@ -110,6 +111,16 @@ const TABLE: &[(&str, Meaning)] = &[
     ("use_username_as_clientid", Listener(Boolean)),
     ("tls_version", Listener(Text)),
     ("websockets_origin", Listener(Texts)),
+    ("listener_allow_anonymous", Listener(Boolean)),
+    ("enable_proxy_protocol", Listener(Number)),
+    (
+        "proxy_protocol_v2_require_tls",
+        Refused(
+            FALSE,
+            "ringmq does not look whether the proxy's client came by TLS; let the proxy refuse \
+             those that did not",
+        ),
+    ),
     (
         "bind_interface",
         Refused(
@@ -166,7 +177,8 @@ const TABLE: &[(&str, Meaning)] = &[
              certificates decide who does",
         ),
     ),
-    ("auto_id_prefix", Ignored(ALWAYS, "identifiers that ringmq gives out have a form of its own")),
+    ("auto_id_prefix", Ignored(ALWAYS, GIVEN_OUT)),
+    ("listener_auto_id_prefix", Ignored(ALWAYS, GIVEN_OUT)),
     (
         "check_retain_source",
         Ignored(FALSE, "a retained message stays when its publisher loses the right to publish it"),
@@ -191,6 +203,15 @@ const TABLE: &[(&str, Meaning)] = &[
         "retained_persistence",
         Ignored(TRUE, "retained messages are kept with everything else, or nothing is"),
     ),
+    (
+        "retain_expiry_interval",
+        Refused(
+            ZERO,
+            "ringmq keeps a retained message until it is cleared; have publishers give it a \
+             Message Expiry Interval, and remove the line",
+        ),
+    ),
+    ("packet_buffer_size", Ignored(ALWAYS, "ringmq sizes its buffers itself")),
     ("persistence_file", Ignored(ALWAYS, "ringmq names its files itself")),
     ("persistence_location", Broker(Text)),
     ("autosave_interval", Ignored(ALWAYS, WRITTEN)),

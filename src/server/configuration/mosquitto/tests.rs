@@ -47,6 +47,10 @@ fn nobody_comes_in_without_a_name_unless_that_is_written_or_nobody_else_can_conn
     assert_eq!(anonymous("port 1"), [false]);
     assert_eq!(anonymous("bind_address 127.0.0.1"), [false]);
     assert_eq!(anonymous("listener 1\nlistener 2\nallow_anonymous true"), [true, true]);
+    let own = "allow_anonymous true\nlistener 1\nlistener_allow_anonymous false\nlistener 2";
+    assert_eq!(anonymous(own), [false, true]);
+    let own = "per_listener_settings true\nlistener 1\nlistener_allow_anonymous true\nlistener 2";
+    assert_eq!(anonymous(own), [true, false]);
     let own = "per_listener_settings true\nallow_anonymous true\nlistener 1\nlistener 2\n\
                allow_anonymous true\nlistener 3\nallow_anonymous 0";
     assert_eq!(anonymous(own), [false, true, false]);
@@ -69,6 +73,7 @@ fn listeners_are_where_they_are_in_mosquitto() {
     );
     let tls = "listener 1\ncertfile c\nkeyfile k\nlistener 2\nprotocol websockets\ncertfile c\n\
                keyfile k\ncafile unused";
+    assert_eq!(listeners("listener 1\nlistener 2\nprotocol http_api"), ["mqtt://0.0.0.0:1"]);
     assert_eq!(listeners(tls), ["mqtts://0.0.0.0:1", "wss://0.0.0.0:2/*"]);
     let families = options("listener 1\nsocket_domain ipv4").listeners;
     assert_eq!(families.len(), 1);
@@ -195,6 +200,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("log_dest here", "m.conf:1:10: log_dest: \"here\" is no place"),
     ("password_file a\npassword_file b", "m.conf:2:1: password_file is given twice"),
     ("listener", "listener: \"\" is no port"),
+    ("listener 1\nenable_proxy_protocol 3", "m.conf:2:1: enable_proxy_protocol is 1 or 2"),
+    ("retain_expiry_interval 1d", "Message Expiry Interval"),
+    ("plugin_use x", "loads no plugins"),
     ("listener 99999", "m.conf:1:10: listener: \"99999\" is no port"),
     ("listener 0", "m.conf:1:10: listener: port 0 needs the path of a socket"),
     ("listener 0 /s\nprotocol websockets", "m.conf:1:10: listener: a socket in the file system"),
@@ -202,7 +210,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("listener 1 ::1\nsocket_domain ipv4", "m.conf:1:10: listener: no address is left"),
     ("listener 1\nsocket_domain unix", "m.conf:2:15: socket_domain: \"unix\" is not ipv4 or ipv6"),
     ("port 0", "m.conf:1:6: listener: \"0\" is no port"),
-    ("listener 1\nprotocol quic", "m.conf:2:1: protocol \"quic\" is not mqtt or websockets"),
+    ("listener 1\nprotocol quic", "protocol \"quic\" is not mqtt, websockets or http_api"),
     ("listener 1\ncertfile c", "m.conf:2:1: certfile needs the certificate's key"),
     ("listener 1\nkeyfile c", "m.conf:2:1: keyfile needs the key's certificate"),
     ("listener 1\nrequire_certificate true", "m.conf:2:1: require_certificate needs TLS"),
