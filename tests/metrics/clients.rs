@@ -171,7 +171,7 @@ fn refuse(live: &Live) -> Kept {
     let body = [&text("MQTT")[..], &[4, 0, 0, 60], &text("")].concat();
     refused(&packet(0x10, &body), 2);
     let body = [&text("MQTT")[..], &[9, 2, 0, 60, 0], &text("a")].concat();
-    refused(&packet(0x10, &body), 0x84);
+    refused(&packet(0x10, &body), 1);
     // Data for a login, and no method.
     let body = [&text("MQTT")[..], &[5, 2, 0, 60, 4, 0x16, 0, 1, b'x'], &text("a")].concat();
     refused(&packet(0x10, &body), 0x82);
