@@ -411,20 +411,17 @@ fn wrong_arguments_and_files_get_one_line_and_status_2() {
 
 /// The value of a metric.
 fn metric(server: &Server, name: &str) -> u64 {
-    let summary = server.summary();
-    let address = summary.lines().find_map(|line| line.strip_prefix("metrics at http://")).unwrap();
-    let (_, _, body) = get(address.strip_suffix("/metrics").unwrap(), "/metrics");
+    let (_, _, body) = get(&server.metrics(), "/metrics");
     let line = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{name}: {body}")).parse::<f64>().unwrap() as u64
 }
 
 /// A broker with its audit log in a file system of 32 megabytes, which only it and `/proc` see.
 fn start_on_small_disk(folder: &Folder) -> (Server, PathBuf) {
-    let mount = folder.path().to_str().unwrap();
-    let script = format!("mount -t tmpfs -o size=32m tmpfs {mount} && exec \"$0\" \"$@\"");
     let log = log_path(folder);
-    let server = Server::start_under(
-        &["unshare", "--mount", "sh", "-c", &script],
+    Server::start_on_small_disk(
+        32,
+        folder.path(),
         &[
             "--listen",
             "127.0.0.1:0",
@@ -435,9 +432,7 @@ fn start_on_small_disk(folder: &Folder) -> (Server, PathBuf) {
             "--audit-log",
             &log,
         ],
-    );
-    let disk = PathBuf::from(format!("/proc/{}/root{mount}", server.pid()));
-    (server, disk)
+    )
 }
 
 #[test]

@@ -218,14 +218,11 @@ fn damage_is_told_and_the_rest_is_kept() {
 
 /// A broker in a file system of three megabytes, which only it and `/proc` see.
 fn start_on_small_disk(folder: &Folder) -> (Server, PathBuf) {
-    let mount = folder.path().to_str().unwrap();
-    let script = format!("mount -t tmpfs -o size=3m tmpfs {mount} && exec \"$0\" \"$@\"");
-    let server = Server::start_under(
-        &["unshare", "--mount", "sh", "-c", &script],
+    Server::start_on_small_disk(
+        3,
+        folder.path(),
         &["--listen", "127.0.0.1:0", "--data-dir", &data(folder), "--admin-listen", "127.0.0.1:0"],
-    );
-    let disk = PathBuf::from(format!("/proc/{}/root{mount}", server.pid()));
-    (server, disk)
+    )
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
-use support::http::{ask, get};
+use support::http::{ask, get, scrape};
 use support::peer::{Peer, connect, connect_stored, connect_v3, packet, subscribe_and_go, text};
 use support::server::{Server, eventually};
 
@@ -17,31 +17,8 @@ const FLAGS: [&str; 6] =
 
 fn start(more: &[&str]) -> (Server, String) {
     let server = Server::start(&[&FLAGS, more].concat());
-    let summary = server.summary();
-    let address = summary.lines().find_map(|line| line.strip_prefix("metrics at http://"));
-    let address = address.and_then(|line| line.strip_suffix("/metrics"));
-    let address = address.unwrap_or_else(|| panic!("{summary}")).to_owned();
+    let address = server.metrics();
     (server, address)
-}
-
-/// The sums over all workers, by name and label.
-fn scrape(address: &str) -> BTreeMap<String, f64> {
-    let (status, head, body) = get(address, "/metrics");
-    assert_eq!(status, 200, "{head}");
-    let mut sums = BTreeMap::new();
-    for line in body.lines().filter(|line| !line.starts_with('#')) {
-        let (series, value) = line.rsplit_once(' ').expect("a value");
-        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let labels = labels.trim_end_matches('}').split(',');
-        let labels: Vec<_> =
-            labels.filter(|l| !l.is_empty() && !l.starts_with("worker=")).collect();
-        let key = match labels.is_empty() {
-            true => name.to_owned(),
-            false => format!("{name}{{{}}}", labels.join(",")),
-        };
-        *sums.entry(key).or_insert(0.0) += value.parse::<f64>().unwrap();
-    }
-    sums
 }
 
 fn publish(qos: u8, topic: &str, payload: &str) -> Vec<u8> {

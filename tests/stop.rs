@@ -12,7 +12,6 @@ use everywhere::{Everywhere, TRANSPORTS};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use support::folder::{self, Folder};
 use support::peer::{Peer, connect, connect_stored, packet, socket, text};
@@ -128,20 +127,15 @@ fn a_killed_broker_takes_no_connection_any_more() {
 
 /// A broker in a file system of three megabytes, which only it and `/proc` see, and is full.
 fn start_on_full_disk(folder: &Folder, workers: &str) -> Server {
-    let mount = folder.path().to_str().unwrap();
     let data = folder.path().join("data");
-    let script = format!("mount -t tmpfs -o size=3m tmpfs {mount} && exec \"$0\" \"$@\"");
     let flags = ["--listen", "127.0.0.1:0", "--workers", workers, "--data-dir"];
-    let server = Server::start_under(
-        &["unshare", "--mount", "sh", "-c", &script],
-        &[&flags[..], &[data.to_str().unwrap()]].concat(),
-    );
+    let flags = [&flags[..], &[data.to_str().unwrap()]].concat();
+    let (server, disk) = Server::start_on_small_disk(3, folder.path(), &flags);
     let mut stored = Peer::plain(server.port(0));
     assert_eq!(stored.connect(&connect_stored("stored", 3600, 60)), Some(0));
     assert_eq!(stored.subscribe("a"), Some(1));
     stored.send(&[0xe0, 0]);
     assert!(stored.closes());
-    let disk = PathBuf::from(format!("/proc/{}/root{mount}", server.pid()));
     let _ = fs::write(disk.join("fill"), vec![0; 4_000_000]);
     server
 }

@@ -14,11 +14,6 @@ pub enum RingEngine {
     Poll,
 }
 
-impl RingEngine {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::IoUring, Self::Poll];
-}
-
 /// The sizes of a ring's queues and buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct RingSizes {

@@ -3,7 +3,7 @@
 use crate::folder::Folder;
 use crate::pki::Site;
 use crate::support::bare::Bare;
-use crate::support::http::{self, get};
+use crate::support::http;
 use crate::support::peer::{Peer, connect};
 use crate::support::server::{Server, eventually};
 use crate::{balance, named, shown};
@@ -92,21 +92,17 @@ impl Driver {
             Drive::Live(flags, drive) => {
                 let folder = Folder::new();
                 let flags = flags(&folder);
-                self.watch(Live::start(&["env"], folder, &flags), *drive);
+                self.watch(Live::start(None, folder, &flags), *drive);
             }
             Drive::OnSmallDisk(megabytes, flags, drive) => {
                 let folder = Folder::new();
-                let (mount, flags) = (folder.path().display(), flags(&folder));
-                let script = format!(
-                    "mount -t tmpfs -o size={megabytes}m tmpfs {mount} && exec \"$0\" \"$@\""
-                );
-                let program = ["unshare", "--mount", "sh", "-c", &script];
-                self.watch(Live::start(&program, folder, &flags), *drive);
+                let flags = flags(&folder);
+                self.watch(Live::start(Some(*megabytes), folder, &flags), *drive);
             }
             Drive::ToTheEnd(flags, drive) => {
                 let folder = Folder::new();
                 let flags = flags(&folder);
-                let mut live = Live::start(&["env"], folder, &flags);
+                let mut live = Live::start(None, folder, &flags);
                 let kept = drive(&live);
                 live.server.signal(libc::SIGTERM);
                 assert_eq!(live.server.ends(), Some(Some(0)));
@@ -164,7 +160,7 @@ fn check(
 }
 
 impl Live {
-    fn start(program: &[&str], folder: Folder, flags: &[String]) -> Self {
+    fn start(megabytes: Option<u8>, folder: Folder, flags: &[String]) -> Self {
         let usual = [
             "--metrics-listen",
             "127.0.0.1:0",
@@ -174,32 +170,18 @@ impl Live {
             "0",
         ];
         let flags: Vec<&str> = usual.into_iter().chain(flags.iter().map(String::as_str)).collect();
-        let server = Server::start_under(program, &flags);
+        let server = match megabytes {
+            Some(megabytes) => Server::start_on_small_disk(megabytes, folder.path(), &flags).0,
+            None => Server::start(&flags),
+        };
         let (operators, token) = server.dashboard();
-        let summary = server.summary();
-        let metrics = summary.lines().find_map(|line| line.strip_prefix("metrics at http://"));
-        let metrics = metrics.and_then(|line| line.strip_suffix("/metrics")).unwrap().to_owned();
+        let metrics = server.metrics();
         Self { server, folder, metrics, operators, token }
     }
 
     /// The sums over all workers, by name and label.
     fn scrape(&self) -> BTreeMap<String, f64> {
-        let (status, head, body) = get(&self.metrics, "/metrics");
-        assert_eq!(status, 200, "{head}");
-        let mut sums = BTreeMap::new();
-        for line in body.lines().filter(|line| !line.starts_with('#')) {
-            let (series, value) = line.rsplit_once(' ').expect("a value");
-            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            let labels = labels.trim_end_matches('}').split(',');
-            let labels: Vec<_> =
-                labels.filter(|l| !l.is_empty() && !l.starts_with("worker=")).collect();
-            let key = match labels.is_empty() {
-                true => name.to_owned(),
-                false => format!("{name}{{{}}}", labels.join(",")),
-            };
-            *sums.entry(key).or_insert(0.0) += value.parse::<f64>().unwrap();
-        }
-        sums
+        http::scrape(&self.metrics)
     }
 
     /// A value of a scrape.

@@ -1,6 +1,7 @@
 //! Requests by HTTP, byte by byte.
 
 use super::PATIENCE;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -43,4 +44,24 @@ pub fn send(
     );
     let (status, _, body) = ask(address, &request);
     (status, serde_json::from_str(&body).unwrap_or_default())
+}
+
+/// The metrics at an address, the sums over all workers, by name and label.
+pub fn scrape(address: &str) -> BTreeMap<String, f64> {
+    let (status, head, body) = get(address, "/metrics");
+    assert_eq!(status, 200, "{head}");
+    let mut sums = BTreeMap::new();
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels = labels.trim_end_matches('}').split(',');
+        let labels: Vec<_> =
+            labels.filter(|l| !l.is_empty() && !l.starts_with("worker=")).collect();
+        let key = match labels.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name}{{{}}}", labels.join(",")),
+        };
+        *sums.entry(key).or_insert(0.0) += value.parse::<f64>().unwrap();
+    }
+    sums
 }

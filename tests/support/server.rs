@@ -3,6 +3,7 @@
 use super::{NO_ADMIN, PATIENCE};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -64,6 +65,21 @@ impl Server {
         server
     }
 
+    /// A broker that finds so many megabytes of room in a folder, in a file system which only it
+    /// and `/proc` see; and the folder as others see it.
+    pub fn start_on_small_disk<T: AsRef<str>>(
+        megabytes: u8,
+        mount: &Path,
+        flags: &[T],
+    ) -> (Self, PathBuf) {
+        let mount = mount.display();
+        let script =
+            format!("mount -t tmpfs -o size={megabytes}m tmpfs {mount} && exec \"$0\" \"$@\"");
+        let server = Self::start_under(&["unshare", "--mount", "sh", "-c", &script], flags);
+        let disk = PathBuf::from(format!("/proc/{}/root{mount}", server.pid()));
+        (server, disk)
+    }
+
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }
@@ -77,6 +93,15 @@ impl Server {
     /// What it has said at the start.
     pub fn summary(&self) -> String {
         self.summary.join("\n")
+    }
+
+    /// The address of the metrics.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let summary = self.summary();
+        let address = summary.lines().find_map(|line| line.strip_prefix("metrics at http://"));
+        let address = address.and_then(|line| line.strip_suffix("/metrics"));
+        address.unwrap_or_else(|| panic!("{summary}")).to_owned()
     }
 
     /// The dashboard's address, and the token that stands behind it.

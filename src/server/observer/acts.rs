@@ -3,7 +3,7 @@
 
 use super::Observer;
 use super::access::Caller;
-use super::api::{Nothing, Whole, plain_text};
+use super::api::{ClientAsked, Nothing, Whole, plain_text};
 use super::problem::{Answer, Wrong};
 use crate::base::ids::WorkerId;
 use crate::broker::{Act, Deed, Farewell};
@@ -142,14 +142,6 @@ pub(super) fn reference(given: Option<String>) -> Result<Option<Arc<str>>, Wrong
     Ok(given.map(Into::into))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    /// The client identifier.
-    id: String,
-}
-
 /// The client whose session was ended.
 #[derive(Debug, Serialize, ToSchema)]
 struct Deletion {
@@ -159,7 +151,7 @@ struct Deletion {
 
 /// Ends the session of a client, and its connection if it has one.
 #[utoipa::path(
-    delete, path = "/api/v1/client/session", params(Named),
+    delete, path = "/api/v1/client/session", params(ClientAsked),
     responses(
         (status = 200, description = "The session has ended.", body = Deletion),
         (status = 404), (status = 503)
@@ -168,7 +160,7 @@ struct Deletion {
 async fn delete_session(
     State(observer): State<Observer>,
     Extension(caller): Extension<Caller>,
-    Query(asked): Query<Named>,
+    Query(asked): Query<ClientAsked>,
 ) -> Answer<Deletion> {
     let act = Act::EndSession { client_id: asked.id.as_str().into() };
     let done = observer.act_everywhere(&act).await;
@@ -187,13 +179,13 @@ struct Cut {
 
 /// Drops what waits for a client, not what is in flight to it.
 #[utoipa::path(
-    delete, path = "/api/v1/client/queue", params(Named),
+    delete, path = "/api/v1/client/queue", params(ClientAsked),
     responses((status = 200, description = "The queue is empty.", body = Cut), (status = 503))
 )]
 async fn cut_queue(
     State(observer): State<Observer>,
     Extension(caller): Extension<Caller>,
-    Query(asked): Query<Named>,
+    Query(asked): Query<ClientAsked>,
 ) -> Answer<Cut> {
     let act = Act::CutQueue { client_id: asked.id.as_str().into() };
     let done = observer.act_everywhere(&act).await;

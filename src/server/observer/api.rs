@@ -340,9 +340,9 @@ async fn clients(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct ClientAsked {
+pub(super) struct ClientAsked {
     /// The client identifier.
-    id: String,
+    pub(super) id: String,
 }
 
 /// A client with what it has subscribed to and what is on its way to it.

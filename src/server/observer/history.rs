@@ -29,7 +29,8 @@ struct Sample {
     at: Time,
     counters: Counters,
     histograms: Histograms,
-    /// The same of each worker, some hundred bytes each while little happens.
+    /// The same of each worker, some hundred bytes each while little happens; only of a sample that
+    /// is kept.
     workers: Vec<(WorkerId, Packed)>,
     /// All workers answered in time.
     is_whole: bool,
@@ -103,7 +104,9 @@ impl Observer {
     /// Takes samples for as long as the process runs.
     pub(in crate::server) async fn keep_history(self) {
         loop {
-            self.history.add(self.sample().await);
+            let view = self.glance().await;
+            let packed = view.workers.iter().map(|it| (it.worker, Packed::new(&it.histograms)));
+            self.history.add(Sample { workers: packed.collect(), ..self.sample_of(&view) });
             sleep(SAMPLE_INTERVAL).await;
         }
     }
@@ -124,9 +127,7 @@ impl Observer {
     fn sample_of(&self, view: &View) -> Sample {
         let is_whole = view.workers.len() == self.notices.workers();
         let (counters, histograms) = (view.sums().0, view.durations());
-        let packed = view.workers.iter().map(|it| (it.worker, Packed::new(&it.histograms)));
-        let workers = packed.collect();
-        Sample { at: self.clock.now(), counters, histograms, workers, is_whole }
+        Sample { at: self.clock.now(), counters, histograms, workers: Vec::new(), is_whole }
     }
 
     /// Counts a second of the last ten seconds and of the last minute.
@@ -145,8 +146,12 @@ impl Observer {
     /// Percentiles of the durations of all workers, or of one: since the start, of the last ten
     /// seconds, of the last minute. None when the worker is not there, or does not answer.
     pub(super) async fn durations(&self, worker: Option<WorkerId>) -> Option<ByName<OfSpans>> {
-        let now = self.sample().await;
-        let all = now.durations(worker)?;
+        let view = self.glance().await;
+        let now = self.sample_of(&view);
+        let all = match worker {
+            None => now.histograms.clone(),
+            Some(id) => view.workers.iter().find(|it| it.worker == id)?.histograms.clone(),
+        };
         let mut spans = vec![("all", all.clone())];
         for (name, span) in SPANS {
             let before = self.history.before(&now, span);
