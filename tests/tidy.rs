@@ -117,6 +117,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),
     ("ratatui", &["server"]),
+    ("nix", &["server"]),
     ("rpassword", &["server"]),
     ("serde", &["access", "audit", "base", "server", "store"]),
     ("sd_notify", &["server"]),

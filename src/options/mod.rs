@@ -97,6 +97,10 @@ pub struct Options {
     pub admin_client_ca: Option<PathBuf>,
     /// Seconds over which clients are sent away upon SIGTERM.
     pub drain_s: u32,
+    /// The user that a broker becomes which root started; none keeps the one that started it.
+    pub user: Option<String>,
+    /// The file that has the number of the process while it runs.
+    pub pid_file: Option<PathBuf>,
     /// The address that serves metrics by HTTP.
     pub metrics_listen: Option<SocketAddr>,
     /// The maximum number of sessions of one user that outlive their connections: 0 for any number.
@@ -172,6 +176,8 @@ impl Options {
             admin_tls_key: None,
             admin_client_ca: None,
             drain_s: 0,
+            user: None,
+            pid_file: None,
             metrics_listen: None,
             max_sessions: 0,
             max_retained: 0,

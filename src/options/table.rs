@@ -639,6 +639,27 @@ pub const OPTIONS: &[OptionDef] = &[
     )
     .reloaded(),
     OptionDef::broker(
+        "user",
+        "NAME",
+        "",
+        "Become this user when root starts the broker, once ports are open and keys are read; \
+         root stays root. Whoever else starts it stays who they are.",
+        |options, value| {
+            options.user = (!value.is_empty()).then(|| value.to_owned());
+            Ok(())
+        },
+    ),
+    OptionDef::broker(
+        "pid-file",
+        "FILE",
+        "",
+        "Write the number of the process into this file, and remove it at the end.",
+        |options, value| {
+            options.pid_file = path(value);
+            Ok(())
+        },
+    ),
+    OptionDef::broker(
         "log-level",
         "LEVEL",
         "info",

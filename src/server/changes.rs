@@ -26,6 +26,11 @@ fn stamp(file: &Path) -> Stamp {
 pub(super) struct Files(BTreeMap<PathBuf, Stamp>);
 
 impl Files {
+    /// The paths of all files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
+    }
+
     /// All files of the listeners.
     pub(super) fn of(options: &Options) -> Self {
         let mut files = Self::of_certificates(options);

@@ -2,7 +2,7 @@
 
 use super::audit::Audit;
 use super::failure::Failure;
-use super::listening::SocketFile;
+use super::listening::OwnFile;
 use super::observer::{Drain, Observer, Stage};
 use super::reload::Reloader;
 use super::service;
@@ -116,7 +116,7 @@ pub(super) struct Stopping<'a> {
     /// The journal, which ends once it has written the workers' records, or knows that it cannot.
     pub(super) journal: Option<JoinHandle<bool>>,
     /// Sockets in the file system.
-    pub(super) files: Vec<SocketFile>,
+    pub(super) files: Vec<OwnFile>,
     /// The stage that health checks see.
     pub(super) stage: watch::Sender<Stage>,
     pub(super) audit: Audit,

@@ -23,24 +23,28 @@ pub(super) struct Listening {
     /// For each worker its listeners, in the order of the options.
     pub(super) sockets: Vec<Vec<Listener>>,
     /// The sockets in the file system, removed at the end.
-    pub(super) files: Vec<SocketFile>,
+    pub(super) files: Vec<OwnFile>,
 }
 
-/// A socket in the file system, removed when the value is dropped.
+/// A file or socket of this process, removed when the value is dropped.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(super) struct OwnFile {
     path: PathBuf,
-    /// The socket's device and inode: another program may have replaced the file since.
+    /// The device and inode: another program may have replaced the file since.
     file: (u64, u64),
 }
 
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
+impl OwnFile {
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), file: file_at(path)? })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-impl Drop for SocketFile {
+impl Drop for OwnFile {
     fn drop(&mut self) {
         if file_at(&self.path).is_ok_and(|file| file == self.file) {
             // Whoever has removed it already has saved the work.
@@ -91,7 +95,7 @@ pub(super) fn listen_for_http(address: &mut SocketAddr) -> Result<TcpListener, F
 #[derive(Debug)]
 pub(super) struct AdminListening {
     pub(super) tcp: Option<TcpListener>,
-    pub(super) unix: Option<(UnixListener, SocketFile)>,
+    pub(super) unix: Option<(UnixListener, OwnFile)>,
 }
 
 /// Listens for the operator, and writes the real places into the options. A place that nobody asked
@@ -175,7 +179,7 @@ pub(super) fn runtime_folders() -> Vec<PathBuf> {
 }
 
 /// Listens at a path for this user alone.
-fn listen_for_owner(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+fn listen_for_owner(path: &Path) -> io::Result<(UnixListener, OwnFile)> {
     remove_left_over(path)?;
     // Between the socket's making and a change of its mode others could connect.
     let before = rustix::process::umask(Mode::XUSR | Mode::RWXG | Mode::RWXO);
@@ -183,7 +187,7 @@ fn listen_for_owner(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     rustix::process::umask(before);
     let listener = listener?;
     listener.set_nonblocking(true)?;
-    Ok((listener, SocketFile::new(path)?))
+    Ok((listener, OwnFile::new(path)?))
 }
 
 /// Refuses two listeners at the same place.
@@ -231,7 +235,7 @@ fn wait_until_free(address: SocketAddr) -> io::Result<()> {
 fn listen_at(path: &Path, listening: &mut Listening) -> io::Result<()> {
     remove_left_over(path)?;
     let listener = Listener::bind_unix(path)?;
-    listening.files.push(SocketFile::new(path)?);
+    listening.files.push(OwnFile::new(path)?);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     for worker in &mut listening.sockets {
         worker.push(listener.share()?);

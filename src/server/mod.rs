@@ -22,6 +22,7 @@ mod memory;
 mod observer;
 mod passwd;
 mod pinning;
+mod ports;
 mod questions;
 mod refusal;
 mod reload;
@@ -30,6 +31,7 @@ mod service;
 mod settings;
 mod start;
 mod summary;
+mod user;
 
 use crate::io::pages::use_ordinary_pages;
 use crate::options::{LogFormat, Options};

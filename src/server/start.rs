@@ -6,14 +6,15 @@ use super::changes::Files;
 use super::configuration::Configuration;
 use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
-use super::listening::{self, AdminListening, Listening, SocketFile};
+use super::listening::{AdminListening, OwnFile};
 use super::logging::Log;
 use super::memory::Rings;
 use super::observer::{self, Around, Observer, Stage};
 use super::pinning::{self, Plan};
+use super::ports::Ports;
 use super::reload::{InForce, Reloader, Watched};
 use super::summary::{self, Started};
-use super::{descriptors, durable, engine, kernel, service, settings};
+use super::{descriptors, durable, engine, kernel, service, settings, user};
 use crate::base::ids::WorkerId;
 use crate::base::random;
 use crate::broker::Quotas;
@@ -32,7 +33,6 @@ use std::process::ExitCode;
 use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 use std::{io, net};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -56,16 +56,16 @@ pub(super) fn serve(
     let wanted = options.max_connections as usize;
     let connections = if wanted == 0 { allowed } else { wanted.min(allowed) };
     warn(&options, &plan, allowed);
-    let keep_alive = Duration::from_secs(options.tcp_keep_alive_s.into());
-    let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
-    let Listening { sockets, mut files } =
-        listening::listen(&mut options.listeners, workers, keep_alive)?;
-    let metrics = options.metrics_listen.as_mut().map(listening::listen_for_http).transpose()?;
-    let admin = listening::listen_for_admin(&mut options, &given)?;
+    let Ports { sockets, mut files, metrics, admin, pid_file } =
+        Ports::open(&mut options, &given, workers)?;
     let options = Arc::new(options);
     let (watched, named) = (Watched::new(&options), Files::of(&options));
     let settings = settings::load(&options, None)?;
     let way_in = settings::admin(&options, None)?;
+    if let Some(user) = &options.user {
+        user::become_user(user)?;
+        user::warn_of_unreadable(named.paths());
+    }
     let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
     let (audit, audit_thread) = audit::start(&options, plan.cores.len())?;
     let ending = block_on(chosen.engine(), async {
@@ -116,6 +116,7 @@ pub(super) fn serve(
     });
     let ending = ending.map_err(|error| Failure::start(RingError::from(error))).flatten()?;
     summary::log_end(&ending.reports);
+    drop(pid_file);
     Ok(if ending.is_orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -124,7 +125,7 @@ fn serve_operators(
     observer: &Observer,
     metrics: Option<net::TcpListener>,
     admin: AdminListening,
-    files: &mut Vec<SocketFile>,
+    files: &mut Vec<OwnFile>,
 ) -> Result<(), Failure> {
     tokio::spawn(observer.clone().publish_sys_topics());
     tokio::spawn(service::stay_alive(observer.clone()));

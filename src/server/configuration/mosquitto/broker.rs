@@ -1,10 +1,10 @@
 //! Options of the broker as a whole.
 
+use super::super::super::user;
 use super::super::Contents;
 use super::add;
 use super::reader::{Line, last};
 use crate::options::{Value, Wrong};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The limit of queued messages in ringmq; Mosquitto accepts more, or has none.
@@ -19,8 +19,8 @@ const MEMORY_MIN: i64 = 33_554_432;
 /// The largest packet without its payload; `message_size_limit` counts the payload alone.
 const TOPIC_AND_HEADER: i64 = 65_536;
 
-/// Adds the values of `lines` to `contents`.
-pub(super) fn translate(lines: &[Line], contents: &mut Contents) {
+/// Adds the values of `lines`, which `file` has, to `contents`.
+pub(super) fn translate(file: &str, lines: &[Line], contents: &mut Contents) {
     let mut translation = Translation { contents };
     for line in lines {
         translation.line(line);
@@ -28,6 +28,7 @@ pub(super) fn translate(lines: &[Line], contents: &mut Contents) {
     translation.packet_size(lines);
     translation.persistence(lines);
     translation.log_level(lines);
+    translation.user(lines, file);
 }
 
 struct Translation<'a> {
@@ -55,7 +56,7 @@ impl Translation<'_> {
             "retain_available" => self.add("retain-available", line, line.is_true()),
             "persistent_client_expiration" => self.session_expiry(line),
             "log_dest" => self.log_destination(line),
-            "user" => self.user(line),
+            "pid_file" => self.add("pid-file", line, &line.value),
             // These are seen together.
             _ => {}
         }
@@ -181,18 +182,22 @@ impl Translation<'_> {
         }
     }
 
-    /// Refuses another `user` when ringmq runs as root. Mosquitto gives up root; a broker that was
-    /// root without its owner's knowledge would be a danger. For every other user nothing differs.
-    fn user(&mut self, line: &Line) {
-        let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-        if is_root && line.value != "root" {
-            let user = &line.value;
-            let cause = format!(
-                "user: ringmq keeps the user that starts it, here root; start ringmq as {user} \
-                 (systemd: User={user}) and remove the line"
-            );
-            self.refuse(line, cause);
-        }
+    /// Adds the user that a broker becomes which root starts: Mosquitto gives up root, whether a
+    /// line names the user or not.
+    fn user(&mut self, lines: &[Line], file: &str) {
+        let (name, origin) = match last(lines, "user") {
+            Some(line) => (line.value.clone(), line.value_origin.clone()),
+            None if !user::is_root() => return,
+            None => match user::usual() {
+                Some(name) => (name.to_owned(), file.to_owned()),
+                None => {
+                    let cause = "root starts the broker, and this machine has neither a user \
+                                 mosquitto nor ringmq to become: add user NAME, or user root";
+                    return self.contents.wrong.push(Wrong::new(file, cause));
+                }
+            },
+        };
+        add(&mut self.contents.given, "user", Value::new(name, origin));
     }
 
     fn add(&mut self, option: &str, line: &Line, value: impl ToString) {

@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
         warnings: std::mem::take(&mut files.warnings),
         given: Given::default(),
     };
-    broker::translate(&files.broker, &mut contents);
+    broker::translate(&path.display().to_string(), &files.broker, &mut contents);
     // Whoever may come in may take over any session, as the file's author is used to.
     let nobody = Value::new("none", path.display().to_string());
     add(&mut contents.given, "client-id-owner", nobody);

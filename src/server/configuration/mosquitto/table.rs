@@ -198,6 +198,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("log_type", Broker(Word)),
     ("log_dest", Broker(Word)),
     ("user", Broker(Text)),
+    ("pid_file", Broker(Text)),
     ("persistence", Broker(Boolean)),
     (
         "retained_persistence",
@@ -230,10 +231,6 @@ const TABLE: &[(&str, Meaning)] = &[
     ("allow_duplicate_messages", Ignored(ALWAYS, "Mosquitto itself has dropped it")),
     ("retry_interval", Ignored(ALWAYS, "Mosquitto itself has dropped it")),
     ("enable_control_api", Ignored(FALSE, "ringmq has no $CONTROL topics")),
-    (
-        "pid_file",
-        Ignored(ALWAYS, "ringmq stays in the foreground, and its parent knows its number"),
-    ),
     ("connection_messages", Ignored(ALWAYS, "log_type decides which lines are logged")),
     ("log_facility", Ignored(ALWAYS, LOG_LINES)),
     ("log_timestamp", Ignored(TRUE, LOG_LINES)),
