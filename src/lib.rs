@@ -10,6 +10,7 @@
 pub mod access;
 pub mod audit;
 pub mod base;
+mod bridge;
 pub mod broker;
 pub mod io;
 mod journal;

@@ -20,6 +20,10 @@ pub const MEMORY_SHORT_PERCENT: u64 = 85;
 pub const MEMORY_FULL_PERCENT: u64 = 95;
 /// Hundredths by which it has to fall below one of these before that is over.
 pub const MEMORY_BACK_PERCENT: u64 = 2;
+/// Bytes that a bridge holds for each side before it stops the other one.
+pub(crate) const BRIDGE_BYTES_MAX: usize = 1024 * 1024;
+/// Seconds between two looks whether the first address of a bridge answers again.
+pub(crate) const BRIDGE_PRIMARY_S: u64 = 30;
 /// The bytes that must have been freed before memory is given back to the kernel, besides an eighth
 /// of what was in use.
 pub(crate) const FREED_BYTES_MIN: u64 = 1 << 20;

@@ -66,6 +66,7 @@ drivers! {
     shards::REPLACED as a_newer_message_comes_first,
     shards::REPLAYS as replays_wait,
     state::STANDING as what_stands_is_counted,
+    state::BRIDGES as bridges_carry_messages,
     state::PROCESS as the_process_is_described,
     state::MEMORY as memory_has_owners,
     files::JOURNAL as the_journal_is_written,

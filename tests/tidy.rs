@@ -55,10 +55,12 @@ const LAYERS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
+    ("bridge", &["options", "mqtt"]),
     (
         "server",
         &[
             "base",
+            "bridge",
             "limits",
             "options",
             "metrics",

@@ -31,6 +31,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The policy that lets everyone in, and allows everything.
+    #[must_use]
+    pub(crate) fn open() -> Self {
+        Self { allow_anonymous: true, ..Self::default() }
+    }
+
     /// Reads the files.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! its own memory; whoever wants to see gets a [`Snapshot`], and sums up those of all workers.
 #![forbid(unsafe_code)]
 
+mod bridges;
 mod counters;
 mod gauges;
 mod histograms;
@@ -12,6 +13,7 @@ mod logins;
 mod process;
 mod reasons;
 
+pub use bridges::Bridges;
 pub use counters::Counters;
 pub use gauges::Gauges;
 pub(crate) use histograms::Packed;
@@ -166,7 +168,7 @@ pub struct Snapshot {
 /// The table of all metrics.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
     let of_workers = [Counters::TABLE, Gauges::TABLE, Histograms::TABLE];
-    let of_process = [Process::TABLE, Journal::TABLE, Logins::TABLE];
+    let of_process = [Process::TABLE, Journal::TABLE, Logins::TABLE, Bridges::TABLE];
     of_process.into_iter().chain(of_workers).flatten()
 }
 

@@ -1,5 +1,6 @@
 //! Values from the command line, the environment and files, before they are checked.
 
+use super::bridge::GivenBridge;
 use super::listener::ListenerOptions;
 use super::option_def::OptionDef;
 use super::table::OPTIONS;
@@ -61,6 +62,7 @@ pub struct GivenListener {
 pub struct Given {
     values: BTreeMap<&'static str, Vec<Value>>,
     listeners: Vec<GivenListener>,
+    bridges: Vec<GivenBridge>,
 }
 
 /// A value in force.
@@ -136,6 +138,15 @@ impl Given {
         self.listeners.push(listener);
     }
 
+    /// Adds a bridge.
+    pub(crate) fn add_bridge(&mut self, bridge: GivenBridge) {
+        self.bridges.push(bridge);
+    }
+
+    pub(super) fn bridges(&self) -> &[GivenBridge] {
+        &self.bridges
+    }
+
     /// The values of `self`, and those of `other` for the options that `self` lacks. Listeners are
     /// taken from one of both, and the options of `self` count for them all.
     #[must_use]
@@ -146,6 +157,7 @@ impl Given {
                 listener.overruled.extend(self.values.keys());
             }
         }
+        self.bridges.extend(other.bridges);
         for (name, values) in other.values {
             self.values.entry(name).or_insert(values);
         }

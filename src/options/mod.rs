@@ -2,6 +2,7 @@
 //! of the configuration file and the defaults all come from [`OPTIONS`].
 #![forbid(unsafe_code)]
 
+mod bridge;
 mod given;
 mod listener;
 mod option_def;
@@ -9,6 +10,10 @@ mod parsers;
 mod table;
 mod values;
 
+pub(crate) use bridge::{BRIDGE_OPTIONS, bridge_option, mosquittos_bridge_option};
+pub use bridge::{
+    BridgeAddress, BridgeOptions, BridgeStart, BridgeTls, BridgeTopic, BridgeVersion, GivenBridge,
+};
 pub use given::{Given, GivenListener, InForce, Value, Wrong};
 pub use listener::{
     CertificateUser, ClientCertificates, ClientIdSource, Endpoint, JwtAlgorithm, ListenerOptions,
@@ -31,6 +36,8 @@ use std::path::PathBuf;
 pub struct Options {
     /// The listeners; at least one.
     pub listeners: Vec<ListenerOptions>,
+    /// The connections that the broker opens to others.
+    pub bridges: Vec<BridgeOptions>,
     /// The number of workers: 0 for one per usable physical core.
     pub workers: usize,
     /// The core on which each worker's thread stays.
@@ -144,6 +151,7 @@ impl Options {
     const fn unset() -> Self {
         Self {
             listeners: Vec::new(),
+            bridges: Vec::new(),
             workers: 0,
             pin: Pin::Auto,
             busy_poll_us: 0,
@@ -255,6 +263,20 @@ impl Options {
         for listener in &listeners {
             match listener.build(&defaults) {
                 Ok(listener) => options.listeners.push(listener),
+                Err(causes) => wrong.extend(causes),
+            }
+        }
+        let mut names = Vec::new();
+        for bridge in given.bridges() {
+            match bridge.build() {
+                Ok(built) if names.contains(&built.name) => {
+                    let cause = "another bridge has this name";
+                    wrong.push(Wrong::new(&bridge.name.origin, cause));
+                }
+                Ok(built) => {
+                    names.push(built.name.clone());
+                    options.bridges.push(built);
+                }
                 Err(causes) => wrong.extend(causes),
             }
         }

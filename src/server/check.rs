@@ -2,7 +2,7 @@
 
 use super::configuration::{Contents, example};
 use super::refusal::refuse;
-use super::{listening, settings};
+use super::{bridges, listening, settings};
 use crate::base::causes;
 use crate::options::Options;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -90,6 +90,9 @@ fn load(options: &Options, report: &mut Report) {
     if let Err(failure) = listening::check_distinct(&options.listeners) {
         report.refuse(failure);
     }
+    if let Err(failure) = bridges::check(options) {
+        report.refuse(failure);
+    }
     for listener in &options.listeners {
         match settings::policy(listener) {
             Ok(policy) => policy.warnings().iter().for_each(|warning| report.warn(warning)),
@@ -129,6 +132,11 @@ impl Report {
         self.lines.push(format!("{}: nothing is wrong", file.display()));
         let listeners = options.listeners.iter();
         self.lines.extend(listeners.map(|listener| format!("  listens on {listener}")));
+        for bridge in &options.bridges {
+            let places = bridge.addresses.iter().map(|at| format!("{}:{}", at.host, at.port));
+            let places: Vec<String> = places.collect();
+            self.lines.push(format!("  bridge {} to {}", bridge.name, places.join(", ")));
+        }
     }
 
     /// Adds a line once: listeners that share a file share the lines about it.

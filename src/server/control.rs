@@ -6,16 +6,16 @@ use super::listening::OwnFile;
 use super::observer::{Drain, Observer, Stage};
 use super::reload::Reloader;
 use super::service;
+use super::start::Running;
 use crate::audit::Entry;
 use crate::limits::{STOP_ALL, STOP_AUDIT};
-use crate::mesh::Doorbell;
 use crate::options::LogLevel;
 use crate::worker::Report;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -110,11 +110,10 @@ impl Signals {
 
 /// The parts of the broker that are to be stopped.
 #[derive(Debug)]
-pub(super) struct Stopping<'a> {
-    pub(super) doorbells: &'a [Doorbell],
-    pub(super) reports: UnboundedReceiver<Report>,
-    /// The journal, which ends once it has written the workers' records, or knows that it cannot.
-    pub(super) journal: Option<JoinHandle<bool>>,
+pub(super) struct Stopping {
+    /// The workers and all that works for them. The journal ends once it has written the workers'
+    /// records, or knows that it cannot.
+    pub(super) running: Running,
     /// Sockets in the file system.
     pub(super) files: Vec<OwnFile>,
     /// The stage that health checks see.
@@ -138,11 +137,12 @@ pub(super) struct Ending {
 pub(super) async fn run(
     mut signals: Signals,
     mut reloader: Reloader,
-    stopping: Stopping<'_>,
+    stopping: Stopping,
     observer: Observer,
 ) -> Ending {
     let (signal, drain) = signals.stop(&mut reloader, &observer).await;
-    let Stopping { doorbells, mut reports, journal, files, stage, audit, audit_thread } = stopping;
+    let Stopping { running, files, stage, audit, audit_thread } = stopping;
+    let Running { doorbells, mut reports, bridges, journal, .. } = running;
     if !drain.over.is_zero() {
         stage.send_replace(Stage::Draining);
         service::draining();
@@ -156,8 +156,8 @@ pub(super) async fn run(
     stage.send_replace(Stage::Stopping);
     service::stopping();
     // The operators' orders are not heeded any more.
-    drop(reloader);
-    for doorbell in doorbells {
+    drop((reloader, bridges));
+    for doorbell in &*doorbells {
         doorbell.stop();
     }
     // Whoever is started next makes files of its own.

@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod authentication;
+mod bridges;
 mod changes;
 mod check;
 mod cli;

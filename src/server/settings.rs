@@ -1,8 +1,8 @@
 //! The content of the options' files: all settings of a worker, read at the start and upon a
 //! reload.
 
-use super::control_group;
 use super::failure::Failure;
+use super::{bridges, control_group};
 use crate::access::{Algorithm, HookSource, JwtSource, Policy, PolicyError, Sources, Tokens};
 use crate::options::{CertificateUser, ClientCertificates, JwtAlgorithm, ListenerOptions, Options};
 use crate::transport::{Protocol, TlsError, TlsFiles, TlsSettings, WebSocketSettings};
@@ -16,12 +16,15 @@ use std::sync::Arc;
 /// The error names the first file that cannot be used.
 pub(super) fn load(options: &Arc<Options>, before: Option<&Settings>) -> Result<Settings, Failure> {
     let policies = options.listeners.iter().map(policy).collect::<Result<Vec<_>, _>>();
-    let policies = policies.map_err(Failure::usage)?;
+    let mut policies = policies.map_err(Failure::usage)?;
     for (listener, policy) in options.listeners.iter().zip(&policies) {
         for warning in policy.warnings() {
             tracing::warn!(%listener, "{warning}");
         }
     }
+    bridges::check(options)?;
+    // That of the broker's own bridges.
+    policies.push(Policy::open());
     let protocols = protocols(options, before).map_err(Failure::usage)?;
     let memory_max = control_group::bytes(options.max_memory);
     Ok(Settings { options: Arc::clone(options), policies: policies.into(), protocols, memory_max })

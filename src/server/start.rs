@@ -2,6 +2,7 @@
 
 use super::audit::{self, Audit};
 use super::authentication::{self, DeskSettings};
+use super::bridges::{self, Bridges};
 use super::changes::Files;
 use super::configuration::Configuration;
 use super::control::{self, Signals, Stopping};
@@ -62,10 +63,7 @@ pub(super) fn serve(
     let (watched, named) = (Watched::new(&options), Files::of(&options));
     let settings = settings::load(&options, None)?;
     let way_in = settings::admin(&options, None)?;
-    if let Some(user) = &options.user {
-        user::become_user(user)?;
-        user::warn_of_unreadable(named.paths());
-    }
+    user::settle(&options, &named)?;
     let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
     let (audit, audit_thread) = audit::start(&options, plan.cores.len())?;
     let ending = block_on(chosen.engine(), async {
@@ -82,36 +80,35 @@ pub(super) fn serve(
             connections,
             token: way_in.tokens.full(),
         });
-        let Running { doorbells, reports, notices, desk, journal, journal_status, clock } = running;
         let given = Arc::new(given);
         let (current, in_force) = watch::channel(InForce { settings, given, admin: way_in });
         let (stage, stages) = watch::channel(Stage::Serving);
         let observer = Observer::new(Around {
-            notices: notices.clone(),
+            notices: running.notices.clone(),
             in_force,
             stage: stages,
             orders: orders_in,
             cores: plan.cores.into(),
             tail: log.tail(),
             audit: audit.clone(),
-            journal_status,
-            desk: Arc::clone(&desk),
-            clock,
+            journal_status: Arc::clone(&running.journal_status),
+            desk: Arc::clone(&running.desk),
+            bridges: Arc::clone(&running.bridges.all),
+            clock: running.clock,
         });
         serve_operators(&observer, metrics, admin, &mut files)?;
         service::ready();
         let reloader = Reloader {
             configuration,
             current,
-            notices,
-            desk,
+            notices: running.notices.clone(),
+            desk: Arc::clone(&running.desk),
             log,
             watched,
             audit: audit.clone(),
             files: named,
         };
-        let doorbells = &doorbells;
-        let stopping = Stopping { doorbells, reports, journal, files, stage, audit, audit_thread };
+        let stopping = Stopping { running, files, stage, audit, audit_thread };
         Ok(control::run(signals, reloader, stopping, observer).await)
     });
     let ending = ending.map_err(|error| Failure::start(RingError::from(error))).flatten()?;
@@ -170,6 +167,7 @@ pub(super) struct Running {
     pub(super) reports: UnboundedReceiver<Report>,
     pub(super) notices: Notices,
     pub(super) desk: Arc<authentication::Desk>,
+    pub(super) bridges: Bridges,
     pub(super) journal: Option<JoinHandle<bool>>,
     pub(super) journal_status: Arc<Mutex<journal::Status>>,
     /// The clock of all workers.
@@ -259,7 +257,8 @@ fn start_workers(
     // Each worker says once how its start went, then lets go of its end.
     started.iter().collect::<Result<Vec<()>, RingError>>().map_err(Failure::start)?;
     let (journal, journal_status) = (durable.thread, durable.status);
-    Ok(Running { doorbells, reports, notices, desk, journal, journal_status, clock })
+    let bridges = bridges::start(&settings.options, &notices)?;
+    Ok(Running { doorbells, reports, notices, desk, bridges, journal, journal_status, clock })
 }
 
 /// Starts the threads that verify logins.

@@ -1,6 +1,8 @@
 //! The user that the broker runs as, when root starts it.
 
+use super::changes::Files;
 use super::failure::Failure;
+use crate::options::Options;
 use nix::errno::Errno;
 use nix::unistd::{Uid, User, initgroups, setgid, setuid};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -27,7 +29,7 @@ pub(super) fn usual() -> Option<&'static str> {
 ///
 /// # Errors
 /// There is no such user, or the kernel refuses the change.
-pub(super) fn become_user(name: &str) -> Result<(), Failure> {
+fn become_user(name: &str) -> Result<(), Failure> {
     if !is_root() {
         return Ok(());
     }
@@ -71,8 +73,20 @@ pub(super) fn hand_over(name: &str, paths: &[&Path]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Becomes the user of the options, if they name one, and warns of those of `files` that cannot be
+/// read any more.
+///
+/// # Errors
+/// As [`become_user`].
+pub(super) fn settle(options: &Options, files: &Files) -> Result<(), Failure> {
+    let Some(user) = &options.user else { return Ok(()) };
+    become_user(user)?;
+    warn_of_unreadable(files.paths());
+    Ok(())
+}
+
 /// Warns of files that this process can read no more, though it has read them.
-pub(super) fn warn_of_unreadable<'a>(files: impl Iterator<Item = &'a Path>) {
+fn warn_of_unreadable<'a>(files: impl Iterator<Item = &'a Path>) {
     for path in files {
         if let Err(error) = File::open(path)
             && error.kind() == ErrorKind::PermissionDenied

@@ -11,6 +11,7 @@ use crate::metrics::Snapshot;
 use crate::options::Options;
 use crate::transport::Protocol;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// A notice tells a worker something. Ring the worker's doorbell afterwards.
@@ -29,6 +30,8 @@ pub enum Notice {
     Tell(Arc<[(String, String)]>),
     /// A trace has nobody who reads it any more.
     EndTraces,
+    /// A bridge connects to this broker.
+    Bridge(OwnedFd),
     /// Accept no more connections, since the broker is about to stop.
     Drain,
     /// The rest of the process asks something.

@@ -232,6 +232,7 @@ impl Worker {
                     }
                 }
                 Notice::EndTraces => self.engine.shard.end_unread_traces(),
+                Notice::Bridge(socket) => self.engine.welcome_bridge(socket),
                 Notice::Drain => self.engine.gate.shut(),
                 Notice::Ask(question) => self.answer(question),
             }

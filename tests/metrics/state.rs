@@ -41,6 +41,54 @@ pub(crate) const STANDING: Driver = Driver {
     ],
 };
 
+pub(crate) const BRIDGES: Driver = Driver {
+    drive: Drive::Live(
+        |folder| {
+            // One to the broker itself, and one to nobody.
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = port.local_addr().unwrap().port();
+            let text = format!(
+                "listen = \"mqtt://127.0.0.1:{port}\"\n\
+                 [[bridge]]\nname = \"self\"\naddress = \"127.0.0.1:{port}\"\n\
+                 topic = [\"a out 0 \\\"\\\" far/\", \"b in 0 near/ far/\"]\n\
+                 notifications = false\nmax-packet-size = 100\n\
+                 restart-timeout = 1\nlocal-client-id = \"bridge\"\n\
+                 [[bridge]]\nname = \"nowhere\"\naddress = \"127.0.0.1:1\"\n\
+                 topic = \"c out\"\nnotifications = false\n"
+            );
+            let file = folder.write("bridges.toml", text);
+            flags(&["--config", file.to_str().unwrap(), "--workers", "2"])
+        },
+        |live| {
+            live.reaches("bridges", "connected", 1);
+            let mut peer = live.connected("client");
+            for topic in ["a", "a", "far/b"] {
+                peer.send(&packet(0x30, &[&text(topic)[..], &[0, b'x']].concat()));
+            }
+            peer.send(&packet(0x30, &[&text("a")[..], &[0], &[b'x'; 100]].concat()));
+            assert!(peer.ping().is_some());
+            live.reaches("bridge_messages_dropped", "", 1);
+            // Another client takes the bridge's session, until the bridge takes it back.
+            drop(live.let_in(&connect_stored("bridge", 3600, 0)));
+            live.reaches("bridge_connections", "", 2);
+            live.reaches("bridges", "connected", 1);
+            Box::new(peer)
+        },
+    ),
+    moves: &[
+        ("bridges", "connected", By::To(1)),
+        ("bridges", "apart", By::To(1)),
+        (
+            "bridge_connections",
+            "",
+            By::AtLeast(1, "the first one comes before the first look, or after"),
+        ),
+        ("bridge_messages", "in", By::Exactly(1)),
+        ("bridge_messages", "out", By::Exactly(2)),
+        ("bridge_messages_dropped", "", By::Exactly(1)),
+    ],
+};
+
 pub(crate) const PROCESS: Driver = Driver {
     drive: Drive::Live(
         |_| listening(&["--max-memory", "1000000000"]),

@@ -4,7 +4,10 @@
 use super::Contents;
 use super::source::{Source, nearest, shown};
 use crate::limits::{CONFIGURATION_FAULTS_MAX, CONFIGURATION_VALUES_MAX};
-use crate::options::{GivenListener, OPTIONS, OptionDef, Value, Wrong, find_option};
+use crate::options::{
+    BRIDGE_OPTIONS, GivenBridge, GivenListener, OPTIONS, OptionDef, Value, Wrong, bridge_option,
+    find_option,
+};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
@@ -33,6 +36,8 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
 
 /// The key of a table that describes a listener.
 const LISTENER: &str = "listener";
+/// The key of a table that describes a bridge.
+const BRIDGE: &str = "bridge";
 
 struct Reader<'a> {
     source: Source<'a>,
@@ -54,7 +59,9 @@ impl Reader<'_> {
         for (key, item) in table {
             let name = key.get_ref();
             if name == LISTENER {
-                self.read_listeners(item);
+                self.read_tables(item, LISTENER, Self::read_listener);
+            } else if name == BRIDGE {
+                self.read_tables(item, BRIDGE, Self::read_bridge);
             } else if let Some(option) = find_option(name) {
                 let values = self.values(option, item);
                 self.contents.given.add(option, values);
@@ -64,16 +71,67 @@ impl Reader<'_> {
         }
     }
 
-    fn read_listeners(&mut self, item: &Item<'_>) {
+    /// Reads the tables under a key, each of which begins at an offset.
+    fn read_tables(
+        &mut self,
+        item: &Item<'_>,
+        key: &str,
+        read: impl Fn(&mut Self, usize, &DeTable<'_>),
+    ) {
+        let wrong = format!("begin each {key} with [[{key}]]");
         let DeValue::Array(tables) = item.get_ref() else {
-            return self.refuse(item.span().start, "begin each listener with [[listener]]");
+            return self.refuse(item.span().start, wrong);
         };
         for table in tables {
             match table.get_ref() {
-                DeValue::Table(listener) => self.read_listener(table.span().start, listener),
-                _ => self.refuse(table.span().start, "begin each listener with [[listener]]"),
+                DeValue::Table(content) => read(self, table.span().start, content),
+                _ => self.refuse(table.span().start, &wrong),
             }
         }
+    }
+
+    fn read_bridge(&mut self, start: usize, table: &DeTable<'_>) {
+        let (mut name, mut values) = (None, Vec::new());
+        for (key, item) in table {
+            let text = key.get_ref();
+            if text == "name" {
+                name = self.bridge_value("name", item);
+                continue;
+            }
+            let Some(option) = bridge_option(text) else {
+                let known = BRIDGE_OPTIONS.iter().map(|option| option.name).chain(["name"]);
+                self.refuse_unknown(key, known);
+                continue;
+            };
+            let items = match item.get_ref() {
+                DeValue::Array(items) => items.iter().collect(),
+                _ => vec![item],
+            };
+            for item in items {
+                values.extend(self.bridge_value(option.name, item).map(|value| (option, value)));
+            }
+        }
+        match name.filter(|name| !name.text.is_empty()) {
+            Some(name) => self.contents.given.add_bridge(GivenBridge { name, values }),
+            None => self.refuse(start, "this bridge has no name: give it name = \"NAME\""),
+        }
+    }
+
+    /// A value of a bridge's option.
+    fn bridge_value(&mut self, name: &str, item: &Item<'_>) -> Option<Value> {
+        let start = item.span().start;
+        let text = match item.get_ref() {
+            DeValue::String(text) => text.clone().into_owned(),
+            DeValue::Integer(integer) => decimal(integer),
+            DeValue::Boolean(boolean) => boolean.to_string(),
+            value => {
+                let cause = format!("{name} takes text, and this is {}", kind(value));
+                self.refuse(start, cause);
+                return None;
+            }
+        };
+        let origin = format!("{}: {name}", self.source.at(start));
+        Some(Value { folder: self.folder.clone(), ..Value::new(text, origin) })
     }
 
     fn read_listener(&mut self, start: usize, table: &DeTable<'_>) {

@@ -29,6 +29,7 @@ pub(super) use http::{Listening, routes as metrics_routes, serve};
 
 use super::audit::{Audit, AuditState};
 use super::authentication::Desk;
+use super::bridges;
 use super::control::Order;
 use super::logging::{Field, Tail};
 use super::reload::InForce;
@@ -38,7 +39,7 @@ use crate::base::time::Time;
 use crate::io::clock::Clock;
 use crate::io::memory;
 use crate::journal;
-use crate::metrics::{Counters, Gauges, Journal, Logins, Metric, Process, Snapshot};
+use crate::metrics::{Bridges, Counters, Gauges, Journal, Logins, Metric, Process, Snapshot};
 use crate::options::{Endpoint, Options};
 use crate::store::kept_bytes;
 use crate::worker::{Notice, Question, Reply};
@@ -72,6 +73,7 @@ struct View {
     process: Process,
     journal: Journal,
     logins: Logins,
+    bridges: Bridges,
     /// The snapshots of the workers that answered in time, in order.
     workers: Vec<Snapshot>,
 }
@@ -91,7 +93,8 @@ impl View {
     fn of_process(&self) -> impl Iterator<Item = (&'static Metric, &[u64])> {
         let tables = Process::TABLE.iter().zip(self.process.values());
         let tables = tables.chain(Journal::TABLE.iter().zip(self.journal.values()));
-        tables.chain(Logins::TABLE.iter().zip(self.logins.values()))
+        let tables = tables.chain(Logins::TABLE.iter().zip(self.logins.values()));
+        tables.chain(Bridges::TABLE.iter().zip(self.bridges.values()))
     }
 
     /// Every metric but durations, with the sums over all workers.
@@ -141,6 +144,8 @@ pub(super) struct Around {
     pub(super) audit: Audit,
     pub(super) journal_status: Arc<Mutex<journal::Status>>,
     pub(super) desk: Arc<Desk>,
+    /// The connections to other brokers.
+    pub(super) bridges: Arc<[Arc<bridges::Shared>]>,
     /// The clock, which began when the broker started.
     pub(super) clock: Clock,
 }
@@ -221,7 +226,8 @@ impl Observer {
         let answers = self.ask_all(question).await;
         let workers = answers.into_iter().map(|(_, snapshot)| snapshot).collect();
         let (process, logins) = (self.process(), self.desk.figures());
-        View { process, journal: self.journal_status().figures, logins, workers }
+        let (journal, bridges) = (self.journal_status().figures, bridges::figures(&self.bridges));
+        View { process, journal, logins, bridges, workers }
     }
 
     /// The journal's status, for a moment.

@@ -8,6 +8,7 @@ use super::problem::{Answer, Wrong};
 use super::{Drain, Observer, Stage};
 use crate::metrics::Journal;
 use crate::options::LogLevel;
+use crate::server::bridges::Shared;
 use crate::server::control::Order;
 use crate::server::logging::Field;
 use axum::extract::{Query, State};
@@ -52,6 +53,8 @@ struct Status {
     /// The listeners, as `--listen` has them.
     listeners: Vec<String>,
     workers: Vec<WorkerStatus>,
+    /// The connections that the broker opens to others.
+    bridges: Vec<BridgeStatus>,
     #[schema(required, schema_with = journal_states)]
     journal: &'static str,
     /// The folder of the journal; null without one.
@@ -95,6 +98,47 @@ struct WorkerStatus {
     answers: bool,
 }
 
+/// The state of a bridge.
+#[derive(Debug, Serialize, ToSchema)]
+struct BridgeStatus {
+    name: String,
+    /// The client identifier of its session here, whose queue it empties.
+    client: String,
+    /// The place of the other broker that is or was tried last.
+    address: String,
+    /// The other broker has let the bridge in.
+    is_connected: bool,
+    /// Connections that the other broker has let in.
+    connections: u64,
+    /// Messages that came in.
+    messages_in: u64,
+    /// Messages that went out.
+    messages_out: u64,
+    /// Messages that were acknowledged and not carried: too large, or no rule names them.
+    messages_dropped: u64,
+    /// The reason for which the last connection ended or did not come about; null while there is
+    /// one, and before the first.
+    #[schema(required)]
+    cause: Option<String>,
+}
+
+impl BridgeStatus {
+    fn of(bridge: &Shared) -> Self {
+        let (name, client, status) = bridge.look();
+        Self {
+            name: name.to_owned(),
+            client: client.to_owned(),
+            address: status.address,
+            is_connected: status.is_connected,
+            connections: status.connections,
+            messages_in: status.carried.inward,
+            messages_out: status.carried.outward,
+            messages_dropped: status.dropped,
+            cause: status.cause,
+        }
+    }
+}
+
 /// Tells the state of the broker and of its journal.
 #[utoipa::path(
     get, path = "/api/v1/status",
@@ -118,6 +162,7 @@ async fn status(
         uptime_s: view.process.uptime,
         listeners: options.listeners.iter().map(ToString::to_string).collect(),
         workers: workers.collect(),
+        bridges: observer.bridges.iter().map(|bridge| BridgeStatus::of(bridge)).collect(),
         journal: observer.journal_state(&view),
         data_dir: options.data_dir.clone(),
     })

@@ -1,6 +1,7 @@
 //! New connections.
 
 use super::Engine;
+use crate::base::ids::ListenerId;
 use crate::broker::Origin;
 use crate::io::listeners::Accepted;
 use crate::limits::ACCEPT_BATCH_MAX;
@@ -8,6 +9,7 @@ use crate::metrics::Transport;
 use crate::options::{ListenerOptions, Scheme};
 use crate::transport::Protocol;
 use crate::worker::connection::{Connection, Layers};
+use std::os::fd::OwnedFd;
 
 impl Engine {
     /// Accepts some of the connections that wait; goes on accepting, at once or later.
@@ -37,6 +39,21 @@ impl Engine {
         let connection = Connection::new(socket, layers, listener, place);
         self.shard.counters_mut().connections_opened[way.place()] += 1;
         self.open(connection, Origin { peer, listener, certificate_user: None, excess });
+    }
+}
+
+impl Engine {
+    /// Opens the connection of a bridge of this process: what the policy behind those of the
+    /// listeners allows, it may do.
+    pub(in crate::worker) fn welcome_bridge(&mut self, socket: OwnedFd) {
+        let options = &self.settings.options;
+        let listener = ListenerId(options.listeners.len() as u16);
+        let admitted = self.gate.admit(self.now, None, options);
+        let Some((place, excess)) = admitted.filter(|_| !self.gate.is_shut()) else { return };
+        self.shard.counters_mut().connections_opened[Transport::Unix.place()] += 1;
+        let connection = Connection::new(socket, None, listener, place);
+        let origin = Origin { peer: None, listener, certificate_user: None, excess };
+        self.open(connection, origin);
     }
 }
 

@@ -18,7 +18,7 @@ mod table;
 mod tests;
 
 use super::Contents;
-use crate::options::{Given, Value, find_option};
+use crate::options::{Given, GivenBridge, Value, Wrong, find_option, mosquittos_bridge_option};
 use listener::Listeners;
 use reader::{Files, Line, Section, last};
 use std::path::Path;
@@ -33,6 +33,9 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
         given: Given::default(),
     };
     broker::translate(&path.display().to_string(), &files.broker, &mut contents);
+    for bridge in &files.bridges {
+        add_bridge(bridge, &mut contents);
+    }
     // Whoever may come in may take over any session, as the file's author is used to.
     let nobody = Value::new("none", path.display().to_string());
     add(&mut contents.given, "client-id-owner", nobody);
@@ -72,6 +75,22 @@ fn security(lines: &[Line], anonymous: Value) -> Vec<(&'static str, Value)> {
     let files = [("password_file", "password-file"), ("acl_file", "acl-file")];
     let files = files.iter().filter_map(|(name, ours)| Some(text(*ours, last(lines, name)?)));
     std::iter::once(("allow-anonymous", anonymous)).chain(files).collect()
+}
+
+/// Adds a bridge; one without a name is refused.
+fn add_bridge(section: &Section, contents: &mut Contents) {
+    let Some(line) = &section.listener else { return };
+    if line.value.is_empty() {
+        let cause = "connection: the bridge needs a name: connection NAME";
+        return contents.wrong.push(Wrong::new(&line.origin, cause));
+    }
+    let values = section.lines.iter().filter_map(|line| {
+        let option = mosquittos_bridge_option(&line.name)?;
+        let origin = format!("{}: {}", line.value_origin, line.name);
+        Some((option, Value::new(&*line.value, origin)))
+    });
+    let name = Value::new(&*line.value, &*line.value_origin);
+    contents.given.add_bridge(GivenBridge { name, values: values.collect() });
 }
 
 fn add(given: &mut Given, name: &str, value: Value) {

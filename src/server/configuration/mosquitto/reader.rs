@@ -22,7 +22,7 @@ pub(super) struct Line {
     pub(super) value_origin: String,
 }
 
-/// A listener.
+/// A listener, or a bridge.
 #[derive(Debug, Default)]
 pub(super) struct Section {
     /// The line that begins it; None for the default listener.
@@ -41,6 +41,8 @@ pub(super) struct Files {
     pub(super) broker: Vec<Line>,
     /// Whether each section has its own lines about access.
     pub(super) is_per_listener: bool,
+    /// The bridges: the line that begins each, and the lines that describe it.
+    pub(super) bridges: Vec<Section>,
     pub(super) wrong: Vec<Wrong>,
     pub(super) warnings: Vec<Wrong>,
     /// The kinds of refused sections that have begun.
@@ -90,6 +92,9 @@ impl Files {
                     self.sections.push(Section { listener: Some(line), lines: Vec::new() });
                     section = self.sections.len() - 1;
                 }
+                "connection" => {
+                    self.bridges.push(Section { listener: Some(line), lines: Vec::new() });
+                }
                 "include_dir" if is_main => self.include(&line),
                 "include_dir" => self.warn(&line, "only the main file includes others"),
                 _ => self.take(line, section),
@@ -131,6 +136,14 @@ impl Files {
                 self.security.push(line);
             }
             Meaning::Broker(_) => self.broker.push(line),
+            Meaning::Bridge => match self.bridges.last_mut() {
+                Some(bridge) => bridge.lines.push(line),
+                None => {
+                    let name = &line.name;
+                    let cause = format!("{name} describes a bridge, and there is none above it");
+                    self.wrong.push(line.wrong(cause));
+                }
+            },
             Meaning::Ignored(unless, why) if !line.is_any(unless) => self.warn(&line, why),
             Meaning::Refused(unless, fix) if !line.is_any(unless) => self.refuse(&line, fix),
             Meaning::Part(of) => self.take_part(&line, of),
@@ -160,7 +173,7 @@ impl Files {
         }
     }
 
-    /// Takes a line of a bridge or a plugin. The beginning of that section was refused already, or
+    /// Takes a line of a plugin. The beginning of that section was refused already, or
     /// is missing.
     fn take_part(&mut self, line: &Line, of: &str) {
         if !self.refused.iter().any(|refused| refused.contains(of)) {

@@ -24,7 +24,9 @@ pub(super) enum Meaning {
     /// The option is refused with the cause and the fix, unless the value is one of those without
     /// an effect.
     Refused(&'static [&'static str], &'static str),
-    /// The option belongs to a bridge or a plugin, whose first line is refused.
+    /// The option describes the bridge above it.
+    Bridge,
+    /// The option belongs to a plugin, whose first line is refused.
     Part(&'static str),
 }
 
@@ -44,7 +46,7 @@ pub(super) enum Kind {
 }
 
 use Kind::{Boolean, Number, Text, Texts, Word};
-use Meaning::{Broker, Ignored, Listener, Part, Refused, Security, Structure};
+use Meaning::{Bridge, Broker, Ignored, Listener, Part, Refused, Security, Structure};
 
 /// The treatment of the option `name`; None when Mosquitto has no such option.
 pub(super) fn meaning(name: &str) -> Option<Meaning> {
@@ -55,7 +57,7 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
     if starts(&["auth_opt_", "plugin_opt_"]) {
         return Some(Part("plugin"));
     }
-    starts(&["bridge_"]).then_some(Part("connection"))
+    None
 }
 
 /// The names of all options.
@@ -68,15 +70,15 @@ const TRUE: &[&str] = &["true", "1"];
 const ZERO: &[&str] = &["0"];
 const ALWAYS: &[&str] = &[];
 
-const BRIDGE: &str = "ringmq builds no bridges, and without this one messages would be lost; run \
-                      Mosquitto as the bridge, with one connection to each broker, and remove the \
-                      section here";
 const PLUGIN: &str = "ringmq loads no plugins, and without this one other clients would come in; \
                       use password_file and acl_file, or ask a service with --http-auth-url";
 const PSK: &str = "ringmq has no TLS with pre-shared keys; give the listener certfile and keyfile, \
                    or remove it";
 const ENGINE: &str = "ringmq reads keys from files only; give the listener a keyfile in PEM";
 const GIVEN_OUT: &str = "identifiers that ringmq gives out have a form of its own";
+const OWN_BRIDGE: &str = "what a bridge does here needs no login, and no permission";
+const BRIDGE_TCP: &str =
+    "the bridge asks the other broker by keepalive_interval whether it is there";
 const LOG_LINES: &str = "lines have a time in UTC and go to the standard error";
 const WRITTEN: &str = "with persistence true ringmq writes each change before it acknowledges it";
 const CIPHERS: &str = "ringmq offers only suites with forward secrecy and authenticated \
@@ -87,7 +89,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("listener", Structure),
     ("include_dir", Structure),
     ("per_listener_settings", Structure),
-    ("connection", Refused(ALWAYS, BRIDGE)),
+    ("connection", Structure),
     ("plugin", Refused(ALWAYS, PLUGIN)),
     ("auth_plugin", Refused(ALWAYS, PLUGIN)),
     ("global_plugin", Refused(ALWAYS, PLUGIN)),
@@ -238,32 +240,75 @@ const TABLE: &[(&str, Meaning)] = &[
     ("websockets_log_level", Ignored(ALWAYS, "log_type decides which lines are logged")),
     ("websockets_headers_size", Ignored(ALWAYS, "ringmq reads headers up to a limit of its own")),
     ("quic_log_level", Ignored(ALWAYS, "ringmq does not speak QUIC")),
-    // What describes a bridge or a plugin.
+    // What describes a bridge.
+    ("bridge_alpn", Bridge),
+    ("bridge_cafile", Bridge),
+    ("bridge_capath", Bridge),
+    ("bridge_certfile", Bridge),
+    ("bridge_insecure", Bridge),
+    ("bridge_keyfile", Bridge),
+    ("bridge_max_packet_size", Bridge),
+    ("bridge_outgoing_retain", Bridge),
+    ("bridge_protocol_version", Bridge),
+    ("bridge_tls_use_os_certs", Bridge),
+    ("bridge_tls_version", Bridge),
+    (
+        "bridge_attempt_unsubscribe",
+        Ignored(FALSE, "what no rule lets in is acknowledged and goes no further"),
+    ),
+    (
+        "bridge_bind_address",
+        Refused(
+            ALWAYS,
+            "the bridge would leave by another address; let a route decide, and remove the line",
+        ),
+    ),
+    ("bridge_ciphers", Ignored(ALWAYS, CIPHERS)),
+    ("bridge_ciphers_tls1.3", Ignored(ALWAYS, CIPHERS)),
+    ("bridge_identity", Refused(ALWAYS, PSK)),
+    ("bridge_psk", Refused(ALWAYS, PSK)),
+    ("bridge_max_topic_alias", Ignored(ALWAYS, "a bridge uses no topic aliases")),
+    ("bridge_receive_maximum", Ignored(ALWAYS, "receive-maximum counts for bridges as well")),
+    ("bridge_reload_type", Ignored(ALWAYS, "bridges change at the next start")),
+    (
+        "bridge_require_ocsp",
+        Refused(FALSE, "ringmq asks no OCSP responder; remove it if the authorities are enough"),
+    ),
+    (
+        "bridge_session_expiry_interval",
+        Ignored(ALWAYS, "the session there lasts until a cleansession true ends it"),
+    ),
+    ("bridge_tcp_keepalive", Ignored(ALWAYS, BRIDGE_TCP)),
+    ("bridge_tcp_user_timeout", Ignored(ALWAYS, BRIDGE_TCP)),
+    ("bridge_tls_engine", Refused(ALWAYS, ENGINE)),
+    ("bridge_tls_engine_kpass_sha1", Refused(ALWAYS, ENGINE)),
+    ("bridge_tls_keyform", Refused(&["pem"], ENGINE)),
+    // What describes a plugin.
     ("auth_plugin_deny_special_chars", Part("plugin")),
-    ("address", Part("connection")),
-    ("addresses", Part("connection")),
-    ("cleansession", Part("connection")),
-    ("clientid", Part("connection")),
-    ("idle_timeout", Part("connection")),
-    ("keepalive_interval", Part("connection")),
-    ("local_cleansession", Part("connection")),
-    ("local_clientid", Part("connection")),
-    ("local_password", Part("connection")),
-    ("local_username", Part("connection")),
-    ("notification_topic", Part("connection")),
-    ("notifications", Part("connection")),
-    ("notifications_local_only", Part("connection")),
-    ("password", Part("connection")),
-    ("remote_clientid", Part("connection")),
-    ("remote_password", Part("connection")),
-    ("remote_username", Part("connection")),
-    ("restart_timeout", Part("connection")),
-    ("round_robin", Part("connection")),
-    ("start_type", Part("connection")),
-    ("threshold", Part("connection")),
-    ("topic", Part("connection")),
-    ("try_private", Part("connection")),
-    ("username", Part("connection")),
+    ("address", Bridge),
+    ("addresses", Bridge),
+    ("cleansession", Bridge),
+    ("clientid", Bridge),
+    ("idle_timeout", Bridge),
+    ("keepalive_interval", Bridge),
+    ("local_cleansession", Bridge),
+    ("local_clientid", Bridge),
+    ("local_password", Ignored(ALWAYS, OWN_BRIDGE)),
+    ("local_username", Ignored(ALWAYS, OWN_BRIDGE)),
+    ("notification_topic", Bridge),
+    ("notifications", Bridge),
+    ("notifications_local_only", Bridge),
+    ("password", Bridge),
+    ("remote_clientid", Bridge),
+    ("remote_password", Bridge),
+    ("remote_username", Bridge),
+    ("restart_timeout", Bridge),
+    ("round_robin", Bridge),
+    ("start_type", Bridge),
+    ("threshold", Bridge),
+    ("topic", Bridge),
+    ("try_private", Bridge),
+    ("username", Bridge),
 ];
 
 #[cfg(test)]
@@ -276,7 +321,7 @@ mod tests {
             assert!(TABLE[..index].iter().all(|(other, _)| other != name), "{name}");
         }
         assert_eq!(meaning("auth_opt_host"), Some(Part("plugin")));
-        assert_eq!(meaning("bridge_cafile"), Some(Part("connection")));
+        assert_eq!(meaning("bridge_cafile"), Some(Bridge));
         assert_eq!(meaning("nonsense"), None);
     }
 }
