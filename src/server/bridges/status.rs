@@ -1,4 +1,4 @@
-//! What is known of a bridge.
+//! The state of a bridge.
 
 use crate::bridge::Carried;
 use std::sync::{Mutex, MutexGuard, PoisonError};
