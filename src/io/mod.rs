@@ -3,7 +3,7 @@
 //! [`ring::Ring`] is safe to use: the ring owns or borrows all memory that the kernel reads or
 //! writes, until the kernel has finished with it. Its engine is io_uring where that is permitted,
 //! and readiness by epoll elsewhere. All `unsafe` blocks of the broker are in `buffers`, `iovecs`,
-//! `memory`, `pages`, `poll`, `send`, `socket` and `uring`.
+//! `memory`, `pages`, `passed`, `poll`, `send`, `socket` and `uring`.
 
 pub(crate) mod buffers;
 pub mod clock;
@@ -12,6 +12,7 @@ mod iovecs;
 pub mod listeners;
 pub mod memory;
 pub(crate) mod pages;
+pub(crate) mod passed;
 pub mod poll;
 pub mod ring;
 mod send;

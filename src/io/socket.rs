@@ -4,7 +4,7 @@ use crate::limits::{LISTEN_BACKLOG, SOCKET_AHEAD_BYTES_MAX, TCP_PROBE_INTERVAL_M
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -27,11 +27,7 @@ impl Listener {
     pub fn bind(address: SocketAddr, keep_alive: Option<Duration>) -> io::Result<Self> {
         let socket = prepared(address)?;
         socket.set_reuse_port(true)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_notsent_lowat(SOCKET_AHEAD_BYTES_MAX)?;
-        if let Some(idle) = keep_alive {
-            keep_alive_after(&socket, idle)?;
-        }
+        prepare_accepted(&socket, keep_alive)?;
         socket.bind(&address.into())?;
         socket.set_nonblocking(true)?;
         socket.listen(LISTEN_BACKLOG)?;
@@ -48,6 +44,20 @@ impl Listener {
         socket.bind(&SockAddr::unix(path)?)?;
         socket.listen(LISTEN_BACKLOG)?;
         Ok(Self { socket, address: None })
+    }
+
+    /// Goes on with a socket that listens already. Accepted sockets inherit what those of
+    /// [`Self::bind`] do.
+    ///
+    /// # Errors
+    /// The errors of `setsockopt`.
+    pub(super) fn take_over(socket: Socket, keep_alive: Option<Duration>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?.as_socket();
+        if address.is_some() {
+            prepare_accepted(&socket, keep_alive)?;
+        }
+        Ok(Self { socket, address })
     }
 
     /// True when no process listens on the socket in the file system any more. Never waits.
@@ -83,7 +93,7 @@ impl Listener {
     /// The errors of `accept`; `WouldBlock` when no connection waits.
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         let (socket, peer) = self.socket.accept()?;
-        Ok((socket.into(), peer.as_socket()))
+        Ok((socket.into(), peer.as_socket().map(canonical)))
     }
 
     /// The address, with the real port when 0 was asked for; None in the file system.
@@ -108,6 +118,13 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     prepared(address)?.bind(&address.into())
 }
 
+/// Sets on a listening socket what the sockets that it accepts inherit.
+fn prepare_accepted(socket: &Socket, keep_alive: Option<Duration>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(SOCKET_AHEAD_BYTES_MAX)?;
+    keep_alive.map_or(Ok(()), |idle| keep_alive_after(socket, idle))
+}
+
 /// Makes the kernel probe a peer that is silent for `idle`, and give up a peer that acknowledges
 /// neither probes nor data, or takes nothing, for about as long.
 fn keep_alive_after(socket: &Socket, idle: Duration) -> io::Result<()> {
@@ -129,7 +146,16 @@ fn prepared(address: SocketAddr) -> io::Result<Socket> {
 
 /// The address of the peer; None for a Unix socket, and for a connection that has ended.
 pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
-    SockRef::from(&socket).peer_addr().ok()?.as_socket()
+    SockRef::from(&socket).peer_addr().ok()?.as_socket().map(canonical)
+}
+
+/// The IPv4 address of a peer that came by IPv4 to a socket of both protocols, which only a service
+/// manager opens.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// Sends the FIN behind all output.

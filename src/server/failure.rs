@@ -1,10 +1,9 @@
 //! Failures of a start or a reload: one line with the cause and the fix.
 
-use super::logging::line;
+use super::logging::{line, write_error};
 use crate::base::causes;
 use crate::options::LogFormat;
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 use tracing::Level;
 
@@ -49,7 +48,7 @@ impl Failure {
             LogFormat::Text => format!("ringmq: {}\n", self.line),
             LogFormat::Json => line(self.format, Level::ERROR, &self.line, &[]),
         };
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        write_error(&line);
         ExitCode::from(self.status)
     }
 

@@ -1,6 +1,8 @@
-//! The listening sockets: one per address and worker.
+//! The listening sockets: one per address and worker, or one for all workers in the file system and
+//! from the service manager.
 
 use super::failure::Failure;
+use crate::io::passed::Passed;
 use crate::io::socket::{Listener, check_free};
 use crate::options::{AdminSocket, Endpoint, Given, ListenerOptions, Options};
 use rustix::fs::Mode;
@@ -59,23 +61,55 @@ fn file_at(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Listens for every worker on every endpoint, and writes the real ports into the options.
+/// Listens for every worker on every endpoint, and writes the real ports into the options. A
+/// listener whose place the service manager has opened takes that socket.
 pub(super) fn listen(
     listeners: &mut [ListenerOptions],
     workers: usize,
     keep_alive: Option<Duration>,
+    mut passed: Vec<Passed>,
 ) -> Result<Listening, Failure> {
     check_distinct(listeners)?;
     let sockets = (0..workers).map(|_| Vec::new()).collect();
     let mut listening = Listening { sockets, files: Vec::new() };
     for listener in listeners {
-        let listened = match &mut listener.endpoint {
-            Endpoint::Tcp(address) => listen_on(address, &mut listening.sockets, keep_alive),
-            Endpoint::Unix(path) => listen_at(path, &mut listening),
+        let own = passed.iter().position(|socket| is_at(socket, &listener.endpoint));
+        let own = own.map(|index| passed.remove(index));
+        let listened = match (own, &mut listener.endpoint) {
+            (Some(socket), _) => {
+                tracing::info!(name = socket.name(), "{listener} is the service manager's socket");
+                let taken = socket.listen(keep_alive);
+                taken.and_then(|taken| share(&taken, &mut listening.sockets))
+            }
+            (None, Endpoint::Tcp(address)) => {
+                listen_on(address, &mut listening.sockets, keep_alive)
+            }
+            (None, Endpoint::Unix(path)) => listen_at(path, &mut listening),
         };
         listened.map_err(|error| refused(listener, &error))?;
     }
+    passed.iter().for_each(warn_of);
     Ok(listening)
+}
+
+fn is_at(socket: &Passed, endpoint: &Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Tcp(address) => socket.address() == Some(*address),
+        Endpoint::Unix(path) => socket.path().as_ref() == Some(path),
+    }
+}
+
+/// Tells of a socket that no listener takes. It is closed here; the service manager has it still,
+/// so that its clients would wait for ever.
+fn warn_of(socket: &Passed) {
+    let path = || socket.path().map(|path| format!("unix:{}", path.display()));
+    let place = socket.address().map(|address| address.to_string()).or_else(path);
+    let place = place.unwrap_or_else(|| "which is no listening socket".to_owned());
+    tracing::warn!(
+        name = socket.name(),
+        "No listener takes the service manager's socket {place}: name the same place in --listen \
+         and in ListenStream="
+    );
 }
 
 /// Listens for HTTP, and writes the real port into the address.
@@ -237,7 +271,12 @@ fn listen_at(path: &Path, listening: &mut Listening) -> io::Result<()> {
     let listener = Listener::bind_unix(path)?;
     listening.files.push(OwnFile::new(path)?);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    for worker in &mut listening.sockets {
+    share(&listener, &mut listening.sockets)
+}
+
+/// Gives every worker the same socket.
+fn share(listener: &Listener, sockets: &mut [Vec<Listener>]) -> io::Result<()> {
+    for worker in sockets {
         worker.push(listener.share()?);
     }
     Ok(())
@@ -295,7 +334,7 @@ mod tests {
     #[test]
     fn all_workers_share_the_port_that_the_first_one_got() {
         let mut options = [any_port(), any_port()];
-        let listening = listen(&mut options, 3, None).unwrap();
+        let listening = listen(&mut options, 3, None, Vec::new()).unwrap();
         assert_ne!(options[0].endpoint, options[1].endpoint);
         for worker in &listening.sockets {
             for (socket, listener) in worker.iter().zip(&options) {
@@ -307,10 +346,11 @@ mod tests {
     #[test]
     fn a_second_broker_does_not_share_the_address() {
         let mut bound = [any_port()];
-        let _listening = listen(&mut bound, 1, None).unwrap();
-        let failure = listen(&mut bound, 1, None).unwrap_err();
+        let _listening = listen(&mut bound, 1, None, Vec::new()).unwrap();
+        let failure = listen(&mut bound, 1, None, Vec::new()).unwrap_err();
         assert!(failure.line().contains("another program listens there"), "{}", failure.line());
-        let failure = listen(&mut [bound[0].clone(), bound[0].clone()], 1, None).unwrap_err();
+        let failure =
+            listen(&mut [bound[0].clone(), bound[0].clone()], 1, None, Vec::new()).unwrap_err();
         assert!(failure.line().contains("given twice"), "{}", failure.line());
     }
 
@@ -320,12 +360,12 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("a.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let listening = listen(&mut [at(&path)], 2, None).unwrap();
-        assert!(listen(&mut [at(&path)], 1, None).is_err(), "somebody listens there");
+        let listening = listen(&mut [at(&path)], 2, None, Vec::new()).unwrap();
+        assert!(listen(&mut [at(&path)], 1, None, Vec::new()).is_err(), "somebody listens there");
         drop(listening);
         assert!(!path.exists(), "it is removed at the end");
         std::fs::write(&path, "precious").unwrap();
-        assert!(listen(&mut [at(&path)], 1, None).is_err());
+        assert!(listen(&mut [at(&path)], 1, None, Vec::new()).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -335,7 +375,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("ringmq-successor-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("a.sock");
-        let first = listen(&mut [at(&path)], 1, None).unwrap();
+        let first = listen(&mut [at(&path)], 1, None, Vec::new()).unwrap();
         std::fs::remove_file(&path).unwrap();
         // Whoever listens there now accepts nobody, and no more can wait.
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
@@ -349,7 +389,7 @@ mod tests {
         };
         let waiting: Vec<Socket> = std::iter::from_fn(|| wait().ok()).take(100).collect();
         assert!(waiting.len() < 100, "it is full");
-        let failure = listen(&mut [at(&path)], 1, None).unwrap_err();
+        let failure = listen(&mut [at(&path)], 1, None, Vec::new()).unwrap_err();
         assert!(failure.line().contains("another program listens there"), "{}", failure.line());
         assert!(path.exists());
         std::fs::remove_dir_all(&folder).unwrap();

@@ -35,13 +35,13 @@ mod summary;
 mod user;
 
 use crate::io::pages::use_ordinary_pages;
+use crate::io::passed::Passed;
 use crate::options::{LogFormat, Options};
 use cli::Command;
 use configuration::Configuration;
 use failure::Failure;
 use logging::Field;
 use refusal::show;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the program. The exit status is 0 after an orderly stop, 1 when the start fails or the stop
@@ -93,6 +93,8 @@ fn no_command(word: &str) -> String {
 }
 
 fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
+    // Before anything is opened.
+    let passed = Passed::all();
     let contents = configuration.load()?;
     let format = contents.given.log_format().unwrap_or(LogFormat::Text);
     let wrong = |wrong| Failure::usage(wrong).in_format(format);
@@ -104,7 +106,11 @@ fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
     let given = contents.log();
     abort_on_panic(options.log_format);
     use_ordinary_pages();
-    let ended = start::serve(options, given, configuration, log);
+    let not_passed =
+        |error| Failure::start(format!("cannot take the service manager's sockets: {error}"));
+    let ended = passed
+        .map_err(not_passed)
+        .and_then(|passed| start::serve(options, given, configuration, log, passed));
     ended.map_err(|failure| failure.in_format(format))
 }
 
@@ -123,7 +129,7 @@ fn abort_on_panic(format: LogFormat) {
                 logging::line(format, tracing::Level::ERROR, &text, &fields)
             }
         };
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        logging::write_error(&text);
         std::process::abort();
     }));
 }

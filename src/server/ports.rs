@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::listening::{self, AdminListening, Listening, OwnFile};
+use crate::io::passed::Passed;
 use crate::io::socket::Listener;
 use crate::options::{AdminSocket, Given, Options};
 use std::fs::OpenOptions;
@@ -30,11 +31,12 @@ impl Ports {
         options: &mut Options,
         given: &Given,
         workers: usize,
+        passed: Vec<Passed>,
     ) -> Result<Self, Failure> {
         let keep_alive = Duration::from_secs(options.tcp_keep_alive_s.into());
         let keep_alive = Some(keep_alive).filter(|idle| !idle.is_zero());
         let Listening { sockets, files } =
-            listening::listen(&mut options.listeners, workers, keep_alive)?;
+            listening::listen(&mut options.listeners, workers, keep_alive, passed)?;
         let metrics = options.metrics_listen.as_mut().map(listening::listen_for_http);
         let metrics = metrics.transpose()?;
         let is_own_folder = options.admin_socket == AdminSocket::Auto;

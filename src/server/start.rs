@@ -8,7 +8,7 @@ use super::configuration::Configuration;
 use super::control::{self, Signals, Stopping};
 use super::failure::Failure;
 use super::listening::{AdminListening, OwnFile};
-use super::logging::Log;
+use super::logging::{Log, is_read_by_journald};
 use super::memory::Rings;
 use super::observer::{self, Around, Observer, Stage};
 use super::pinning::{self, Plan};
@@ -20,6 +20,7 @@ use crate::base::ids::WorkerId;
 use crate::base::random;
 use crate::broker::Quotas;
 use crate::io::clock::Clock;
+use crate::io::passed::Passed;
 use crate::io::setup::{RingEngine, RingError, RingSizes};
 use crate::io::socket::Listener;
 use crate::io::wake::Waker;
@@ -48,6 +49,7 @@ pub(super) fn serve(
     given: Given,
     configuration: Configuration,
     log: Log,
+    passed: Vec<Passed>,
 ) -> Result<ExitCode, Failure> {
     let descriptors = descriptors::raise_limit();
     let mut plan = pinning::plan(&options)?;
@@ -58,7 +60,7 @@ pub(super) fn serve(
     let connections = if wanted == 0 { allowed } else { wanted.min(allowed) };
     warn(&options, &plan, allowed);
     let Ports { sockets, mut files, metrics, admin, pid_file } =
-        Ports::open(&mut options, &given, workers)?;
+        Ports::open(&mut options, &given, workers, passed)?;
     let options = Arc::new(options);
     let (watched, named) = (Watched::new(&options), Files::of(&options));
     let settings = settings::load(&options, None)?;
@@ -78,7 +80,8 @@ pub(super) fn serve(
             chosen,
             descriptors,
             connections,
-            token: way_in.tokens.full(),
+            // Whoever reads the system's journal need not be the operator.
+            token: way_in.tokens.full().filter(|_| !is_read_by_journald(io::stdout())),
         });
         let given = Arc::new(given);
         let (current, in_force) = watch::channel(InForce { settings, given, admin: way_in });

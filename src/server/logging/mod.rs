@@ -1,18 +1,20 @@
 //! Log lines, written to the standard error by a thread of their own.
 
+mod journald;
 mod line;
 mod sink;
 mod tail;
 
+pub(super) use journald::reads as is_read_by_journald;
 pub(super) use line::{Field, line, time};
 pub(super) use sink::Guard;
 pub(super) use tail::Tail;
 
 use crate::broker::TOLD;
 use crate::options::{LogFormat, LogLevel};
-use sink::Sink;
+use sink::{Reader, Sink};
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -47,25 +49,40 @@ impl Log {
     }
 }
 
+/// Writes lines about an error that do not come through the log: it is not there yet, or nobody
+/// would write them any more.
+pub(super) fn write_error(lines: &str) {
+    let text = match journald::reads(io::stderr()) {
+        true => &*journald::error(lines),
+        false => lines,
+    };
+    // Whoever does not read the standard error gets the exit status.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// Starts to log; the waiting lines are written when the guard is dropped.
 ///
 /// # Errors
 /// The system gives no thread.
 pub(super) fn start(level: LogLevel, format: LogFormat) -> io::Result<(Log, Guard)> {
-    let has_colours = io::stderr().is_terminal() && format == LogFormat::Text;
+    let reader = match format {
+        _ if journald::reads(io::stderr()) => Reader::Journald,
+        LogFormat::Text if io::stderr().is_terminal() => Reader::Terminal,
+        _ => Reader::Plain,
+    };
     let notice = move |count| {
         let fields = [("left_out", Field::Number(count))];
         line(format, Level::WARN, "Log lines are left out: the log is read too slowly", &fields)
     };
     let tail = Tail::default();
-    let (sink, guard) = Sink::start(io::stderr(), has_colours, notice, tail.clone())?;
+    let (sink, guard) = Sink::start(io::stderr(), reader, notice, tail.clone())?;
     let (level, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(level);
     let lines = || {
         let writer = sink.clone();
         tracing_subscriber::fmt::layer()
             .with_writer(writer)
-            .with_ansi(has_colours)
+            .with_ansi(reader == Reader::Terminal)
             .with_target(false)
     };
     match format {

@@ -1,6 +1,7 @@
 //! The lines that wait for the thread that writes them. Logging never waits: lines without room are
 //! left out while the log is not read, and a notice tells their number.
 
+use super::journald;
 use super::tail::Tail;
 use crate::io::clock::Clock;
 use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES, STOP_LOG};
@@ -17,13 +18,23 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// The interval between two notices about lines left out.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The reader of the lines that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A file or a program.
+    Plain,
+    /// A terminal that shows colours.
+    Terminal,
+    /// systemd's journal.
+    Journald,
+}
+
 /// Takes log lines.
 #[derive(Debug, Clone)]
 pub(super) struct Sink {
     lines: Sender<Message>,
     waiting: Arc<Waiting>,
-    /// Whether lines may have colours.
-    is_terminal: bool,
+    reader: Reader,
 }
 
 /// Writes the waiting lines when it is dropped, as far as time allows.
@@ -53,7 +64,7 @@ impl Sink {
     /// The system gives no thread.
     pub(super) fn start(
         output: impl Write + Send + 'static,
-        is_terminal: bool,
+        reader: Reader,
         notice: impl Fn(u64) -> String + Send + 'static,
         tail: Tail,
     ) -> io::Result<(Self, Guard)> {
@@ -63,13 +74,14 @@ impl Sink {
             lines: received,
             waiting: Arc::clone(&waiting),
             output,
+            reader,
             notice,
             batch: Vec::new(),
             tail,
         };
         let body = move || writer.run(Clock::start());
         std::thread::Builder::new().name("log".into()).spawn(body)?;
-        Ok((Self { lines: lines.clone(), waiting, is_terminal }, Guard(lines)))
+        Ok((Self { lines: lines.clone(), waiting, reader }, Guard(lines)))
     }
 
     fn take(&self, line: &[u8]) {
@@ -81,7 +93,7 @@ impl Sink {
             return;
         }
         let mut line = line.to_vec();
-        one_line(&mut line, self.is_terminal);
+        one_line(&mut line, self.reader == Reader::Terminal);
         // It fails only when the writer has ended, as the process does.
         let _ = self.lines.send(Message::Line(line));
     }
@@ -130,6 +142,7 @@ struct Writer<W, N> {
     lines: Receiver<Message>,
     waiting: Arc<Waiting>,
     output: W,
+    reader: Reader,
     notice: N,
     batch: Vec<u8>,
     tail: Tail,
@@ -158,7 +171,7 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
         while let Some(Message::Line(line)) = next {
             cost += line.len() + LOG_LINE_BYTES;
             count += 1;
-            self.batch.extend_from_slice(&line);
+            self.put(&line);
             self.tail.add(line);
             let has_room = self.batch.len() < BATCH_BYTES;
             next = if has_room { self.lines.try_recv().ok() } else { None };
@@ -171,13 +184,23 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
         next
     }
 
+    /// Appends a line to the batch, in its reader's form.
+    fn put(&mut self, line: &[u8]) {
+        match self.reader {
+            Reader::Plain | Reader::Terminal => self.batch.extend_from_slice(line),
+            Reader::Journald => journald::append(line, &mut self.batch),
+        }
+    }
+
     fn tell_left_out(&mut self) {
         let count = self.waiting.left_out.swap(0, Ordering::Relaxed);
         if count == 0 {
             return;
         }
         let notice = (self.notice)(count).into_bytes();
-        let is_written = self.output.write_all(&notice).is_ok();
+        self.batch.clear();
+        self.put(&notice);
+        let is_written = self.output.write_all(&self.batch).is_ok();
         self.tail.add(notice);
         self.tail.tell();
         if !is_written {
@@ -213,7 +236,7 @@ mod tests {
         let written = Arc::default();
         let output = Gate(gate, Arc::clone(&written));
         let notice = |count| format!("{count} left out\n");
-        let (sink, guard) = Sink::start(output, false, notice, Tail::default()).unwrap();
+        let (sink, guard) = Sink::start(output, Reader::Plain, notice, Tail::default()).unwrap();
         let line = [&[b'x'; 999][..], b"\n"].concat();
         let sent = 3 * LOG_BYTES_MAX / line.len();
         for _ in 0..sent {
