@@ -5,11 +5,13 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use support::folder::Folder;
 use support::peer::{Peer, connect, connect_stored, packet, text};
-use support::server::Server;
+use support::server::{Server, run};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -160,4 +162,39 @@ fn a_segment_that_is_gone_stops_acknowledgements_until_it_is_back() {
     assert_eq!(server.count("is gone: put it back"), 2, "{}", server.log());
     drop(server);
     assert_eq!(world.queued(), 2);
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused_with_the_command_that_mends_it() {
+    let world = World::new();
+    // Root may do anything unless it gives up the right to.
+    let script = "drop='setpriv --bounding-set=-dac_override,-dac_read_search \
+                  --inh-caps=-dac_override,-dac_read_search'; \
+                  if [ \"$(id -u)\" != 0 ]; then drop=; fi; exec $drop \"$@\"";
+    let start = |data: &Path| {
+        let mut broker = Command::new("bash");
+        broker.args(["-c", script, "--", env!("CARGO_BIN_EXE_ringmq"), "--listen", "127.0.0.1:0"]);
+        run(broker.args(["--admin-listen", "none", "--data-dir"]).arg(data))
+    };
+    let owner = fs::metadata(world.folder.path()).unwrap();
+    let user = format!("{}:{}", owner.uid(), owner.gid());
+    let (data, below) = (world.path("data"), world.path("data/below"));
+    let mend = |before: &str, path: &Path| format!("{before}chown -R {user} {}\n", path.display());
+    fs::create_dir(&data).unwrap();
+    for mode in [0o500, 0o000] {
+        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
+        let (status, text) = start(&data);
+        assert_eq!(status, Some(1), "{text}");
+        assert!(text.starts_with("ringmq: cannot use the data directory "), "{text}");
+        assert!(text.ends_with(&format!("denied (os error 13); as root: {}", mend("", &data))));
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
+    let (status, text) = start(&below);
+    let make = format!("mkdir -p {} && ", below.display());
+    assert!(status == Some(1) && text.ends_with(&mend(&make, &below)), "{text}");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(data.join("lock"), "").unwrap();
+    fs::set_permissions(data.join("lock"), fs::Permissions::from_mode(0o000)).unwrap();
+    let (status, text) = start(&data);
+    assert!(status == Some(1) && text.ends_with(&mend("", &data)), "{text}");
 }

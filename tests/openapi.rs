@@ -86,7 +86,7 @@ fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
 }
 
 /// The routes of the API, by method and path below `/api/v1/`.
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 27] = [
     ("DELETE", "client/queue"),
     ("DELETE", "client/session"),
     ("DELETE", "retained"),
@@ -94,6 +94,7 @@ const ROUTES: [(&str, &str); 26] = [
     ("GET", "clients"),
     ("GET", "config"),
     ("GET", "durations"),
+    ("GET", "health"),
     ("GET", "journal"),
     ("GET", "live"),
     ("GET", "log"),

@@ -232,6 +232,7 @@ fn the_owner_asks_by_a_socket_that_nobody_else_can_open() {
     assert!(eventually(|| ringmq(&["retained", "a/#"]).1.contains("\na/b ")));
     assert!(ringmq(&["config"]).1.contains("max-inflight"));
     assert!(ringmq(&["status"]).1.contains("stage: serving"));
+    assert_eq!(ringmq(&["health"]), (Some(0), "ready: yes\n".to_owned()));
     assert!(ringmq(&["log-level", "debug"]).1.contains("debug"));
     assert!(ringmq(&["reload"]).1.contains("reloaded: yes"));
     assert!(ringmq(&["token"]).1.contains("token: "));
@@ -294,6 +295,8 @@ fn a_drain_sends_clients_away_and_tells_them_where_to_go() {
     let body = json!({ "over_s": 1, "server_reference": "b.example.org" });
     assert_eq!(site.send("POST", "/api/v1/drain", &body).0, 202);
     assert_eq!(get(&site.address, "/health/ready").0, 503);
+    let health = run(support::ringmq().args(["health", "--admin", &site.address]));
+    assert_eq!(health, (Some(1), "ringmq: draining\n".to_owned()));
     for peer in &mut peers {
         assert_eq!(farewell(peer), (0x9C, server_reference("b.example.org")));
     }

@@ -24,6 +24,12 @@ impl JournalError {
         Self { what: what.into(), source: Some(error.into()) }
     }
 
+    /// True when the kernel has denied it to this process's user.
+    pub(crate) fn is_denied(&self) -> bool {
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
+        source.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// An error from the kernel about `path`.
     pub(super) fn at(path: &Path, what: &str, error: io::Error) -> Self {
         Self::io(format!("{what} {}", path.display()), error)

@@ -34,7 +34,7 @@ fn show(text: &str, is_right: bool) -> ExitCode {
     if is_right { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
-fn command() -> Command {
+pub(super) fn command() -> Command {
     Command::new("check")
         .bin_name("ringmq check")
         .about(

@@ -61,7 +61,7 @@ pub(super) fn log_format(arguments: impl Iterator<Item = OsString>) -> LogFormat
     }
 }
 
-fn command() -> clap::Command {
+pub(super) fn command() -> clap::Command {
     let command = clap::Command::new("ringmq")
         .version(env!("CARGO_PKG_VERSION"))
         .about(
@@ -112,8 +112,8 @@ const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a passw
                         verify|dump|compact DIR reads or shrinks a data directory; ringmq audit \
                         verify FILE finds what was changed in an audit log.\n\n\
                         The running broker answers ringmq clients, client ID, subscribers TOPIC, \
-                        slow, drops, histogram, status, journal status, config, trace, top \
-                        (live, in the terminal), retained [FILTER] and token; and heeds ringmq \
+                        slow, drops, histogram, status, health, journal status, config, trace, \
+                        top (live, in the terminal), retained [FILTER] and token; and heeds ringmq \
                         kick ID, cut-queue ID, retained FILTER --delete, publish TOPIC PAYLOAD, \
                         reload, log-level LEVEL and drain. Each has --help.";
 

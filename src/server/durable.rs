@@ -1,16 +1,17 @@
 //! Opens the data directory: restores an earlier process's state, and starts the journal.
 
 use super::failure::Failure;
-use crate::base::random;
+use crate::base::{causes, random};
 use crate::broker::{Homes, Past, TOLD};
 use crate::io::clock::{self, Clock};
 use crate::io::setup::RingEngine;
-use crate::journal::{self, Directory};
+use crate::journal::{self, Directory, JournalError};
 use crate::limits::JOURNAL_MESSAGES_MAX;
 use crate::mesh::{Doorbell, line};
 use crate::options::{Durability, Options};
 use crate::store::{Epoch, Reading, Recovered};
 use crate::worker::JournalLine;
+use rustix::process::{getegid, geteuid};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -38,7 +39,7 @@ pub(super) fn open(
     clock: Clock,
 ) -> Result<Durable, Failure> {
     let Some(path) = &options.data_dir else { return Ok(Durable::default()) };
-    let directory = Directory::open(path).map_err(Failure::start)?;
+    let directory = Directory::open(path).map_err(|error| unusable(path, error))?;
     let mut recovered = recover(&directory, clock)?;
     let boot = clock::boot();
     let state = &mut recovered.state;
@@ -65,12 +66,24 @@ pub(super) fn open(
         bell: Arc::clone(&bell),
         status: Arc::clone(&status),
     };
-    let thread = journal::start(setup).map_err(Failure::start)?;
+    let thread = journal::start(setup).map_err(|error| unusable(path, error))?;
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || bell.notify_one());
     let pasts = Past::divide(recovered.state, &Homes::new(workers, seed));
     let ends = worker_ends.into_iter().map(|end| JournalLine::new(end, Arc::clone(&wake), epoch));
     let ends = ends.zip(pasts.into_values()).collect();
     Ok(Durable { ends, thread: Some(thread), status })
+}
+
+/// The failure with the fix, where another user owns the directory or a file in it.
+fn unusable(path: &Path, error: JournalError) -> Failure {
+    if !error.is_denied() {
+        return Failure::start(error);
+    }
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    let place = path.display();
+    let make = if path.exists() { String::new() } else { format!("mkdir -p {place} && ") };
+    let cause = causes::line(&error);
+    Failure::start(format!("{cause}; as root: {make}chown -R {user}:{group} {place}"))
 }
 
 fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
@@ -83,7 +96,8 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
             tracing::info!(read, all, "Recovering: segments are read");
         }
     };
-    let recovered = journal::recover(directory, progress).map_err(Failure::start)?;
+    let unusable = |error| unusable(directory.path(), error);
+    let recovered = journal::recover(directory, progress).map_err(unusable)?;
     for fault in &recovered.faults {
         match fault.is_torn_tail() {
             true => tracing::warn!("Journal: {fault}"),

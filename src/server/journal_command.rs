@@ -38,7 +38,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     outcome.unwrap_or_else(|error| Failure::usage(error).report())
 }
 
-fn command() -> Command {
+pub(super) fn command() -> Command {
     let directory = Arg::new("directory")
         .value_name("DIR")
         .required(true)

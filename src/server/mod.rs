@@ -33,6 +33,7 @@ mod settings;
 mod start;
 mod summary;
 mod user;
+pub mod words;
 
 use crate::io::pages::use_ordinary_pages;
 use crate::io::passed::Passed;

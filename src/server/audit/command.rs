@@ -24,7 +24,7 @@ pub(in crate::server) fn run(arguments: impl Iterator<Item = OsString>) -> ExitC
     verify(files, wanted).unwrap_or_else(Failure::report)
 }
 
-fn command() -> Command {
+pub(in crate::server) fn command() -> Command {
     let files = Arg::new("file")
         .value_name("FILE")
         .num_args(1..)

@@ -4,7 +4,7 @@ mod command;
 mod file;
 mod writer;
 
-pub(super) use command::run;
+pub(super) use command::{command, run};
 
 use super::failure::Failure;
 use super::logging::{Field, time};

@@ -6,6 +6,7 @@ mod source;
 mod toml_file;
 
 pub(super) use example::example;
+pub(super) use mosquitto::mosquitto_names;
 
 use super::failure::Failure;
 use crate::options::{Given, LogFormat, Wrong};

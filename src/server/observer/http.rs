@@ -130,19 +130,26 @@ async fn metrics(State(observer): State<Observer>, headers: HeaderMap) -> impl I
 }
 
 /// Whether clients are served, and what is acknowledged can be kept.
-async fn ready(State(observer): State<Observer>) -> (StatusCode, &'static str) {
-    let unready = |why| (StatusCode::SERVICE_UNAVAILABLE, why);
-    match *observer.stage.borrow() {
-        Stage::Serving => {}
-        Stage::Draining => return unready("draining\n"),
-        Stage::Stopping => return unready("stopping\n"),
+async fn ready(State(observer): State<Observer>) -> (StatusCode, String) {
+    match observer.unready().await {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{cause}\n")),
     }
-    let view = observer.glance().await;
-    if view.workers.len() < observer.notices.workers() {
-        return unready("a worker does not answer\n");
-    }
-    match view.sums().1.journal_failing {
-        0 => (StatusCode::OK, "ready\n"),
-        _ => unready("the journal cannot be written\n"),
+}
+
+impl Observer {
+    /// The cause for which clients are not served, or what is acknowledged cannot be kept; None
+    /// while all is well.
+    pub(super) async fn unready(&self) -> Option<&'static str> {
+        match *self.stage.borrow() {
+            Stage::Serving => {}
+            Stage::Draining => return Some("draining"),
+            Stage::Stopping => return Some("stopping"),
+        }
+        let view = self.glance().await;
+        if view.workers.len() < self.notices.workers() {
+            return Some("a worker does not answer");
+        }
+        (view.sums().1.journal_failing != 0).then_some("the journal cannot be written")
     }
 }

@@ -27,6 +27,7 @@ use utoipa_axum::routes;
 pub(super) fn routes() -> OpenApiRouter<Observer> {
     OpenApiRouter::default()
         .routes(routes!(status))
+        .routes(routes!(health))
         .routes(routes!(journal))
         .routes(routes!(config))
         .routes(routes!(token))
@@ -166,6 +167,29 @@ async fn status(
         journal: observer.journal_state(&view),
         data_dir: options.data_dir.clone(),
     })
+}
+
+/// The readiness of the broker.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    /// True: anything else is a refusal.
+    ready: bool,
+}
+
+/// Tells that clients are served, and what is acknowledged can be kept, as `/health/ready` does; or
+/// refuses with the cause.
+#[utoipa::path(
+    get, path = "/api/v1/health",
+    responses((status = 200, description = "The broker is ready.", body = Health), (status = 503))
+)]
+async fn health(
+    Query(Nothing {}): Query<Nothing>,
+    State(observer): State<Observer>,
+) -> Answer<Health> {
+    match observer.unready().await {
+        None => Ok(Json(Health { ready: true })),
+        Some(cause) => Err(Wrong::new(StatusCode::SERVICE_UNAVAILABLE, cause)),
+    }
 }
 
 /// The state of the journal.

@@ -27,7 +27,7 @@ pub(in crate::server) const JOURNAL_STATUS: &str =
     "Tells the state and the figures of the running broker's journal";
 
 /// All commands, with what they have in common.
-pub(super) fn all() -> Command {
+pub(in crate::server) fn all() -> Command {
     let place = "The broker: a socket's path, ADDR:PORT, or https://HOST:PORT";
     let file = |name, help| text(name, "FILE", help).value_parser(value_parser!(PathBuf));
     let common = [
@@ -110,6 +110,9 @@ fn questions() -> Vec<Command> {
             .about("Tells how long deliveries, turns, commits, logins and handshakes take.")
             .arg(text("worker", "NUMBER", "Those of this worker")),
         Command::new("status").about("Tells the state of the broker and of its journal."),
+        Command::new("health").about(
+            "Ends with 0 while the broker serves and can keep what it acknowledges, else 1.",
+        ),
         Command::new("config").about("Lists the options in force, and where each was given."),
         Command::new("token").about("Tells the dashboard's address, with a token."),
         Command::new("trace")

@@ -13,7 +13,7 @@ use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ArgMatches;
-pub(super) use commands::JOURNAL_STATUS;
+pub(super) use commands::{JOURNAL_STATUS, all as command};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use tables::{durations, packet, plain, table};
 
 /// The names of the commands.
-pub(super) const COMMANDS: [&str; 19] = [
+pub(super) const COMMANDS: [&str; 20] = [
     "clients",
     "client",
     "subscribers",
@@ -30,6 +30,7 @@ pub(super) const COMMANDS: [&str; 19] = [
     "drops",
     "histogram",
     "status",
+    "health",
     "config",
     "retained",
     "publish",
@@ -174,6 +175,7 @@ fn question<'a>(name: &str, asked: &'a ArgMatches) -> Result<Question<'a>, Strin
         }
         "ask" => get(given(asked, "path").unwrap_or_default(), Vec::new()),
         "status" => get("status", Vec::new()),
+        "health" => get("health", Vec::new()),
         "config" => get("config", Vec::new()),
         _ => get("token", Vec::new()),
     })

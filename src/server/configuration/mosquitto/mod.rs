@@ -10,12 +10,15 @@
 //! describe the default listener, and any of them opens it on port 1883, besides the others.
 
 mod broker;
+mod counterparts;
 mod listener;
 mod places;
 mod reader;
 mod table;
 #[cfg(test)]
 mod tests;
+
+pub(in crate::server) use counterparts::mosquitto_names;
 
 use super::Contents;
 use crate::options::{Given, GivenBridge, Value, Wrong, find_option, mosquittos_bridge_option};
