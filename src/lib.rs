@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main → server → worker, journal → broker → topics, store, access → mqtt | mesh, io, transport
+//!          server → transfer → store
 //! all → base, limits, options
 //! ```
 
@@ -23,6 +24,7 @@ pub mod store;
 #[doc(hidden)]
 pub mod testing;
 pub mod topics;
+pub mod transfer;
 pub mod transport;
 pub mod worker;
 

@@ -405,3 +405,12 @@ pub const WALL_PLAUSIBLE_MS: u64 = 1_735_689_600_000;
 pub(crate) const JOURNAL_MESSAGES_MAX: usize = 1024;
 /// Bytes of what lives that a worker writes anew in one turn.
 pub(crate) const REWRITE_SLICE_BYTES: usize = 256 * 1024;
+
+/// Bytes of one message in a file that is imported: the largest packet, and its publisher's names.
+pub(crate) const IMPORT_CHUNK_BYTES_MAX: u64 = PACKET_BYTES_MAX as u64 + 256 * 1024;
+/// Bytes of anything else in a Mosquitto database: two names and what goes with them.
+pub(crate) const IMPORT_NAMES_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of a line of an export: those of the largest packet in base64, and as many names.
+pub(crate) const IMPORT_LINE_BYTES_MAX: u64 = 2 * IMPORT_CHUNK_BYTES_MAX;
+/// The greatest number and version in an export: there is room for all that are still to come.
+pub(crate) const IMPORT_NUMBER_MAX: u64 = 1 << 62;

@@ -6,6 +6,7 @@ mod directory;
 mod disk;
 mod error;
 mod faults;
+mod place;
 mod runtime;
 mod thread;
 
@@ -13,5 +14,6 @@ pub(crate) use compact::compact;
 pub(crate) use directory::{Directory, Segment, recover};
 pub(crate) use error::JournalError;
 pub(crate) use faults::wall_ms;
+pub(crate) use place::place;
 pub(crate) use runtime::block_on;
 pub(crate) use thread::{JournalSetup, Status, start};

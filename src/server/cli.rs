@@ -109,7 +109,9 @@ const NO_DAEMON: &str = "-d: ringmq stays in the foreground; leave -d out, and l
                          (Type=notify) start it, or a shell's &";
 const COMMANDS: &str = "Commands: ringmq passwd FILE USER adds a user to a password file; ringmq \
                         check FILE tells the faults of a configuration file; ringmq journal \
-                        verify|dump|compact DIR reads or shrinks a data directory; ringmq audit \
+                        verify|dump|compact DIR reads or shrinks a data directory; ringmq import \
+                        FILE DIR takes in a mosquitto.db or an export; ringmq export DIR writes \
+                        one; ringmq audit \
                         verify FILE finds what was changed in an audit log.\n\n\
                         The running broker answers ringmq clients, client ID, subscribers TOPIC, \
                         slow, drops, histogram, status, health, journal status, config, trace, \

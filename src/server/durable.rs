@@ -119,7 +119,7 @@ fn recover(directory: &Directory, clock: Clock) -> Result<Recovered, Failure> {
 }
 
 /// Reads the machine's clocks, in this boot.
-fn read_clocks(boot: [u8; 16]) -> Reading {
+pub(super) fn read_clocks(boot: [u8; 16]) -> Reading {
     Reading { wall_ms: journal::wall_ms(clock::wall_ms()), boot, boot_ms: clock::boot_ms() }
 }
 

@@ -32,6 +32,7 @@ mod service;
 mod settings;
 mod start;
 mod summary;
+mod transfer_command;
 mod user;
 pub mod words;
 
@@ -59,6 +60,8 @@ pub fn main() -> ExitCode {
                 _ => journal_command::run(arguments),
             };
         }
+        Some(command) if command == "import" => return transfer_command::import(arguments),
+        Some(command) if command == "export" => return transfer_command::export(arguments),
         Some(command) if command == "audit" => return audit::run(arguments),
         Some(command) if questions::COMMANDS.iter().any(|known| command == *known) => {
             return questions::run(arguments);
@@ -85,7 +88,8 @@ pub fn main() -> ExitCode {
 
 /// The words for a command that there is not.
 fn no_command(word: &str) -> String {
-    let known = ["passwd", "check", "journal", "audit", "help", "version"].into_iter();
+    let known = ["passwd", "check", "journal", "import", "export", "audit", "help", "version"];
+    let known = known.into_iter();
     let known = known.chain(questions::COMMANDS);
     let near = known.map(|known| (strsim::damerau_levenshtein(known, word), known)).min();
     let hint = near.filter(|(distance, _)| *distance <= 2);

@@ -553,7 +553,9 @@ impl<'a> Owner<'a> {
 }
 
 impl Attributes<'_> {
-    fn owned(self) -> Attributes<'static> {
+    /// A copy that borrows nothing.
+    #[must_use]
+    pub(crate) fn owned(self) -> Attributes<'static> {
         Attributes {
             session: self.session,
             client_id: owned(self.client_id),
@@ -582,7 +584,9 @@ impl StoredWill<'_> {
 }
 
 impl Subscription<'_> {
-    fn owned(self) -> Subscription<'static> {
+    /// A copy that borrows nothing.
+    #[must_use]
+    pub(crate) fn owned(self) -> Subscription<'static> {
         Subscription {
             filter: owned(self.filter),
             options: self.options,
@@ -593,7 +597,9 @@ impl Subscription<'_> {
 }
 
 impl StoredDelivery<'_> {
-    fn owned(self) -> StoredDelivery<'static> {
+    /// A copy that borrows nothing.
+    #[must_use]
+    pub(crate) fn owned(self) -> StoredDelivery<'static> {
         StoredDelivery {
             number: self.number,
             qos: self.qos,
