@@ -98,9 +98,12 @@ fn check_says_everything_at_once_and_looks_into_the_files_that_are_named() {
     }
     assert_eq!((status, text.lines().count()), (Some(2), 3), "{text}");
 
-    let file = folder.write("c.conf", "persistence true\nlistener 1 127.0.0.1\n");
+    let file = folder.write("c.conf", "autosave_interval 1\nlistener 1 127.0.0.1\n");
     let (status, text, _) = run(&["check", file.to_str().unwrap()]);
-    assert!(text.starts_with("warning: ") && text.contains("c.conf:1:13: persistence"), "{text}");
+    assert!(
+        text.starts_with("warning: ") && text.contains("c.conf:1:1: autosave_interval"),
+        "{text}"
+    );
     assert!(text.ends_with("listens on mqtt://127.0.0.1:1\n"), "{text}");
     assert_eq!(status, Some(0));
 

@@ -522,3 +522,86 @@ fn what_cannot_be_imported_or_exported_gets_one_line_and_makes_nothing() {
     assert!(status == 2 && error.contains("holds data already"), "{error}");
     drop(server);
 }
+
+#[test]
+fn a_start_with_a_file_of_mosquittos_goes_on_with_its_data() {
+    let folder = Folder::new();
+    let mosquitto = Mosquitto::start(&folder);
+    fill(mosquitto.port);
+    mosquitto.stop();
+    let kept = std::fs::read(database_in(&folder)).unwrap();
+    let configuration = Mosquitto::configuration(&folder, 1);
+    let configuration = configuration.replace("listener 1 127", "listener 0 127");
+    let file = folder.write("ringmq.conf", configuration);
+    let (listen, config) = (["--listen", "127.0.0.1:0"], ["--config", shown(&file)]);
+    let flags = [listen, config].concat();
+    let server = Server::start(&flags);
+    server.logs("mosquitto.db: 8 sessions, 11 subscriptions (0 shared), 6 retained messages");
+    server.logs(&format!("Data is kept in {}", shown(&folder.path().join("ringmq"))));
+    let mut queue = Client::new(server.port(0), "queue");
+    assert_eq!(queue.collect_some(31).len(), 31);
+    queue.finish();
+    assert_eq!(std::fs::read(database_in(&folder)).unwrap(), kept, "the file is left as it was");
+    drop(server);
+    // Only once: what has been delivered since does not come back.
+    let server = Server::start(&flags);
+    assert_eq!(server.count("Imported"), 0);
+    let mut queue = Client::new(server.port(0), "queue");
+    let mut publisher = Client::new(server.port(0), "publisher");
+    publisher.publish("end", "end", 1, false, &[]);
+    assert_eq!(queue.collect(), [""; 0]);
+}
+
+#[test]
+fn a_start_whose_database_cannot_be_read_fails_and_one_without_data_does_not() {
+    let folder = Folder::new();
+    let configuration = Mosquitto::configuration(&folder, 0);
+    let file = folder.write("ringmq.conf", &configuration);
+    let start = || Server::start(&["--listen", "127.0.0.1:0", "--config", shown(&file)]);
+    let mut bytes = sample(6).bytes;
+    bytes.truncate(bytes.len() - 3);
+    folder.write("mosquitto.db", &bytes);
+    let arguments = ["--listen", "127.0.0.1:0", "--config", shown(&file)];
+    let (status, _, error) = ringmq(&arguments);
+    let last = error.lines().last().unwrap();
+    assert!(status == 1 && last.contains("mosquitto.db: byte "), "{error}");
+    assert!(last.contains("ringmq import --accept-damage"), "{error}");
+    folder.write("mosquitto.db", b"");
+    start().logs("is empty: nothing is imported");
+    std::fs::remove_file(database_in(&folder)).unwrap();
+    assert_eq!(start().count("Imported"), 0);
+}
+
+/// Mosquitto puts the name of its file behind the location, and both in the working directory.
+#[test]
+fn the_database_is_where_mosquitto_has_it() {
+    let name = "ever/other.db";
+    for (location, file, database) in [
+        (None, None, "mosquitto.db"),
+        (None, Some(name), name),
+        (Some("ABSOLUTE/"), Some("/other.db"), "other.db"),
+        (None, Some("ABSOLUTE/ever/other.db"), name),
+        (Some("ever"), None, "ever/mosquitto.db"),
+    ] {
+        let folder = Folder::new();
+        std::fs::create_dir(folder.path().join("ever")).unwrap();
+        folder.write(database, sample(6).bytes);
+        let line = |option: &str, value: Option<&str>| {
+            let value = value.map(|value| value.replace("ABSOLUTE", shown(folder.path())));
+            value.map_or(String::new(), |value| format!("{option} {value}\n"))
+        };
+        let text = format!(
+            "persistence true\nallow_anonymous true\nlistener 0 127.0.0.1\n{}{}",
+            line("persistence_location", location),
+            line("persistence_file", file)
+        );
+        let configuration = folder.write("a.conf", text);
+        let directory = ["env", "--chdir", shown(folder.path())];
+        let flags = ["--listen", "127.0.0.1:0", "--config", shown(&configuration)];
+        let server = Server::start_under(&directory, &flags);
+        server.logs(": 2 sessions, 3 subscriptions");
+        drop(server);
+        let beside = folder.path().join(database).with_file_name("ringmq");
+        assert!(beside.is_dir(), "{}", beside.display());
+    }
+}

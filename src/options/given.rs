@@ -63,6 +63,8 @@ pub struct Given {
     values: BTreeMap<&'static str, Vec<Value>>,
     listeners: Vec<GivenListener>,
     bridges: Vec<GivenBridge>,
+    /// As [`Options::mosquitto_db`](super::Options::mosquitto_db).
+    mosquitto_db: Option<PathBuf>,
 }
 
 /// A value in force.
@@ -133,6 +135,15 @@ impl Given {
         }
     }
 
+    /// Names the database that Mosquitto would use.
+    pub(crate) fn set_mosquitto_db(&mut self, path: PathBuf) {
+        self.mosquitto_db = Some(path);
+    }
+
+    pub(super) fn mosquitto_db(&self) -> Option<PathBuf> {
+        self.mosquitto_db.clone()
+    }
+
     /// Adds a listener with options of its own.
     pub(crate) fn add_listener(&mut self, listener: GivenListener) {
         self.listeners.push(listener);
@@ -158,6 +169,7 @@ impl Given {
             }
         }
         self.bridges.extend(other.bridges);
+        self.mosquitto_db = self.mosquitto_db.or(other.mosquitto_db);
         for (name, values) in other.values {
             self.values.entry(name).or_insert(values);
         }

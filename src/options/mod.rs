@@ -48,6 +48,9 @@ pub struct Options {
     pub engine: EngineChoice,
     /// The directory of sessions and messages; none keeps them in memory.
     pub data_dir: Option<PathBuf>,
+    /// The database that Mosquitto would use with the same file: it is imported into a data
+    /// directory without data. No option of its own, but what a file of Mosquitto's says.
+    pub mosquitto_db: Option<PathBuf>,
     /// The safety of an acknowledged change.
     pub durability: Durability,
     /// The owner of a client identifier.
@@ -156,6 +159,7 @@ impl Options {
             pin: Pin::Auto,
             busy_poll_us: 0,
             data_dir: None,
+            mosquitto_db: None,
             engine: EngineChoice::Auto,
             durability: Durability::Commit,
             client_id_owner: ClientIdOwner::Connected,
@@ -246,6 +250,7 @@ impl Options {
     /// value is valid.
     pub(crate) fn build_or_list(given: &Given) -> Result<Self, Vec<Wrong>> {
         let mut options = Self::unset();
+        options.mosquitto_db = given.mosquitto_db();
         let mut defaults = ListenerOptions::unset();
         let mut wrong = Vec::new();
         for option in OPTIONS {

@@ -1,5 +1,6 @@
 //! Opens the data directory: restores an earlier process's state, and starts the journal.
 
+use super::adopt::adopt;
 use super::failure::Failure;
 use crate::base::{causes, random};
 use crate::broker::{Homes, Past, TOLD};
@@ -40,8 +41,11 @@ pub(super) fn open(
 ) -> Result<Durable, Failure> {
     let Some(path) = &options.data_dir else { return Ok(Durable::default()) };
     let directory = Directory::open(path).map_err(|error| unusable(path, error))?;
-    let mut recovered = recover(&directory, clock)?;
     let boot = clock::boot();
+    if let Some(database) = &options.mosquitto_db {
+        adopt(&directory, database, options, read_clocks(boot))?;
+    }
+    let mut recovered = recover(&directory, clock)?;
     let state = &mut recovered.state;
     let journal_ms = read_clocks(boot).journal_ms(state.clock.as_ref(), state.earliest_ms());
     let epoch = Epoch::at(journal_ms, clock.now());

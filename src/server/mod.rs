@@ -1,6 +1,7 @@
 //! Composition: reads the options, starts the workers, and stops them when told to.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod audit;
 pub mod authentication;
 mod bridges;

@@ -5,7 +5,7 @@ use super::super::Contents;
 use super::add;
 use super::reader::{Line, last};
 use crate::options::{Value, Wrong};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The limit of queued messages in ringmq; Mosquitto accepts more, or has none.
 const QUEUED_MESSAGES_MAX: i64 = 10_000_000;
@@ -98,20 +98,20 @@ impl Translation<'_> {
         self.add("max-packet-size", line, size.clamp(PACKET_SIZE_MIN, PACKET_SIZE_MAX));
     }
 
-    /// Adds a data directory: a folder of ringmq's own within Mosquitto's.
+    /// Adds a data directory: a folder of ringmq's own beside Mosquitto's database, which is
+    /// imported when the folder has no data yet.
     fn persistence(&mut self, lines: &[Line]) {
         let Some(line) = last(lines, "persistence").filter(|line| line.is_true()) else { return };
-        let Some(location) = last(lines, "persistence_location") else {
-            let cause = "persistence true without persistence_location: ringmq's state stays in \
-                         memory; say where with persistence_location";
-            return self.warn(line, cause);
+        let location = last(lines, "persistence_location").filter(|line| !line.value.is_empty());
+        let file = last(lines, "persistence_file").filter(|line| !line.value.is_empty());
+        let name = file.map_or("mosquitto.db", |line| &line.value);
+        // Mosquitto puts one behind the other, also where the name is an absolute path.
+        let database = match location {
+            Some(location) => PathBuf::from(format!("{}/{name}", location.value)),
+            None => PathBuf::from(name),
         };
-        let folder = Path::new(&location.value);
-        if folder.join("mosquitto.db").exists() {
-            let cause = "persistence_location: ringmq does not read Mosquitto's mosquitto.db there";
-            self.warn(location, cause);
-        }
-        self.add("data-dir", location, folder.join("ringmq").display());
+        self.add("data-dir", location.or(file).unwrap_or(line), folder_beside(&database).display());
+        self.contents.given.set_mosquitto_db(database);
     }
 
     /// Adds an expiry of hours, days, weeks, months of 30 days, or years of 365.
@@ -212,6 +212,11 @@ impl Translation<'_> {
     fn refuse(&mut self, line: &Line, cause: impl ToString) {
         self.contents.wrong.push(Wrong::new(&line.value_origin, cause.to_string()));
     }
+}
+
+/// The folder of ringmq's own beside a file; in the working directory where the file has no folder.
+fn folder_beside(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join("ringmq")
 }
 
 /// The length of a text's last character in bytes.

@@ -42,6 +42,8 @@ const COUNTERPARTS: &[(&str, &str)] = &[
     ("retain_available", "retain-available"),
     ("sys_interval", "sys-interval"),
     ("log_type", "log-level"),
+    ("user", "user"),
+    ("pid_file", "pid-file"),
 ];
 
 /// Mosquitto's names for the option `name`.
@@ -59,13 +61,15 @@ mod tests {
     #[test]
     fn every_option_that_is_translated_has_its_counterpart() {
         // These only say what ringmq does anyway, or are refused with the fix.
-        let without = ["include_dir", "per_listener_settings", "log_dest", "user"];
+        let without = ["include_dir", "per_listener_settings", "log_dest", "connection"];
         let is_translated = |name: &str| match meaning(name).unwrap() {
             Meaning::Structure
             | Meaning::Listener(_)
             | Meaning::Security(_)
             | Meaning::Broker(_) => !without.contains(&name),
-            Meaning::Ignored(..) | Meaning::Refused(..) | Meaning::Part(_) => false,
+            Meaning::Bridge | Meaning::Ignored(..) | Meaning::Refused(..) | Meaning::Part(_) => {
+                false
+            }
         };
         for name in names() {
             let has_one = COUNTERPARTS.iter().any(|(known, _)| *known == name);

@@ -215,7 +215,7 @@ const TABLE: &[(&str, Meaning)] = &[
         ),
     ),
     ("packet_buffer_size", Ignored(ALWAYS, "ringmq sizes its buffers itself")),
-    ("persistence_file", Ignored(ALWAYS, "ringmq names its files itself")),
+    ("persistence_file", Broker(Text)),
     ("persistence_location", Broker(Text)),
     ("autosave_interval", Ignored(ALWAYS, WRITTEN)),
     ("autosave_on_changes", Ignored(FALSE, WRITTEN)),

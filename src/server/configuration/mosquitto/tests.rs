@@ -152,6 +152,7 @@ fn limits_of_the_broker_are_translated() {
     assert_eq!(memory("memory_limit 0"), MaxMemory::Percent(80));
     let kept = self::options("persistence true\npersistence_location /var/lib/m/");
     assert_eq!(kept.data_dir.as_deref(), Some("/var/lib/m/ringmq".as_ref()));
+    assert_eq!(kept.mosquitto_db.as_deref(), Some("/var/lib/m/mosquitto.db".as_ref()));
     assert_eq!(self::options("persistence_location /var/lib/m/").data_dir, None);
     let sum = "listener 1\nmax_connections 5\nlistener 2\nmax_connections 6";
     assert_eq!(self::options(sum).max_connections, 11);
@@ -162,7 +163,6 @@ fn limits_of_the_broker_are_translated() {
 #[test]
 fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
     let warned = [
-        ("persistence true", "m.conf:1:13: persistence true without persistence_location: "),
         ("autosave_interval 1", "before it acknowledges"),
         ("log_dest syslog", "m.conf:1:10: log_dest syslog: ringmq logs to the standard error"),
         ("listener 1\nciphers AES", "m.conf:2:1: ciphers has no"),
