@@ -27,6 +27,7 @@ const COUNTERPARTS: &[(&str, &str)] = &[
     ("acl_file", "acl-file"),
     ("persistence_location", "data-dir"),
     ("persistence", "data-dir"),
+    ("persistence_file", "data-dir"),
     ("max_connections", "max-connections"),
     ("global_max_connections", "max-connections"),
     ("max_inflight_messages", "max-inflight"),
