@@ -1,7 +1,6 @@
 //! What keeps the tree as it should be: who may import whom, how long a file may be, where `unsafe`
-//! may stand, that the README knows every option, and that `docs/INVARIANTS.md` knows every code.
+//! may stand, and that `docs/INVARIANTS.md` knows every code.
 
-use ringmq::options::OPTIONS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
@@ -578,14 +577,6 @@ fn no_place_holders() {
         }
     }
     report(wrong);
-}
-
-#[test]
-fn the_readme_knows_every_option() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let missing =
-        |option: &&ringmq::options::OptionDef| !readme.contains(&format!("`--{}", option.name));
-    report(OPTIONS.iter().filter(missing).map(|option| format!("--{}", option.name)).collect());
 }
 
 /// The lines of a manifest that name a dependency, each with its section and the line before it.

@@ -24,8 +24,8 @@ pub use table::OPTIONS;
 pub(crate) use table::find_option;
 pub(crate) use values::core_list;
 pub use values::{
-    AdminSocket, ClientIdOwner, Durability, EngineChoice, Expected, LogFormat, LogLevel, MaxMemory,
-    Pin,
+    AdminSocket, ClientIdOwner, Durability, EngineChoice, Expected, LogDestination, LogFormat,
+    LogLevel, MaxMemory, Pin,
 };
 
 use std::net::SocketAddr;
@@ -141,6 +141,10 @@ pub struct Options {
     pub log_level: LogLevel,
     /// The format of log lines.
     pub log_format: LogFormat,
+    /// The places that log lines go to.
+    pub log_destination: LogDestination,
+    /// Whether log lines of text begin with the time.
+    pub log_timestamp: bool,
     /// The file of the audit log; none for no audit log.
     pub audit_log: Option<PathBuf>,
     /// The bytes at which a new audit log begins; 0 for never.
@@ -205,6 +209,8 @@ impl Options {
             retain_available: false,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
+            log_destination: LogDestination::NONE,
+            log_timestamp: true,
             audit_log: None,
             audit_log_max_bytes: 0,
             audit_log_keep: 0,

@@ -2,7 +2,7 @@
 
 use super::option_def::{OptionDef, Set};
 use super::parsers::{anonymous, http_url, network, path, paths, websocket_path};
-use super::values::{AdminSocket, Expected, parse, within};
+use super::values::{AdminSocket, Expected, LogDestination, parse, within};
 use crate::limits::{AUDIT_KEEP_MAX, WORKERS_MAX};
 
 /// The option with that name.
@@ -673,6 +673,21 @@ pub const OPTIONS: &[OptionDef] = &[
         "text",
         "Write log lines for people or as JSON objects.",
         |options, value| parse(value, FORMAT).map(|format| options.log_format = format),
+    ),
+    OptionDef::broker(
+        "log-dest",
+        "PLACES",
+        "stderr",
+        "Write log lines there: stderr, file:PATH, syslog, syslog:local0 to syslog:local7, topic \
+         (below $SYS/broker/log), or none; several have commas between.",
+        |options, value| LogDestination::parse(value).map(|it| options.log_destination = it),
+    ),
+    OptionDef::broker(
+        "log-timestamp",
+        "true|false",
+        "true",
+        "Begin log lines of text with the time.",
+        |options, value| parse(value, BOOLEAN).map(|choice| options.log_timestamp = choice),
     ),
     OptionDef::broker(
         "audit-log",

@@ -75,6 +75,55 @@ impl fmt::Display for LogLevel {
     }
 }
 
+/// The places that log lines go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDestination {
+    /// The standard error.
+    pub has_stderr: bool,
+    /// A file.
+    pub file: Option<PathBuf>,
+    /// The system's log, with this facility.
+    pub syslog: Option<u8>,
+    /// Topics below `$SYS/broker/log`.
+    pub has_topic: bool,
+}
+
+impl LogDestination {
+    pub(super) const NONE: Self =
+        Self { has_stderr: false, file: None, syslog: None, has_topic: false };
+
+    /// The places in a list with commas.
+    pub(super) fn parse(text: &str) -> Result<Self, Expected> {
+        let refused =
+            || Expected::refused(text, "stderr, none, file:PATH, syslog, syslog:local0 or topic");
+        let mut all = Self::NONE;
+        for word in text.split(',') {
+            match word.split_once(':').unwrap_or((word, "")) {
+                ("stderr", "") => all.has_stderr = true,
+                ("none", "") => {}
+                ("file", path) if path.starts_with('/') => all.file = Some(path.into()),
+                ("syslog", facility) => {
+                    all.syslog = Some(facility_of(facility).ok_or_else(refused)?)
+                }
+                ("topic", "") => all.has_topic = true,
+                _ => return Err(refused()),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The number of a facility of the system's log.
+fn facility_of(name: &str) -> Option<u8> {
+    match name.strip_prefix("local") {
+        _ if name.is_empty() || name == "daemon" => Some(3),
+        Some(number) => {
+            number.parse().ok().filter(|number| *number < 8).map(|number: u8| 16 + number)
+        }
+        None => None,
+    }
+}
+
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {

@@ -106,7 +106,7 @@ fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
     let wrong = |wrong| Failure::usage(wrong).in_format(format);
     let options = Options::build(&contents.given).map_err(wrong)?;
     // What was logged has to be out before a last line may follow: the guard sees to that.
-    let started = logging::start(options.log_level, options.log_format);
+    let started = logging::start(&options);
     let not_started = |error| Failure::start(format!("cannot log: {error}")).in_format(format);
     let (log, _guard) = started.map_err(not_started)?;
     let given = contents.log();

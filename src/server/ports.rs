@@ -51,6 +51,8 @@ impl Ports {
             {
                 paths.extend(path.parent());
             }
+            let log = options.log_destination.file.as_deref().filter(|path| path.is_file());
+            paths.extend(log);
             super::user::hand_over(user, &paths)?;
         }
         Ok(Self { sockets, files, metrics, admin, pid_file })

@@ -48,9 +48,10 @@ impl Reloader {
         let _ = self.reload("SIGHUP");
     }
 
-    /// Goes on in a new audit log, when the old one was moved away.
+    /// Goes on in a new log and audit log, where the old ones were moved away.
     pub(super) fn reopen(&self) {
         self.audit.reopen();
+        self.log.reopen();
     }
 
     /// Reads all files again: the configuration file, and every file that it names. The audit log

@@ -129,6 +129,9 @@ fn serve_operators(
 ) -> Result<(), Failure> {
     tokio::spawn(observer.clone().publish_sys_topics());
     tokio::spawn(service::stay_alive(observer.clone()));
+    if observer.in_force.borrow().settings.options.log_destination.has_topic {
+        tokio::spawn(observer.clone().publish_log());
+    }
     let serve = |listening, routes| tokio::spawn(observer::serve(listening, routes));
     let tcp = |listener| TcpListener::from_std(listener).map_err(Failure::start);
     if let Some(listener) = metrics {

@@ -21,6 +21,17 @@ pub(super) fn append(line: &[u8], text: &mut Vec<u8>) {
     text.extend_from_slice(rest);
 }
 
+/// Appends a line of the log as a packet for the system's log.
+pub(super) fn append_packet(line: &[u8], facility: u8, text: &mut Vec<u8>) {
+    let mut told = Vec::new();
+    append(line, &mut told);
+    // `<4>`, and what stands behind it.
+    let (level, rest) = (told[1] - b'0', &told[3..]);
+    let priority = u32::from(facility) * 8 + u32::from(level);
+    text.extend_from_slice(format!("<{priority}>ringmq[{}]: ", std::process::id()).as_bytes());
+    text.extend_from_slice(rest);
+}
+
 /// Several lines of an error in journald's form.
 pub(super) fn error(lines: &str) -> String {
     lines.lines().map(|line| format!("<3>{line}\n")).collect()

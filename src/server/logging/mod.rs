@@ -2,6 +2,7 @@
 
 mod journald;
 mod line;
+mod output;
 mod sink;
 mod tail;
 
@@ -11,8 +12,9 @@ pub(super) use sink::Guard;
 pub(super) use tail::Tail;
 
 use crate::broker::TOLD;
-use crate::options::{LogFormat, LogLevel};
-use sink::{Reader, Sink};
+use crate::options::{LogDestination, LogFormat, LogLevel, Options};
+use output::{Form, Output};
+use sink::Sink;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[derive(Clone)]
 pub(super) struct Log {
     set_level: Arc<dyn Fn(LevelFilter) + Send + Sync>,
+    sink: Sink,
     tail: Tail,
 }
 
@@ -41,6 +44,11 @@ impl Log {
     /// Logs lines of at least this importance from now on.
     pub(super) fn set_level(&self, level: LogLevel) {
         (self.set_level)(filter(level));
+    }
+
+    /// Goes on in a new file, where the old one was moved away.
+    pub(super) fn reopen(&self) {
+        self.sink.reopen();
     }
 
     /// The last lines.
@@ -63,26 +71,24 @@ pub(super) fn write_error(lines: &str) {
 /// Starts to log; the waiting lines are written when the guard is dropped.
 ///
 /// # Errors
-/// The system gives no thread.
-pub(super) fn start(level: LogLevel, format: LogFormat) -> io::Result<(Log, Guard)> {
-    let reader = match format {
-        _ if journald::reads(io::stderr()) => Reader::Journald,
-        LogFormat::Text if io::stderr().is_terminal() => Reader::Terminal,
-        _ => Reader::Plain,
-    };
+/// A file cannot be opened, or the system gives no thread.
+pub(super) fn start(options: &Options) -> Result<(Log, Guard), String> {
+    let (level, format) = (options.log_level, options.log_format);
+    let (outputs, has_colours) = outputs(options)?;
     let notice = move |count| {
         let fields = [("left_out", Field::Number(count))];
         line(format, Level::WARN, "Log lines are left out: the log is read too slowly", &fields)
     };
     let tail = Tail::default();
-    let (sink, guard) = Sink::start(io::stderr(), reader, notice, tail.clone())?;
+    let started = Sink::start((outputs, format), has_colours, notice, tail.clone());
+    let (sink, guard) = started.map_err(|error| error.to_string())?;
     let (level, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(level);
     let lines = || {
         let writer = sink.clone();
         tracing_subscriber::fmt::layer()
             .with_writer(writer)
-            .with_ansi(reader == Reader::Terminal)
+            .with_ansi(has_colours)
             .with_target(false)
     };
     match format {
@@ -103,7 +109,33 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> io::Result<(Log, Guar
     }
     // It fails only when the registry is gone, which is not while anything runs.
     let set_level = Arc::new(move |level| handle.reload(level).unwrap_or_default());
-    Ok((Log { set_level, tail }, guard))
+    Ok((Log { set_level, sink, tail }, guard))
+}
+
+/// The places that the options name, and whether lines may have colours.
+fn outputs(options: &Options) -> Result<(Vec<Output>, bool), String> {
+    let LogDestination { has_stderr, file, syslog, .. } = &options.log_destination;
+    let plain = if options.log_timestamp { Form::Plain } else { Form::Untimed };
+    let mut outputs = Vec::new();
+    let is_alone = file.is_none() && syslog.is_none() && plain == Form::Plain;
+    let has_colours =
+        is_alone && options.log_format == LogFormat::Text && io::stderr().is_terminal();
+    if *has_stderr {
+        let form = match has_colours {
+            _ if journald::reads(io::stderr()) => Form::Journald,
+            true => Form::Terminal,
+            false => plain,
+        };
+        outputs.push(Output::new(io::stderr(), form));
+    }
+    if let Some(path) = file {
+        outputs.push(Output::file(path, plain).map_err(|error| {
+            let path = path.display();
+            format!("cannot open the file {path}: {error}; make its folder writable for this user")
+        })?);
+    }
+    outputs.extend(syslog.map(Output::syslog));
+    Ok((outputs, has_colours))
 }
 
 const fn filter(level: LogLevel) -> LevelFilter {

@@ -1,10 +1,11 @@
 //! The lines that wait for the thread that writes them. Logging never waits: lines without room are
 //! left out while the log is not read, and a notice tells their number.
 
-use super::journald;
+use super::output::Output;
 use super::tail::Tail;
 use crate::io::clock::Clock;
 use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES, STOP_LOG};
+use crate::options::LogFormat;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,23 +19,13 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// The interval between two notices about lines left out.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The reader of the lines that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
-    /// A file or a program.
-    Plain,
-    /// A terminal that shows colours.
-    Terminal,
-    /// systemd's journal.
-    Journald,
-}
-
 /// Takes log lines.
 #[derive(Debug, Clone)]
 pub(super) struct Sink {
     lines: Sender<Message>,
     waiting: Arc<Waiting>,
-    reader: Reader,
+    /// Whether lines may have colours.
+    has_colours: bool,
 }
 
 /// Writes the waiting lines when it is dropped, as far as time allows.
@@ -52,6 +43,8 @@ struct Waiting {
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
+    /// Files are opened anew, behind all earlier lines.
+    Reopen,
     /// The end: all earlier lines are written when the other end of this channel is dropped.
     End(#[expect(dead_code, reason = "that it is dropped is what counts")] Sender<()>),
 }
@@ -63,8 +56,8 @@ impl Sink {
     /// # Errors
     /// The system gives no thread.
     pub(super) fn start(
-        output: impl Write + Send + 'static,
-        reader: Reader,
+        (outputs, format): (Vec<Output>, LogFormat),
+        has_colours: bool,
         notice: impl Fn(u64) -> String + Send + 'static,
         tail: Tail,
     ) -> io::Result<(Self, Guard)> {
@@ -73,15 +66,20 @@ impl Sink {
         let mut writer = Writer {
             lines: received,
             waiting: Arc::clone(&waiting),
-            output,
-            reader,
+            outputs,
+            format,
             notice,
-            batch: Vec::new(),
             tail,
         };
         let body = move || writer.run(Clock::start());
         std::thread::Builder::new().name("log".into()).spawn(body)?;
-        Ok((Self { lines: lines.clone(), waiting, reader }, Guard(lines)))
+        Ok((Self { lines: lines.clone(), waiting, has_colours }, Guard(lines)))
+    }
+
+    /// Goes on in new files, where the old ones were moved away.
+    pub(super) fn reopen(&self) {
+        // As below.
+        let _ = self.lines.send(Message::Reopen);
     }
 
     fn take(&self, line: &[u8]) {
@@ -93,7 +91,7 @@ impl Sink {
             return;
         }
         let mut line = line.to_vec();
-        one_line(&mut line, self.reader == Reader::Terminal);
+        one_line(&mut line, self.has_colours);
         // It fails only when the writer has ended, as the process does.
         let _ = self.lines.send(Message::Line(line));
     }
@@ -138,17 +136,16 @@ impl Drop for Guard {
     }
 }
 
-struct Writer<W, N> {
+struct Writer<N> {
     lines: Receiver<Message>,
     waiting: Arc<Waiting>,
-    output: W,
-    reader: Reader,
+    outputs: Vec<Output>,
+    format: LogFormat,
     notice: N,
-    batch: Vec<u8>,
     tail: Tail,
 }
 
-impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
+impl<N: Fn(u64) -> String> Writer<N> {
     fn run(&mut self, clock: Clock) {
         let mut told = clock.now();
         while let Ok(first) = self.lines.recv() {
@@ -158,37 +155,47 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
                 self.tell_left_out();
                 told = clock.now();
             }
-            if end.is_some() {
-                return;
+            match end {
+                None => {}
+                Some(Message::Reopen) => self.reopen(),
+                Some(_) => return,
             }
         }
     }
 
-    /// Writes a line and the lines behind it; returns the end, if it is among them.
+    /// Writes a line and the lines behind it; returns the message behind them that is no line.
     fn write_batch(&mut self, first: Message) -> Option<Message> {
-        let (mut next, mut cost, mut count) = (Some(first), 0, 0);
-        self.batch.clear();
+        let (mut next, mut cost, mut count, mut bytes) = (Some(first), 0, 0, 0);
         while let Some(Message::Line(line)) = next {
             cost += line.len() + LOG_LINE_BYTES;
             count += 1;
+            bytes += line.len();
             self.put(&line);
             self.tail.add(line);
-            let has_room = self.batch.len() < BATCH_BYTES;
-            next = if has_room { self.lines.try_recv().ok() } else { None };
+            next = if bytes < BATCH_BYTES { self.lines.try_recv().ok() } else { None };
         }
         self.tail.tell();
-        if self.output.write_all(&self.batch).and_then(|()| self.output.flush()).is_err() {
+        if !self.write() {
             self.waiting.left_out.fetch_add(count, Ordering::Relaxed);
         }
         self.waiting.bytes.fetch_sub(cost, Ordering::Relaxed);
         next
     }
 
-    /// Appends a line to the batch, in its reader's form.
     fn put(&mut self, line: &[u8]) {
-        match self.reader {
-            Reader::Plain | Reader::Terminal => self.batch.extend_from_slice(line),
-            Reader::Journald => journald::append(line, &mut self.batch),
+        self.outputs.iter_mut().for_each(|output| output.put(line, self.format));
+    }
+
+    /// Writes to all places; false when one of them has failed.
+    fn write(&mut self) -> bool {
+        let failures = self.outputs.iter_mut().filter_map(|output| output.write().err());
+        failures.count() == 0
+    }
+
+    fn reopen(&mut self) {
+        for output in &mut self.outputs {
+            // Lines go on into the old file then.
+            let _ = output.reopen();
         }
     }
 
@@ -198,9 +205,8 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
             return;
         }
         let notice = (self.notice)(count).into_bytes();
-        self.batch.clear();
         self.put(&notice);
-        let is_written = self.output.write_all(&self.batch).is_ok();
+        let is_written = self.write();
         self.tail.add(notice);
         self.tail.tell();
         if !is_written {
@@ -211,6 +217,7 @@ impl<W: Write, N: Fn(u64) -> String> Writer<W, N> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Form;
     use super::*;
     use std::sync::Mutex;
 
@@ -236,7 +243,13 @@ mod tests {
         let written = Arc::default();
         let output = Gate(gate, Arc::clone(&written));
         let notice = |count| format!("{count} left out\n");
-        let (sink, guard) = Sink::start(output, Reader::Plain, notice, Tail::default()).unwrap();
+        let (sink, guard) = Sink::start(
+            (vec![Output::new(output, Form::Plain)], LogFormat::Text),
+            false,
+            notice,
+            Tail::default(),
+        )
+        .unwrap();
         let line = [&[b'x'; 999][..], b"\n"].concat();
         let sent = 3 * LOG_BYTES_MAX / line.len();
         for _ in 0..sent {

@@ -1,13 +1,17 @@
 //! The log as events: its last lines, then those that come.
 
 use super::super::logging::Tail;
+use super::Observer;
 use super::api::Nothing;
 use super::document::STREAM;
 use super::stream::{Viewers, event};
+use crate::base::ids::WorkerId;
+use crate::worker::Notice;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,6 +45,34 @@ async fn log(
     viewers.show(|sender| send_lines(tail, sender))
 }
 
+impl Observer {
+    /// Publishes the lines that come from now on below `$SYS/broker/log`, where Mosquitto has its
+    /// own: E, W, I and D.
+    pub(in crate::server) async fn publish_log(self) {
+        let mut news = self.tail.news();
+        let mut next = *news.borrow_and_update();
+        loop {
+            let (first, lines) = self.tail.lines(next, LINES_AT_ONCE);
+            if lines.is_empty() {
+                if news.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            next = first + lines.len() as u64;
+            let topics = lines.iter().map(|line| {
+                let (time, level, message, _) = parts(line);
+                let letter = level.chars().next().unwrap_or('I');
+                (format!("$SYS/broker/log/{letter}"), format!("{time}: {message}"))
+            });
+            let topics: Arc<[(String, String)]> = topics.collect();
+            for worker in WorkerId::all(self.notices.workers()) {
+                self.notices.send(worker, Notice::Tell(Arc::clone(&topics)));
+            }
+        }
+    }
+}
+
 async fn send_lines(tail: Tail, sender: Sender<Bytes>) {
     let (mut news, mut next) = (tail.news(), 0);
     loop {
@@ -61,8 +93,15 @@ async fn send_lines(tail: Tail, sender: Sender<Bytes>) {
 
 /// A line as an object: its number, time, level and message, and its fields where the log is JSON.
 fn line_json(number: u64, line: &[u8]) -> String {
+    let (time, level, message, fields) = parts(line);
+    json!({ "number": number, "time": time, "level": level, "message": message, "fields": fields })
+        .to_string()
+}
+
+/// The time, the level, the message and the fields of a line in either format.
+fn parts(line: &[u8]) -> (String, String, String, Map<String, Value>) {
     let line = without_colours(&String::from_utf8_lossy(line));
-    let (time, level, message, fields) = match serde_json::from_str::<Map<String, Value>>(&line) {
+    match serde_json::from_str::<Map<String, Value>>(&line) {
         Ok(mut fields) => {
             let mut take = |name| match fields.remove(name) {
                 Some(Value::String(text)) => text,
@@ -75,9 +114,7 @@ fn line_json(number: u64, line: &[u8]) -> String {
             let (level, message) = rest.trim_start().split_once(' ').unwrap_or_default();
             (time.to_owned(), level.to_owned(), message.trim_end().to_owned(), Map::new())
         }
-    };
-    json!({ "number": number, "time": time, "level": level, "message": message, "fields": fields })
-        .to_string()
+    }
 }
 
 /// The text without the sequences that colour it on a terminal.

@@ -28,6 +28,7 @@ pub(super) fn translate(file: &str, lines: &[Line], contents: &mut Contents) {
     translation.packet_size(lines);
     translation.persistence(lines);
     translation.log_level(lines);
+    translation.log_destinations(lines);
     translation.user(lines, file);
 }
 
@@ -55,7 +56,7 @@ impl Translation<'_> {
             "global_max_connections" => self.add("max-connections", line, number.max(0)),
             "retain_available" => self.add("retain-available", line, line.is_true()),
             "persistent_client_expiration" => self.session_expiry(line),
-            "log_dest" => self.log_destination(line),
+            "log_timestamp" => self.add("log-timestamp", line, line.is_true()),
             "pid_file" => self.add("pid-file", line, &line.value),
             // These are seen together.
             _ => {}
@@ -168,18 +169,53 @@ impl Translation<'_> {
         self.add("log-level", line, levels[level]);
     }
 
-    fn log_destination(&mut self, line: &Line) {
-        match line.value.as_str() {
-            "stderr" => {}
-            "none" | "stdout" | "file" | "syslog" | "topic" | "dlt" => {
-                let destination = &line.value;
-                self.warn(
-                    line,
-                    format!("log_dest {destination}: ringmq logs to the standard error only"),
-                );
+    /// Adds all places that log lines go to.
+    fn log_destinations(&mut self, lines: &[Line]) {
+        let facility = last(lines, "log_facility").map(|line| line.value.clone());
+        let mut places: Vec<String> = Vec::new();
+        let mut named = None;
+        for line in lines.iter().filter(|line| line.name == "log_dest") {
+            let (word, path) = line.value.split_once([' ', '\t']).unwrap_or((&line.value, ""));
+            let place = match word {
+                "stderr" | "topic" => word.to_owned(),
+                "stdout" => {
+                    self.warn(line, "log_dest stdout: ringmq logs to the standard error instead");
+                    "stderr".to_owned()
+                }
+                "syslog" => match &facility {
+                    Some(facility) => format!("syslog:local{facility}"),
+                    None => "syslog".to_owned(),
+                },
+                "file" => match std::path::absolute(path.trim()) {
+                    Ok(path) => format!("file:{}", path.display()),
+                    Err(_) => {
+                        self.refuse(line, "log_dest file: name the file: log_dest file PATH");
+                        continue;
+                    }
+                },
+                // As there, it forgets what was named before it.
+                "none" => {
+                    places.clear();
+                    named = Some(line);
+                    continue;
+                }
+                "dlt" => {
+                    self.warn(line, "log_dest dlt: ringmq does not log there");
+                    continue;
+                }
+                other => {
+                    self.refuse(line, format!("log_dest: {other:?} is no place of Mosquitto's"));
+                    continue;
+                }
+            };
+            named = Some(line);
+            if !places.contains(&place) {
+                places.push(place);
             }
-            other => self.refuse(line, format!("log_dest: {other:?} is no place of Mosquitto's")),
         }
+        let Some(line) = named else { return };
+        let places = if places.is_empty() { "none".to_owned() } else { places.join(",") };
+        self.add("log-dest", line, places);
     }
 
     /// Adds the user that a broker becomes which root starts: Mosquitto gives up root, whether a

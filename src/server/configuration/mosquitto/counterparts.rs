@@ -43,6 +43,9 @@ const COUNTERPARTS: &[(&str, &str)] = &[
     ("retain_available", "retain-available"),
     ("sys_interval", "sys-interval"),
     ("log_type", "log-level"),
+    ("log_dest", "log-dest"),
+    ("log_facility", "log-dest"),
+    ("log_timestamp", "log-timestamp"),
     ("user", "user"),
     ("pid_file", "pid-file"),
 ];
@@ -62,7 +65,7 @@ mod tests {
     #[test]
     fn every_option_that_is_translated_has_its_counterpart() {
         // These only say what ringmq does anyway, or are refused with the fix.
-        let without = ["include_dir", "per_listener_settings", "log_dest", "connection"];
+        let without = ["include_dir", "per_listener_settings", "connection"];
         let is_translated = |name: &str| match meaning(name).unwrap() {
             Meaning::Structure
             | Meaning::Listener(_)

@@ -79,7 +79,7 @@ const GIVEN_OUT: &str = "identifiers that ringmq gives out have a form of its ow
 const OWN_BRIDGE: &str = "what a bridge does here needs no login, and no permission";
 const BRIDGE_TCP: &str =
     "the bridge asks the other broker by keepalive_interval whether it is there";
-const LOG_LINES: &str = "lines have a time in UTC and go to the standard error";
+const LOG_LINES: &str = "lines have the time in UTC, as RFC 3339 writes it";
 const WRITTEN: &str = "with persistence true ringmq writes each change before it acknowledges it";
 const CIPHERS: &str = "ringmq offers only suites with forward secrecy and authenticated \
                        encryption: AES-GCM and ChaCha20-Poly1305, with keys from ECDHE";
@@ -198,7 +198,9 @@ const TABLE: &[(&str, Meaning)] = &[
     ("retain_available", Broker(Boolean)),
     ("global_max_connections", Broker(Number)),
     ("log_type", Broker(Word)),
-    ("log_dest", Broker(Word)),
+    ("log_dest", Broker(Texts)),
+    ("log_facility", Broker(Number)),
+    ("log_timestamp", Broker(Boolean)),
     ("user", Broker(Text)),
     ("pid_file", Broker(Text)),
     ("persistence", Broker(Boolean)),
@@ -234,8 +236,6 @@ const TABLE: &[(&str, Meaning)] = &[
     ("retry_interval", Ignored(ALWAYS, "Mosquitto itself has dropped it")),
     ("enable_control_api", Ignored(FALSE, "ringmq has no $CONTROL topics")),
     ("connection_messages", Ignored(ALWAYS, "log_type decides which lines are logged")),
-    ("log_facility", Ignored(ALWAYS, LOG_LINES)),
-    ("log_timestamp", Ignored(TRUE, LOG_LINES)),
     ("log_timestamp_format", Ignored(ALWAYS, LOG_LINES)),
     ("websockets_log_level", Ignored(ALWAYS, "log_type decides which lines are logged")),
     ("websockets_headers_size", Ignored(ALWAYS, "ringmq reads headers up to a limit of its own")),

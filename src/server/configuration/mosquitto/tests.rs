@@ -164,7 +164,7 @@ fn limits_of_the_broker_are_translated() {
 fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
     let warned = [
         ("autosave_interval 1", "before it acknowledges"),
-        ("log_dest syslog", "m.conf:1:10: log_dest syslog: ringmq logs to the standard error"),
+        ("log_dest stdout", "m.conf:1:10: log_dest stdout: ringmq logs to the standard error"),
         ("listener 1\nciphers AES", "m.conf:2:1: ciphers has no"),
         ("listener 1\ncertfile c\nkeyfile k\ntls_version tlsv1.1", "at least tlsv1.2"),
         ("listener 1\nmax_qos 1", "m.conf:2:1: max_qos"),
