@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use ringmq::store::record::{Attributes, Record};
 use ringmq::store::{Reading, Stamp, State};
 use ringmq::transfer::{ImportError, Terms, export, import};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use support::folder::Folder;
@@ -217,6 +218,7 @@ fn sample(format: u32) -> Database {
     database.client_message(ClientMessage { message: 70, packet_id: 9, qos: 1, state: 2, ..ends });
     database.client_message(ClientMessage { client: "nobody", message: 70, ..QUEUED });
     database.subscription("stays", "a/+", 0b0010_1001, 6);
+    database.subscription("stays", "a/2", 2, 4);
     database.subscription("stays", "$share/g/a/#", 0b0000_0110, 0);
     database.subscription("ends", "#", 0b0000_0110, 0);
     database.subscription("ended", "#", 1, 0);
@@ -240,7 +242,7 @@ fn formats_5_and_6_are_read_as_they_are_published() {
         assert_eq!(rest, SAMPLE.replace("USER", user), "format {format}");
         assert_eq!(
             found.counts.to_string(),
-            "2 sessions, 3 subscriptions (1 shared), 1 retained messages, 4 queued messages, 3 \
+            "2 sessions, 4 subscriptions (1 shared), 1 retained messages, 4 queued messages, 3 \
              messages in flight, 1 received at QoS 2 and not released, 0 wills; left out: 1 \
              expired sessions, 2 expired messages, 1 QoS 0 messages for sessions, 3 entries whose \
              session or message the file lacks, 1 chunks of unknown kinds"
@@ -430,11 +432,11 @@ fn wrong_lines_are_told_with_their_number_and_cause() {
         ("\"filter\":\"#\"", "\"filter\":\"#/a\"", "line 5: filter: "),
         ("\"identifier\":6", "\"identifier\":268435456", "line 9: identifier: "),
         ("\"retain_handling\":2", "\"retain_handling\":3", "line 9: retain_handling: "),
-        ("\"message\":1,\"qos\":1}", "\"message\":5,\"qos\":1}", "line 12: message: no line tells"),
-        ("\"number\":9", "\"number\":8", "line 14: number: 8 belongs"),
-        ("[7,4]", "[2,4]", "line 18: deliveries: 2 is there twice"),
-        ("\"sent\",\"session\":5", "\"sent\",\"session\":9", "line 17: session: no line tells"),
-        ("\"lines\":18", "\"lines\":17", "line 19: 17 lines were written"),
+        ("\"message\":1,\"qos\":1}", "\"message\":5,\"qos\":1}", "line 13: message: no line tells"),
+        ("\"number\":9", "\"number\":8", "line 15: number: 8 belongs"),
+        ("[7,4]", "[2,4]", "line 19: deliveries: 2 is there twice"),
+        ("\"sent\",\"session\":5", "\"sent\",\"session\":9", "line 18: session: no line tells"),
+        ("\"lines\":19", "\"lines\":17", "line 20: 17 lines were written"),
         ("\"format\":1", "\"format\":2", "line 1: format 2 is not known"),
         ("\"kind\":\"received\"", "\"kind\":\"deceived\"", "line 6: unknown variant"),
         ("\"expiry_s\":100", "\"expiry\":100", "line 4: unknown field"),
@@ -445,7 +447,7 @@ fn wrong_lines_are_told_with_their_number_and_cause() {
     }
     let more = format!("{}\n", wrong_lines("x", "x"));
     let error = import(more.as_bytes(), &terms(false)).unwrap_err().to_string();
-    assert!(error.starts_with("line 20: something follows"), "{error}");
+    assert!(error.starts_with("line 21: something follows"), "{error}");
 }
 
 #[test]
@@ -465,7 +467,7 @@ fn the_commands_move_a_directory_to_another_one() {
     let (status, _, error) = ringmq(&["import", shown(&file), shown(&one)]);
     assert!(status == 2 && error.contains("holds data already"), "{error}");
     let (status, lines, _) = ringmq(&["export", shown(&one)]);
-    assert_eq!((status, lines.lines().count()), (0, 19), "{lines}");
+    assert_eq!((status, lines.lines().count()), (0, 20), "{lines}");
     let backup = folder.path().join("backup.jsonl");
     let (status, said, _) = ringmq(&["export", shown(&one), "--output", shown(&backup)]);
     assert!(status == 0 && said.contains("3 messages in flight"), "{said}");
@@ -523,6 +525,41 @@ fn what_cannot_be_imported_or_exported_gets_one_line_and_makes_nothing() {
     drop(server);
 }
 
+/// What came to the members of a group, whoever got it.
+fn by_group(came: Vec<(String, Vec<Came>)>) -> BTreeMap<String, Vec<Came>> {
+    let mut all: BTreeMap<String, Vec<Came>> = BTreeMap::new();
+    for (name, came) in came {
+        let is_member = name.starts_with("member");
+        let came_before = all.entry(if is_member { "group".into() } else { name }).or_default();
+        came_before.extend(came);
+        if is_member {
+            came_before.sort();
+        }
+    }
+    all
+}
+
+#[test]
+fn what_is_exported_is_delivered_as_if_it_had_stayed() {
+    let folder = Folder::new();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    let mut server = serve(&one);
+    fill(server.port(0));
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.ends(), Some(Some(0)));
+    let backup = folder.path().join("backup.jsonl");
+    let (status, said, _) = ringmq(&["export", shown(&one), "--output", shown(&backup)]);
+    assert!(status == 0 && said.contains("(2 shared), 6 retained"), "{said}");
+    assert!(said.contains(" 3 messages in flight, 2 received at QoS 2"), "{said}");
+    assert_eq!(ringmq(&["import", shown(&backup), shown(&other)]).0, 0);
+    assert_eq!(ringmq(&["export", shown(&other)]).1, std::fs::read_to_string(&backup).unwrap());
+    let [wanted, found] = [&one, &other].map(|data| by_group(collect(serve(data).port(0))));
+    assert_eq!(wanted["group"].len(), 4, "{wanted:?}");
+    for (name, wanted) in &wanted {
+        assert_eq!(&found[name], wanted, "{name}");
+    }
+}
+
 #[test]
 fn a_start_with_a_file_of_mosquittos_goes_on_with_its_data() {
     let folder = Folder::new();
@@ -535,14 +572,16 @@ fn a_start_with_a_file_of_mosquittos_goes_on_with_its_data() {
     let file = folder.write("ringmq.conf", configuration);
     let (listen, config) = (["--listen", "127.0.0.1:0"], ["--config", shown(&file)]);
     let flags = [listen, config].concat();
-    let server = Server::start(&flags);
+    let mut server = Server::start(&flags);
     server.logs("mosquitto.db: 8 sessions, 11 subscriptions (0 shared), 6 retained messages");
     server.logs(&format!("Data is kept in {}", shown(&folder.path().join("ringmq"))));
     let mut queue = Client::new(server.port(0), "queue");
     assert_eq!(queue.collect_some(31).len(), 31);
     queue.finish();
     assert_eq!(std::fs::read(database_in(&folder)).unwrap(), kept, "the file is left as it was");
-    drop(server);
+    // Nobody tells a client that its PUBCOMP is on disk, but a stop waits for that.
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.ends(), Some(Some(0)));
     // Only once: what has been delivered since does not come back.
     let server = Server::start(&flags);
     assert_eq!(server.count("Imported"), 0);
@@ -599,7 +638,7 @@ fn the_database_is_where_mosquitto_has_it() {
         let directory = ["env", "--chdir", shown(folder.path())];
         let flags = ["--listen", "127.0.0.1:0", "--config", shown(&configuration)];
         let server = Server::start_under(&directory, &flags);
-        server.logs(": 2 sessions, 3 subscriptions");
+        server.logs(": 2 sessions, 4 subscriptions");
         drop(server);
         let beside = folder.path().join(database).with_file_name("ringmq");
         assert!(beside.is_dir(), "{}", beside.display());

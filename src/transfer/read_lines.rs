@@ -11,6 +11,7 @@ use crate::base::maps::{HashMap, HashSet};
 use crate::limits::IMPORT_LINE_BYTES_MAX;
 use crate::store::record::{Published, Record, Whole};
 use crate::store::{Epoch, State};
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 
 /// Reads all lines.
@@ -43,7 +44,7 @@ struct Lines {
     has_begun: bool,
     has_ended: bool,
     messages: HashSet<MessageId>,
-    client_ids: HashSet<Box<str>>,
+    client_ids: BTreeSet<Box<str>>,
     /// The places of the sessions.
     places: HashMap<SessionNumber, usize>,
     sessions: Vec<Session>,
@@ -63,7 +64,7 @@ impl Default for Lines {
             has_begun: false,
             has_ended: false,
             messages: HashSet::default(),
-            client_ids: HashSet::default(),
+            client_ids: BTreeSet::new(),
             places: HashMap::default(),
             sessions: Vec::new(),
         }

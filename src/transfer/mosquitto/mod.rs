@@ -1,19 +1,17 @@
 //! A database of Mosquitto's as a state.
-//!
-//! Mosquitto routes a QoS 2 message when its publisher releases it, ringmq when it comes. So
-//! messages that wait for their PUBREL are routed here, to the sessions of the database.
 
 mod chunks;
+mod received;
 mod session;
 
 use super::counts::Counts;
 use super::error::ImportError;
 use super::{Imported, Terms};
 use crate::base::ids::{DeliveryNumber, ListenerId, MessageId, SessionNumber};
-use crate::base::maps::{HashMap, HashSet};
-use crate::mqtt::{Frame, Publish, Sender, SubscriptionOptions, TopicFilter, Version, matches};
+use crate::base::maps::HashMap;
+use crate::mqtt::{Frame, Publish, Sender, SubscriptionOptions, TopicFilter, Version};
 use crate::store::record::{
-    Body, Owner, Published, Record, StoredDelivery, StoredExpiry, Subscription, Whole,
+    Body, Owner, Published, Record, StoredDelivery, StoredExpiry, Subscription,
 };
 use crate::store::{Epoch, State, VERSION_MIN};
 use chunks::{Chunk, Chunks, Message};
@@ -221,74 +219,6 @@ impl<'a> Database<'a> {
     fn retain(&mut self, id: MessageId) {
         self.version += 1;
         self.state.apply(published(id, None, Some(self.version)));
-    }
-
-    /// Routes the messages that Mosquitto routes upon PUBREL.
-    fn receive(&mut self, sessions: &mut [(Whole<'static>, Sent)]) {
-        for (client_id, packet_id, message) in std::mem::take(&mut self.received) {
-            let place = sessions
-                .iter()
-                .position(|(whole, _)| whole.attributes.client_id == client_id && packet_id != 0);
-            let (Some(place), Some(known)) = (place, self.messages.get(&message).cloned()) else {
-                self.counts.left_out.stray += 1;
-                continue;
-            };
-            let received = &mut sessions[place].0.received;
-            if received.contains(&packet_id) {
-                self.counts.left_out.stray += 1;
-                continue;
-            }
-            received.push(packet_id);
-            if known.is_expired {
-                self.counts.left_out.expired += 1;
-                continue;
-            }
-            self.route(&known, place, sessions);
-        }
-    }
-
-    fn route(&mut self, known: &Known, publisher: usize, sessions: &mut [(Whole<'static>, Sent)]) {
-        if known.retain {
-            self.retain(known.id);
-        }
-        let topic = self.state.messages[&known.id].topic().to_owned();
-        let mut groups = HashSet::default();
-        for (place, (whole, _)) in sessions.iter_mut().enumerate() {
-            let mut ordinary: Option<StoredDelivery<'static>> = None;
-            let mut shared = Vec::new();
-            for subscription in &whole.subscriptions {
-                let filter = TopicFilter::parsed(&subscription.filter);
-                let options = SubscriptionOptions::decode(subscription.options, Version::V5);
-                let options = options.unwrap_or_default();
-                let is_own = place == publisher && options.no_local;
-                if is_own || !matches(filter.filter, &topic) {
-                    continue;
-                }
-                let ids = Some(subscription.subscription_id).filter(|id| *id != 0);
-                let delivery = StoredDelivery {
-                    qos: known.qos.min(options.qos as u8),
-                    retain: known.retain && options.retain_as_published,
-                    subscription_ids: ids.into_iter().collect(),
-                    ..StoredDelivery::default()
-                };
-                if filter.share_name.is_some() {
-                    if groups.insert(subscription.filter.to_string()) {
-                        let share = Some(subscription.filter.clone());
-                        shared.push(StoredDelivery { share, ..delivery });
-                    }
-                    continue;
-                }
-                // One delivery for all that match, at the greatest of their QoS. [MQTT-3.3.5-1]
-                let merged = ordinary.get_or_insert_default();
-                merged.qos = merged.qos.max(delivery.qos);
-                merged.retain |= delivery.retain;
-                merged.subscription_ids.extend(delivery.subscription_ids);
-            }
-            for delivery in ordinary.into_iter().chain(shared).filter(|each| each.qos > 0) {
-                let number = self.number_for(known.id, &whole.deliveries);
-                whole.deliveries.push((known.id, StoredDelivery { number, ..delivery }));
-            }
-        }
     }
 
     /// The number of a session's next delivery of a message: none for the first one, which goes by

@@ -111,6 +111,8 @@ impl Translation<'_> {
             Some(location) => PathBuf::from(format!("{}/{name}", location.value)),
             None => PathBuf::from(name),
         };
+        // The log names the path, so each separator stands once.
+        let database: PathBuf = database.components().collect();
         self.add("data-dir", location.or(file).unwrap_or(line), folder_beside(&database).display());
         self.contents.given.set_mosquitto_db(database);
     }
