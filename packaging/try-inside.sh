@@ -1,6 +1,6 @@
 #!/bin/bash
 # The steps of try.sh, inside the Debian that it has made.
-set -euo pipefail
+set -eEuo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive HOME=/root LC_ALL=C.UTF-8
 
 failed() {
@@ -20,6 +20,9 @@ until_ok() {
     done
     failed "$*"
 }
+
+# Refuses a command that succeeds.
+never() { ! "$@" >/dev/null 2>&1 || failed "this succeeds: $*"; }
 
 # Without systemd the unit's ExecStart= runs under its user, with the folders that it asks for.
 unit=/usr/lib/systemd/system/ringmq.service
@@ -78,7 +81,7 @@ dpkg -i --force-confdef --force-confold /root/next.deb
 [ -d /run/systemd/system ] || start
 until_ok ringmq health
 grep -qx '# A line of the owner.' /etc/ringmq/ringmq.toml
-! grep -q 'next version' /etc/ringmq/ringmq.toml
+never grep 'next version' /etc/ringmq/ringmq.toml
 retained one
 mosquitto_pub -h 127.0.0.1 -t kept -m two -r -q 1
 
@@ -96,8 +99,10 @@ fi
 step "remove: settings and data stay"
 [ -d /run/systemd/system ] || stop
 dpkg -r ringmq
-! pgrep -x ringmq
-[ ! -e /usr/bin/ringmq ] && [ -e /etc/ringmq/ringmq.toml ] && [ -n "$(ls /var/lib/ringmq)" ]
+never pgrep -x ringmq
+[ ! -e /usr/bin/ringmq ]
+[ -e /etc/ringmq/ringmq.toml ]
+[ -n "$(ls /var/lib/ringmq)" ]
 
 step "install again: they are used"
 dpkg -i --force-confdef --force-confold /root/next.deb
@@ -108,6 +113,6 @@ retained two
 step "purge"
 [ -d /run/systemd/system ] || stop
 dpkg -P ringmq
-[ ! -e /etc/ringmq ] && [ ! -e /var/lib/ringmq ] && [ ! -e $unit ]
-! pgrep -x ringmq
+for path in /etc/ringmq /var/lib/ringmq $unit; do [ ! -e $path ]; done
+never pgrep -x ringmq
 echo "try: all steps passed"

@@ -114,6 +114,19 @@ fn check_says_everything_at_once_and_looks_into_the_files_that_are_named() {
 }
 
 #[test]
+fn the_files_of_packages_let_no_stranger_in() {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let check = |name| run(&["check", packaging.join(name).to_str().unwrap()]);
+    let (status, text, _) = check("ringmq.toml");
+    let local = "nothing is wrong\n  listens on mqtt://127.0.0.1:1883\n";
+    assert!(status == Some(0) && text.ends_with(local), "{text}");
+    // Other machines reach it, so that its owner has to say who comes in.
+    let (status, text, _) = check("container.toml");
+    let only = text.lines().count() == 1 && text.contains("; give --password-file FILE, or");
+    assert!(status == Some(2) && only, "{text}");
+}
+
+#[test]
 fn only_regular_files_are_read_whatever_names_them() {
     let folder = Folder::new();
     let path = |name: &str| folder.path().join(name).display().to_string();

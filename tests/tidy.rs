@@ -579,6 +579,19 @@ fn no_place_holders() {
     report(wrong);
 }
 
+#[test]
+fn packaging_names_the_image_of_this_version() {
+    let mut wrong = Vec::new();
+    for path in ["packaging/compose.yaml", "packaging/kubernetes/statefulset.yaml"] {
+        let text = std::fs::read_to_string(root().join(path)).unwrap();
+        let image = concat!("image: localhost/ringmq:", env!("CARGO_PKG_VERSION"), "\n");
+        if !text.contains(image) {
+            wrong.push(format!("{path} has no line {}", image.trim_end()));
+        }
+    }
+    report(wrong);
+}
+
 /// The lines of a manifest that name a dependency, each with its section and the line before it.
 fn dependencies(manifest: &str) -> Vec<(&str, &str, &str)> {
     let (mut section, mut before, mut found) = ("", "", Vec::new());

@@ -38,6 +38,12 @@ const LISTENERS: &str = "
 #[[listener]]
 #listen = \"unix:/run/ringmq/mqtt.sock\"
 #allow-anonymous = true
+
+# A connection to another broker: docs/BRIDGES.md has all its keys.
+#[[bridge]]
+#name = \"cloud\"
+#address = \"mqtts://broker.example.org\"
+#topic = [\"sensors/# out 1\", \"commands/# in 1\"]
 ";
 
 /// The text of `examples/ringmq.toml`.
@@ -84,13 +90,17 @@ fn value(option: &OptionDef) -> String {
 /// A sample value for an option without a default.
 fn sample(option: &OptionDef) -> String {
     match (option.value_name, option.name.strip_suffix("-file")) {
+        ("FILE", Some("pid")) => "/run/ringmq.pid".to_owned(),
         ("FILE", Some(name)) => format!("{name}.txt"),
         ("FILE", None) if option.name == "audit-log" => "audit.log".to_owned(),
         ("FILE", None) => format!("{}.pem", option.name),
         ("NETWORK", _) => "10.0.0.0/8".to_owned(),
         ("ORIGIN", _) => "https://example.org".to_owned(),
         ("ADDR:PORT", _) => "127.0.0.1:9884".to_owned(),
-        _ => "https://auth.example.org/mqtt".to_owned(),
+        ("DIR", _) => "/var/lib/ringmq".to_owned(),
+        ("NAME", _) => "ringmq".to_owned(),
+        ("URL", _) => "https://auth.example.org/mqtt".to_owned(),
+        (placeholder, _) => unreachable!("{}: no sample of {placeholder}", option.name),
     }
 }
 
