@@ -3,12 +3,17 @@
 use super::bridge::GivenBridge;
 use super::listener::ListenerOptions;
 use super::option_def::OptionDef;
+use super::places::{LOCAL, resolve, usable};
 use super::table::OPTIONS;
 use super::values::{Expected, LogFormat};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+/// The port without a given one.
+const DEFAULT_PORT: u16 = 1883;
 
 /// A value as the user gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,8 +254,11 @@ impl Given {
         if !self.listeners.is_empty() {
             return self.listeners.clone();
         }
-        let default = super::find_option("listen").expect("it is in the table").default;
-        vec![GivenListener::new(Value::new(default, "the default"), Vec::new())]
+        let default = |address| {
+            let listen = SocketAddr::new(address, DEFAULT_PORT).to_string();
+            GivenListener::new(Value::new(listen, "the default"), Vec::new())
+        };
+        usable(LOCAL.to_vec()).into_iter().map(default).collect()
     }
 }
 
@@ -259,6 +267,37 @@ impl GivenListener {
     #[must_use]
     pub(crate) const fn new(listen: Value, own: Vec<(&'static OptionDef, Vec<Value>)>) -> Self {
         Self { listen, own, overruled: Vec::new() }
+    }
+
+    /// The listener, once for each address where its URL has a name.
+    ///
+    /// # Errors
+    /// The name has no address.
+    pub(super) fn by_address(self) -> Result<Vec<Self>, Wrong> {
+        let text = &self.listen.text;
+        let start = text.find("://").map_or(0, |at| at + 3);
+        let end = text[start..].find(['/', '?']).map_or(text.len(), |at| start + at);
+        let host = text[start..end].rsplit_once(':').map_or(&text[start..end], |(host, _)| host);
+        let is_name = host.starts_with(|c: char| c.is_ascii_alphabetic())
+            && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+        if !is_name || text.starts_with("unix:") {
+            return Ok(vec![self]);
+        }
+        let unknown = |error| {
+            let cause = format!("{host:?} is no address of this machine: {error}");
+            Wrong::new(&self.listen.origin, cause)
+        };
+        let addresses = resolve(Some(host), None).map_err(unknown)?;
+        let rest = &text[start + host.len()..];
+        let at = |address: &IpAddr| {
+            let host = match address {
+                IpAddr::V4(address) => address.to_string(),
+                IpAddr::V6(address) => format!("[{address}]"),
+            };
+            let text = format!("{}{host}{rest}", &text[..start]);
+            Self { listen: Value { text, ..self.listen.clone() }, ..self.clone() }
+        };
+        Ok(addresses.iter().map(at).collect())
     }
 
     /// The listener's settings: its own, and for the rest `defaults`; or all its faults.

@@ -7,6 +7,7 @@ mod given;
 mod listener;
 mod option_def;
 mod parsers;
+pub(crate) mod places;
 mod table;
 mod values;
 
@@ -271,7 +272,14 @@ impl Options {
             wrong.extend(set.and_then(|()| option.set_of(&mut defaults, values)).err());
         }
         let listeners = given.listeners();
-        for listener in &listeners {
+        let mut of_listeners = Vec::new();
+        for listener in listeners {
+            match listener.by_address() {
+                Ok(listeners) => of_listeners.extend(listeners),
+                Err(cause) => wrong.push(cause),
+            }
+        }
+        for listener in &of_listeners {
             match listener.build(&defaults) {
                 Ok(listener) => options.listeners.push(listener),
                 Err(causes) => wrong.extend(causes),
@@ -297,8 +305,9 @@ impl Options {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        listener::settle_anonymous(&mut options.listeners)
-            .map_err(|(index, cause)| vec![Wrong::new(&listeners[index].listen.origin, cause)])?;
+        listener::settle_anonymous(&mut options.listeners).map_err(|(index, cause)| {
+            vec![Wrong::new(&of_listeners[index].listen.origin, cause)]
+        })?;
         Ok(options)
     }
 }
@@ -394,8 +403,20 @@ mod tests {
         for (url, shown) in urls {
             assert_eq!(set("listen", url).unwrap().listeners[0].to_string(), *shown);
         }
-        for wrong in ["localhost:1883", "http://127.0.0.1", "unix:a", "mqtt://127.0.0.1/a", "", "?"]
-        {
+        let addresses = |url| {
+            let listeners = set("listen", url).unwrap().listeners;
+            listeners.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(addresses("localhost:1885").contains(&"mqtt://127.0.0.1:1885".to_owned()));
+        assert!(addresses("ws://localhost/a").contains(&"ws://127.0.0.1:8083/a".to_owned()));
+        for wrong in [
+            "no-such-host.invalid:1883",
+            "http://127.0.0.1",
+            "unix:a",
+            "mqtt://127.0.0.1/a",
+            "",
+            "?",
+        ] {
             assert!(set("listen", wrong).is_err(), "{wrong}");
         }
     }

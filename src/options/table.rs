@@ -18,9 +18,10 @@ pub const OPTIONS: &[OptionDef] = &[
         "URL",
         "127.0.0.1:1883",
         "Accept connections here; may be repeated. mqtt://, mqtts://, ws:// or wss:// with an \
-         address and perhaps a port, as in mqtts://0.0.0.0:8883, or unix:/run/ringmq.sock; no \
-         scheme is mqtt, port 0 takes a free one. Options for this listener alone follow a ?, as \
-         in mqtts://[::]?client-certificates=required.",
+         address or a host's name and perhaps a port, as in mqtts://0.0.0.0:8883, or \
+         unix:/run/ringmq.sock; no scheme is mqtt, port 0 takes a free one. Without any, port 1883 \
+         of 127.0.0.1 and [::1]. Options for this listener alone follow a ?, as in \
+         mqtts://[::]?client-certificates=required.",
         Set::Listen,
     ),
     OptionDef::list(

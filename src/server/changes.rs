@@ -154,7 +154,7 @@ mod tests {
                 {"option": "max-inflight", "from": "256", "to": "9"},
             ],
             "at_next_start": ["workers"],
-            "listeners": ["mqtt://127.0.0.1:1883"],
+            "listeners": options[0].listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "files": [path],
         });
         assert_eq!(entry, expected);

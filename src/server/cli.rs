@@ -209,7 +209,7 @@ mod tests {
             &["--workers", "-1"],
             &["--workers", "1", "--workers", "2"],
             &["--pin", "1,1"],
-            &["--listen", "localhost:1883"],
+            &["--listen", "no-such-host.invalid:1883"],
             &["--max-packet-size", "99999999999999999999"],
             &["--log-level", "loud\nly"],
         ];

@@ -327,7 +327,7 @@ mod tests {
             ("max-inflight = [1]", "a.toml:1:16: max-inflight takes one value, and this is a list"),
             ("pin = 1979-05-27", "a.toml:1:7: pin takes one value, and this is a time"),
             ("acl-file = true", "a.toml:1:12: acl-file takes text in quotes, and this is true or"),
-            ("listen = ['127.0.0.1:1', 'x']", "a.toml:1:26: listen: \"x\" is not a listener such"),
+            ("listen = ['127.0.0.1:1', '!']", "a.toml:1:26: listen: \"!\" is not a listener such"),
             ("proxy-from = ['x', '::1']", "a.toml:1:15: proxy-from: \"x\" is not a network"),
             ("listen = '0.0.0.0:1'", "a.toml:1:10: listen: mqtt://0.0.0.0:1: no option says which"),
             ("[listener]\nlisten = 'x'", "begin each listener with [[listener]]"),

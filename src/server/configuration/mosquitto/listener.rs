@@ -1,9 +1,9 @@
 //! Options of listeners.
 
 use super::super::Contents;
-use super::places::{LOCAL, resolve, usable};
 use super::reader::{Line, Section, last};
 use super::{add, security};
+use crate::options::places::{LOCAL, resolve, usable};
 use crate::options::{GivenListener, OptionDef, Value, Wrong, find_option};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

@@ -12,7 +12,6 @@
 mod broker;
 mod counterparts;
 mod listener;
-mod places;
 mod reader;
 mod table;
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! The addresses of a listener: Mosquitto takes names, and listens on every address of a name.
+//! The addresses of a listener: a name stands for every address that it has on this machine.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 /// The unspecified addresses, for every address of this machine.
-pub(super) const EVERYWHERE: [IpAddr; 2] =
+const EVERYWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
 /// The addresses that only this machine reaches.
-pub(super) const LOCAL: [IpAddr; 2] =
+pub(crate) const LOCAL: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// The addresses of `host`, or of every interface without a host; IPv4 first. `family` keeps one
@@ -16,7 +16,7 @@ pub(super) const LOCAL: [IpAddr; 2] =
 ///
 /// # Errors
 /// `host` is a name without an address.
-pub(super) fn resolve(host: Option<&str>, family: Option<&str>) -> io::Result<Vec<IpAddr>> {
+pub(crate) fn resolve(host: Option<&str>, family: Option<&str>) -> io::Result<Vec<IpAddr>> {
     let mut found = match host.map(|host| (host, host.parse())) {
         None => EVERYWHERE.to_vec(),
         Some((_, Ok(address))) => vec![address],
@@ -30,7 +30,7 @@ pub(super) fn resolve(host: Option<&str>, family: Option<&str>) -> io::Result<Ve
 
 /// The addresses that this machine has, or all of them when it has none. So a machine without IPv6
 /// gets IPv4 alone.
-pub(super) fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+pub(crate) fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let is_here = |address: &IpAddr| UdpSocket::bind(SocketAddr::new(*address, 0)).is_ok();
     let here: Vec<_> = addresses.iter().copied().filter(is_here).collect();
     if here.is_empty() { addresses } else { here }
