@@ -17,7 +17,8 @@ use crate::mqtt::{
     ConnAck, Connect, ConnectError, Frame, Packet, PacketType, ProtocolError, ReasonCode, Version,
     level_count,
 };
-use crate::options::{ClientIdOwner, ClientIdSource, Options};
+use crate::options::{ClientIdOwner, ClientIdSource, ListenerOptions, MqttVersion, Options};
+use crate::store::qos;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,7 @@ impl Shard {
         connect: &Connect<'_>,
     ) -> Result<Option<String>, ProtocolError> {
         self.check_excess(id)?;
+        self.check_terms(id, connect)?;
         let by_user = self.client_id_by_user(id, connect)?;
         self.check_connect(connect, by_user.is_some())?;
         let is_left_to_broker = by_user.is_none() && connect.client_id.is_empty();
@@ -170,6 +172,27 @@ impl Shard {
             }
         };
         Err(ProtocolError::new(code, cause))
+    }
+
+    /// Refuses a client that the listener does not serve.
+    fn check_terms(&mut self, id: LinkId, connect: &Connect<'_>) -> Result<(), ProtocolError> {
+        let Some(listener) = self.listener_options(id) else { return Ok(()) };
+        let version = match connect.version {
+            Version::V31 => MqttVersion::V31,
+            Version::V311 => MqttVersion::V311,
+            Version::V5 => MqttVersion::V5,
+        };
+        let refuse = |code, cause| Err(ProtocolError::new(code, cause));
+        if !listener.mqtt_versions.is_empty() && !listener.mqtt_versions.contains(&version) {
+            // [MQTT-3.1.2-2]
+            let cause = "the listener does not speak this version of MQTT";
+            return refuse(ReasonCode::UnsupportedProtocolVersion, cause);
+        }
+        if connect.will.as_ref().is_some_and(|will| will.qos as u8 > listener.max_qos) {
+            // [MQTT-3.2.2-12]
+            return refuse(ReasonCode::QoSNotSupported, "the will's QoS is above the maximum");
+        }
+        Ok(())
     }
 
     /// The client identifier where the listener makes it of the user's name: of the one that the
@@ -198,10 +221,15 @@ impl Shard {
         self.clients.link(id).map_or_else(ListenerId::default, |link| link.origin.listener)
     }
 
+    /// The options of that listener; None for a bridge of the broker's own.
+    fn listener_options(&mut self, id: LinkId) -> Option<&ListenerOptions> {
+        let listener = self.listener_of(id).index();
+        self.clients.options.listeners.get(listener)
+    }
+
     /// True when the listener makes client identifiers of user names.
     fn takes_user_name(&mut self, id: LinkId) -> bool {
-        let listener = self.listener_of(id).index();
-        let listener = self.clients.options.listeners.get(listener);
+        let listener = self.listener_options(id);
         listener.is_some_and(|listener| listener.client_id == ClientIdSource::UserName)
     }
 
@@ -416,10 +444,12 @@ impl Shard {
         let server_keep_alive_s = request.server_keep_alive_s(options.max_keep_alive);
         let now = self.clients.now;
         let listener = self.listener_of(id);
+        let max_qos = options.listeners.get(listener.index()).map_or(2, |it| it.max_qos);
         let session = &mut self.clients.sessions[session_id.slot];
         session.link = Some(id);
         session.departed = None;
         session.listener = listener;
+        session.max_qos = qos(max_qos);
         session.identity = verified.identity.clone();
         session.grants = verified.grants.clone();
         session.ends = None;
@@ -467,6 +497,7 @@ impl Shard {
             code: ReasonCode::Success,
             session_expiry_s: shorter.then_some(session_expiry_s),
             receive_maximum: Some(options.receive_maximum).filter(|max| *max < u16::MAX),
+            maximum_qos: self.listener_options(id).map(|it| it.max_qos).filter(|qos| *qos < 2),
             retain_available: (!options.retain_available).then_some(false),
             packet_bytes_max: Some(options.max_packet_size),
             assigned_client_id: request.is_assigned.then_some(client_id),

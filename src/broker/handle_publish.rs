@@ -44,7 +44,7 @@ impl Shard {
             known = self.resolve_alias(id, alias, publish.topic)?;
             publish.topic = &known;
         }
-        self.check_publish(&publish)?;
+        self.check_publish(session, &publish)?;
         self.check_rate(id, frame.length)?;
         if publish.qos == QoS::ExactlyOnce && !self.note_received(session, publish.packet_id)? {
             // What it waits for may still be on its way to the disk.
@@ -251,8 +251,17 @@ impl Shard {
         Ok(topic.into())
     }
 
-    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), ProtocolError> {
+    fn check_publish(
+        &self,
+        session: SessionId,
+        publish: &Publish<'_>,
+    ) -> Result<(), ProtocolError> {
         let options = &self.clients.options;
+        if publish.qos > self.clients.sessions[session.slot].max_qos {
+            // [MQTT-3.2.2-11]
+            let code = ReasonCode::QoSNotSupported;
+            return Err(ProtocolError::new(code, "the QoS is above the maximum"));
+        }
         if level_count(publish.topic) > options.max_topic_levels as usize {
             let code = ReasonCode::TopicNameInvalid;
             return Err(ProtocolError::new(code, "the topic has too many levels"));

@@ -166,7 +166,8 @@ impl Shard {
         requested: &SubscribeFilter<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), ProtocolError> {
-        let SubscribeFilter { filter: text, options } = *requested;
+        let SubscribeFilter { filter: text, mut options } = *requested;
+        options.qos = options.qos.min(self.clients.sessions[session.slot].max_qos);
         self.pay_for_filter(text);
         let levels_max = self.clients.options.max_topic_levels as usize;
         let filter = match TopicFilter::parse(text, levels_max) {

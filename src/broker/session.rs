@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) number: SessionNumber,
     /// The listener by which the session's client came last.
     pub(super) listener: ListenerId,
+    /// The highest QoS at which the client publishes and is subscribed, as CONNACK has told it.
+    pub(super) max_qos: QoS,
     /// The identity of the client; None when there is nothing to tell clients by.
     pub(super) identity: Option<Arc<Identity>>,
     /// The permissions of the client; None for everything.
@@ -88,6 +90,7 @@ impl Session {
             client_id: client_id.into(),
             number,
             listener: ListenerId(0),
+            max_qos: QoS::ExactlyOnce,
             identity: None,
             grants: None,
             quota: None,

@@ -1,8 +1,8 @@
 //! The options of one bridge: a connection that this broker opens to another one.
 
 use super::given::{Value, Wrong};
-use super::parsers::path;
-use super::values::{Expected, parse, within};
+use super::parsers::{mqtt_version, path};
+use super::values::{Expected, MqttVersion, parse, within};
 use std::path::PathBuf;
 
 /// A bridge.
@@ -25,7 +25,7 @@ pub struct BridgeOptions {
     /// The password there.
     pub password: Option<String>,
     /// The version of MQTT that is spoken.
-    pub version: BridgeVersion,
+    pub version: MqttVersion,
     /// Whether MQTT 3 is asked for subscriptions as bridges need them, which some brokers refuse.
     pub try_private: bool,
     /// Seconds of silence after which the other broker is asked whether it is there, at least 5.
@@ -80,17 +80,6 @@ pub struct BridgeTopic {
     pub local_prefix: String,
     /// The beginning of topics there.
     pub remote_prefix: String,
-}
-
-/// The version of MQTT that a bridge speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BridgeVersion {
-    /// 3.1
-    V31,
-    /// 3.1.1
-    V311,
-    /// 5.0
-    V5,
 }
 
 /// The occasions on which a bridge opens its connection.
@@ -202,10 +191,10 @@ pub(crate) const BRIDGE_OPTIONS: &[BridgeOptionDef] = &[
     }),
     option("version", &["bridge_protocol_version"], |bridge, value| {
         bridge.version = match value {
-            "mqttv31" | "3.1" => BridgeVersion::V31,
-            "mqttv311" | "3.1.1" => BridgeVersion::V311,
-            "mqttv50" | "5.0" | "5" => BridgeVersion::V5,
-            _ => return Err(Expected::refused(value, "3.1, 3.1.1 or 5.0")),
+            "mqttv31" => MqttVersion::V31,
+            "mqttv311" => MqttVersion::V311,
+            "mqttv50" => MqttVersion::V5,
+            value => mqtt_version(value)?,
         };
         Ok(())
     }),
@@ -332,7 +321,7 @@ impl BridgeOptions {
             local_client_id: None,
             user: None,
             password: None,
-            version: BridgeVersion::V311,
+            version: MqttVersion::V311,
             try_private: true,
             keep_alive_s: 60,
             clean_session: false,

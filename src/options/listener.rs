@@ -3,7 +3,7 @@
 use super::given::{Value, Wrong};
 use super::option_def::{OptionDef, Set};
 use super::table::find_option;
-use super::values::Expected;
+use super::values::{Expected, MqttVersion};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -43,6 +43,10 @@ pub struct ListenerOptions {
     pub websocket_origins: Vec<Box<str>>,
     /// Networks of proxies; they have to send a PROXY header, which gives the client's address.
     pub proxy_from: Vec<IpNet>,
+    /// The versions of MQTT that are spoken; an empty list is all of them.
+    pub mqtt_versions: Vec<MqttVersion>,
+    /// The highest QoS at which clients publish, leave a will or are subscribed, at most 2.
+    pub max_qos: u8,
     /// Whether clients without credentials are let in; None until all listeners are known.
     pub allow_anonymous: Option<bool>,
     /// Whether clients may read `$SYS` where no access list says what they may read.
@@ -235,6 +239,8 @@ impl ListenerOptions {
             websocket_path: "/mqtt".into(),
             websocket_origins: Vec::new(),
             proxy_from: Vec::new(),
+            mqtt_versions: Vec::new(),
+            max_qos: 2,
             allow_anonymous: None,
             sys_readable: true,
             password_file: None,

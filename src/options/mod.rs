@@ -12,9 +12,7 @@ mod table;
 mod values;
 
 pub(crate) use bridge::{BRIDGE_OPTIONS, bridge_option, mosquittos_bridge_option};
-pub use bridge::{
-    BridgeAddress, BridgeOptions, BridgeStart, BridgeTls, BridgeTopic, BridgeVersion, GivenBridge,
-};
+pub use bridge::{BridgeAddress, BridgeOptions, BridgeStart, BridgeTls, BridgeTopic, GivenBridge};
 pub use given::{Given, GivenListener, InForce, Value, Wrong};
 pub use listener::{
     CertificateUser, ClientCertificates, ClientIdSource, Endpoint, JwtAlgorithm, ListenerOptions,
@@ -26,7 +24,7 @@ pub(crate) use table::find_option;
 pub(crate) use values::core_list;
 pub use values::{
     AdminSocket, ClientIdOwner, Durability, EngineChoice, Expected, LogDestination, LogFormat,
-    LogLevel, MaxMemory, Pin,
+    LogLevel, MaxMemory, MqttVersion, Pin,
 };
 
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Parsers of values: paths, networks, URLs.
 
-use super::values::{Expected, parse};
+use super::values::{Expected, MqttVersion, parse};
 use std::path::PathBuf;
 
 pub(super) fn path(value: &str) -> Option<PathBuf> {
@@ -14,6 +14,10 @@ pub(super) fn paths(values: &[&str]) -> Vec<PathBuf> {
 pub(super) fn websocket_path(value: &str) -> Result<Box<str>, Expected> {
     let is_path = value.starts_with('/') && !value.contains(['?', '#', ' ']);
     is_path.then(|| value.into()).ok_or_else(|| Expected::refused(value, "a path such as /mqtt"))
+}
+
+pub(super) fn mqtt_version(value: &str) -> Result<MqttVersion, Expected> {
+    parse(value, "3.1, 3.1.1 or 5.0")
 }
 
 /// A network, or one address.

@@ -1,7 +1,7 @@
 //! The table of options.
 
 use super::option_def::{OptionDef, Set};
-use super::parsers::{anonymous, http_url, network, path, paths, websocket_path};
+use super::parsers::{anonymous, http_url, mqtt_version, network, path, paths, websocket_path};
 use super::values::{AdminSocket, Expected, LogDestination, parse, within};
 use crate::limits::{AUDIT_KEEP_MAX, WORKERS_MAX};
 
@@ -131,6 +131,23 @@ pub const OPTIONS: &[OptionDef] = &[
             let networks = values.iter().map(|value| network(value)).collect::<Result<_, _>>();
             networks.map(|networks| listener.proxy_from = networks)
         },
+    ),
+    OptionDef::list(
+        "mqtt-version",
+        "VERSION",
+        "Let only clients of this version of MQTT in: 3.1, 3.1.1 or 5.0; may be repeated. Without \
+         one all may come in.",
+        |listener, values| {
+            let versions = values.iter().map(|value| mqtt_version(value)).collect();
+            Result::map(versions, |versions| listener.mqtt_versions = versions)
+        },
+    ),
+    OptionDef::listener(
+        "max-qos",
+        "QOS",
+        "2",
+        "Refuse messages and wills above this QoS (0 to 2), and grant subscriptions at most this.",
+        |listener, value| within(value, 0..=2).map(|qos| listener.max_qos = qos),
     ),
     OptionDef::listener(
         "allow-anonymous",

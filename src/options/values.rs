@@ -156,6 +156,30 @@ pub enum EngineChoice {
     Poll,
 }
 
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 3.1
+    V31,
+    /// 3.1.1
+    V311,
+    /// 5.0
+    V5,
+}
+
+impl FromStr for MqttVersion {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "3.1" => Ok(Self::V31),
+            "3.1.1" => Ok(Self::V311),
+            "5.0" | "5" => Ok(Self::V5),
+            _ => Err(()),
+        }
+    }
+}
+
 impl FromStr for EngineChoice {
     type Err = ();
 

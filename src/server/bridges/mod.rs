@@ -19,7 +19,7 @@ use crate::bridge::{Ended, Output, Rules, Terms, Translator, preparation};
 use crate::limits::BRIDGE_PRIMARY_S;
 use crate::metrics::Bridges as Figures;
 use crate::mqtt::Version;
-use crate::options::{BridgeOptions, BridgeStart, BridgeVersion, Options};
+use crate::options::{BridgeOptions, BridgeStart, MqttVersion, Options};
 use crate::worker::{Notice, Question, Reply};
 use carry::{Cause, Times, carry};
 use std::io;
@@ -125,9 +125,9 @@ impl Task {
         let shared = Arc::new(Shared::new(&bridge.name, &local_client_id));
         let terms = Terms {
             version: match bridge.version {
-                BridgeVersion::V31 => Version::V31,
-                BridgeVersion::V311 => Version::V311,
-                BridgeVersion::V5 => Version::V5,
+                MqttVersion::V31 => Version::V31,
+                MqttVersion::V311 => Version::V311,
+                MqttVersion::V5 => Version::V5,
             },
             rules: Arc::new(Rules::new(&bridge.topics)),
             client_id,

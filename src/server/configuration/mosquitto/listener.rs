@@ -25,6 +25,9 @@ const OF_TLS: &[&str] = &[
 const NO_REASON: &[&str] =
     &["tls_version", "max_topic_alias", "websockets_origin", "allow_anonymous", "acl_file"];
 
+/// Lines that Mosquitto refuses above all listeners.
+const NEED_LISTENER: &[&str] = &["accept_protocol_versions"];
+
 type Own = Vec<(&'static OptionDef, Vec<Value>)>;
 
 /// Adds listeners to a file's content.
@@ -41,19 +44,24 @@ impl<'a> Listeners<'a> {
 
     /// Adds the listeners for this machine alone, for a file that opens none.
     pub(super) fn add_local(&mut self, section: &Section) {
+        let mut own = self.security_of(section, true);
+        self.add_limits(&section.lines, &mut own);
         for line in &section.lines {
             let is_tls = OF_TLS.contains(&&*line.name) || line.name.ends_with("file");
             let is_security = matches!(&*line.name, "password_file" | "acl_file");
-            if is_tls && !is_security && !line.is_any(&["false", "0"]) {
+            if NEED_LISTENER.contains(&&*line.name) {
+                self.refuse(line, "has to stand below the listener that it describes");
+            } else if is_tls && !is_security && !line.is_any(&["false", "0"]) {
                 self.refuse(
                     line,
                     "describes a listener, and there is none; begin it: listener 8883",
                 );
-            } else if !is_security && line.name != "allow_anonymous" {
+            } else if !is_security
+                && !["allow_anonymous", "max_qos", "maximum_qos"].contains(&&*line.name)
+            {
                 self.warn(line, "describes a listener, and there is none: it is ignored");
             }
         }
-        let own = self.security_of(section, true);
         for address in usable(LOCAL.to_vec()) {
             let listen = SocketAddr::new(address, PORT).to_string();
             self.add_one(Value::new(listen, self.path.display().to_string()), own.clone());
@@ -75,7 +83,12 @@ impl<'a> Listeners<'a> {
     fn add_default(&mut self, section: &Section) {
         let Some(reason) = reason(section) else {
             for line in &section.lines {
-                self.warn(line, "stands above all listeners, where it changes nothing");
+                match NEED_LISTENER.contains(&&*line.name) {
+                    true => self.refuse(line, "has to stand below the listener that it describes"),
+                    false => {
+                        self.warn(line, "stands above all listeners, where it changes nothing");
+                    }
+                }
             }
             return;
         };
@@ -96,6 +109,7 @@ impl<'a> Listeners<'a> {
             own.retain(|(option, _)| option.name != "allow-anonymous");
             push(&mut own, "allow-anonymous", line, if line.is_true() { "true" } else { "false" });
         }
+        self.add_limits(lines, &mut own);
         match last(lines, "enable_proxy_protocol") {
             Some(line) if ["1", "2"].contains(&&*line.value) => {
                 for everywhere in ["0.0.0.0/0", "::/0"] {
@@ -140,6 +154,25 @@ impl<'a> Listeners<'a> {
         match self.places(section, scheme) {
             Ok(places) => places.into_iter().for_each(|place| self.add_one(place, own.clone())),
             Err(wrong) => self.contents.wrong.push(wrong),
+        }
+    }
+
+    /// Adds the versions and the QoS that clients of the listener may speak and use.
+    fn add_limits(&mut self, lines: &[Line], own: &mut Own) {
+        if let Some(line) = last(lines, "accept_protocol_versions") {
+            let words = line.value.split([',', ' ', '\t']).filter(|word| !word.is_empty());
+            for word in words.take_while(|word| !word.starts_with('#')) {
+                match word {
+                    "3" => push(own, "mqtt-version", line, "3.1"),
+                    "4" => push(own, "mqtt-version", line, "3.1.1"),
+                    "5" => push(own, "mqtt-version", line, "5.0"),
+                    other => self.refuse(line, format!("{other:?} is not 3, 4 or 5")),
+                }
+            }
+        }
+        let is_of_qos = |line: &&Line| matches!(&*line.name, "max_qos" | "maximum_qos");
+        if let Some(line) = lines.iter().rfind(is_of_qos) {
+            push(own, "max-qos", line, &line.value);
         }
     }
 
@@ -324,6 +357,7 @@ fn authorities(lines: &[Line]) -> impl Iterator<Item = &Line> {
 fn reason(section: &Section) -> Option<&Line> {
     section.lines.iter().find(|line| {
         let changes_nothing = NO_REASON.contains(&&*line.name)
+            || NEED_LISTENER.contains(&&*line.name)
             || line.is_any(&["false", "0"]) && OF_TLS.contains(&&*line.name)
             || line.name == "protocol" && line.value == "mqtt"
             || line.name == "max_connections" && line.value.starts_with('-');

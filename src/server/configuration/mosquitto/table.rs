@@ -102,6 +102,9 @@ const TABLE: &[(&str, Meaning)] = &[
     ("socket_domain", Listener(Word)),
     ("max_connections", Listener(Number)),
     ("max_topic_alias", Listener(Number)),
+    ("accept_protocol_versions", Listener(Texts)),
+    ("max_qos", Listener(Number)),
+    ("maximum_qos", Listener(Number)),
     ("certfile", Listener(Text)),
     ("keyfile", Listener(Text)),
     ("cafile", Listener(Text)),
@@ -150,12 +153,6 @@ const TABLE: &[(&str, Meaning)] = &[
         "disable_client_cert_date_checks",
         Ignored(FALSE, "certificates that have expired are refused"),
     ),
-    (
-        "accept_protocol_versions",
-        Ignored(ALWAYS, "MQTT 3.1, 3.1.1 and 5.0 are spoken on every listener"),
-    ),
-    ("max_qos", Ignored(&["2"], "QoS 0, 1 and 2 are served on every listener")),
-    ("maximum_qos", Ignored(&["2"], "QoS 0, 1 and 2 are served on every listener")),
     ("max_topic_alias_broker", Ignored(ALWAYS, "max_topic_alias counts for both directions")),
     ("http_dir", Ignored(ALWAYS, "ringmq serves no web pages: leave them to a web server")),
     // Who may come in.

@@ -129,6 +129,29 @@ fn sessions_are_anybodys_unless_identifiers_are_user_names() {
 }
 
 #[test]
+fn each_listener_limits_versions_and_qos() {
+    use crate::options::MqttVersion::{V5, V31, V311};
+    let of = |text: &str| {
+        let listener = options(text).listeners.remove(0);
+        (listener.mqtt_versions, listener.max_qos)
+    };
+    assert_eq!(
+        of("listener 1 ::1\naccept_protocol_versions 3, 4,5 # all"),
+        (vec![V31, V311, V5], 2)
+    );
+    assert_eq!(
+        of("listener 1 ::1\naccept_protocol_versions 3\naccept_protocol_versions 5"),
+        (vec![V5], 2)
+    );
+    assert_eq!(of("listener 1 ::1\nmax_qos 1\nlistener 2\nmax_qos 0"), (vec![], 1));
+    assert_eq!(of("listener 1 ::1\nmax_qos 0\nmaximum_qos 1"), (vec![], 1));
+    assert_eq!(of("max_qos 0"), (vec![], 0), "the local one");
+    let (options, warnings) = accepted("max_qos 1\nlistener 2 ::1");
+    assert_eq!(options.listeners.iter().map(|it| it.max_qos).collect::<Vec<_>>()[..2], [2, 1]);
+    assert!(warnings[0].contains("opens one more, on port 1883"), "{warnings:?}");
+}
+
+#[test]
 fn limits_of_the_broker_are_translated() {
     let options = options(
         "max_inflight_messages 0\nmax_queued_messages 0\nmax_queued_bytes 100000\n\
@@ -167,7 +190,6 @@ fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
         ("log_dest stdout", "m.conf:1:10: log_dest stdout: ringmq logs to the standard error"),
         ("listener 1\nciphers AES", "m.conf:2:1: ciphers has no"),
         ("listener 1\ncertfile c\nkeyfile k\ntls_version tlsv1.1", "at least tlsv1.2"),
-        ("listener 1\nmax_qos 1", "m.conf:2:1: max_qos"),
     ];
     for (text, start) in warned {
         let (_, warnings) = accepted(text);
@@ -217,6 +239,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("listener 1\ncafile c", "m.conf:2:1: cafile needs TLS"),
     ("certfile c", "m.conf:1:1: certfile describes a listener, and there is none"),
     ("cafile c", "m.conf:1:1: cafile describes a listener, and there is none"),
+    ("listener 1\naccept_protocol_versions 4 6", "m.conf:2:1: accept_protocol_versions \"6\" is"),
+    ("accept_protocol_versions 5", "m.conf:1:1: accept_protocol_versions has to stand below"),
+    (
+        "accept_protocol_versions 5\nlistener 1",
+        "m.conf:1:1: accept_protocol_versions has to stand below",
+    ),
+    ("listener 1 ::1\nmax_qos 3", "m.conf:2:9: max_qos: \"3\" is not a number from 0 to 2"),
     ("listener 1\npsk_hint x", "m.conf:2:1: psk_hint: ringmq has no TLS with pre-shared keys"),
     ("psk_file x", "m.conf:1:1: psk_file: ringmq has no TLS with pre-shared keys"),
     ("plugin /p.so", "m.conf:1:1: plugin: ringmq loads no plugins"),
