@@ -1,4 +1,4 @@
-//! What a listener takes: versions of MQTT, and QoS.
+//! What a listener takes: versions of MQTT, QoS, and client identifiers.
 
 mod support;
 
@@ -101,4 +101,50 @@ fn an_older_client_above_the_maximum_is_closed() {
         let refused = if is_above { (5, true) } else { (0, false) };
         assert_eq!(answer(&mut broker, &connect_with_will(4, qos)), refused);
     }
+}
+
+/// The identifier that a client of version 5 is given.
+fn assigned(broker: &mut Bare) -> String {
+    let link = broker.open();
+    broker.send(link, &connect("", None));
+    let connack = broker.take(link);
+    assert_eq!(connack[3], 0, "{connack:02x?}");
+    let at = connack.windows(2).position(|pair| pair == [0x12, 0]).expect("it is told");
+    let length = usize::from(connack[at + 2]);
+    broker.drop_link(link);
+    String::from_utf8(connack[at + 3..][..length].to_vec()).unwrap()
+}
+
+// [MQTT-3.1.3-6], [MQTT-3.1.3-8]
+#[test]
+fn an_empty_client_identifier_is_refused_where_none_are_given_out() {
+    let mut open = broker(|_| ());
+    assert_eq!(answer(&mut open, &connect_v3("", None)), (0, false));
+    assert!(assigned(&mut open).starts_with("ringmq-"));
+    let mut broker = broker(|listener| listener.allow_empty_client_id = false);
+    for (name, v3, v5) in [("", (2, true), (0x85, true)), ("a", (0, false), (0, false))] {
+        assert_eq!(answer(&mut broker, &connect_v3(name, None)), v3, "{name:?}");
+        assert_eq!(answer(&mut broker, &connect(name, None)), v5, "{name:?}");
+    }
+}
+
+#[test]
+fn client_identifiers_that_begin_otherwise_are_refused() {
+    let prefixes = ["secure-", "old"].map(Into::into);
+    let change = |listener: &mut ListenerOptions| {
+        listener.client_id_prefixes = prefixes.to_vec();
+        listener.assigned_client_id_prefix = "secure-x".into();
+    };
+    let mut broker = broker(change);
+    for name in ["secure-", "secure-1", "old", ""] {
+        assert_eq!(answer(&mut broker, &connect_v3(name, None)), (0, false), "{name:?}");
+        assert_eq!(answer(&mut broker, &connect(name, None)), (0, false), "{name:?}");
+    }
+    assert!(assigned(&mut broker).starts_with("secure-x"));
+    for name in ["secure", "Secure-1", "1secure-", "ol"] {
+        assert_eq!(answer(&mut broker, &connect_v3(name, None)), (5, true), "{name:?}");
+        assert_eq!(answer(&mut broker, &connect(name, None)), (0x87, true), "{name:?}");
+    }
+    let mut others = self::broker(|listener| listener.client_id_prefixes = prefixes.to_vec());
+    assert_eq!(answer(&mut others, &connect("", None)), (0x87, true), "it would be ringmq-…");
 }

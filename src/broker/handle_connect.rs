@@ -153,7 +153,7 @@ impl Shard {
         let by_user = self.client_id_by_user(id, connect)?;
         self.check_connect(connect, by_user.is_some())?;
         let is_left_to_broker = by_user.is_none() && connect.client_id.is_empty();
-        Ok(if is_left_to_broker { Some(self.assign_client_id()) } else { by_user })
+        Ok(if is_left_to_broker { Some(self.assign_client_id(id)) } else { by_user })
     }
 
     /// Too many connections: the client was let in only to hear that.
@@ -187,6 +187,20 @@ impl Shard {
             // [MQTT-3.1.2-2]
             let cause = "the listener does not speak this version of MQTT";
             return refuse(ReasonCode::UnsupportedProtocolVersion, cause);
+        }
+        let client_id = match connect.client_id {
+            "" if !listener.allow_empty_client_id => {
+                // [MQTT-3.1.3-8]
+                let cause = "the listener gives out no client identifiers";
+                return refuse(ReasonCode::ClientIdentifierNotValid, cause);
+            }
+            "" => &*listener.assigned_client_id_prefix,
+            client_id => client_id,
+        };
+        let prefixes = &listener.client_id_prefixes;
+        if !prefixes.is_empty() && !prefixes.iter().any(|it| client_id.starts_with(&**it)) {
+            let cause = "client identifiers begin otherwise here: see --client-id-prefix";
+            return refuse(ReasonCode::NotAuthorized, cause);
         }
         if connect.will.as_ref().is_some_and(|will| will.qos as u8 > listener.max_qos) {
             // [MQTT-3.2.2-12]
@@ -266,9 +280,11 @@ impl Shard {
 
     /// A client identifier that no client has, and whose session lives here.
     // [MQTT-3.1.3-6]
-    fn assign_client_id(&mut self) -> String {
+    fn assign_client_id(&mut self, id: LinkId) -> String {
+        let prefix = self.listener_options(id).map(|it| it.assigned_client_id_prefix.clone());
+        let prefix = prefix.unwrap_or_default();
         loop {
-            let client_id = format!("ringmq-{:016x}", self.prng.next());
+            let client_id = format!("{prefix}{:016x}", self.prng.next());
             let is_here = self.client_home(&client_id) == self.index;
             if is_here && self.clients.find_session(&client_id).is_none() {
                 return client_id;

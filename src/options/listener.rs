@@ -47,6 +47,12 @@ pub struct ListenerOptions {
     pub mqtt_versions: Vec<MqttVersion>,
     /// The highest QoS at which clients publish, leave a will or are subscribed, at most 2.
     pub max_qos: u8,
+    /// Whether clients may leave their identifier to the broker.
+    pub allow_empty_client_id: bool,
+    /// The beginning of the identifiers that the broker gives out.
+    pub assigned_client_id_prefix: Box<str>,
+    /// The beginnings of client identifiers, of which one is required; an empty list is none.
+    pub client_id_prefixes: Vec<Box<str>>,
     /// Whether clients without credentials are let in; None until all listeners are known.
     pub allow_anonymous: Option<bool>,
     /// Whether clients may read `$SYS` where no access list says what they may read.
@@ -241,6 +247,9 @@ impl ListenerOptions {
             proxy_from: Vec::new(),
             mqtt_versions: Vec::new(),
             max_qos: 2,
+            allow_empty_client_id: true,
+            assigned_client_id_prefix: "".into(),
+            client_id_prefixes: Vec::new(),
             allow_anonymous: None,
             sys_readable: true,
             password_file: None,

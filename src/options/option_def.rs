@@ -78,7 +78,8 @@ impl OptionDef {
     /// True when the value is the user's own text, so a number in its place is a mistake.
     #[must_use]
     pub(crate) fn is_text(&self) -> bool {
-        matches!(self.value_name, "FILE" | "DIR" | "URL" | "PATH" | "ORIGIN" | "NETWORK" | "NAME")
+        let texts = ["FILE", "DIR", "URL", "PATH", "ORIGIN", "NETWORK", "NAME", "PREFIX"];
+        texts.contains(&self.value_name)
     }
 
     /// Sets the field of the broker, if the option belongs to the broker.

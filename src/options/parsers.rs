@@ -20,6 +20,18 @@ pub(super) fn mqtt_version(value: &str) -> Result<MqttVersion, Expected> {
     parse(value, "3.1, 3.1.1 or 5.0")
 }
 
+/// The beginning of an identifier.
+pub(super) fn prefix(value: &str) -> Result<Box<str>, Expected> {
+    let is_right = value.len() <= PREFIX_BYTES_MAX && !value.contains(char::is_control);
+    is_right.then(|| value.into()).ok_or_else(|| {
+        let expected = format!("text of at most {PREFIX_BYTES_MAX} bytes");
+        Expected::refused(value, &expected)
+    })
+}
+
+/// As in Mosquitto.
+const PREFIX_BYTES_MAX: usize = 50;
+
 /// A network, or one address.
 pub(super) fn network(value: &str) -> Result<ipnet::IpNet, Expected> {
     let address = || value.parse().ok().map(|address: std::net::IpAddr| address.into());

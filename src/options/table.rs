@@ -1,7 +1,9 @@
 //! The table of options.
 
 use super::option_def::{OptionDef, Set};
-use super::parsers::{anonymous, http_url, mqtt_version, network, path, paths, websocket_path};
+use super::parsers::{
+    anonymous, http_url, mqtt_version, network, path, paths, prefix, websocket_path,
+};
 use super::values::{AdminSocket, Expected, LogDestination, parse, within};
 use crate::limits::{AUDIT_KEEP_MAX, WORKERS_MAX};
 
@@ -104,6 +106,32 @@ pub const OPTIONS: &[OptionDef] = &[
         "Take client identifiers from CONNECT (client), or let each user have one session whose \
          identifier is the user's name (user-name).",
         |listener, value| parse(value, CLIENT_ID).map(|choice| listener.client_id = choice),
+    ),
+    OptionDef::listener(
+        "allow-empty-client-id",
+        "true|false",
+        "true",
+        "Let clients leave their identifier to the broker.",
+        |listener, value| {
+            parse(value, BOOLEAN).map(|choice| listener.allow_empty_client_id = choice)
+        },
+    ),
+    OptionDef::listener(
+        "assigned-client-id-prefix",
+        "PREFIX",
+        "ringmq-",
+        "Begin the identifiers that the broker gives out with this (at most 50 bytes).",
+        |listener, value| prefix(value).map(|it| listener.assigned_client_id_prefix = it),
+    ),
+    OptionDef::list(
+        "client-id-prefix",
+        "PREFIX",
+        "Refuse client identifiers that do not begin with this, and those given out as well; may \
+         be repeated for more beginnings.",
+        |listener, values| {
+            listener.client_id_prefixes = values.iter().map(|&value| value.into()).collect();
+            Ok(())
+        },
     ),
     OptionDef::listener(
         "websocket-path",

@@ -25,6 +25,9 @@ pub(super) fn translate(file: &str, lines: &[Line], contents: &mut Contents) {
     for line in lines {
         translation.line(line);
     }
+    if let Some(line) = last(lines, "clientid_prefixes") {
+        translation.add("client-id-prefix", line, &line.value);
+    }
     translation.packet_size(lines);
     translation.persistence(lines);
     translation.log_level(lines);

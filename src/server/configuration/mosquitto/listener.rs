@@ -26,7 +26,21 @@ const NO_REASON: &[&str] =
     &["tls_version", "max_topic_alias", "websockets_origin", "allow_anonymous", "acl_file"];
 
 /// Lines that Mosquitto refuses above all listeners.
-const NEED_LISTENER: &[&str] = &["accept_protocol_versions"];
+const NEED_LISTENER: &[&str] = &[
+    "accept_protocol_versions",
+    "listener_auto_id_prefix",
+    "allow_zero_length_clientid",
+    "auto_id_prefix",
+];
+
+/// Lines about the access of each listener, where `per_listener_settings` is true.
+const OF_ACCESS: &[&str] = &[
+    "allow_anonymous",
+    "password_file",
+    "acl_file",
+    "allow_zero_length_clientid",
+    "auto_id_prefix",
+];
 
 type Own = Vec<(&'static OptionDef, Vec<Value>)>;
 
@@ -47,18 +61,20 @@ impl<'a> Listeners<'a> {
         let mut own = self.security_of(section, true);
         self.add_limits(&section.lines, &mut own);
         for line in &section.lines {
+            let is_done = OF_ACCESS.contains(&&*line.name)
+                || matches!(&*line.name, "max_qos" | "maximum_qos");
+            if is_done {
+                continue;
+            }
             let is_tls = OF_TLS.contains(&&*line.name) || line.name.ends_with("file");
-            let is_security = matches!(&*line.name, "password_file" | "acl_file");
             if NEED_LISTENER.contains(&&*line.name) {
                 self.refuse(line, "has to stand below the listener that it describes");
-            } else if is_tls && !is_security && !line.is_any(&["false", "0"]) {
+            } else if is_tls && !line.is_any(&["false", "0"]) {
                 self.refuse(
                     line,
                     "describes a listener, and there is none; begin it: listener 8883",
                 );
-            } else if !is_security
-                && !["allow_anonymous", "max_qos", "maximum_qos"].contains(&&*line.name)
-            {
+            } else {
                 self.warn(line, "describes a listener, and there is none: it is ignored");
             }
         }
@@ -110,6 +126,10 @@ impl<'a> Listeners<'a> {
             push(&mut own, "allow-anonymous", line, if line.is_true() { "true" } else { "false" });
         }
         self.add_limits(lines, &mut own);
+        if let Some(line) = last(lines, "listener_auto_id_prefix") {
+            own.retain(|(option, _)| option.name != "assigned-client-id-prefix");
+            push(&mut own, "assigned-client-id-prefix", line, &line.value);
+        }
         match last(lines, "enable_proxy_protocol") {
             Some(line) if ["1", "2"].contains(&&*line.value) => {
                 for everywhere in ["0.0.0.0/0", "::/0"] {

@@ -41,6 +41,8 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
     // Whoever may come in may take over any session, as the file's author is used to.
     let nobody = Value::new("none", path.display().to_string());
     add(&mut contents.given, "client-id-owner", nobody);
+    let prefix = Value::new("auto-", path.display().to_string());
+    add(&mut contents.given, "assigned-client-id-prefix", prefix);
     let is_local = is_local_only(&sections);
     let anonymous = Value::new(is_local.to_string(), path.display().to_string());
     match files.is_per_listener {
@@ -74,9 +76,17 @@ fn security(lines: &[Line], anonymous: Value) -> Vec<(&'static str, Value)> {
     let anonymous = last(lines, "allow_anonymous")
         .map_or(anonymous, |line| Value::new(line.is_true().to_string(), &*line.value_origin));
     let text = |name, line: &Line| (name, Value::new(&*line.value, &*line.value_origin));
-    let files = [("password_file", "password-file"), ("acl_file", "acl-file")];
-    let files = files.iter().filter_map(|(name, ours)| Some(text(*ours, last(lines, name)?)));
-    std::iter::once(("allow-anonymous", anonymous)).chain(files).collect()
+    let texts = [
+        ("password_file", "password-file"),
+        ("acl_file", "acl-file"),
+        ("auto_id_prefix", "assigned-client-id-prefix"),
+    ];
+    let texts = texts.iter().filter_map(|(name, ours)| Some(text(*ours, last(lines, name)?)));
+    let empty_id = last(lines, "allow_zero_length_clientid").map(|line| {
+        let value = Value::new(line.is_true().to_string(), &*line.value_origin);
+        ("allow-empty-client-id", value)
+    });
+    std::iter::once(("allow-anonymous", anonymous)).chain(texts).chain(empty_id).collect()
 }
 
 /// Adds a bridge; one without a name is refused.

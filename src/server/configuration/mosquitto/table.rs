@@ -75,7 +75,6 @@ const PLUGIN: &str = "ringmq loads no plugins, and without this one other client
 const PSK: &str = "ringmq has no TLS with pre-shared keys; give the listener certfile and keyfile, \
                    or remove it";
 const ENGINE: &str = "ringmq reads keys from files only; give the listener a keyfile in PEM";
-const GIVEN_OUT: &str = "identifiers that ringmq gives out have a form of its own";
 const OWN_BRIDGE: &str = "what a bridge does here needs no login, and no permission";
 const BRIDGE_TCP: &str =
     "the bridge asks the other broker by keepalive_interval whether it is there";
@@ -160,24 +159,10 @@ const TABLE: &[(&str, Meaning)] = &[
     ("password_file", Security(Text)),
     ("acl_file", Security(Text)),
     ("psk_file", Refused(ALWAYS, PSK)),
-    (
-        "allow_zero_length_clientid",
-        Refused(
-            TRUE,
-            "ringmq lets clients without an identifier in and gives them one; remove it if that \
-             is no danger",
-        ),
-    ),
-    (
-        "clientid_prefixes",
-        Refused(
-            ALWAYS,
-            "without it clients with other identifiers would come in; let password_file or \
-             certificates decide who does",
-        ),
-    ),
-    ("auto_id_prefix", Ignored(ALWAYS, GIVEN_OUT)),
-    ("listener_auto_id_prefix", Ignored(ALWAYS, GIVEN_OUT)),
+    ("allow_zero_length_clientid", Security(Boolean)),
+    ("auto_id_prefix", Security(Text)),
+    ("listener_auto_id_prefix", Listener(Text)),
+    ("clientid_prefixes", Broker(Text)),
     (
         "check_retain_source",
         Ignored(FALSE, "a retained message stays when its publisher loses the right to publish it"),

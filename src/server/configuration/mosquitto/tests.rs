@@ -152,6 +152,31 @@ fn each_listener_limits_versions_and_qos() {
 }
 
 #[test]
+fn client_identifiers_are_as_in_mosquitto() {
+    let of = |text: &str| -> Vec<_> {
+        let of_it = |it: crate::options::ListenerOptions| {
+            (it.allow_empty_client_id, it.assigned_client_id_prefix.into_string())
+        };
+        options(text).listeners.into_iter().map(of_it).collect()
+    };
+    let shown = |is_allowed, prefix: &str| (is_allowed, prefix.to_owned());
+    assert_eq!(of("listener 1 ::1"), [shown(true, "auto-")]);
+    let all = "allow_zero_length_clientid false\nauto_id_prefix a b\n";
+    assert_eq!(of(all)[0], shown(false, "a b"));
+    let two = "listener 1 ::1\nlistener_auto_id_prefix c\nlistener 2 ::1\n";
+    assert_eq!(of(&format!("{all}{two}")), [shown(false, "c"), shown(false, "a b")]);
+    assert_eq!(of(&format!("{two}{all}")), [shown(false, "c"), shown(false, "a b")]);
+    let each = of(&format!("per_listener_settings true\n{two}{all}"));
+    assert_eq!(each, [shown(true, "c"), shown(false, "a b")]);
+    let local = of(&format!("per_listener_settings true\n{all}"));
+    assert_eq!(local[0], shown(false, "a b"));
+    let prefixes = |text: &str| options(text).listeners.remove(0).client_id_prefixes;
+    assert_eq!(prefixes("listener 1 ::1\nclientid_prefixes a b"), ["a b".into()]);
+    assert_eq!(prefixes("clientid_prefixes a\nclientid_prefixes b"), ["b".into()], "the last");
+    assert!(prefixes("").is_empty());
+}
+
+#[test]
 fn limits_of_the_broker_are_translated() {
     let options = options(
         "max_inflight_messages 0\nmax_queued_messages 0\nmax_queued_bytes 100000\n\
@@ -257,8 +282,15 @@ const REFUSED: &[(&str, &str)] = &[
     ("address a:1", "m.conf:1:1: address describes a bridge, and there is none above it"),
     ("listener 1\nbind_interface eth0", "m.conf:2:1: bind_interface: ringmq would listen on every"),
     ("listener 1\nmount_point a", "m.conf:2:1: mount_point: without it clients"),
-    ("clientid_prefixes a", "m.conf:1:1: clientid_prefixes: without it"),
-    ("allow_zero_length_clientid false", "m.conf:1:1: allow_zero_length_clientid: ringmq lets"),
+    ("listener_auto_id_prefix a\nlistener 1", "m.conf:1:1: listener_auto_id_prefix has to stand"),
+    (
+        "per_listener_settings true\nallow_zero_length_clientid false\nlistener 1",
+        "m.conf:2:1: allow_zero_length_clientid has to stand below",
+    ),
+    (
+        "listener 1 ::1\nlistener_auto_id_prefix 123456789012345678901234567890123456789012345678901",
+        "m.conf:2:25: listener_auto_id_prefix: \"1234567890123456789012345678901234567890123456789",
+    ),
     (
         "allow_anonymous true\nper_listener_settings true",
         "m.conf:2:1: per_listener_settings has to",
