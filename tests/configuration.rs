@@ -72,7 +72,7 @@ fn flags_win_over_variables_and_those_over_the_file() {
     check(said(Some("0"), &[]), "RINGMQ_MAX_INFLIGHT: \"0\" is not a number");
     check(said(Some("0"), &["--max-inflight", "x"]), "--max-inflight: \"x\" is not a number");
     check(said(Some("0"), &["--max-inflight", "1"]), "b.toml:2:10: listen: mqtt://0.0.0.0:1");
-    check(said(None, &["--listen", "x"]), "--listen: \"x\" is not a listener");
+    check(said(None, &["--listen", "!"]), "--listen: \"!\" is not a listener");
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn sample(option: &OptionDef) -> String {
         ("ADDR:PORT", _) => "127.0.0.1:9884".to_owned(),
         ("DIR", _) => "/var/lib/ringmq".to_owned(),
         ("NAME", _) => "ringmq".to_owned(),
+        ("PREFIX", _) => "home-".to_owned(),
         ("URL", _) => "https://auth.example.org/mqtt".to_owned(),
         (placeholder, _) => unreachable!("{}: no sample of {placeholder}", option.name),
     }
