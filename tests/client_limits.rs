@@ -73,6 +73,84 @@ fn older_versions_hear_of_a_refusal_what_they_can() {
     assert_eq!(broker.take(link), [0x90, 4, 0, 2, 1, 0x80]);
 }
 
+/// PUBLISH on topic `t` with packet identifier 7.
+fn publish(version: u8, qos: u8, payload: &[u8]) -> Vec<u8> {
+    let id: &[u8] = if qos > 0 { &[0, 7] } else { &[] };
+    let properties: &[u8] = if version == 5 { &[0] } else { &[] };
+    packet(0x30 | qos << 1, &[&text("t")[..], id, properties, payload].concat())
+}
+
+#[test]
+fn a_message_with_a_larger_payload_goes_nowhere() {
+    let mut broker = Bare::with(Options { max_payload_size: 3, ..Options::default() });
+    let subscriber = broker.connected(&connect("s", None));
+    broker.send(subscriber, &subscribe(&["t"]));
+    broker.take(subscriber);
+    let new = broker.connected(&connect("new", None));
+    let old = broker.connected(&connect_v3("old", None));
+    let answers: [(_, _, [&[u8]; 3]); 2] = [
+        (new, 5, [&[], &[0x40, 4, 0, 7, 0x95, 0], &[0x50, 4, 0, 7, 0x95, 0]]),
+        (old, 4, [&[], &[0x40, 2, 0, 7], &[0x50, 2, 0, 7]]),
+    ];
+    for (link, version, answers) in answers {
+        for (qos, answer) in (0..).zip(answers) {
+            broker.send(link, &publish(version, qos, b"1234"));
+            let sent = broker.take(link);
+            assert!(
+                sent == answer || sent == [&[answer[0], 3], &answer[2..5]].concat(),
+                "{sent:02x?}"
+            );
+            assert!(!broker.is_closed(link));
+        }
+        assert_eq!(broker.take(subscriber), [0; 0], "version {version}");
+    }
+    assert_eq!(broker.shard.counters().publishes_denied, 6);
+    // The refused exchange of version 5 is over, so the identifier is free.
+    for qos in 0..=2 {
+        broker.send(new, &publish(5, qos, b"123"));
+        assert!(broker.take(subscriber).ends_with(b"123"), "QoS {qos}");
+    }
+    assert_eq!(broker.shard.counters().publishes_denied, 6);
+}
+
+#[test]
+fn a_will_with_a_larger_payload_is_refused() {
+    let mut broker = Bare::with(Options { max_payload_size: 3, ..Options::default() });
+    let with_will = |version: u8, payload: &str| {
+        let properties: &[u8] = if version == 5 { &[0] } else { &[] };
+        let head = [&text("MQTT")[..], &[version, 6, 0, 60], properties].concat();
+        packet(0x10, &[&head[..], &text("c"), properties, &text("w"), &text(payload)].concat())
+    };
+    for (version, payload, code) in
+        [(5, "123", 0), (5, "1234", 0x95), (4, "123", 0), (4, "1234", 5)]
+    {
+        let link = broker.open();
+        broker.send(link, &with_will(version, payload));
+        assert_eq!(broker.take(link)[3], code, "{version} {payload}");
+        assert_eq!(broker.is_closed(link), code > 0);
+        broker.drop_link(link);
+    }
+}
+
+#[test]
+fn packets_may_be_as_short_as_twenty_bytes() {
+    let mut broker = Bare::with(Options { max_packet_size: 20, ..Options::default() });
+    let long = broker.open();
+    broker.send(long, &connect("12345678", None));
+    assert!(broker.is_closed(long), "its CONNECT has 23 bytes");
+    for (version, code) in [(5, Some(0x95)), (4, None)] {
+        let connect =
+            if version == 5 { connect("12345", None) } else { connect_v3("123456", None) };
+        let link = broker.connected(&connect);
+        let room = if version == 5 { 14 } else { 15 };
+        broker.send(link, &publish(version, 0, &vec![b'x'; room]));
+        assert!(!broker.is_closed(link), "20 bytes");
+        broker.send(link, &publish(version, 0, &vec![b'x'; room + 1]));
+        assert!(broker.is_closed(link), "21 bytes");
+        assert_eq!(broker.take(link).get(2).copied(), code);
+    }
+}
+
 #[test]
 fn shared_subscriptions_have_a_limit_of_their_own() {
     let options = Options { max_shared_subscriptions: 1, ..Options::default() };

@@ -53,13 +53,13 @@ impl Shard {
 
     /// Handles the whole packets that `bytes` begin with; how many bytes are done with.
     fn parse(&mut self, id: LinkId, bytes: &[u8]) -> usize {
-        let packet_bytes_max = self.clients.options.max_packet_size as usize;
+        let packet_bytes_max = self.packet_bytes_max(id);
         let mut at = 0;
         while at < bytes.len() {
             let Some(link) = self.clients.link(id) else { return bytes.len() };
             let (max, is_fresh) = match link.state {
                 State::Fresh { .. } => (packet_bytes_max.min(CONNECT_BYTES_MAX), true),
-                State::Authenticating => (UNAUTHENTICATED_BYTES_MAX, false),
+                State::Authenticating => (packet_bytes_max.min(UNAUTHENTICATED_BYTES_MAX), false),
                 State::Connected { .. } => (packet_bytes_max, false),
                 State::Closing => return bytes.len(),
             };
@@ -101,6 +101,19 @@ impl Shard {
             }
         }
         at
+    }
+
+    /// The largest packet that is taken from a link. What the broker's own bridges say to it is
+    /// not for clients' limits.
+    fn packet_bytes_max(&mut self, id: LinkId) -> usize {
+        let options = &self.clients.options;
+        let (max, clients) = (options.max_packet_size as usize, options.listeners.len());
+        if max >= UNAUTHENTICATED_BYTES_MAX {
+            return max;
+        }
+        let link = self.clients.link(id);
+        let is_own = link.is_some_and(|link| link.origin.listener.index() >= clients);
+        if is_own { UNAUTHENTICATED_BYTES_MAX } else { max }
     }
 
     /// True when the link's next packet has to wait for another turn, since its work is more than

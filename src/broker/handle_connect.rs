@@ -269,6 +269,10 @@ impl Shard {
             // [MQTT-3.2.2-13]
             return refuse(ReasonCode::RetainNotSupported, "retained messages are turned off");
         }
+        if options.has_too_large(will.payload) {
+            let cause = "the will's payload is larger than --max-payload-size";
+            return refuse(ReasonCode::PacketTooLarge, cause);
+        }
         if level_count(will.topic) > options.max_topic_levels as usize {
             return refuse(ReasonCode::TopicNameInvalid, "the will topic has too many levels");
         }

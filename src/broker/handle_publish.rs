@@ -51,8 +51,8 @@ impl Shard {
             self.acknowledge(id, &publish, ReasonCode::Success);
             return Ok(());
         }
-        if !self.may_publish(session, publish.topic) {
-            self.reject(peer, &publish, ReasonCode::NotAuthorized);
+        if let Some(code) = self.denies_publish(session, &publish) {
+            self.reject(peer, &publish, code);
             return Ok(());
         }
         let author = &self.clients.sessions[session.slot];
@@ -152,15 +152,20 @@ impl Shard {
         Publication::received(publish, traits, source, self.clients.next_serial())
     }
 
-    fn may_publish(&mut self, id: SessionId, topic: &str) -> bool {
-        let session = &self.clients.sessions[id.slot];
-        let may = !is_reserved(topic) && session.may_write(topic);
-        if !may {
-            told::publish_denied(&session.client_id, topic, "not authorised");
-            self.clients.counters.publishes_denied += 1;
-            self.clients.audit_publish_denied(id, topic, "not authorised");
-        }
-        may
+    /// The code for a message that its client may not publish.
+    fn denies_publish(&mut self, id: SessionId, publish: &Publish<'_>) -> Option<ReasonCode> {
+        let (session, topic) = (&self.clients.sessions[id.slot], publish.topic);
+        let (code, cause) = if self.clients.options.has_too_large(publish.payload) {
+            (ReasonCode::PacketTooLarge, "the payload is larger than --max-payload-size")
+        } else if is_reserved(topic) || !session.may_write(topic) {
+            (ReasonCode::NotAuthorized, "not authorised")
+        } else {
+            return None;
+        };
+        told::publish_denied(&session.client_id, topic, cause);
+        self.clients.counters.publishes_denied += 1;
+        self.clients.audit_publish_denied(id, topic, cause);
+        Some(code)
     }
 
     /// Refuses a message that is not to be retained. A client that cannot be told otherwise is

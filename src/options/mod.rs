@@ -77,8 +77,10 @@ pub struct Options {
     pub max_publish_rate: u32,
     /// Bytes a second that one client may publish: 0 for any number.
     pub max_publish_bytes: u64,
-    /// The largest packet accepted from a client, in bytes.
+    /// The largest packet accepted from a client, in bytes; at least 20.
     pub max_packet_size: u32,
+    /// The largest payload of a message from a client, in bytes: 0 for any.
+    pub max_payload_size: u32,
     /// The maximum number of QoS 1 and 2 messages in flight to one client, at least 1.
     pub max_inflight: u16,
     /// The maximum number of QoS 1 and 2 messages in flight from one client, at least 1.
@@ -178,6 +180,7 @@ impl Options {
             max_publish_rate: 0,
             max_publish_bytes: 0,
             max_packet_size: 0,
+            max_payload_size: 0,
             max_inflight: 0,
             receive_maximum: 0,
             max_queued_messages: 0,
@@ -221,6 +224,12 @@ impl Options {
     pub fn expiry_max_s(&self, has_name: bool) -> u32 {
         let anonymous_max_s = if has_name { u32::MAX } else { self.max_anonymous_expiry };
         self.max_session_expiry.min(anonymous_max_s)
+    }
+
+    /// True when the payload of a client's message is larger than it may be.
+    #[must_use]
+    pub(crate) fn has_too_large(&self, payload: &[u8]) -> bool {
+        self.max_payload_size > 0 && payload.len() > self.max_payload_size as usize
     }
 
     /// Checks that whoever reaches the operator's address from afar has to prove who they are.
@@ -369,7 +378,7 @@ mod tests {
             "--max-inflight: \"0\" is not a number from 1 to 65535"
         );
         assert_eq!(set("max-inflight", "65535").unwrap().max_inflight, u16::MAX);
-        assert!(set("max-packet-size", "16383").is_err());
+        assert!(set("max-packet-size", "19").is_err());
         assert!(set("workers", "129").is_err());
     }
 

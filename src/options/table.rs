@@ -408,10 +408,17 @@ pub const OPTIONS: &[OptionDef] = &[
         "max-packet-size",
         "BYTES",
         "2000000",
-        "Refuse larger packets from clients (16384 to 268435455).",
-        |options, value| {
-            within(value, 16_384..=268_435_455).map(|bytes| options.max_packet_size = bytes)
-        },
+        "Refuse larger packets from clients (20 to 268435455).",
+        |options, value| within(value, 20..=BYTES_MAX).map(|bytes| options.max_packet_size = bytes),
+    )
+    .reloaded(),
+    OptionDef::broker(
+        "max-payload-size",
+        "BYTES",
+        "0",
+        "Drop messages of clients with a larger payload: version 5 is told so, and older versions \
+         get the usual acknowledgement. A will with a larger one is refused. 0 sets no limit.",
+        |options, value| within(value, 0..=BYTES_MAX).map(|bytes| options.max_payload_size = bytes),
     )
     .reloaded(),
     OptionDef::broker(
@@ -771,6 +778,9 @@ pub const OPTIONS: &[OptionDef] = &[
     )
     .reloaded(),
 ];
+
+/// The largest packet of MQTT.
+const BYTES_MAX: u32 = 268_435_455;
 
 const BOOLEAN: &str = "true or false";
 const LEVEL: &str = "error, warn, info, debug or trace";

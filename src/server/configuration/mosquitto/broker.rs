@@ -11,13 +11,10 @@ use std::path::{Path, PathBuf};
 const QUEUED_MESSAGES_MAX: i64 = 10_000_000;
 const QUEUED_BYTES_MIN: i64 = 65_536;
 const QUEUED_BYTES_MAX: i64 = 1 << 40;
-const PACKET_SIZE_MIN: i64 = 16_384;
+const PACKET_SIZE_MIN: i64 = 20;
 const PACKET_SIZE_MAX: i64 = 268_435_455;
 const INFLIGHT_MAX: i64 = 65_535;
 const MEMORY_MIN: i64 = 33_554_432;
-
-/// The largest packet without its payload; `message_size_limit` counts the payload alone.
-const TOPIC_AND_HEADER: i64 = 65_536;
 
 /// Adds the values of `lines`, which `file` has, to `contents`.
 pub(super) fn translate(file: &str, lines: &[Line], contents: &mut Contents) {
@@ -28,7 +25,6 @@ pub(super) fn translate(file: &str, lines: &[Line], contents: &mut Contents) {
     if let Some(line) = last(lines, "clientid_prefixes") {
         translation.add("client-id-prefix", line, &line.value);
     }
-    translation.packet_size(lines);
     translation.persistence(lines);
     translation.log_level(lines);
     translation.log_destinations(lines);
@@ -55,6 +51,8 @@ impl Translation<'_> {
             "memory_limit" if number <= 0 => {}
             "sys_interval" => self.limit("sys-interval", line, (0, 86_400)),
             "memory_limit" => self.limit("max-memory", line, (MEMORY_MIN, i64::MAX)),
+            "max_packet_size" => self.packet_size(line),
+            "message_size_limit" => self.add("max-payload-size", line, number),
             "max_keepalive" => self.add("max-keep-alive", line, number),
             "global_max_connections" => self.add("max-connections", line, number.max(0)),
             "retain_available" => self.add("retain-available", line, line.is_true()),
@@ -78,28 +76,14 @@ impl Translation<'_> {
         self.add(option, line, number.clamp(min, max));
     }
 
-    /// Adds the lower one of two limits.
-    fn packet_size(&mut self, lines: &[Line]) {
-        let number = |line: &Line| line.value.parse::<i64>().unwrap_or_default();
-        let of_payload = |line| match number(line) {
-            ..=0 => PACKET_SIZE_MAX,
-            payload => payload.saturating_add(TOPIC_AND_HEADER),
-        };
-        let limits = [
-            last(lines, "max_packet_size").map(|line| (number(line), line)),
-            last(lines, "message_size_limit").map(|line| (of_payload(line), line)),
-        ];
-        let Some((size, line)) = limits.into_iter().flatten().min_by_key(|(size, _)| *size) else {
-            return;
-        };
-        if size < 20 {
-            return self.refuse(line, format!("{}: a packet has at least 20 bytes", line.name));
-        }
+    /// Adds the largest packet; as there, a packet has at least 20 bytes.
+    fn packet_size(&mut self, line: &Line) {
+        let size: i64 = line.value.parse().unwrap_or_default();
         if size < PACKET_SIZE_MIN {
-            let cause = format!("{} is at least {PACKET_SIZE_MIN} here, which is used", line.name);
-            self.warn(line, cause);
+            let cause = format!("{}: a packet has at least {PACKET_SIZE_MIN} bytes", line.name);
+            return self.refuse(line, cause);
         }
-        self.add("max-packet-size", line, size.clamp(PACKET_SIZE_MIN, PACKET_SIZE_MAX));
+        self.add("max-packet-size", line, size.min(PACKET_SIZE_MAX));
     }
 
     /// Adds a data directory: a folder of ringmq's own beside Mosquitto's database, which is

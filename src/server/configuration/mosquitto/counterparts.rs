@@ -42,7 +42,7 @@ const COUNTERPARTS: &[(&str, &str)] = &[
     ("max_queued_bytes", "max-queued-bytes"),
     ("memory_limit", "max-memory"),
     ("max_packet_size", "max-packet-size"),
-    ("message_size_limit", "max-packet-size"),
+    ("message_size_limit", "max-payload-size"),
     ("max_keepalive", "max-keep-alive"),
     ("persistent_client_expiration", "max-session-expiry"),
     ("persistent_client_expiration", "max-anonymous-expiry"),

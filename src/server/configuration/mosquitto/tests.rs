@@ -188,11 +188,11 @@ fn limits_of_the_broker_are_translated() {
     assert_eq!((options.max_queued_bytes, options.max_keep_alive), (100_000, 30));
     assert_eq!((options.retain_available, options.max_session_expiry), (false, 1_209_600));
     assert_eq!(options.max_anonymous_expiry, 1_209_600);
-    assert_eq!(options.max_packet_size, 165_536);
+    assert_eq!((options.max_payload_size, options.max_packet_size), (100_000, 2_000_000));
     assert_eq!(options.log_level, crate::options::LogLevel::Debug);
     assert_eq!((options.max_connections, options.max_topic_alias), (5, 3));
     assert_eq!(self::options("max_packet_size 999999999").max_packet_size, 268_435_455);
-    assert_eq!(self::options("max_packet_size 20").max_packet_size, 16_384);
+    assert_eq!(self::options("max_packet_size 20").max_packet_size, 20);
     assert_eq!(self::options("max_queued_bytes 0").max_queued_bytes, 1 << 40);
     let memory = |line: &str| self::options(line).max_memory;
     assert_eq!(memory("memory_limit 100000000"), MaxMemory::Bytes(100_000_000));
@@ -241,6 +241,7 @@ const REFUSED: &[(&str, &str)] = &[
         "m.conf:1:23: max_inflight_messages: \"70000\" is not a number",
     ),
     ("max_packet_size 19", "m.conf:1:17: max_packet_size: a packet has at least 20 bytes"),
+    ("message_size_limit 268435456", "m.conf:1:20: message_size_limit: \"268435456\" is not a"),
     ("persistent_client_expiration 2", "m.conf:1:30: persistent_client_expiration: \"2\" is not"),
     ("persistent_client_expiration 2\u{e4}", "is not a number of h, d, w"),
     ("log_type loud", "m.conf:1:10: log_type: \"loud\" is no type"),
