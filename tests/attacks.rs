@@ -216,7 +216,7 @@ fn wrong_flags_are_one_line_and_status_2() {
         &["--workers", "many"],
         &["--pin", "0,977"],
         &["--pin", "3-1"],
-        &["--listen", "localhost"],
+        &["--listen", "no-such-host.invalid"],
         &["--listen", "127.0.0.1:70000"],
         &["--max-packet-size", "1"],
         &["--max-inflight", "0"],

@@ -14,6 +14,7 @@ mod control_group;
 mod dashboard;
 mod descriptors;
 mod durable;
+mod effects;
 mod engine;
 mod failure;
 mod journal_command;
@@ -110,6 +111,7 @@ fn run(configuration: Configuration) -> Result<ExitCode, Failure> {
     let not_started = |error| Failure::start(format!("cannot log: {error}")).in_format(format);
     let (log, _guard) = started.map_err(not_started)?;
     let given = contents.log();
+    effects::warn(&given, &options);
     abort_on_panic(options.log_format);
     use_ordinary_pages();
     let not_passed =

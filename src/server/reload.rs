@@ -82,6 +82,9 @@ impl Reloader {
                 tracing::warn!("{} has changed, which takes effect at the next start", option.name);
             }
         }
+        if options.bridges != before.settings.options.bridges {
+            tracing::warn!("Bridges have changed, which takes effect at the next start");
+        }
         let options = Arc::new(options);
         // A file that changes while it is read is found changed at the next look.
         let (watched, files) = (Watched::new(&options), Files::of(&options));

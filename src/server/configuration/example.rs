@@ -100,6 +100,7 @@ fn sample(option: &OptionDef) -> String {
         ("DIR", _) => "/var/lib/ringmq".to_owned(),
         ("NAME", _) => "ringmq".to_owned(),
         ("PREFIX", _) => "home-".to_owned(),
+        ("VERSION", _) => "5.0".to_owned(),
         ("URL", _) => "https://auth.example.org/mqtt".to_owned(),
         (placeholder, _) => unreachable!("{}: no sample of {placeholder}", option.name),
     }
