@@ -279,7 +279,8 @@ fn a_broken_file_changes_nothing_and_a_good_one_counts() {
 fn what_is_ignored_is_logged_once_at_the_start_and_once_a_reload() {
     let folder = Folder::new();
     let port = free_port();
-    let file = folder.write("m.conf", format!("autosave_interval 1\nlistener {port} 127.0.0.1\n"));
+    let file = folder
+        .write("m.conf", format!("autosave_interval 1\nlistener {port} 127.0.0.1\nuser root\n"));
     let broker = Broker::ringmq(&file, port);
     let count = || broker.log().matches("m.conf:1:1: autosave_interval has no counterpart").count();
     broker.reload("Reloaded");
@@ -314,6 +315,20 @@ const SETTINGS: &[(&str, [bool; 4])] = &[
         [true, true, false, false],
     ),
     ("include_dir FOLDER/conf.d\nlistener PORT localhost", [false, true, false, false]),
+    ("listener PORT\nbind_interface lo\nallow_anonymous true", [true, true, true, true]),
+    // The client leaves its identifier to the broker.
+    (
+        "allow_zero_length_clientid false\nlistener PORT 127.0.0.1\nallow_anonymous true",
+        [false, false, false, false],
+    ),
+    (
+        "clientid_prefixes auto-\nlistener PORT 127.0.0.1\nallow_anonymous true",
+        [true, true, true, true],
+    ),
+    (
+        "clientid_prefixes other\nlistener PORT 127.0.0.1\nallow_anonymous true",
+        [false, false, false, false],
+    ),
 ];
 
 #[test]
@@ -431,6 +446,8 @@ fn a_file_of_mosquittos_asks_for_the_same_certificates() {
         (&*format!("{required}allow_anonymous true"), [false, true, false, false]),
         (&*format!("{required}use_identity_as_username true"), [false, true, false, false]),
         (&*required, [false, false, false, false]),
+        ("allow_anonymous true\nuse_identity_as_username true", [false, false, false, false]),
+        ("allow_anonymous true\nuse_subject_as_username true", [false, false, false, false]),
     ];
     for (extra, expected) in settings {
         let admitted = |broker: &dyn Fn(&Path, u16) -> Option<Broker>| {

@@ -120,7 +120,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["access"]),
     ("pbkdf2", &["access"]),
     ("ratatui", &["server"]),
-    ("nix", &["server"]),
+    ("nix", &["options", "server"]),
     ("rpassword", &["server"]),
     ("serde", &["access", "audit", "base", "server", "store", "transfer"]),
     ("sd_notify", &["io", "server"]),

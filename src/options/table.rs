@@ -126,8 +126,8 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::list(
         "client-id-prefix",
         "PREFIX",
-        "Refuse client identifiers that do not begin with this, and those given out as well; may \
-         be repeated for more beginnings.",
+        "Refuse client identifiers, also those that the broker gives out, that do not begin with \
+         this; may be repeated for more beginnings.",
         |listener, values| {
             listener.client_id_prefixes = values.iter().map(|&value| value.into()).collect();
             Ok(())

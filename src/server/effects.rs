@@ -44,9 +44,8 @@ fn idle(given: &Given, options: &Options) -> impl Iterator<Item = String> {
         ("admin-token-file", options.admin_listen.is_none(), "--admin-listen"),
     ];
     let idle = needs.into_iter().filter(|(name, lacks, _)| *lacks && given.has(name));
-    let lines: Vec<String> = idle
-        .map(|(name, _, other)| format!("--{name} changes nothing without {other}"))
-        .collect();
+    let lines: Vec<String> =
+        idle.map(|(name, _, other)| format!("--{name} changes nothing without {other}")).collect();
     lines.into_iter()
 }
 

@@ -5,6 +5,7 @@ const COUNTERPARTS: &[(&str, &str)] = &[
     ("listener", "listen"),
     ("port", "listen"),
     ("bind_address", "listen"),
+    ("bind_interface", "listen"),
     ("socket_domain", "listen"),
     ("protocol", "listen"),
     ("certfile", "tls-cert"),

@@ -3,9 +3,9 @@
 use super::super::Contents;
 use super::reader::{Line, Section, last};
 use super::{add, security};
-use crate::options::places::{LOCAL, resolve, usable};
+use crate::options::places::{LOCAL, of_interface, resolve, usable};
 use crate::options::{GivenListener, OptionDef, Value, Wrong, find_option};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 const PORT: u16 = 1883;
@@ -67,7 +67,7 @@ impl<'a> Listeners<'a> {
                 continue;
             }
             let is_tls = OF_TLS.contains(&&*line.name) || line.name.ends_with("file");
-            if NEED_LISTENER.contains(&&*line.name) {
+            if NEED_LISTENER.contains(&&*line.name) || line.name == "bind_interface" {
                 self.refuse(line, "has to stand below the listener that it describes");
             } else if is_tls && !line.is_any(&["false", "0"]) {
                 self.refuse(
@@ -223,8 +223,14 @@ impl<'a> Listeners<'a> {
         if addresses.is_empty() {
             return Err(refused("no address is left: socket_domain excludes all".into()));
         }
-        let url = |ip: IpAddr| format!("{scheme}://{}", SocketAddr::new(ip, port));
-        Ok(addresses.into_iter().map(|ip| Value::new(url(ip), &*origin)).collect())
+        let addresses = match last(lines, "bind_interface") {
+            None => addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect(),
+            Some(line) => of_interface(&line.value, &addresses, port).map_err(|cause| {
+                Wrong::new(&line.value_origin, format!("bind_interface: {cause}"))
+            })?,
+        };
+        let url = |address: SocketAddr| format!("{scheme}://{address}");
+        Ok(addresses.into_iter().map(|address| Value::new(url(address), &*origin)).collect())
     }
 
     /// The lines that decide which clients come in, where each listener has its own.
@@ -295,7 +301,12 @@ impl<'a> Listeners<'a> {
         let user = user.or_else(|| given("use_subject_as_username").map(|line| (line, "subject")));
         let Some(required) = given("require_certificate") else {
             if let Some((line, _)) = user {
-                self.refuse(line, "asks no client for a certificate: add require_certificate true");
+                // As there, no other name counts, and no client is asked for the one that does.
+                push(own, "allow-anonymous", line, "false");
+                push(own, "password-file", line, "");
+                let cause = "lets no client in, as in Mosquitto: none is asked for a certificate; \
+                             add require_certificate true";
+                self.warn(line, cause);
             }
             if let Some(line) = last(lines, "crlfile") {
                 self.warn(line, "changes nothing: no client is asked for a certificate");

@@ -97,6 +97,7 @@ const TABLE: &[(&str, Meaning)] = &[
     // Listeners.
     ("port", Listener(Number)),
     ("bind_address", Listener(Text)),
+    ("bind_interface", Listener(Text)),
     ("protocol", Listener(Word)),
     ("socket_domain", Listener(Word)),
     ("max_connections", Listener(Number)),
@@ -123,14 +124,6 @@ const TABLE: &[(&str, Meaning)] = &[
             FALSE,
             "ringmq does not look whether the proxy's client came by TLS; let the proxy refuse \
              those that did not",
-        ),
-    ),
-    (
-        "bind_interface",
-        Refused(
-            ALWAYS,
-            "ringmq would listen on every interface; give the interface's address: listener PORT \
-             ADDRESS",
         ),
     ),
     (
@@ -192,10 +185,9 @@ const TABLE: &[(&str, Meaning)] = &[
     ),
     (
         "retain_expiry_interval",
-        Refused(
-            ZERO,
-            "ringmq keeps a retained message until it is cleared; have publishers give it a \
-             Message Expiry Interval, and remove the line",
+        Ignored(
+            ALWAYS,
+            "each retained message is removed as soon as its Message Expiry Interval is over",
         ),
     ),
     ("packet_buffer_size", Ignored(ALWAYS, "ringmq sizes its buffers itself")),

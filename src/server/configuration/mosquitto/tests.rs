@@ -71,6 +71,8 @@ fn listeners_are_where_they_are_in_mosquitto() {
         listeners("listener 1\nbind_address 127.0.0.1"),
         ["mqtt://0.0.0.0:1", "mqtt://127.0.0.1:1883"]
     );
+    assert_eq!(listeners("listener 1\nbind_interface lo"), ["mqtt://127.0.0.1:1"]);
+    assert_eq!(listeners("listener 1 127.0.0.1\nbind_interface LO"), ["mqtt://127.0.0.1:1"]);
     let tls = "listener 1\ncertfile c\nkeyfile k\nlistener 2\nprotocol websockets\ncertfile c\n\
                keyfile k\ncafile unused";
     assert_eq!(listeners("listener 1\nlistener 2\nprotocol http_api"), ["mqtt://0.0.0.0:1"]);
@@ -118,6 +120,22 @@ fn client_certificates_are_asked_for_as_written() {
     assert_eq!(alone.tls_client_ca, [std::path::PathBuf::from("a")]);
     let both = format!("{text}\nuse_identity_as_username true");
     assert_eq!(options(&both).listeners[0].certificate_user, CertificateUser::CommonName);
+}
+
+#[test]
+fn names_of_certificates_that_no_client_is_asked_for_let_nobody_in() {
+    for name in ["use_identity_as_username", "use_subject_as_username"] {
+        let text = format!("{TLS}cafile a\n{name} true\nallow_anonymous true\npassword_file p\n");
+        for text in [text.clone(), format!("per_listener_settings true\n{text}")] {
+            let (options, warnings) = accepted(&text);
+            let listener = &options.listeners[0];
+            assert_eq!(listener.client_certificates, ClientCertificates::None);
+            assert_eq!(listener.allow_anonymous, Some(false), "{text}");
+            assert_eq!(listener.password_file, None, "{text}");
+            let expected = format!(": {name} lets no client in, as in Mosquitto");
+            assert!(warnings.len() == 1 && warnings[0].contains(&expected), "{warnings:?}");
+        }
+    }
 }
 
 #[test]
@@ -211,6 +229,7 @@ fn limits_of_the_broker_are_translated() {
 #[test]
 fn what_has_no_counterpart_is_named_unless_it_changes_nothing() {
     let warned = [
+        ("retain_expiry_interval 5", "as soon as its Message Expiry Interval is over"),
         ("autosave_interval 1", "before it acknowledges"),
         ("log_dest stdout", "m.conf:1:10: log_dest stdout: ringmq logs to the standard error"),
         ("listener 1\nciphers AES", "m.conf:2:1: ciphers has no"),
@@ -249,7 +268,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("password_file a\npassword_file b", "m.conf:2:1: password_file is given twice"),
     ("listener", "listener: \"\" is no port"),
     ("listener 1\nenable_proxy_protocol 3", "m.conf:2:1: enable_proxy_protocol is 1 or 2"),
-    ("retain_expiry_interval 1d", "Message Expiry Interval"),
     ("plugin_use x", "loads no plugins"),
     ("listener 99999", "m.conf:1:10: listener: \"99999\" is no port"),
     ("listener 0", "m.conf:1:10: listener: port 0 needs the path of a socket"),
@@ -281,7 +299,15 @@ const REFUSED: &[(&str, &str)] = &[
     ("connection b\naddress a:1\ntopic # up", "m.conf:3:7: topic: \"# up\" is not a rule"),
     ("connection\naddress a:1", "m.conf:1:1: connection: the bridge needs a name"),
     ("address a:1", "m.conf:1:1: address describes a bridge, and there is none above it"),
-    ("listener 1\nbind_interface eth0", "m.conf:2:1: bind_interface: ringmq would listen on every"),
+    (
+        "listener 1\nbind_interface nothing0",
+        "m.conf:2:16: bind_interface: there is no \"nothing0\"",
+    ),
+    (
+        "listener 1 192.0.2.77\nbind_interface lo",
+        "m.conf:2:16: bind_interface: lo has no address that the listener asks for",
+    ),
+    ("bind_interface lo", "m.conf:1:1: bind_interface has to stand below the listener"),
     ("listener 1\nmount_point a", "m.conf:2:1: mount_point: without it clients"),
     ("listener_auto_id_prefix a\nlistener 1", "m.conf:1:1: listener_auto_id_prefix has to stand"),
     (
@@ -289,7 +315,8 @@ const REFUSED: &[(&str, &str)] = &[
         "m.conf:2:1: allow_zero_length_clientid has to stand below",
     ),
     (
-        "listener 1 ::1\nlistener_auto_id_prefix 123456789012345678901234567890123456789012345678901",
+        "listener 1 ::1\nlistener_auto_id_prefix \
+         123456789012345678901234567890123456789012345678901",
         "m.conf:2:25: listener_auto_id_prefix: \"1234567890123456789012345678901234567890123456789",
     ),
     (
@@ -310,7 +337,6 @@ fn what_would_make_the_broker_more_open_or_lose_messages_is_refused_with_its_pla
     }
     let of_tls = [
         ("require_certificate true", "m.conf:4:1: require_certificate needs the auth"),
-        ("use_identity_as_username true", "asks no client for a certificate: add require_cert"),
         ("tls_version tlsv2", "m.conf:4:1: tls_version \"tlsv2\" is not"),
         ("tls_engine e", "m.conf:4:1: tls_engine: ringmq reads keys from files only"),
         ("tls_keyform engine", "m.conf:4:1: tls_keyform: ringmq reads keys from files only"),
