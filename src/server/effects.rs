@@ -1,4 +1,4 @@
-//! What was given and changes nothing: its author relies on it.
+//! Settings that change nothing, though their author relies on them.
 
 use crate::options::{Durability, Given, OPTIONS, Options};
 use std::env;
