@@ -7,6 +7,7 @@ mod support;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use support::folder;
 use support::folder::Folder;
 use support::peer::{Peer, connect, connect_stored, packet, text};
@@ -148,7 +149,7 @@ fn collect(port: u16, name: &str, count: usize) -> Vec<String> {
     loop {
         match peer.packet().expect("PINGRESP comes") {
             (0xd0, _) => return all,
-            (head, body) if head >> 4 == 3 => panic!("one more: {body:02x?}"),
+            (head, body) if head >> 4 == 3 => panic!("{name} at {port} has one more: {body:02x?}"),
             (_, body) => peer.send(&packet(0x70, &body[..2])),
         }
     }
@@ -156,9 +157,11 @@ fn collect(port: u16, name: &str, count: usize) -> Vec<String> {
 
 #[test]
 fn nothing_is_lost_or_doubled_by_kills_of_either_side() {
-    const COUNT: usize = 300;
+    // Both together fit the queue of a session that is away.
+    const COUNT: usize = 450;
     let (here, there) = (Folder::new(), Folder::new());
     let ports = (free_port(), free_port());
+    eprintln!("PORTS {ports:?}");
     let lines = format!("address = \"127.0.0.1:{}\"\ntopic = \"q both 2\"\n", ports.1);
     let flags = stored(&here, ports.0, &["--config", &bridge(&here, &lines)]);
     let flags_there = stored(&there, ports.1, &[]);
@@ -179,24 +182,45 @@ fn nothing_is_lost_or_doubled_by_kills_of_either_side() {
             publish_exactly(&mut publisher, "q", number.to_string().as_bytes());
         }
     };
-    let kill = |server: &mut Server, flags: &[String]| {
+    let stop = |server: &mut Server| {
         server.signal(libc::SIGKILL);
         assert!(server.ends().is_some());
-        *server = Server::start(flags);
     };
-    for round in 0..6 {
-        let (from, to) = (round * COUNT / 6, (round + 1) * COUNT / 6);
-        std::thread::scope(|scope| {
-            scope.spawn(|| publish(ports.0, from, to));
-            scope.spawn(|| publish(ports.1, COUNT + from, COUNT + to));
-        });
-        // Its messages are on their way now.
+    for round in 0..9 {
+        let (from, to) = (round * COUNT / 9, (round + 1) * COUNT / 9);
+        let there = (COUNT + from, COUNT + to);
+        // A moment in which some of what has waited passes.
+        let some_pass = || std::thread::sleep(Duration::from_millis(7 * round as u64));
         match round % 3 {
-            0 => kill(&mut near, &flags),
-            1 => kill(&mut far, &flags_there),
+            // Messages wait here, and are on their way when this side is killed.
+            0 => {
+                publish(ports.1, there.0, there.1);
+                stop(&mut far);
+                publish(ports.0, from, to);
+                far = Server::start(&flags_there);
+                some_pass();
+                stop(&mut near);
+                near = Server::start(&flags);
+            }
+            // They wait there, and are on their way when that side is killed.
+            1 => {
+                publish(ports.0, from, to);
+                stop(&mut near);
+                publish(ports.1, there.0, there.1);
+                near = Server::start(&flags);
+                some_pass();
+                stop(&mut far);
+                far = Server::start(&flags_there);
+            }
             _ => {
-                kill(&mut far, &flags_there);
-                kill(&mut near, &flags);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| publish(ports.0, from, to));
+                    scope.spawn(|| publish(ports.1, there.0, there.1));
+                });
+                stop(&mut far);
+                stop(&mut near);
+                far = Server::start(&flags_there);
+                near = Server::start(&flags);
             }
         }
     }

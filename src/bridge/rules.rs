@@ -68,11 +68,13 @@ impl Rules {
         incoming.find_map(|rule| translate(topic, &rule.remote, &rule.local))
     }
 
-    /// The bytes by which a topic becomes longer on its way out, at most.
+    /// The bytes by which a topic becomes longer on its way out, and on its way in, at most.
     #[must_use]
-    pub(crate) fn growth_max(&self) -> usize {
-        let growth = |rule: &Rule| rule.remote.prefix.len().saturating_sub(rule.local.prefix.len());
-        self.0.iter().map(growth).max().unwrap_or(0)
+    pub(crate) fn growth_max(&self) -> (usize, usize) {
+        let lengths = self.0.iter().map(|rule| (rule.local.prefix.len(), rule.remote.prefix.len()));
+        lengths.fold((0, 0), |(out, inward), (local, remote)| {
+            (out.max(remote.saturating_sub(local)), inward.max(local.saturating_sub(remote)))
+        })
     }
 }
 
@@ -115,6 +117,6 @@ mod tests {
         assert_eq!(rules.inward("site1/status"), None);
         assert_eq!(rules.local_filters().count(), 3);
         assert_eq!(rules.remote_filters().next(), Some(("site1/sensors/#", 1)));
-        assert_eq!(rules.growth_max(), 7);
+        assert_eq!(rules.growth_max(), (7, 0));
     }
 }

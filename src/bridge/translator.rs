@@ -48,6 +48,17 @@ pub(crate) struct Terms {
     pub(crate) keeps_retain: bool,
     /// The number of QoS 1 and 2 messages that may be on their way in at a time.
     pub(crate) receive_maximum: u16,
+    /// The most bytes of a packet that this broker takes.
+    pub(crate) local_bytes_max: u32,
+}
+
+impl Terms {
+    /// The most bytes of a packet from the other broker, so that this one takes it with the topic
+    /// that it has here.
+    fn remote_bytes_max(&self) -> u32 {
+        let growth = u32::try_from(self.rules.growth_max().1).unwrap_or(u32::MAX);
+        self.local_bytes_max.saturating_sub(growth).max(1)
+    }
 }
 
 /// The bytes for both sides.
@@ -154,8 +165,8 @@ pub(crate) struct Translator {
     asked: [Vec<(u16, Vec<String>)>; 2],
     /// The identifiers of the other broker's QoS 2 messages that this connection has begun with.
     begun: Box<[u64; WORDS]>,
-    /// Identifiers whose PUBCOMP is for nobody.
-    swallowed: Vec<u16>,
+    /// The identifier that is being freed here, before the other broker's next packet goes on.
+    freed: Option<u16>,
     carried: Carried,
     news: Vec<News>,
 }
@@ -172,6 +183,7 @@ impl Translator {
             will: terms.state_topic.as_deref().filter(|_| !terms.is_state_local).map(state_will),
             session_expiry_s: expiry_s(terms.clean_session),
             receive_maximum: terms.receive_maximum,
+            packet_bytes_max: Some(terms.remote_bytes_max()),
             ..Connect::new(terms.version, &terms.client_id)
         };
         connect.encode(&mut output.remote);
@@ -183,7 +195,7 @@ impl Translator {
             may_retain: true,
             asked: [Vec::new(), Vec::new()],
             begun: Box::new([0; WORDS]),
-            swallowed: Vec::new(),
+            freed: None,
             carried: Carried::default(),
             news: Vec::new(),
         }
@@ -212,6 +224,12 @@ impl Translator {
         std::mem::take(&mut self.news)
     }
 
+    /// True while the other broker's packets wait for this one: more of them need not be read.
+    #[must_use]
+    pub(crate) const fn is_held(&self) -> bool {
+        self.freed.is_some()
+    }
+
     /// Takes bytes of the other broker, cut anywhere.
     ///
     /// # Errors
@@ -220,7 +238,13 @@ impl Translator {
         let mut held = std::mem::take(&mut self.from_remote);
         held.extend_from_slice(bytes);
         let version = self.terms.version;
-        let used = each(&held, version, |frame, bytes| self.remote_packet(frame, bytes, output));
+        let most = self.terms.remote_bytes_max() as usize;
+        let used = each(&held, (version, most), |frame, bytes| {
+            if self.frees_identifier(frame, output)? {
+                return Ok(Flow::Held);
+            }
+            self.remote_packet(frame, bytes, output).map(|()| Flow::Done)
+        });
         held.drain(..used.map_err(|error| error.on(REMOTE))?);
         self.from_remote = held;
         Ok(())
@@ -234,10 +258,14 @@ impl Translator {
         let mut held = std::mem::take(&mut self.from_local);
         held.extend_from_slice(bytes);
         let version = self.terms.version;
-        let used = each(&held, version, |frame, bytes| self.local_packet(frame, bytes, output));
+        let was_held = self.is_held();
+        let used = each(&held, (version, usize::MAX), |frame, bytes| {
+            self.local_packet(frame, bytes, output).map(|()| Flow::Done)
+        });
         held.drain(..used.map_err(|error| error.on(LOCAL))?);
         self.from_local = held;
-        Ok(())
+        // What waited goes on.
+        if was_held && !self.is_held() { self.remote(&[], output) } else { Ok(()) }
     }
 
     fn remote_packet(
@@ -322,7 +350,7 @@ impl Translator {
     fn local_bytes_max(&self, connack: &ConnAck<'_>) -> Option<u32> {
         let most = [self.terms.packet_bytes_max, connack.packet_bytes_max];
         let most = most.into_iter().flatten().min()?;
-        let growth = u32::try_from(self.terms.rules.growth_max()).unwrap_or(u32::MAX);
+        let growth = u32::try_from(self.terms.rules.growth_max().0).unwrap_or(u32::MAX);
         Some(most.saturating_sub(growth).max(1))
     }
 
@@ -338,16 +366,31 @@ impl Translator {
             acknowledge(&publish, version, &mut output.remote);
             return Ok(());
         };
-        if publish.qos == QoS::ExactlyOnce && !publish.dup && self.is_first(publish.packet_id) {
-            // An exchange of a session that the other broker has forgotten may have had the same
-            // identifier; it is over.
-            let pubrel = Ack::new(AckType::PubRel, publish.packet_id, ReasonCode::Success);
-            pubrel.encode(version, &mut output.local);
-            self.swallowed.push(publish.packet_id);
-        }
         self.carried.inward += 1;
         Publish { topic: &topic, ..publish }.encode(version, &mut output.local);
         Ok(())
+    }
+
+    /// Frees the identifier of a new QoS 2 message here, the first time that the connection has it:
+    /// an exchange which the other broker has forgotten may have had the same, and this one would
+    /// be taken for its repetition. True while this broker has not answered; it takes no
+    /// identifier again before.
+    fn frees_identifier(&mut self, frame: &Frame<'_>, output: &mut Output) -> Result<bool, Fault> {
+        if self.is_held() {
+            return Ok(true);
+        }
+        // QoS 2 without DUP.
+        if !self.is_connected || frame.first & 0xfe != 0x34 {
+            return Ok(false);
+        }
+        let publish = Publish::decode(frame, self.terms.version, Sender::Server)?;
+        if !self.is_first(publish.packet_id) {
+            return Ok(false);
+        }
+        let pubrel = Ack::new(AckType::PubRel, publish.packet_id, ReasonCode::Success);
+        pubrel.encode(self.terms.version, &mut output.local);
+        self.freed = Some(publish.packet_id);
+        Ok(true)
     }
 
     /// True for the first QoS 2 message with this identifier on the connection.
@@ -393,14 +436,14 @@ impl Translator {
         }
     }
 
-    /// True when a PUBCOMP answers a PUBREL of the bridge's own.
+    /// True when a PUBCOMP answers the PUBREL of the bridge's own.
     fn swallows(&mut self, frame: &Frame<'_>) -> Result<bool, ProtocolError> {
-        if self.swallowed.is_empty() {
-            return Ok(false);
+        let Some(freed) = self.freed else { return Ok(false) };
+        let is_it = Ack::decode(frame, self.terms.version)?.packet_id == freed;
+        if is_it {
+            self.freed = None;
         }
-        let ack = Ack::decode(frame, self.terms.version)?;
-        let place = self.swallowed.iter().position(|packet_id| *packet_id == ack.packet_id);
-        Ok(place.map(|place| self.swallowed.swap_remove(place)).is_some())
+        Ok(is_it)
     }
 
     /// Publishes there what this broker delivers.
@@ -470,16 +513,27 @@ impl From<ProtocolError> for Fault {
     }
 }
 
-/// Hands over each whole packet with its bytes; returns the bytes that are done.
+/// What becomes of a packet.
+enum Flow {
+    /// The next one comes.
+    Done,
+    /// It stays, and those behind it.
+    Held,
+}
+
+/// Hands over each whole packet of at most so many bytes, with its bytes; returns the bytes that
+/// are done.
 fn each(
     bytes: &[u8],
-    version: Version,
-    mut handle: impl FnMut(&Frame<'_>, &[u8]) -> Result<(), Fault>,
+    (version, packet_bytes_max): (Version, usize),
+    mut handle: impl FnMut(&Frame<'_>, &[u8]) -> Result<Flow, Fault>,
 ) -> Result<usize, Fault> {
     let mut at = 0;
-    while let Framed::Whole(frame) = next_frame_of(&bytes[at..], usize::MAX, Some(version))? {
-        handle(&frame, &bytes[at..at + frame.length])?;
-        at += frame.length;
+    while let Framed::Whole(frame) = next_frame_of(&bytes[at..], packet_bytes_max, Some(version))? {
+        match handle(&frame, &bytes[at..at + frame.length])? {
+            Flow::Done => at += frame.length,
+            Flow::Held => break,
+        }
     }
     Ok(at)
 }
@@ -531,4 +585,114 @@ fn state_will(topic: &str) -> Will<'_> {
 
 const fn expiry_s(is_clean: bool) -> u32 {
     if is_clean { 0 } else { u32::MAX }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::BridgeTopic;
+
+    fn terms(version: Version) -> Terms {
+        let rule = BridgeTopic {
+            pattern: "q".into(),
+            is_out: true,
+            is_in: true,
+            qos: 2,
+            local_prefix: "here/".into(),
+            remote_prefix: "there/".into(),
+        };
+        Terms {
+            version,
+            rules: Arc::new(Rules::new(&[rule])),
+            client_id: "there".into(),
+            local_client_id: "here".into(),
+            user: None,
+            password: None,
+            keep_alive_s: 60,
+            clean_session: false,
+            local_clean_session: false,
+            is_private: true,
+            state_topic: None,
+            is_state_local: false,
+            packet_bytes_max: None,
+            keeps_retain: true,
+            receive_maximum: 10,
+            local_bytes_max: 1000,
+        }
+    }
+
+    /// A translator that the other broker has let in, and whose output is taken.
+    fn connected(version: Version) -> Translator {
+        let mut output = Output::default();
+        let mut translator = Translator::open(terms(version), &mut output);
+        let mut connack = Vec::new();
+        ConnAck::default().encode(version, &mut connack);
+        translator.remote(&connack, &mut output).unwrap();
+        translator
+    }
+
+    fn publish(topic: &str, packet_id: u16, version: Version) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let qos = QoS::ExactlyOnce;
+        let publish = Publish { topic, packet_id, qos, payload: b"x", ..Publish::default() };
+        publish.encode(version, &mut bytes);
+        bytes
+    }
+
+    fn ack(kind: AckType, packet_id: u16, version: Version) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Ack::new(kind, packet_id, ReasonCode::Success).encode(version, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn an_identifier_is_freed_here_before_it_comes_from_there() {
+        for version in [Version::V311, Version::V5] {
+            let mut translator = connected(version);
+            let both = [publish("there/q", 7, version), publish("there/q", 7, version)].concat();
+            // One byte at a time, nothing else comes out.
+            let mut output = Output::default();
+            for byte in both.chunks(1) {
+                translator.remote(byte, &mut output).unwrap();
+            }
+            assert_eq!(output.local, ack(AckType::PubRel, 7, version));
+            assert!(translator.is_held());
+            let mut output = Output::default();
+            translator.local(&ack(AckType::PubComp, 7, version), &mut output).unwrap();
+            let here = publish("here/q", 7, version);
+            assert_eq!((output.remote.len(), output.local), (0, [&here[..], &here].concat()));
+            // The exchange's own PUBCOMP goes on.
+            let mut output = Output::default();
+            let pubcomp = ack(AckType::PubComp, 7, version);
+            translator.local(&pubcomp, &mut output).unwrap();
+            assert_eq!((output.remote, output.local.len()), (pubcomp, 0));
+            assert_eq!(translator.carried(), Carried { inward: 2, outward: 0 });
+        }
+    }
+
+    #[test]
+    fn what_no_rule_names_is_acknowledged_and_told() {
+        let version = Version::V311;
+        let mut translator = connected(version);
+        drop(translator.take_news());
+        let mut output = Output::default();
+        translator.local(&publish("else", 9, version), &mut output).unwrap();
+        assert_eq!((output.local, output.remote.len()), (ack(AckType::PubRec, 9, version), 0));
+        let news = translator.take_news();
+        assert!(matches!(&*news, [News::Dropped(_, topic)] if topic == "else"), "{news:?}");
+    }
+
+    #[test]
+    fn refusals_and_nonsense_end_the_connection() {
+        let open = || Translator::open(terms(Version::V311), &mut Output::default());
+        let ended = |bytes: &[u8]| open().remote(bytes, &mut Output::default()).unwrap_err();
+        assert_eq!(ended(&[0x20, 2, 0, 1]), Ended::Version);
+        assert!(matches!(ended(&[0x20, 2, 0, 5]), Ended::Refused(REMOTE, ..)));
+        assert!(matches!(ended(&publish("there/q", 1, Version::V311)), Ended::Protocol(REMOTE, _)));
+        let nonsense = connected(Version::V311).remote(&[0, 0], &mut Output::default());
+        assert!(matches!(nonsense, Err(Ended::Protocol(REMOTE, _))));
+        // Refused as soon as its length is known.
+        let large = connected(Version::V311).remote(&[0x30, 0xff, 0xff, 1], &mut Output::default());
+        assert!(matches!(large, Err(Ended::Protocol(REMOTE, _))));
+    }
 }

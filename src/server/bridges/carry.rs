@@ -80,7 +80,7 @@ pub(super) async fn carry(
     let cause = loop {
         let (has_remote, has_local) = (!output.remote.is_empty(), !output.local.is_empty());
         // What one side does not take stops the other one.
-        let reads_remote = output.local.len() < BRIDGE_BYTES_MAX;
+        let reads_remote = output.local.len() < BRIDGE_BYTES_MAX && !translator.is_held();
         let reads_local = output.remote.len() < BRIDGE_BYTES_MAX;
         let ended = tokio::select! {
             written = to_remote.write(&output.remote), if has_remote => match written {

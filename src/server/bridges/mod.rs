@@ -143,6 +143,7 @@ impl Task {
             packet_bytes_max: bridge.packet_bytes_max,
             keeps_retain: bridge.outgoing_retain,
             receive_maximum: options.receive_maximum,
+            local_bytes_max: options.max_packet_size,
         };
         Self { options: bridge.clone(), terms, notices: notices.clone(), shared }
     }
