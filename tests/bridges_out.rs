@@ -155,13 +155,22 @@ fn collect(port: u16, name: &str, count: usize) -> Vec<String> {
     }
 }
 
+/// Looks for all messages of both publishers, each publisher's in order.
+fn is_whole(all: &[String], count: usize) {
+    let of = |range: std::ops::Range<usize>| -> Vec<usize> {
+        let numbers = all.iter().map(|number| number.parse().unwrap());
+        numbers.filter(|number| range.contains(number)).collect()
+    };
+    assert_eq!(of(0..count), (0..count).collect::<Vec<_>>());
+    assert_eq!(of(count..2 * count), (count..2 * count).collect::<Vec<_>>());
+}
+
 #[test]
 fn nothing_is_lost_or_doubled_by_kills_of_either_side() {
     // Both together fit the queue of a session that is away.
     const COUNT: usize = 450;
     let (here, there) = (Folder::new(), Folder::new());
     let ports = (free_port(), free_port());
-    eprintln!("PORTS {ports:?}");
     let lines = format!("address = \"127.0.0.1:{}\"\ntopic = \"q both 2\"\n", ports.1);
     let flags = stored(&here, ports.0, &["--config", &bridge(&here, &lines)]);
     let flags_there = stored(&there, ports.1, &[]);
@@ -225,14 +234,7 @@ fn nothing_is_lost_or_doubled_by_kills_of_either_side() {
         }
     }
     for port in [ports.0, ports.1] {
-        let all = collect(port, "sub", 2 * COUNT);
-        let of = |range: std::ops::Range<usize>| -> Vec<usize> {
-            let numbers = all.iter().map(|number| number.parse().unwrap());
-            numbers.filter(|number| range.contains(number)).collect()
-        };
-        // Each publisher's messages stay in order.
-        assert_eq!(of(0..COUNT), (0..COUNT).collect::<Vec<_>>());
-        assert_eq!(of(COUNT..2 * COUNT), (COUNT..2 * COUNT).collect::<Vec<_>>());
+        is_whole(&collect(port, "sub", 2 * COUNT), COUNT);
     }
 }
 

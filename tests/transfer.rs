@@ -630,7 +630,7 @@ fn the_database_is_where_mosquitto_has_it() {
             value.map_or(String::new(), |value| format!("{option} {value}\n"))
         };
         let text = format!(
-            "persistence true\nallow_anonymous true\nlistener 0 127.0.0.1\n{}{}",
+            "user root\npersistence true\nallow_anonymous true\nlistener 0 127.0.0.1\n{}{}",
             line("persistence_location", location),
             line("persistence_file", file)
         );

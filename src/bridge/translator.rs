@@ -513,11 +513,11 @@ impl From<ProtocolError> for Fault {
     }
 }
 
-/// What becomes of a packet.
+/// The way of a packet.
 enum Flow {
-    /// The next one comes.
+    /// The packet is done with.
     Done,
-    /// It stays, and those behind it.
+    /// The packet stays, and so do those behind it.
     Held,
 }
 
