@@ -146,16 +146,22 @@ fn shown(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// A folder with the database of a Mosquitto that has kept what clients left.
+fn filled() -> Folder {
+    let folder = Folder::new();
+    let mosquitto = Mosquitto::start(&folder);
+    fill(mosquitto.port);
+    mosquitto.stop();
+    folder
+}
+
 fn serve(data: &Path) -> Server {
     Server::start(&["--listen", "127.0.0.1:0", "--data-dir", shown(data)])
 }
 
 #[test]
 fn what_mosquitto_keeps_is_delivered_as_mosquitto_would_have() {
-    let folder = Folder::new();
-    let mosquitto = Mosquitto::start(&folder);
-    fill(mosquitto.port);
-    mosquitto.stop();
+    let folder = filled();
     let kept = std::fs::read(database_in(&folder)).unwrap();
     let data = folder.path().join("data");
     let (status, said, error) = ringmq(&["import", shown(&database_in(&folder)), shown(&data)]);
@@ -311,10 +317,7 @@ fn assert_survives(bytes: &[u8]) -> bool {
 
 #[test]
 fn a_database_cut_off_anywhere_or_with_any_wrong_byte_does_no_harm() {
-    let folder = Folder::new();
-    let mosquitto = Mosquitto::start(&folder);
-    fill(mosquitto.port);
-    mosquitto.stop();
+    let folder = filled();
     let real = std::fs::read(database_in(&folder)).unwrap();
     for bytes in [sample(5).bytes, sample(6).bytes, real] {
         assert!(assert_survives(&bytes));
@@ -562,10 +565,7 @@ fn what_is_exported_is_delivered_as_if_it_had_stayed() {
 
 #[test]
 fn a_start_with_a_file_of_mosquittos_goes_on_with_its_data() {
-    let folder = Folder::new();
-    let mosquitto = Mosquitto::start(&folder);
-    fill(mosquitto.port);
-    mosquitto.stop();
+    let folder = filled();
     let kept = std::fs::read(database_in(&folder)).unwrap();
     let configuration = Mosquitto::configuration(&folder, 1);
     let configuration = configuration.replace("listener 1 127", "listener 0 127");

@@ -73,8 +73,8 @@ pub(crate) struct Output {
 /// The course of a connection, as far as others are to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News {
-    /// The other broker has let the bridge in; true when it knew the bridge.
-    Connected(bool),
+    /// The other broker has let the bridge in.
+    Connected,
     /// A broker refuses a subscription: the filter, the side, and the reason code.
     Denied(String, &'static str, u8),
     /// A message is not carried, for this reason; its topic.
@@ -159,6 +159,8 @@ pub(crate) struct Translator {
     from_remote: Vec<u8>,
     from_local: Vec<u8>,
     is_connected: bool,
+    /// The most bytes of a packet from the other broker.
+    remote_bytes_max: u32,
     /// The other broker keeps what it is asked to retain.
     may_retain: bool,
     /// The filters of the SUBSCRIBE packets that are not answered: there, and here.
@@ -174,6 +176,7 @@ pub(crate) struct Translator {
 impl Translator {
     /// The translator of a connection that is open; its first bytes are in `output`.
     pub(crate) fn open(terms: Terms, output: &mut Output) -> Self {
+        let remote_bytes_max = terms.remote_bytes_max();
         let connect = Connect {
             is_bridge: terms.is_private && !terms.version.is_v5(),
             clean_start: terms.clean_session,
@@ -183,7 +186,7 @@ impl Translator {
             will: terms.state_topic.as_deref().filter(|_| !terms.is_state_local).map(state_will),
             session_expiry_s: expiry_s(terms.clean_session),
             receive_maximum: terms.receive_maximum,
-            packet_bytes_max: Some(terms.remote_bytes_max()),
+            packet_bytes_max: Some(remote_bytes_max),
             ..Connect::new(terms.version, &terms.client_id)
         };
         connect.encode(&mut output.remote);
@@ -192,6 +195,7 @@ impl Translator {
             from_remote: Vec::new(),
             from_local: Vec::new(),
             is_connected: false,
+            remote_bytes_max,
             may_retain: true,
             asked: [Vec::new(), Vec::new()],
             begun: Box::new([0; WORDS]),
@@ -238,12 +242,10 @@ impl Translator {
         let mut held = std::mem::take(&mut self.from_remote);
         held.extend_from_slice(bytes);
         let version = self.terms.version;
-        let most = self.terms.remote_bytes_max() as usize;
-        let used = each(&held, (version, most), |frame, bytes| {
-            if self.frees_identifier(frame, output)? {
-                return Ok(Flow::Held);
-            }
-            self.remote_packet(frame, bytes, output).map(|()| Flow::Done)
+        let most = self.remote_bytes_max as usize;
+        let used = each(&held, (version, most), |frame, bytes| match self.is_held() {
+            true => Ok(Flow::Held),
+            false => self.remote_packet(frame, bytes, output),
         });
         held.drain(..used.map_err(|error| error.on(REMOTE))?);
         self.from_remote = held;
@@ -273,31 +275,29 @@ impl Translator {
         frame: &Frame<'_>,
         bytes: &[u8],
         output: &mut Output,
-    ) -> Result<(), Fault> {
+    ) -> Result<Flow, Fault> {
         let version = self.terms.version;
         match frame.kind() {
             Some(PacketType::ConnAck) if !self.is_connected => {
                 let connack = ConnAck::decode(frame, version)?;
-                self.greeted(&connack, output)
+                self.greeted(&connack, output)?;
             }
             _ if !self.is_connected => {
-                Err(ProtocolError::protocol("a packet before CONNACK").into())
+                return Err(ProtocolError::protocol("a packet before CONNACK").into());
             }
-            Some(PacketType::Publish) => self.remote_publish(frame, output),
+            Some(PacketType::Publish) => return self.remote_publish(frame, output),
             Some(
                 PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp,
-            ) => {
-                output.local.extend_from_slice(bytes);
-                Ok(())
-            }
-            Some(PacketType::SubAck) => self.subscribed(0, frame),
-            Some(PacketType::UnsubAck | PacketType::PingResp) => Ok(()),
+            ) => output.local.extend_from_slice(bytes),
+            Some(PacketType::SubAck) => self.subscribed(0, frame)?,
+            Some(PacketType::UnsubAck | PacketType::PingResp) => {}
             Some(PacketType::Disconnect) => {
                 let disconnect = Disconnect::decode(frame, version, Sender::Server)?;
-                Err(Fault::Ended(Ended::Disconnected(REMOTE, disconnect.code)))
+                return Err(Fault::Ended(Ended::Disconnected(REMOTE, disconnect.code)));
             }
-            _ => Err(ProtocolError::protocol("a packet that no server sends").into()),
+            _ => return Err(ProtocolError::protocol("a packet that no server sends").into()),
         }
+        Ok(Flow::Done)
     }
 
     /// The other broker answers CONNECT: when it lets the bridge in, both sides are asked for what
@@ -306,15 +306,12 @@ impl Translator {
         match connack.code {
             ReasonCode::Success => {}
             ReasonCode::UnsupportedProtocolVersion => return Err(Fault::Ended(Ended::Version)),
-            code => {
-                let reason = connack.reason.unwrap_or_default().to_owned();
-                return Err(Fault::Ended(Ended::Refused(REMOTE, code, reason)));
-            }
+            _ => return Err(Fault::refused(REMOTE, connack)),
         }
         self.is_connected = true;
         self.may_retain = connack.retain_available != Some(false);
         self.terms.keep_alive_s = connack.server_keep_alive_s.unwrap_or(self.terms.keep_alive_s);
-        self.news.push(News::Connected(connack.session_present));
+        self.news.push(News::Connected);
         let rules = Arc::clone(&self.terms.rules);
         let if_new = RetainHandling::SendIfNew;
         let filters: Vec<(&str, u8)> = rules.remote_filters().collect();
@@ -354,43 +351,31 @@ impl Translator {
         Some(most.saturating_sub(growth).max(1))
     }
 
-    /// Publishes here what the other broker delivers.
-    fn remote_publish(&mut self, frame: &Frame<'_>, output: &mut Output) -> Result<(), Fault> {
+    /// Publishes here what the other broker delivers. The identifier of a new QoS 2 message is
+    /// freed before, the first time that the connection has it: an exchange which the other broker
+    /// has forgotten may have had the same, and this one would be taken for its repetition. The
+    /// packet stays until this broker has answered, since it takes no identifier again before.
+    fn remote_publish(&mut self, frame: &Frame<'_>, output: &mut Output) -> Result<Flow, Fault> {
         let version = self.terms.version;
         let mut publish = Publish::decode(frame, version, Sender::Server)?;
+        let is_new = publish.qos == QoS::ExactlyOnce && !publish.dup;
+        if is_new && self.is_first(publish.packet_id) {
+            let pubrel = Ack::new(AckType::PubRel, publish.packet_id, ReasonCode::Success);
+            pubrel.encode(version, &mut output.local);
+            self.freed = Some(publish.packet_id);
+            return Ok(Flow::Held);
+        }
         publish.subscription_ids = SmallVec::new();
         let topic = self.terms.rules.inward(publish.topic);
         let fits = |topic: &String| Publish { topic, ..publish.clone() }.is_encodable(version);
         let Some(topic) = topic.filter(fits) else {
             self.news.push(News::Dropped("no rule lets it in", publish.topic.to_owned()));
             acknowledge(&publish, version, &mut output.remote);
-            return Ok(());
+            return Ok(Flow::Done);
         };
         self.carried.inward += 1;
         Publish { topic: &topic, ..publish }.encode(version, &mut output.local);
-        Ok(())
-    }
-
-    /// Frees the identifier of a new QoS 2 message here, the first time that the connection has it:
-    /// an exchange which the other broker has forgotten may have had the same, and this one would
-    /// be taken for its repetition. True while this broker has not answered; it takes no
-    /// identifier again before.
-    fn frees_identifier(&mut self, frame: &Frame<'_>, output: &mut Output) -> Result<bool, Fault> {
-        if self.is_held() {
-            return Ok(true);
-        }
-        // QoS 2 without DUP.
-        if !self.is_connected || frame.first & 0xfe != 0x34 {
-            return Ok(false);
-        }
-        let publish = Publish::decode(frame, self.terms.version, Sender::Server)?;
-        if !self.is_first(publish.packet_id) {
-            return Ok(false);
-        }
-        let pubrel = Ack::new(AckType::PubRel, publish.packet_id, ReasonCode::Success);
-        pubrel.encode(self.terms.version, &mut output.local);
-        self.freed = Some(publish.packet_id);
-        Ok(true)
+        Ok(Flow::Done)
     }
 
     /// True for the first QoS 2 message with this identifier on the connection.
@@ -421,10 +406,7 @@ impl Translator {
                 let connack = ConnAck::decode(frame, version)?;
                 match connack.code {
                     ReasonCode::Success => Ok(()),
-                    code => {
-                        let reason = connack.reason.unwrap_or_default().to_owned();
-                        Err(Fault::Ended(Ended::Refused(LOCAL, code, reason)))
-                    }
+                    _ => Err(Fault::refused(LOCAL, &connack)),
                 }
             }
             Some(PacketType::SubAck) => self.subscribed(1, frame),
@@ -499,6 +481,12 @@ enum Fault {
 }
 
 impl Fault {
+    /// The answer to CONNECT that lets the bridge not in.
+    fn refused(side: &'static str, connack: &ConnAck<'_>) -> Self {
+        let reason = connack.reason.unwrap_or_default().to_owned();
+        Self::Ended(Ended::Refused(side, connack.code, reason))
+    }
+
     fn on(self, side: &'static str) -> Ended {
         match self {
             Self::Ended(ended) => ended,

@@ -16,6 +16,8 @@ pub use counts::Counts;
 pub use error::ImportError;
 pub use export::export;
 
+use crate::base::ids::MessageId;
+use crate::store::record::{Body, Published, Record};
 use crate::store::{Reading, State};
 use std::io::BufRead;
 
@@ -53,4 +55,17 @@ pub fn import(mut input: impl BufRead, terms: &Terms) -> Result<Imported, Import
         Some(b'{') => read_lines::read(input, terms),
         Some(_) => mosquitto::read(input, terms),
     }
+}
+
+/// The record of a message that nobody has got so far.
+fn published(message: MessageId, body: Option<Body<'_>>, retained: Option<u64>) -> Record<'_> {
+    Record::Published(Published {
+        message,
+        body,
+        retained,
+        received: None,
+        taken: None,
+        groups: Vec::new(),
+        others: Vec::new(),
+    })
 }

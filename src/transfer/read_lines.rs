@@ -5,11 +5,11 @@ use super::error::ImportError;
 use super::lines::{
     DeliveryLine, FORMAT, Line, MessageLine, ReceivedLine, SentLine, SessionLine, SubscriptionLine,
 };
-use super::{Imported, Terms};
+use super::{Imported, Terms, published};
 use crate::base::ids::{DeliveryNumber, MessageId, SessionNumber};
 use crate::base::maps::{HashMap, HashSet};
 use crate::limits::IMPORT_LINE_BYTES_MAX;
-use crate::store::record::{Published, Record, Whole};
+use crate::store::record::{Record, Whole};
 use crate::store::{Epoch, State};
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
@@ -136,15 +136,7 @@ impl Lines {
         if !self.messages.insert(message) {
             return Err(format!("id: {message} belongs to two messages"));
         }
-        self.state.apply(Record::Published(Published {
-            message,
-            body,
-            retained,
-            received: None,
-            taken: None,
-            groups: Vec::new(),
-            others: Vec::new(),
-        }));
+        self.state.apply(published(message, body, retained));
         Ok(())
     }
 

@@ -54,20 +54,13 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The times that a connection goes by.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    /// The time without a message after which the connection ends; None for never.
-    pub(super) idle: Option<Duration>,
-}
-
-/// Carries bytes both ways until the connection ends; returns why, and whether the other broker had
-/// let the bridge in.
+/// Carries bytes both ways until the connection ends, which it does after `idle` without a message,
+/// if there is such a time; returns why, and whether the other broker had let the bridge in.
 pub(super) async fn carry(
     mut translator: Translator,
     mut output: Output,
     (local, remote): (UnixStream, Box<dyn Stream>),
-    times: Times,
+    idle: Option<Duration>,
     shared: &Shared,
 ) -> (Cause, bool) {
     let (mut from_remote, mut to_remote) = tokio::io::split(remote);
@@ -116,8 +109,8 @@ pub(super) async fn carry(
         let now = Instant::now();
         if translator.carried() != counted {
             (counted, carried) = (translator.carried(), now);
+            shared.note_carried(counted);
         }
-        shared.note_carried(counted);
         for news in translator.take_news() {
             shared.tell(&news);
         }
@@ -128,7 +121,7 @@ pub(super) async fn carry(
         }
         let is_overdue = !translator.is_connected() && now - began > GREETING_MAX;
         let is_silent = !keep_alive.is_zero() && now - heard > keep_alive * 3 / 2;
-        let is_idle = times.idle.is_some_and(|idle| now - carried > idle);
+        let is_idle = idle.is_some_and(|idle| now - carried > idle);
         let ended = ended
             .or(is_overdue.then_some(Cause::NoAnswer))
             .or((is_silent && reads_remote).then_some(Cause::Silent))
@@ -152,7 +145,7 @@ impl Shared {
     fn tell(&self, news: &News) {
         let name = &self.name;
         match news {
-            News::Connected(_) => self.note_connected(),
+            News::Connected => self.note_connected(),
             News::Denied(filter, side, code) => {
                 tracing::warn!("Bridge {name}: {side} refuses {filter:?}: {code:#04x}");
             }

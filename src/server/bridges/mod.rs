@@ -21,7 +21,7 @@ use crate::metrics::Bridges as Figures;
 use crate::mqtt::Version;
 use crate::options::{BridgeOptions, BridgeStart, MqttVersion, Options};
 use crate::worker::{Notice, Question, Reply};
-use carry::{Cause, Times, carry};
+use carry::{Cause, carry};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -213,7 +213,7 @@ impl Task {
         let translator = Translator::open(self.terms.clone(), &mut output);
         let idle = (self.options.start == BridgeStart::Lazy)
             .then(|| Duration::from_secs(self.options.idle_timeout_s.into()));
-        let carried = carry(translator, output, (local, remote), Times { idle }, &self.shared);
+        let carried = carry(translator, output, (local, remote), idle, &self.shared);
         tokio::select! {
             ended = carried => Ok(ended),
             () = self.primary_is_back(), if place > 0 && !self.options.round_robin => {

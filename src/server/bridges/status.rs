@@ -12,7 +12,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(in crate::server) struct Shared {
     pub(super) name: String,
-    /// The topic of its state, and its session here.
+    /// The client identifier of its session here.
     pub(super) local_client_id: String,
     status: Mutex<Status>,
 }

@@ -95,7 +95,7 @@ impl Reader<'_> {
         for (key, item) in table {
             let text = key.get_ref();
             if text == "name" {
-                name = self.bridge_value("name", item);
+                name = self.text_value("name", false, item);
                 continue;
             }
             let Some(option) = bridge_option(text) else {
@@ -108,30 +108,14 @@ impl Reader<'_> {
                 _ => vec![item],
             };
             for item in items {
-                values.extend(self.bridge_value(option.name, item).map(|value| (option, value)));
+                values
+                    .extend(self.text_value(option.name, false, item).map(|value| (option, value)));
             }
         }
         match name.filter(|name| !name.text.is_empty()) {
             Some(name) => self.contents.given.add_bridge(GivenBridge { name, values }),
             None => self.refuse(start, "this bridge has no name: give it name = \"NAME\""),
         }
-    }
-
-    /// A value of a bridge's option.
-    fn bridge_value(&mut self, name: &str, item: &Item<'_>) -> Option<Value> {
-        let start = item.span().start;
-        let text = match item.get_ref() {
-            DeValue::String(text) => text.clone().into_owned(),
-            DeValue::Integer(integer) => decimal(integer),
-            DeValue::Boolean(boolean) => boolean.to_string(),
-            value => {
-                let cause = format!("{name} takes text, and this is {}", kind(value));
-                self.refuse(start, cause);
-                return None;
-            }
-        };
-        let origin = format!("{}: {name}", self.source.at(start));
-        Some(Value { folder: self.folder.clone(), ..Value::new(text, origin) })
     }
 
     fn read_listener(&mut self, start: usize, table: &DeTable<'_>) {
@@ -174,7 +158,12 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, option: &OptionDef, item: &Item<'_>) -> Option<Value> {
-        let (name, start) = (option.name, item.span().start);
+        self.text_value(option.name, option.is_text(), item)
+    }
+
+    /// A value of the option `name`, as text. `is_text`: nothing else is meant for it.
+    fn text_value(&mut self, name: &str, is_text: bool, item: &Item<'_>) -> Option<Value> {
+        let start = item.span().start;
         self.values += 1;
         if self.values > CONFIGURATION_VALUES_MAX {
             if self.values == CONFIGURATION_VALUES_MAX + 1 {
@@ -191,7 +180,7 @@ impl Reader<'_> {
                 self.refuse(start, cause);
                 return None;
             }
-            _ if option.is_text() => {
+            _ if is_text => {
                 let cause = format!("{name} takes text in quotes, and this is {}", kind(value));
                 self.refuse(start, cause);
                 return None;

@@ -6,13 +6,11 @@ mod session;
 
 use super::counts::Counts;
 use super::error::ImportError;
-use super::{Imported, Terms};
+use super::{Imported, Terms, published};
 use crate::base::ids::{DeliveryNumber, ListenerId, MessageId, SessionNumber};
 use crate::base::maps::HashMap;
 use crate::mqtt::{Frame, Publish, Sender, SubscriptionOptions, TopicFilter, Version};
-use crate::store::record::{
-    Body, Owner, Published, Record, StoredDelivery, StoredExpiry, Subscription,
-};
+use crate::store::record::{Body, Owner, Record, StoredDelivery, StoredExpiry, Subscription};
 use crate::store::{Epoch, State, VERSION_MIN};
 use chunks::{Chunk, Chunks, Message};
 use session::Pending;
@@ -241,18 +239,6 @@ impl<'a> Database<'a> {
 
 /// The deliveries that were sent, in order, each with its packet identifier.
 type Sent = Vec<(DeliveryNumber, u16)>;
-
-fn published(id: MessageId, body: Option<Body<'_>>, retained: Option<u64>) -> Record<'_> {
-    Record::Published(Published {
-        message: id,
-        body,
-        retained,
-        received: None,
-        taken: None,
-        groups: Vec::new(),
-        others: Vec::new(),
-    })
-}
 
 /// A message's `topic | properties | payload`, and the lengths of the first two. Topic and
 /// properties are checked as those of a PUBLISH that comes in.
