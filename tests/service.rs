@@ -3,9 +3,9 @@
 
 mod support;
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Command;
 use std::time::Duration;
@@ -72,23 +72,20 @@ fn a_manager_that_is_gone_harms_nobody() {
 }
 
 /// The script of a process that gets these sockets as systemd hands them over, then becomes the one
-/// that its arguments name.
-fn passing(sockets: &[&dyn AsFd], names: &str) -> String {
+/// that its arguments name; and the descriptors that it takes them from.
+fn passing(sockets: &[&dyn AsFd], names: &str) -> (String, Vec<OwnedFd>) {
     let mut script = format!("export LISTEN_PID=$$ LISTEN_FDS={}", sockets.len());
     script += &format!(" LISTEN_FDNAMES={names}; exec \"$@\"");
+    let mut copies = Vec::new();
     for (number, socket) in (3..).zip(sockets) {
-        // The process that is started inherits it.
-        fcntl_setfd(socket, FdFlags::empty()).unwrap();
         // None of the numbers from 3 on may be overwritten before it is read.
-        assert!(socket.as_fd().as_raw_fd() >= 3 + sockets.len() as i32);
-        script += &format!(" {number}<&{}", socket.as_fd().as_raw_fd());
+        let copy = fcntl_dupfd_cloexec(socket, 100).unwrap();
+        // The process that is started inherits it.
+        fcntl_setfd(&copy, FdFlags::empty()).unwrap();
+        script += &format!(" {number}<&{}", copy.as_raw_fd());
+        copies.push(copy);
     }
-    script
-}
-
-/// Descriptors that take the lowest numbers.
-fn low_numbers() -> Vec<TcpListener> {
-    (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect()
+    (script, copies)
 }
 
 /// Enters by a connection that is there already.
@@ -101,14 +98,14 @@ fn enters(stream: TcpStream, client_id: &str) {
 
 #[test]
 fn sockets_of_the_service_manager_outlive_the_broker() {
-    let (_low, folder) = (low_numbers(), Folder::new());
+    let folder = Folder::new();
     let path = folder.path().join("mqtt.sock");
     let v4 = TcpListener::bind("127.0.0.1:0").unwrap();
     // Of both protocols, as systemd opens it by default.
     let both = TcpListener::bind("[::]:0").unwrap();
     let unix = UnixListener::bind(&path).unwrap();
     let port = both.local_addr().unwrap().port();
-    let script = passing(&[&v4, &both, &unix], "one:two:three");
+    let (script, _copies) = passing(&[&v4, &both, &unix], "one:two:three");
     let flags = [
         "--listen".to_owned(),
         format!("mqtt://{}", v4.local_addr().unwrap()),
@@ -144,10 +141,9 @@ fn sockets_of_the_service_manager_outlive_the_broker() {
 
 #[test]
 fn sockets_that_no_listener_has_are_told_and_wrong_numbers_refused() {
-    let _low = low_numbers();
     let strange = TcpListener::bind("127.0.0.1:0").unwrap();
     let datagrams = UnixDatagram::unbound().unwrap();
-    let script = passing(&[&strange, &datagrams], "mine");
+    let (script, _copies) = passing(&[&strange, &datagrams], "mine");
     let flags = ["--listen", "mqtt://127.0.0.1:0"];
     let server = Server::start_under(&["bash", "-c", &script, "--"], &flags);
     let place = strange.local_addr().unwrap();

@@ -46,10 +46,12 @@ impl Engine {
     /// Opens the connection of a bridge of this process: what the policy behind those of the
     /// listeners allows, it may do.
     pub(in crate::worker) fn welcome_bridge(&mut self, socket: OwnedFd) {
+        if self.gate.is_shut() {
+            return;
+        }
         let options = &self.settings.options;
         let listener = ListenerId(options.listeners.len() as u16);
-        let admitted = self.gate.admit(self.now, None, options);
-        let Some((place, excess)) = admitted.filter(|_| !self.gate.is_shut()) else { return };
+        let Some((place, excess)) = self.gate.admit(self.now, None, options) else { return };
         self.shard.counters_mut().connections_opened[Transport::Unix.place()] += 1;
         let connection = Connection::new(socket, None, listener, place);
         let origin = Origin { peer: None, listener, certificate_user: None, excess };
